@@ -1,0 +1,3 @@
+//! The only meeting point of tokio and asyncio.
+
+pub mod json;

@@ -1,0 +1,94 @@
+//! What the host itself uses of the ini file, with the defaults, each decided here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the host needs to run, checked and ready to use.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192).
+    pub listen: Vec<SocketAddr>,
+    /// `[paths]`.
+    pub paths: Paths,
+    /// `[SSL]`, when it is enabled.
+    pub tls: Option<TlsFiles>,
+    /// `[auth] apikey`, as text; `None` when absent or empty.
+    pub apikey: Option<Secret>,
+    /// `[cors]`, when it is enabled.
+    pub cors: Option<CorsSettings>,
+    /// `[server]`: limits and timings.
+    pub server: ServerSettings,
+    /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
+    pub legacy_status: bool,
+    /// `[plugin_parms]`: (file stem in lower case, parameter string), in file order.
+    pub plugin_parms: Vec<(String, String)>,
+}
+
+/// `[paths]`, relative ones taken from the working directory, as the original did.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Folder of the plugin files.
+    pub plugins: PathBuf,
+    /// Where the process id is written while the server runs.
+    pub pidfile: Option<PathBuf>,
+}
+
+/// `[SSL]`: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub certfile: PathBuf,
+    /// Private key: PKCS#1, SEC1 or PKCS#8.
+    pub keyfile: PathBuf,
+}
+
+/// `[cors]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorsSettings {
+    /// `origin_url`: allowed origins, compared to the letter; `*` allows any, without credentials.
+    pub origins: Vec<String>,
+}
+
+/// `[server]`: limits and timings, all with safe defaults.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// `io_threads`: native threads that serve sockets (default 1).
+    pub io_threads: usize,
+    /// `head_limit`: bytes of request line and headers (default 64 KiB); more is 431.
+    pub head_limit: usize,
+    /// `body_limit`: bytes of a request body (default 1 MiB); more is 413.
+    pub body_limit: usize,
+    /// `read_timeout`: seconds for a whole head (idle keep-alive included) and for a gap inside a body (default 60).
+    pub read_timeout: Duration,
+    /// `max_in_flight`: requests inside plugins at one time, over all plugins (default 1024); more is 503.
+    pub max_in_flight: usize,
+    /// `max_in_flight_per_plugin`: the same for each plugin (default 512).
+    pub max_in_flight_per_plugin: usize,
+    /// `trusted_proxies`: networks whose `X-Forwarded-For` is believed (default loopback).
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// `shutdown_timeout`: seconds for draining and for `terminate_plugin` at a stop (default 10).
+    pub shutdown_timeout: Duration,
+}
+
+/// A text that never shows in logs or debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a key.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The key itself; for comparing and for handing to plugins, never for printing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,2 @@
+//! The one log stream of the process.
+
