@@ -1,0 +1,202 @@
+//! A Rust future as a Python coroutine, so that life-cycle code in Rust can await what plugins wrote in Python.
+//!
+//! Promise: the future runs on the event loop's thread, inside whatever asyncio task awaits the coroutine; what it
+//! awaits through [`await_python`] is stepped in that very task, so cancellation, time-outs and context variables work
+//! as in Python. No other thread, no waker and no `Future` object is involved. Caveat: one thing is awaited at a time
+//! (no `join!`, no `select!` over Python awaitables, no tokio types); use asyncio's own tools for more.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::prelude::*;
+
+use super::step::{self, Step};
+
+type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
+
+/// How the awaited Python object is to be resumed.
+enum Resume {
+    Send(Py<PyAny>),
+    Throw(PyErr),
+}
+
+thread_local! {
+    /// Set by the coroutine before it polls, taken by the awaiting leaf.
+    static RESUME: RefCell<Option<Resume>> = const { RefCell::new(None) };
+    /// Set by the awaiting leaf when it must wait, taken by the coroutine after it polled.
+    static YIELDED: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+}
+
+/// The Python face of a Rust future: a coroutine that can be awaited once.
+#[pyclass(frozen, module = "plugincore._core", name = "coroutine")]
+pub struct Coroutine {
+    future: Mutex<State>,
+}
+
+enum State {
+    Fresh(BoxedFuture),
+    Waiting(BoxedFuture),
+    Running,
+    Finished,
+}
+
+/// Makes a coroutine of `future`.
+///
+/// # Errors
+/// When there is no memory for the object.
+pub fn coroutine<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, Coroutine>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py>,
+{
+    let erased = async move {
+        let value = future.await?;
+        Python::attach(|py| value.into_pyobject(py).map(|object| object.into_any().unbind()).map_err(Into::into))
+    };
+    Bound::new(py, Coroutine { future: Mutex::new(State::Fresh(Box::pin(erased))) })
+}
+
+impl Coroutine {
+    fn resume<'py>(&self, py: Python<'py>, resume: Resume) -> PyResult<Bound<'py, PyAny>> {
+        let state = std::mem::replace(&mut *self.lock(), State::Running);
+        let mut future = match (state, resume) {
+            (State::Fresh(future), Resume::Send(_)) => future,
+            (State::Fresh(_), Resume::Throw(error)) => {
+                *self.lock() = State::Finished;
+                return Err(error);
+            }
+            (State::Waiting(future), resume) => {
+                RESUME.set(Some(resume));
+                future
+            }
+            (State::Running, _) => return Err(PyRuntimeError::new_err("coroutine is being awaited already")),
+            (State::Finished, _) => {
+                *self.lock() = State::Finished;
+                return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
+            }
+        };
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        RESUME.set(None);
+        match polled {
+            Poll::Pending => {
+                *self.lock() = State::Waiting(future);
+                YIELDED.take().map(|object| object.into_bound(py)).ok_or_else(|| {
+                    PyRuntimeError::new_err("a life-cycle future waited for something that is not Python's")
+                })
+            }
+            Poll::Ready(result) => {
+                *self.lock() = State::Finished;
+                Err(PyStopIteration::new_err((result?,)))
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.future.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Coroutine {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.resume(py, Resume::Send(py.None()))
+    }
+
+    fn send<'py>(&self, py: Python<'py>, value: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.resume(py, Resume::Send(value))
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Bound<'py, PyAny>,
+        value: Option<Bound<'py, PyAny>>,
+        _traceback: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let error = thrown(kind, value)?;
+        self.resume(py, Resume::Throw(error))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if matches!(*self.lock(), State::Fresh(_) | State::Finished) {
+            *self.lock() = State::Finished;
+            return Ok(());
+        }
+        match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
+            Ok(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
+            Err(error) if error.is_instance_of::<PyStopIteration>(py) || error.is_instance_of::<PyGeneratorExit>(py) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The exception that `throw(kind, value)` asks for: an instance, or a class to be called with the value.
+pub(super) fn thrown<'py>(kind: Bound<'py, PyAny>, value: Option<Bound<'py, PyAny>>) -> PyResult<PyErr> {
+    let raised = match value.filter(|value| !value.is_none()) {
+        Some(value) if value.is_instance_of::<pyo3::exceptions::PyBaseException>() => value,
+        Some(value) => kind.call1((value,))?,
+        None if kind.is_instance_of::<pyo3::types::PyType>() => kind.call0()?,
+        None => kind,
+    };
+    if raised.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        Ok(PyErr::from_value(raised))
+    } else {
+        Err(PyTypeError::new_err("throw() takes an exception"))
+    }
+}
+
+/// Awaits a Python awaitable from inside a [`coroutine`].
+///
+/// The future is an error when `object` cannot be awaited, and whatever the awaitable raises.
+pub async fn await_python(object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let iterator = Python::attach(|py| {
+        let object = object.into_bound(py);
+        step::awaitable(&object)?.map(Bound::unbind).ok_or_else(|| {
+            let name = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+            PyTypeError::new_err(format!("{name} cannot be awaited"))
+        })
+    })?;
+    Leaf { iterator }.await
+}
+
+struct Leaf {
+    iterator: Py<PyAny>,
+}
+
+impl Future for Leaf {
+    type Output = PyResult<Py<PyAny>>;
+
+    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
+        Python::attach(|py| {
+            let iterator = self.iterator.bind(py);
+            let step = match RESUME.take() {
+                None => step::send(iterator, py.None().bind(py)),
+                Some(Resume::Send(value)) => step::send(iterator, value.bind(py)),
+                Some(Resume::Throw(error)) => step::throw(iterator, error),
+            };
+            match step {
+                Ok(Step::Yielded(object)) => {
+                    YIELDED.set(Some(object.unbind()));
+                    Poll::Pending
+                }
+                Ok(Step::Returned(value)) => Poll::Ready(Ok(value.unbind())),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! The coroutine that asyncio sees for a request: it steps the plugin's coroutine and answers the request itself.
+//!
+//! Promise: each request has its own task and context; whatever the handler raises, `SystemExit` and
+//! `KeyboardInterrupt` included, ends that request and nothing else. Caveat: for introspection (`task.get_stack()`,
+//! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::call::Call;
+use super::coroutine::thrown;
+use super::step::{self, Step};
+
+/// Drives one handler's coroutine inside an asyncio task.
+#[pyclass(frozen, module = "plugincore._core", name = "request")]
+pub struct Driver {
+    /// The iterator of the plugin's awaitable.
+    inner: Py<PyAny>,
+    call: Mutex<Option<Call>>,
+}
+
+impl Driver {
+    /// A driver of `inner`, which answers through `call` when it ends.
+    pub fn new(inner: Bound<'_, PyAny>, call: Call) -> Self {
+        Self { inner: inner.unbind(), call: Mutex::new(Some(call)) }
+    }
+
+    fn advance<'py>(&self, py: Python<'py>, step: PyResult<Step<'py>>, cancelling: bool) -> PyResult<Bound<'py, PyAny>> {
+        let result = match step {
+            Ok(Step::Yielded(object)) => return Ok(object),
+            Ok(Step::Returned(value)) => Ok(value),
+            Err(error) => Err(error),
+        };
+        let Some(call) = self.call.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Err(PyRuntimeError::new_err("the request was answered already"));
+        };
+        // A task that is being cancelled must end as cancelled, or whoever cancelled it is misled.
+        let cancelled = match &result {
+            Err(error) if cancelling && call.is_cancellation(error, py) => Some(error.clone_ref(py)),
+            _ => None,
+        };
+        call.finish(py, result);
+        Err(cancelled.unwrap_or_else(|| PyStopIteration::new_err((py.None(),))))
+    }
+}
+
+#[pymethods]
+impl Driver {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.advance(py, step::send(self.inner.bind(py), py.None().bind(py)), false)
+    }
+
+    fn send<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.advance(py, step::send(self.inner.bind(py), &value), false)
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Bound<'py, PyAny>,
+        value: Option<Bound<'py, PyAny>>,
+        _traceback: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let error = thrown(kind, value)?;
+        self.advance(py, step::throw(self.inner.bind(py), error), true)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+    }
+
+    /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
+    fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, pyo3::types::PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.inner.bind(py).getattr(name)
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.inner)
+    }
+}

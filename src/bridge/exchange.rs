@@ -1,0 +1,168 @@
+//! One request on its way through Python and back: the job, the outcome, and the way home.
+//!
+//! Promise: every [`Exchange`] is answered exactly once. If it is dropped on the way, because the server stops or a
+//! task was destroyed, that is an answer too. Caveat: outcomes reach the I/O thread in batches; after
+//! [`Exchange::complete`] somebody must call [`Outbox::flush`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::{Notify, oneshot};
+
+use super::request_data::RequestData;
+use crate::http::rescue::{Failure, Rejection};
+use crate::policy::admission::Permit;
+
+/// A request that was admitted, for the plugin named in it.
+pub struct Job {
+    /// Id of the plugin that answers.
+    pub plugin: Arc<str>,
+    /// What the client sent.
+    pub request: RequestData,
+    /// The way home.
+    pub exchange: Exchange,
+}
+
+/// What came out of a plugin.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An answer.
+    Reply(Reply),
+    /// The handler failed; the client gets a 500 without details that are not its business.
+    Failed(Failure),
+    /// The host could not run the handler at all.
+    Rejected(Rejection),
+}
+
+/// A complete answer of a plugin.
+#[derive(Debug)]
+pub struct Reply {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// The body's type, unless `headers` names another.
+    pub content_type: Option<HeaderValue>,
+    /// Headers that the plugin set.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// The way home of one request; holds its permit until it is answered.
+pub struct Exchange {
+    reply: Option<oneshot::Sender<Outcome>>,
+    outbox: Arc<Outbox>,
+    started: bool,
+    _permit: Permit,
+}
+
+impl Exchange {
+    /// Opens an exchange whose outcome is fulfilled on the I/O thread that runs `outbox`.
+    pub fn open(outbox: Arc<Outbox>, permit: Permit) -> (Self, oneshot::Receiver<Outcome>) {
+        let (reply, outcome) = oneshot::channel();
+        (Self { reply: Some(reply), outbox, started: false, _permit: permit }, outcome)
+    }
+
+    /// True when nobody waits for the outcome any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// From here on, being dropped means that the handler was cut off rather than never run.
+    pub fn start(&mut self) {
+        self.started = true;
+    }
+
+    /// Answers the request.
+    pub fn complete(mut self, outcome: Outcome) {
+        if let Some(reply) = self.reply.take() {
+            self.outbox.push(reply, outcome);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            let outcome = if self.started {
+                Outcome::Failed(Failure::Interrupted)
+            } else {
+                Outcome::Rejected(Rejection::ShuttingDown)
+            };
+            self.outbox.push(reply, outcome);
+            self.outbox.flush();
+        }
+    }
+}
+
+/// Outcomes on their way to one I/O thread.
+#[derive(Default)]
+pub struct Outbox {
+    done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
+    dirty: AtomicBool,
+    notify: Notify,
+}
+
+impl Outbox {
+    fn push(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push((reply, outcome));
+        self.dirty.store(true, Ordering::Release);
+    }
+
+    /// Tells the I/O thread, once for all outcomes since the last time.
+    pub fn flush(&self) {
+        if self.dirty.swap(false, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Fulfils outcomes as they come; runs on the I/O thread for as long as it serves.
+    pub async fn run(&self) {
+        let mut batch = Vec::new();
+        loop {
+            self.notify.notified().await;
+            std::mem::swap(&mut batch, &mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+            for (reply, outcome) in batch.drain(..) {
+                // The receiver is gone when the client is: then the outcome has nowhere to go.
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::admission::{Limit, admit};
+
+    fn exchange(outbox: &Arc<Outbox>) -> (Exchange, oneshot::Receiver<Outcome>) {
+        let permit = admit(&Limit::new(1), &Limit::new(1)).expect("a free place");
+        Exchange::open(Arc::clone(outbox), permit)
+    }
+
+    #[tokio::test]
+    async fn a_dropped_exchange_is_answered_by_how_far_it_came() {
+        let outbox = Arc::new(Outbox::default());
+        let (waiting, unavailable) = exchange(&outbox);
+        let (mut running, interrupted) = exchange(&outbox);
+        running.start();
+        drop((waiting, running));
+        let answers = async { (unavailable.await, interrupted.await) };
+        tokio::select! {
+            () = outbox.run() => unreachable!("it runs for ever"),
+            (first, second) = answers => {
+                assert!(matches!(first, Ok(Outcome::Rejected(Rejection::ShuttingDown))));
+                assert!(matches!(second, Ok(Outcome::Failed(Failure::Interrupted))));
+            }
+        }
+    }
+
+    #[test]
+    fn an_exchange_whose_client_left_is_abandoned() {
+        let (exchange, outcome) = exchange(&Arc::default());
+        assert!(!exchange.is_abandoned());
+        drop(outcome);
+        assert!(exchange.is_abandoned());
+    }
+}

@@ -1,0 +1,184 @@
+//! What a handler returned or raised, as an answer.
+//!
+//! Promise: the documented results become what the page on results says, everything else a 500 that names what was
+//! wrong in the log and, without internals, to the client; nothing a handler returns can crash the host. Caveat: a
+//! bare tuple is always read as `(code, body)` or `(code, body, headers)`; a list is the way to answer with an array.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
+
+use super::exchange::{Outcome, Reply};
+use super::{aiohttp, json};
+use crate::http::rescue::Failure;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Headers that describe the connection, not the answer: the host alone decides them.
+const CONNECTION_HEADERS: [HeaderName; 4] =
+    [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, HeaderName::from_static("keep-alive")];
+
+/// Whose result it is, and how it is to be read.
+pub struct Source {
+    /// Id of the plugin, for the log.
+    pub plugin: Arc<str>,
+    /// True if the plugin overrides `handle_request`: text is then `text/plain`, as it was in pluginserver.
+    pub overrides_handle_request: bool,
+    /// True if plain results and exceptions answer 200 whatever their code, for clients of pluginserver.
+    pub legacy_status: bool,
+}
+
+/// Why a result cannot be an answer; the text is for the plugin's author.
+#[derive(Debug)]
+pub(super) struct BadResult(pub String);
+
+impl From<PyErr> for BadResult {
+    fn from(error: PyErr) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The answer that a returned `value` stands for.
+pub fn of_result(value: &Bound<'_, PyAny>, source: &Source) -> Outcome {
+    match reply(value, source) {
+        Ok(reply) => Outcome::Reply(reply),
+        Err(BadResult(reason)) => {
+            tracing::error!("plugin {}: the handler's result cannot be sent: {reason}", source.plugin);
+            Outcome::Failed(Failure::BadResult { reason })
+        }
+    }
+}
+
+/// The answer to a request whose handler raised `error`.
+pub fn of_exception(py: Python<'_>, error: PyErr, source: &Source) -> Outcome {
+    let value = error.value(py);
+    if aiohttp::is_response(value.as_any()) {
+        return of_result(value.as_any(), source);
+    }
+    let type_name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+    // A `__str__` that raises must not hide the exception that it belongs to.
+    let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+    tracing::error!("plugin {}: {}", source.plugin, traceback(py, &error));
+    Outcome::Failed(Failure::Exception { type_name, message })
+}
+
+/// The traceback as Python prints it.
+pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
+    let formatted = || -> PyResult<String> {
+        let lines = py
+            .import(intern!(py, "traceback"))?
+            .call_method1(intern!(py, "format_exception"), (error.get_type(py), error.value(py), error.traceback(py)))?;
+        PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?.extract()
+    };
+    formatted().unwrap_or_else(|_| error.to_string())
+}
+
+fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> {
+    let Ok(tuple) = value.cast::<PyTuple>() else {
+        return body(value, StatusCode::OK, source);
+    };
+    if tuple.len() < 2 || tuple.len() > 3 {
+        let message = "a tuple of {} items; return (code, body) or (code, body, headers), or a list for an array";
+        return Err(BadResult(message.replace("{}", &tuple.len().to_string())));
+    }
+    let status = status(&tuple.get_item(0)?)?;
+    let status = if source.legacy_status { StatusCode::OK } else { status };
+    let mut reply = body(&tuple.get_item(1)?, status, source)?;
+    if tuple.len() == 3 {
+        headers(&tuple.get_item(2)?, &mut reply.headers)?;
+    }
+    Ok(reply)
+}
+
+fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
+    let number = if code.is_instance_of::<PyBool>() { None } else { code.extract::<u16>().ok() };
+    let accepted = number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
+    accepted.ok_or_else(|| {
+        let shown = code.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
+        BadResult(format!("the code {shown} is not a whole number from 200 to 599"))
+    })
+}
+
+fn body(value: &Bound<'_, PyAny>, status: StatusCode, source: &Source) -> Result<Reply, BadResult> {
+    let reply = |content_type, body| Reply { status, content_type: Some(content_type), headers: HeaderMap::new(), body };
+    if value.is_exact_instance_of::<PyDict>() || value.is_exact_instance_of::<PyList>() {
+        return Ok(reply(JSON, encode(value)?));
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        let content_type = if source.overrides_handle_request { PLAIN } else { HTML };
+        return Ok(reply(content_type, Bytes::copy_from_slice(text.to_str()?.as_bytes())));
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.as_bytes())));
+    }
+    if let Ok(bytes) = value.cast::<PyByteArray>() {
+        return Ok(reply(OCTETS, Bytes::from(bytes.to_vec())));
+    }
+    if value.is_instance_of::<PyMemoryView>() {
+        let bytes = value.call_method0(intern!(value.py(), "tobytes"))?;
+        return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())));
+    }
+    if aiohttp::is_response(value) {
+        return aiohttp::reply(value);
+    }
+    Ok(reply(JSON, encode(value)?))
+}
+
+fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
+    let mut out = Vec::with_capacity(256);
+    json::encode(value, &mut out).map_err(|error| BadResult(error.to_string()))?;
+    Ok(Bytes::from(out))
+}
+
+/// Adds the headers that a handler gave: a mapping, or pairs; a value may be a list for a header that is repeated.
+fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+    if given.is_none() {
+        return Ok(());
+    }
+    let pairs = match given.call_method0(intern!(given.py(), "items")) {
+        Ok(items) => items,
+        Err(_) => given.clone(),
+    };
+    for pair in pairs.try_iter().map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))? {
+        let (name, value) = pair?
+            .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
+            .map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))?;
+        match value.cast::<PyList>() {
+            Ok(several) => several.iter().try_for_each(|value| header(&name, &value, into))?,
+            Err(_) => header(&name, &value, into)?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds one header, unless it is the host's business.
+pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+    let (name_text, value) = (name.str()?, value.str()?);
+    let name_text = name_text.to_str()?;
+    let name = HeaderName::from_bytes(name_text.as_bytes())
+        .map_err(|_| BadResult(format!("{name_text:?} is not a header name")))?;
+    if CONNECTION_HEADERS.contains(&name) {
+        return Ok(());
+    }
+    let value = HeaderValue::from_str(value.to_str()?)
+        .or_else(|_| HeaderValue::from_bytes(value.to_str().unwrap_or_default().as_bytes()))
+        .map_err(|_| BadResult(format!("the value of header {name} has a line break or another control character")))?;
+    into.append(name, value);
+    Ok(())
+}
+
+impl Reply {
+    /// An answer whose type is among its headers.
+    pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
+        Self { status, content_type, headers, body }
+    }
+}

@@ -1,0 +1,47 @@
+//! The I/O thread's end of the queue.
+//!
+//! Promise: jobs of one turn of the I/O thread go over together, with one lock and at most one wake-up. Caveat: local
+//! to its thread; [`Submitter::run`] must be spawned there, or nothing goes over.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::exchange::Job;
+use super::inbox::Inbox;
+
+/// Gathers the jobs of one turn.
+pub struct Submitter {
+    inbox: Arc<Inbox>,
+    gathered: RefCell<Vec<Job>>,
+    notify: Notify,
+}
+
+impl Submitter {
+    /// A submitter for the current thread.
+    pub fn new(inbox: Arc<Inbox>) -> Rc<Self> {
+        Rc::new(Self { inbox, gathered: RefCell::default(), notify: Notify::new() })
+    }
+
+    /// Puts a job in; it goes over when the connections that are ready now have had their turn.
+    pub fn submit(&self, job: Job) {
+        let mut gathered = self.gathered.borrow_mut();
+        gathered.push(job);
+        if gathered.len() == 1 {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Hands jobs over for as long as the thread serves.
+    pub async fn run(&self) {
+        // Swapped rather than lent: a job that the closed inbox drops may end in `submit` again.
+        let mut batch = Vec::new();
+        loop {
+            self.notify.notified().await;
+            std::mem::swap(&mut batch, &mut *self.gathered.borrow_mut());
+            self.inbox.submit(&mut batch);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Calls the handler of a plugin for a request.
+//!
+//! Promise: `data` is what the documentation says, host keys always win over what the client sends, and every request
+//! runs in a context of its own. Caveat: runs on the Python thread, between two turns of the loop; a plain `def`
+//! handler holds the loop for as long as it runs, as it did in pluginserver.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
+
+use super::owner::Owner;
+use super::registry::Registry;
+use super::resident::{Entry, Resident};
+use crate::bridge::call::Call;
+use crate::bridge::consumer::{Consumer, Dispatch};
+use crate::bridge::driver::Driver;
+use crate::bridge::exchange::{Job, Outcome};
+use crate::bridge::request_data::RequestData;
+use crate::bridge::{json, step};
+use crate::http::request::BodyData;
+use crate::http::rescue::{Failure, Rejection};
+use crate::python::headers::RequestHeaders;
+use crate::python::request::Request;
+
+/// Keys of `data` that are the host's: no variable of a request can replace them.
+const HOST_KEYS: [&str; 5] = ["log", "request_headers", "request", "subpath", "client_ip"];
+
+/// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
+pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
+    Box::new(move |py, consumer, job| {
+        if job.exchange.is_abandoned() {
+            return;
+        }
+        // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
+        match registry.serving().get(&job.plugin) {
+            Some(resident) => run(py, consumer, resident, job, &log),
+            None => job.exchange.complete(Outcome::Rejected(Rejection::NotFound)),
+        }
+    })
+}
+
+fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, log: &Py<PyAny>) {
+    let call = Call::start(job.exchange, consumer, &resident.source, &resident.occupancy);
+    if let Entry::Missing(hint) = &resident.entry {
+        return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
+    }
+    let started = Owner::enter_consumer(resident.owner.bind(py))
+        .and_then(|()| arguments(py, job.request, resident, log))
+        .and_then(|data| invoke(py, resident, &data));
+    match started {
+        Err(error) => call.finish(py, Err(error)),
+        Ok(result) => match step::awaitable(&result) {
+            Err(error) => call.finish(py, Err(error)),
+            Ok(None) => call.finish(py, Ok(result)),
+            Ok(Some(inner)) => {
+                if let Err(error) = spawn(consumer, inner, call) {
+                    // The call went down with the driver, which answered for it.
+                    tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
+                }
+            }
+        },
+    }
+}
+
+fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    let instance = resident.instance.bind(py);
+    match resident.entry {
+        Entry::AsyncHandler => instance.getattr(intern!(py, "request_handler"))?.call((), Some(data)),
+        Entry::Handler => isolated(py, || instance.getattr(intern!(py, "request_handler"))?.call((), Some(data))),
+        Entry::HandleRequest => isolated(py, || instance.getattr(intern!(py, "handle_request"))?.call((), Some(data))),
+        Entry::Missing(_) => Err(PyRuntimeError::new_err("the plugin has no handler")),
+    }
+}
+
+/// Runs `body` in a copy of the current context, so that nothing a handler sets is seen by the next one.
+fn isolated<'py>(
+    py: Python<'py>,
+    body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set, which
+    // is just what `from_owned_ptr_or_err` takes.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContext_CopyCurrent()) }?;
+    // SAFETY: `context` is a live context object that nobody has entered, since it was made just now.
+    if unsafe { pyo3::ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let result = body();
+    // SAFETY: entered above by this thread, and handlers cannot leave a context that they did not enter.
+    if unsafe { pyo3::ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    result
+}
+
+/// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
+fn arguments<'py>(
+    py: Python<'py>,
+    mut request: RequestData,
+    resident: &Resident,
+    log: &Py<PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let data = PyDict::new(py);
+    data.set_item(intern!(py, "log"), log)?;
+    data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
+    // The place of `request` is kept before the variables, as pluginserver had it.
+    data.set_item(intern!(py, "request"), py.None())?;
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receiver.as_deref() == Some(name);
+    if request.method != http::Method::GET && request.method != http::Method::HEAD {
+        body_variables(&data, &request, &reserved)?;
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in &request.query {
+        if !reserved(name) && !seen.contains(&name.as_str()) {
+            data.set_item(PyString::new(py, name), PyString::new(py, value))?;
+            seen.push(name);
+        }
+    }
+    data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
+    data.set_item(intern!(py, "client_ip"), request.client.to_string())?;
+    request.variables = BodyData::None;
+    data.set_item(intern!(py, "request"), Request::new(py, request)?)?;
+    Ok(data)
+}
+
+fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
+    let py = data.py();
+    match &request.variables {
+        BodyData::None => {}
+        BodyData::Json(body) => {
+            if let Err(error) = json::decode_into(body, data, reserved) {
+                tracing::debug!("a request body is not read as variables: {error}");
+            }
+        }
+        BodyData::Form(fields) => {
+            for (name, value) in fields {
+                if !reserved(name) && !data.contains(name)? {
+                    data.set_item(PyString::new(py, name), PyString::new(py, value))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts a task for `inner`. On 3.12 and later it runs at once up to its first wait.
+fn spawn(consumer: &Arc<Consumer>, inner: Bound<'_, PyAny>, call: Call) -> PyResult<()> {
+    static TASK: PyOnceLock<(Py<PyAny>, Py<PyDict>)> = PyOnceLock::new();
+    let py = inner.py();
+    let (task, options) = TASK.get_or_try_init(py, || -> PyResult<_> {
+        let options = PyDict::new(py);
+        options.set_item("loop", consumer.event_loop(py))?;
+        if py.version_info() >= (3, 12) {
+            options.set_item("eager_start", true)?;
+        }
+        Ok((py.import("asyncio")?.getattr("Task")?.unbind(), options.unbind()))
+    })?;
+    let driver = Bound::new(py, Driver::new(inner, call))?;
+    task.bind(py).call((driver,), Some(options.bind(py))).map(drop)
+}

@@ -1,0 +1,186 @@
+//! Loads one plugin file: import, construct, initialise.
+//!
+//! Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an `initialize` that never
+//! ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected. Caveat: plugin code that
+//! blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTimeoutError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyType};
+
+use super::discover::stem;
+use super::environment::Environment;
+use super::module::{self, Registration};
+use super::owner::Owner;
+use super::parameters::keyword_arguments;
+use super::resident::{Entry, Resident};
+use crate::bridge::coroutine::{await_python, coroutine};
+use crate::bridge::{outcome, step};
+
+/// Why a plugin is not there.
+#[derive(Clone, Debug)]
+pub struct LoadFailure {
+    /// The plugin file.
+    pub file: PathBuf,
+    /// The line in it, if the trouble has one.
+    pub line: Option<usize>,
+    /// The class, if the trouble is of one class.
+    pub class: Option<String>,
+    /// Exception type and text.
+    pub reason: String,
+}
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        match &self.class {
+            Some(class) => write!(f, ": class {class}: {}", self.reason),
+            None => write!(f, ": {}", self.reason),
+        }
+    }
+}
+
+/// What came of one file.
+#[derive(Default)]
+pub struct LoadedFile {
+    /// The plugins that are ready to serve.
+    pub residents: Vec<Arc<Resident>>,
+    /// What went wrong.
+    pub failures: Vec<LoadFailure>,
+    /// To take the file's module back out, should it not be wanted after all.
+    pub registration: Option<Registration>,
+}
+
+/// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
+pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
+    let mut loaded = LoadedFile::default();
+    let imported = Python::attach(|py| import(py, file).map_err(|error| failure(py, file, None, &error)));
+    let (owner, classes, registration) = match imported {
+        Ok(imported) => imported,
+        Err(failure) => {
+            loaded.failures.push(failure);
+            return loaded;
+        }
+    };
+    loaded.registration = Some(registration);
+    if classes.is_empty() {
+        tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
+    }
+    for class in classes {
+        let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
+        match bring_up(environment, file, &class, &owner).await {
+            Ok(resident) => {
+                if let Entry::Missing(hint) = &resident.entry {
+                    tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
+                }
+                loaded.residents.push(Arc::new(resident));
+            }
+            Err(error) => {
+                let failure = Python::attach(|py| failure(py, file, Some(name), &error));
+                loaded.failures.push(failure);
+            }
+        }
+    }
+    loaded
+}
+
+type Imported = (Py<Owner>, Vec<Py<PyType>>, Registration);
+
+fn import(py: Python<'_>, file: &Path) -> PyResult<Imported> {
+    let owner = Owner::new(py)?;
+    Owner::enter(owner.bind(py))?;
+    let (module, registration) = module::run(py, file)?;
+    let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
+    Ok((owner, classes, registration))
+}
+
+async fn bring_up(
+    environment: &Environment,
+    file: &Path,
+    class: &Py<PyType>,
+    owner: &Py<Owner>,
+) -> PyResult<Resident> {
+    let (instance, started) = Python::attach(|py| -> PyResult<_> {
+        Owner::enter(owner.bind(py))?;
+        let kwargs = keyword_arguments(py, environment, &stem(file), owner.bind(py).as_any())?;
+        let instance = class.bind(py).call((), Some(&kwargs))?;
+        let started = start(&instance, &kwargs)?;
+        Ok((instance.unbind(), started))
+    })?;
+    if let Some(started) = started {
+        patiently(environment, started, "initialize").await?;
+    }
+    Python::attach(|py| {
+        let owner = owner.clone_ref(py);
+        Resident::new(instance.into_bound(py), file.to_path_buf(), owner, environment.legacy_status)
+    })
+}
+
+/// Calls `initialize`, if there is one; what it returns is awaited if it can be.
+fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
+    let initialize = instance.getattr_opt(intern!(instance.py(), "initialize"))?;
+    let Some(initialize) = initialize.filter(|initialize| initialize.is_callable()) else { return Ok(None) };
+    let result = initialize.call((), Some(kwargs))?;
+    Ok(step::awaitable(&result)?.map(|_| result.unbind()))
+}
+
+/// Awaits what a plugin's life-cycle method returned, for as long as plugins are waited for.
+///
+/// # Errors
+/// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
+pub async fn patiently(environment: &Environment, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
+    let limited = Python::attach(|py| -> PyResult<Py<PyAny>> {
+        let fenced = coroutine(py, async move {
+            await_python(awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
+        })?;
+        let wait_for = py.import("asyncio")?.getattr("wait_for")?;
+        Ok(wait_for.call1((fenced, environment.patience.as_secs_f64()))?.unbind())
+    })?;
+    await_python(limited).await.map(drop).map_err(|error| {
+        Python::attach(|py| {
+            let timeout = py.import("asyncio").and_then(|asyncio| asyncio.getattr("TimeoutError"));
+            let timed_out = timeout.is_ok_and(|timeout| error.is_instance(py, &timeout));
+            if timed_out && error.traceback(py).is_none_or(|_| error.value(py).to_string().is_empty()) {
+                let seconds = environment.patience.as_secs_f64();
+                return PyTimeoutError::new_err(format!("{what} did not end within {seconds} s"));
+            }
+            error
+        })
+    })
+}
+
+fn fenced(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PySystemExit>(py) && !error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        return error;
+    }
+    let plain = PyRuntimeError::new_err(describe(py, &error));
+    plain.set_traceback(py, error.traceback(py));
+    plain
+}
+
+/// `Type: text`, on one line.
+pub fn describe(py: Python<'_>, error: &PyErr) -> String {
+    let value = error.value(py);
+    let name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+    let text = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+    let described = if text.is_empty() { name } else { format!("{name}: {text}") };
+    described.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn failure(py: Python<'_>, file: &Path, class: Option<String>, error: &PyErr) -> LoadFailure {
+    tracing::debug!("{}: {}", file.display(), outcome::traceback(py, error));
+    LoadFailure {
+        file: file.to_path_buf(),
+        line: module::line_of(py, error, file),
+        class,
+        reason: describe(py, error),
+    }
+}

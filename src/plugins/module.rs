@@ -1,0 +1,198 @@
+//! Runs a plugin file as a module.
+//!
+//! Promise: the source on disk is what runs (no byte code cache stands between), `__name__` is the file's stem, and
+//! the module can be found in `sys.modules`, which data classes, pickling and type hints need. No installed package is
+//! ever shadowed: a stem that something else is called, such as `json`, is registered only under a private name.
+//! Caveat: modules beside the plugins can be imported, since the folder is at the end of `sys.path`; they are imported
+//! afresh whenever a plugin is reloaded, packages from elsewhere are not.
+
+use std::path::{Path, PathBuf};
+
+use pyo3::exceptions::PySyntaxError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyType};
+
+use super::discover::stem;
+use crate::python::baseplugin::BasePlugin;
+
+/// Prefix of the private names in `sys.modules`; no import statement can spell it.
+const PRIVATE: &str = "plugincore:";
+
+/// What `sys.modules` held before a file was run, to be put back if the load fails.
+pub struct Registration {
+    before: Vec<(String, Option<Py<PyAny>>)>,
+}
+
+/// Runs `file` and returns its module.
+///
+/// # Errors
+/// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included; the registration is undone then.
+pub fn run<'py>(py: Python<'py>, file: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
+    let name = stem(file);
+    let source = std::fs::read(file)?;
+    let builtins = py.import("builtins")?;
+    let file_name = file.as_os_str();
+    // `compile` takes the bytes, so that a coding line in the file is obeyed.
+    let code = builtins.call_method1("compile", (source.as_slice(), file_name, "exec", 0, true))?;
+    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (&name, file_name))?;
+    let module = PyModule::new(py, &name)?;
+    module.setattr("__file__", file_name)?;
+    module.setattr("__spec__", &loader)?;
+    module.setattr("__loader__", loader.getattr("loader")?)?;
+    module.setattr("__builtins__", &builtins)?;
+    let registration = register(&module, &name)?;
+    match builtins.call_method1("exec", (code, module.dict())) {
+        Ok(_) => Ok((module, registration)),
+        Err(error) => {
+            registration.undo(py);
+            Err(error)
+        }
+    }
+}
+
+fn register(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Registration> {
+    let py = module.py();
+    let modules = modules(py)?;
+    let mut names = vec![format!("{PRIVATE}{name}")];
+    if may_be_called(py, &modules, name)? {
+        names.push(name.to_owned());
+    }
+    let mut before = Vec::new();
+    for name in names {
+        before.push((name.clone(), modules.get_item(&name)?.map(Bound::unbind)));
+        modules.set_item(name, module)?;
+    }
+    Ok(Registration { before })
+}
+
+/// True if nothing but an earlier generation of the same plugin goes by `name`.
+fn may_be_called(py: Python<'_>, modules: &Bound<'_, PyDict>, name: &str) -> PyResult<bool> {
+    if let Some(known) = modules.get_item(name)? {
+        let earlier = modules.get_item(format!("{PRIVATE}{name}"))?;
+        return Ok(earlier.is_some_and(|earlier| earlier.is(&known)));
+    }
+    // A name with a dot would be looked up as a submodule, which imports the parent.
+    if name.contains('.') {
+        return Ok(false);
+    }
+    let found = py.import("importlib.machinery")?.getattr("PathFinder")?.call_method1("find_spec", (name,))?;
+    let built_in = py.import("importlib.machinery")?.getattr("BuiltinImporter")?.call_method1("find_spec", (name,))?;
+    // In the plugin folder it finds the very file that is being loaded.
+    let itself = found.getattr_opt("origin")?.is_some_and(|origin| {
+        origin.extract::<PathBuf>().is_ok_and(|origin| stem(&origin) == name && in_plugin_path(py, &origin))
+    });
+    Ok(built_in.is_none() && (found.is_none() || itself))
+}
+
+fn in_plugin_path(py: Python<'_>, file: &Path) -> bool {
+    let last = py.import("sys").and_then(|sys| sys.getattr("path")).and_then(|path| path.get_item(-1));
+    let folder = last.and_then(|last| last.extract::<PathBuf>());
+    folder.is_ok_and(|folder| file.parent() == Some(&folder))
+}
+
+impl Registration {
+    /// Puts back what was there before.
+    pub fn undo(self, py: Python<'_>) {
+        let Ok(modules) = modules(py) else { return };
+        for (name, before) in self.before {
+            // Failing to restore leaves the broken module under its name, which the next load replaces.
+            let _ = match before {
+                Some(module) => modules.set_item(name, module),
+                None => modules.del_item(name),
+            };
+        }
+    }
+}
+
+/// Lets plugins import modules that lie beside them; the folder comes last so that it shadows nothing.
+///
+/// # Errors
+/// When `sys.path` is not a list.
+pub fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
+    let path = py.import("sys")?.getattr("path")?;
+    let folder = std::path::absolute(folder)?.into_os_string();
+    if !path.contains(&folder)? {
+        path.call_method1("append", (folder,))?;
+    }
+    Ok(())
+}
+
+/// Forgets the modules of `folder` that plugins imported as helpers, so that a reload sees them as they are on disk;
+/// returns them for [`restore_helpers`].
+///
+/// # Errors
+/// When `sys.modules` is not a dict.
+pub fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py<PyAny>)>> {
+    let folder = std::path::absolute(folder)?;
+    let modules = modules(py)?;
+    let mut forgotten = Vec::new();
+    for (name, module) in modules.copy()?.iter() {
+        let Ok(name) = name.extract::<String>() else { continue };
+        let private = modules.get_item(format!("{PRIVATE}{name}"))?;
+        let plugin = name.starts_with(PRIVATE) || private.is_some_and(|private| private.is(&module));
+        let file = module.getattr_opt(intern!(py, "__file__")).ok().flatten();
+        let file = file.and_then(|file| file.extract::<PathBuf>().ok());
+        if !plugin && file.is_some_and(|file| file.starts_with(&folder)) {
+            modules.del_item(&name)?;
+            forgotten.push((name, module.unbind()));
+        }
+    }
+    py.import("importlib")?.call_method0("invalidate_caches")?;
+    Ok(forgotten)
+}
+
+/// Puts forgotten helper modules back, after a reload that failed.
+///
+/// # Errors
+/// When `sys.modules` is not a dict.
+pub fn restore_helpers(py: Python<'_>, forgotten: Vec<(String, Py<PyAny>)>) -> PyResult<()> {
+    let modules = modules(py)?;
+    for (name, module) in forgotten {
+        modules.set_item(name, module)?;
+    }
+    Ok(())
+}
+
+fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?)
+}
+
+/// The plugin classes that `module` itself defines, by name; imported base classes are none.
+///
+/// # Errors
+/// When a class has a hostile metaclass.
+pub fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<'py, PyType>>> {
+    let py = module.py();
+    let own_name = module.name()?;
+    let mut classes: Vec<(String, Bound<'py, PyType>)> = Vec::new();
+    for (name, value) in module.dict().iter() {
+        let (Ok(name), Ok(class)) = (name.extract::<String>(), value.cast_into::<PyType>()) else { continue };
+        let own = class.getattr(intern!(py, "__module__"))?.eq(&own_name)?;
+        let known = classes.iter().any(|(_, other)| other.is(&class));
+        if own && !known && class.is_subclass_of::<BasePlugin>()? {
+            classes.push((name, class));
+        }
+    }
+    classes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(classes.into_iter().map(|(_, class)| class).collect())
+}
+
+/// The line of `file` that `error` is about: a syntax error's own, else the innermost frame in that file.
+pub fn line_of(py: Python<'_>, error: &PyErr, file: &Path) -> Option<usize> {
+    if error.is_instance_of::<PySyntaxError>(py) {
+        let named = error.value(py).getattr("filename").ok()?.extract::<PathBuf>().ok()?;
+        return if named == file { error.value(py).getattr("lineno").ok()?.extract().ok() } else { None };
+    }
+    let mut line = None;
+    let mut traceback = error.traceback(py).map(Bound::into_any);
+    while let Some(entry) = traceback {
+        let code = entry.getattr("tb_frame").and_then(|frame| frame.getattr("f_code"));
+        let named = code.and_then(|code| code.getattr("co_filename")).and_then(|name| name.extract::<PathBuf>());
+        if named.is_ok_and(|named| named == file) {
+            line = entry.getattr("tb_lineno").and_then(|line| line.extract()).ok().or(line);
+        }
+        traceback = entry.getattr("tb_next").ok().filter(|next| !next.is_none());
+    }
+    line
+}

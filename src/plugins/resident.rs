@@ -1,0 +1,198 @@
+//! A plugin instance that is loaded, and how it is called.
+//!
+//! Promise: everything about the instance that a request needs was looked up once, when it was loaded. Caveat: what a
+//! plugin changes later on itself is obeyed only where this module says so: the handler is looked up on the instance at
+//! each call, and the authentication attributes are live.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use super::owner::Owner;
+use crate::bridge::call::Occupancy;
+use crate::bridge::outcome::Source;
+use crate::http::request::MethodSet;
+use crate::policy::credential::AuthPolicy;
+use crate::python::baseplugin::BasePlugin;
+
+/// A loaded plugin.
+pub struct Resident {
+    /// The id under which it is reached, without a leading slash.
+    pub id: Arc<str>,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The plugin object.
+    pub instance: Py<PyAny>,
+    /// Which method answers requests.
+    pub entry: Entry,
+    /// The name of the handler's first parameter, which no variable of a request may take.
+    pub receiver: Option<String>,
+    /// Methods it answers: `http_methods` of the class, GET and POST by default.
+    pub methods: MethodSet,
+    /// What is asked of a client before a request enters.
+    pub policy: Arc<ArcSwap<AuthPolicy>>,
+    /// How its results are read.
+    pub source: Arc<Source>,
+    /// Calls inside it.
+    pub occupancy: Arc<Occupancy>,
+    /// Its background tasks; shared by the plugins of one file.
+    pub owner: Py<Owner>,
+}
+
+/// Which method of a plugin answers requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// `async def request_handler`: calling it runs no plugin code yet.
+    AsyncHandler,
+    /// `def request_handler`.
+    Handler,
+    /// The plugin overloads `handle_request` or `_check_auth`: it goes through `handle_request`.
+    HandleRequest,
+    /// There is no handler; the text says what to do about it.
+    Missing(String),
+}
+
+impl Resident {
+    /// Looks at an initialised `instance`.
+    ///
+    /// # Errors
+    /// When the plugin has no usable id or `http_methods`.
+    pub fn new(instance: Bound<'_, PyAny>, file: PathBuf, owner: Py<Owner>, legacy_status: bool) -> PyResult<Self> {
+        let py = instance.py();
+        let id = plugin_id(&instance)?;
+        let class = instance.get_type();
+        let base = py.get_type::<BasePlugin>();
+        let overrides = |name: &Bound<'_, PyString>| -> PyResult<bool> {
+            Ok(!class.getattr(name)?.is(base.getattr(name)?))
+        };
+        let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
+        let overrides_check = overrides(intern!(py, "_check_auth"))?;
+        let entry = entry(&instance, overrides_handle_request || overrides_check)?;
+        let receiver = receiver(&instance)?;
+        let methods = methods(&instance)?;
+        let policy = policy(&instance, &class, &base, overrides_check)?;
+        Ok(Self {
+            source: Arc::new(Source { plugin: Arc::clone(&id), overrides_handle_request, legacy_status }),
+            id,
+            file,
+            instance: instance.unbind(),
+            entry,
+            receiver,
+            methods,
+            policy,
+            occupancy: Arc::default(),
+            owner,
+        })
+    }
+}
+
+fn invalid(text: String) -> PyErr {
+    pyo3::exceptions::PyValueError::new_err(text)
+}
+
+/// The id, after `initialize`, because plugins may change it until then.
+fn plugin_id(instance: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
+    let py = instance.py();
+    if instance.getattr_opt(intern!(py, "_plugin_id"))?.is_none() {
+        return Err(invalid("it has no _plugin_id: call super().__init__(**kwargs) in its __init__".to_owned()));
+    }
+    let id = instance.call_method0(intern!(py, "_get_plugin_id"))?.str()?;
+    let id = id.to_str()?.trim_matches('/');
+    if id.is_empty() {
+        return Err(invalid("its id is empty; set route_path or _plugin_id to a name".to_owned()));
+    }
+    if id.split('/').any(|segment| segment == "..") {
+        return Err(invalid(format!("its id {id:?} has a '..' segment, which no request can reach")));
+    }
+    Ok(Arc::from(id))
+}
+
+fn entry(instance: &Bound<'_, PyAny>, through_handle_request: bool) -> PyResult<Entry> {
+    let py = instance.py();
+    let handler = instance.getattr_opt(intern!(py, "request_handler"))?.filter(|handler| handler.is_callable());
+    let through_base = !through_handle_request || {
+        let base = py.get_type::<BasePlugin>().getattr(intern!(py, "handle_request"))?;
+        instance.get_type().getattr(intern!(py, "handle_request"))?.is(base)
+    };
+    let Some(handler) = handler else {
+        return Ok(if through_base { Entry::Missing(hint(instance)?) } else { Entry::HandleRequest });
+    };
+    if through_handle_request {
+        return Ok(Entry::HandleRequest);
+    }
+    let is_async = py.import("inspect")?.call_method1("iscoroutinefunction", (handler,))?.is_truthy()?;
+    Ok(if is_async { Entry::AsyncHandler } else { Entry::Handler })
+}
+
+/// What the author of a plugin without a handler probably meant.
+fn hint(instance: &Bound<'_, PyAny>) -> PyResult<String> {
+    const NAME: &str = "request_handler";
+    let base = instance.py().get_type::<BasePlugin>();
+    let mut nearest: Option<(f64, String)> = None;
+    for name in instance.dir()?.iter() {
+        let name = name.extract::<String>()?;
+        if base.hasattr(&name)? || !instance.getattr(&name).is_ok_and(|value| value.is_callable()) {
+            continue;
+        }
+        let likeness = strsim::normalized_damerau_levenshtein(&name.to_lowercase(), NAME);
+        if likeness > 0.7 && nearest.as_ref().is_none_or(|(best, _)| likeness > *best) {
+            nearest = Some((likeness, name));
+        }
+    }
+    let class = instance.get_type().name()?;
+    Ok(match nearest {
+        Some((_, name)) => format!(
+            "class {class} has {name}, which is probably meant to be {NAME}: async def {NAME}(self, **data)"
+        ),
+        None => format!("define it in class {class}: async def {NAME}(self, **data)"),
+    })
+}
+
+/// A request variable that is called like the handler's first parameter could never be passed as a keyword.
+fn receiver(instance: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let py = instance.py();
+    let Some(handler) = instance.getattr_opt(intern!(py, "request_handler"))? else { return Ok(None) };
+    let code = handler.getattr_opt("__func__")?.map(|function| function.getattr_opt("__code__")).transpose()?.flatten();
+    let names = code.map(|code| code.getattr("co_varnames")?.extract::<Vec<String>>()).transpose()?;
+    Ok(names.and_then(|names| names.into_iter().next()))
+}
+
+fn methods(instance: &Bound<'_, PyAny>) -> PyResult<MethodSet> {
+    let Some(asked) = instance.getattr_opt("http_methods")? else { return Ok(MethodSet::DEFAULT) };
+    let wrong = || invalid("http_methods must be names of methods, such as (\"GET\", \"POST\", \"PUT\")".to_owned());
+    let names = asked.try_iter().map_err(|_| wrong())?.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>();
+    let mut methods = MethodSet::EMPTY;
+    for name in names.map_err(|_| wrong())? {
+        let method = http::Method::from_bytes(name.to_uppercase().as_bytes()).ok();
+        methods = method.and_then(|method| methods.with(&method)).ok_or_else(|| {
+            invalid(format!("http_methods names {name:?}; it may name GET, HEAD, POST, PUT, PATCH and DELETE"))
+        })?;
+    }
+    Ok(methods)
+}
+
+/// The live policy of the instance, unless the class takes authentication into its own hands.
+fn policy(
+    instance: &Bound<'_, PyAny>,
+    class: &Bound<'_, PyType>,
+    base: &Bound<'_, PyType>,
+    overrides_check: bool,
+) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
+    let py = instance.py();
+    let plugin = instance.cast::<BasePlugin>().map_err(PyErr::from)?;
+    if overrides_check {
+        // `_check_auth` decides, on the Python thread.
+        return Ok(Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)));
+    }
+    for name in [intern!(py, "_apikey"), intern!(py, "_auth_type")] {
+        if !class.getattr(name)?.is(base.getattr(name)?) {
+            // A class attribute or a property of the subclass hides ours: take its value over.
+            base.getattr(name)?.call_method1(intern!(py, "__set__"), (instance, instance.getattr(name)?))?;
+        }
+    }
+    Ok(plugin.borrow().policy())
+}

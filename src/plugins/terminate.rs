@@ -1,0 +1,122 @@
+//! Ends plugins.
+//!
+//! Promise: `terminate_plugin` runs for each, plain or async, within the time that plugins are waited for, then the
+//! background tasks are cancelled and awaited; a plugin that fails at this is reported and stops nobody else. Caveat: a
+//! task that swallows its cancellation is left behind after that time, with a line in the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::environment::Environment;
+use super::load::{describe, patiently};
+use super::owner::Owner;
+use super::resident::Resident;
+use crate::bridge::coroutine::await_python;
+use crate::bridge::step;
+
+/// How often a plugin that is being replaced is looked at until its last request has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits until no request is inside `residents` any more, at most for the environment's patience.
+///
+/// # Errors
+/// When the wait itself is cancelled.
+pub async fn drain(environment: &Environment, residents: &[Arc<Resident>]) -> PyResult<()> {
+    let deadline = Instant::now() + environment.patience;
+    while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
+        if Instant::now() > deadline {
+            let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
+            tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));
+            return Ok(());
+        }
+        let pause = Python::attach(|py| -> PyResult<_> {
+            Ok(py.import("asyncio")?.call_method1("sleep", (LOOK_AGAIN.as_secs_f64(),))?.unbind())
+        })?;
+        await_python(pause).await?;
+    }
+    Ok(())
+}
+
+/// Ends `residents` in their order.
+pub async fn terminate(environment: &Environment, residents: &[Arc<Resident>]) {
+    for resident in residents {
+        tracing::info!("Terminating plugin {}", resident.id);
+        if let Err(error) = terminate_one(environment, resident).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
+        }
+    }
+    for resident in residents {
+        if let Err(error) = end_tasks(environment, &resident.owner).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
+        }
+    }
+}
+
+async fn terminate_one(environment: &Environment, resident: &Resident) -> PyResult<()> {
+    let result = Python::attach(|py| -> PyResult<_> {
+        Owner::enter(resident.owner.bind(py))?;
+        let result = resident.instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
+        Ok(step::awaitable(&result)?.map(|_| result.unbind()))
+    })?;
+    match result {
+        Some(result) => patiently(environment, result, "terminate_plugin").await,
+        None => Ok(()),
+    }
+}
+
+/// Cancels the owner's tasks and awaits them.
+async fn end_tasks(environment: &Environment, owner: &Py<Owner>) -> PyResult<()> {
+    let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
+        let tasks = owner.get().cancel(py)?;
+        wait_for(py, tasks, environment.patience)
+    })?;
+    match waiting {
+        Some(waiting) => report_stubborn(await_python(waiting).await?),
+        None => Ok(()),
+    }
+}
+
+/// `asyncio.wait` for `tasks`, unless there are none.
+///
+/// # Errors
+/// When something in `tasks` is not a task.
+pub fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, patience: Duration) -> PyResult<Option<Py<PyAny>>> {
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    let options = PyDict::new(py);
+    options.set_item("timeout", patience.as_secs_f64())?;
+    let waiting = py.import("asyncio")?.getattr("wait")?.call((PyList::new(py, tasks)?,), Some(&options))?;
+    Ok(Some(waiting.unbind()))
+}
+
+/// Logs the tasks that `asyncio.wait` returned as still pending.
+///
+/// # Errors
+/// When `waited` is not what `asyncio.wait` returns.
+pub fn report_stubborn(waited: Py<PyAny>) -> PyResult<()> {
+    Python::attach(|py| {
+        let (done, pending) = waited.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        for task in pending.try_iter()? {
+            tracing::warn!("a background task does not end after its cancellation: {}", task?.repr()?);
+        }
+        for task in done.try_iter()? {
+            let task = task?;
+            if task.call_method0("cancelled")?.is_truthy()? {
+                continue;
+            }
+            let error = task.call_method0("exception")?;
+            if !error.is_none() {
+                let error = PyErr::from_value(error);
+                tracing::error!("a background task ended with {}", describe(py, &error));
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,90 @@
+//! Admission: how many requests may be inside plugins at one time.
+//!
+//! Promise: a [`Permit`] is held from admission until the handler's outcome, through the queue and the Python thread,
+//! so what is counted is requests in flight, not connections and not queue length; a slow plugin fills its own limit
+//! and no other's. Caveat: the limits are checked without a lock, so two threads may refuse the last place to both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of places.
+#[derive(Debug)]
+pub struct Limit {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Limit {
+    /// A limit with `most` free places.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), most })
+    }
+
+    /// Places taken now.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> bool {
+        let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !within {
+            self.leave();
+        }
+        within
+    }
+
+    fn leave(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The right to be in flight: one place in all and one at the plugin, given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    total: Arc<Limit>,
+    plugin: Arc<Limit>,
+}
+
+/// Takes a place in `total` and one in `plugin`, or neither.
+pub fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
+    if !total.enter() {
+        return None;
+    }
+    if !plugin.enter() {
+        total.leave();
+        return None;
+    }
+    Some(Permit { total: Arc::clone(total), plugin: Arc::clone(plugin) })
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.total.leave();
+        self.plugin.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_plugin_leaves_the_places_of_others_alone() {
+        let (total, slow, quick) = (Limit::new(3), Limit::new(1), Limit::new(1));
+        let held = admit(&total, &slow);
+        assert!(held.is_some());
+        assert!(admit(&total, &slow).is_none());
+        assert!(admit(&total, &quick).is_some());
+        assert_eq!(1, total.taken());
+    }
+
+    #[test]
+    fn a_place_is_free_again_once_the_permit_is_dropped() {
+        let (total, plugin) = (Limit::new(1), Limit::new(5));
+        let permit = admit(&total, &plugin);
+        assert!(admit(&total, &plugin).is_none());
+        drop(permit);
+        assert!(admit(&total, &plugin).is_some());
+        assert_eq!((0, 0), (total.taken(), plugin.taken()));
+    }
+}

@@ -1,0 +1,236 @@
+//! `plugincore.baseplugin.BasePlugin`: what every plugin derives from.
+//!
+//! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
+//! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
+//! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
+//! `super().__init__(**kwargs)`, as before.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::logjam::LogJam;
+use super::request::Request;
+use crate::bridge::coroutine::{await_python, coroutine};
+use crate::bridge::step;
+use crate::policy::credential::{AuthPolicy, Credential};
+
+/// The base class of plugins.
+///
+/// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
+/// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
+/// `auth_type` (`global` or `plugin`) and `apikey`.
+#[pyclass(subclass, dict, weakref, module = "plugincore.baseplugin")]
+pub struct BasePlugin {
+    access: Mutex<Access>,
+    policy: Arc<ArcSwap<AuthPolicy>>,
+}
+
+/// `_auth_type` and `_apikey` as the plugin set them.
+#[derive(Default)]
+struct Access {
+    auth_type: Option<Py<PyAny>>,
+    apikey: Option<Py<PyAny>>,
+}
+
+impl BasePlugin {
+    /// What the host checks before a request enters this plugin; changes when the plugin changes its attributes.
+    pub fn policy(&self) -> Arc<ArcSwap<AuthPolicy>> {
+        Arc::clone(&self.policy)
+    }
+
+    fn access(&self) -> std::sync::MutexGuard<'_, Access> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, py: Python<'_>, change: impl FnOnce(&mut Access)) -> PyResult<()> {
+        let (auth_type, apikey) = {
+            let mut access = self.access();
+            change(&mut access);
+            let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py).into_bound(py));
+            (clone(&access.auth_type), clone(&access.apikey))
+        };
+        let asked_for = auth_type.is_some_and(|value| value.is_truthy().unwrap_or(true));
+        let key = apikey.filter(|value| value.is_truthy().unwrap_or(false)).map(|value| value.str()).transpose()?;
+        let policy = match (asked_for, key) {
+            (false, _) => AuthPolicy::Open,
+            (true, Some(key)) => AuthPolicy::key(key.to_str()?),
+            (true, None) => AuthPolicy::Closed,
+        };
+        self.policy.store(Arc::new(policy));
+        Ok(())
+    }
+}
+
+fn some(value: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+    (!value.is_none()).then(|| value.unbind())
+}
+
+#[pymethods]
+impl BasePlugin {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { access: Mutex::default(), policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+    }
+
+    #[pyo3(signature = (**kwargs))]
+    fn __init__(slf: &Bound<'_, Self>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let py = slf.py();
+        let kwargs = kwargs.map_or_else(|| Ok(PyDict::new(py)), |kwargs| kwargs.copy())?;
+        let given = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+            Ok(kwargs.get_item(name)?.filter(|value| !value.is_none()))
+        };
+        let prog_args = given("prog_args")?.ok_or_else(|| {
+            PyValueError::new_err("no args were passed: hand the keyword arguments on with super().__init__(**kwargs)")
+        })?;
+        let config = given("config")?;
+        slf.setattr(intern!(py, "config"), config.clone())?;
+        let plugin_id = match given("route_path")? {
+            Some(path) => path,
+            None => slf.get_type().name()?.call_method0(intern!(py, "lower"))?,
+        };
+        slf.setattr(intern!(py, "_plugin_id"), &plugin_id)?;
+        let (auth_type, apikey) = authentication(&given, config.as_ref())?;
+        slf.setattr(intern!(py, "_apikey"), apikey)?;
+        slf.setattr(intern!(py, "_auth_type"), auth_type)?;
+        let options = PyDict::new(py);
+        options.set_item("name", plugin_id.str()?)?;
+        options.set_item("level", prog_args.getattr(intern!(py, "level"))?)?;
+        options.set_item("file", prog_args.getattr(intern!(py, "log"))?)?;
+        let log = py.get_type::<LogJam>().call((), Some(&options))?;
+        slf.setattr(intern!(py, "log"), &log)?;
+        kwargs.set_item("log", log)?;
+        slf.setattr(intern!(py, "args"), kwargs)
+    }
+
+    /// None, `global` or `plugin`: whose key opens this plugin. Anything that is true asks for a key.
+    #[getter(_auth_type)]
+    fn auth_type(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.access().auth_type.as_ref().map(|value| value.clone_ref(py))
+    }
+
+    #[setter(_auth_type)]
+    fn set_auth_type(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.change(value.py(), |access| access.auth_type = some(value.clone()))
+    }
+
+    /// The key that opens this plugin; compared as text.
+    #[getter(_apikey)]
+    fn apikey(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.access().apikey.as_ref().map(|value| value.clone_ref(py))
+    }
+
+    #[setter(_apikey)]
+    fn set_apikey(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.change(value.py(), |access| access.apikey = some(value.clone()))
+    }
+
+    /// Called when the plugin is unloaded or the server stops; overload it to release what the plugin holds.
+    ///
+    /// It may be `async`. Tasks that the plugin created are cancelled afterwards by the host.
+    #[allow(clippy::unused_self)] // A method that subclasses overload.
+    fn terminate_plugin(&self) {}
+
+    /// The id under which the plugin is reached: `_plugin_id`.
+    fn _get_plugin_id<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "_plugin_id"))
+    }
+
+    /// The client's address as text: the peer's, or the one that a trusted proxy forwarded.
+    #[allow(clippy::unused_self)] // A method that subclasses overload.
+    fn _get_client_ip(&self, request: &Bound<'_, PyAny>) -> PyResult<String> {
+        if let Ok(request) = request.cast::<Request>() {
+            return Ok(request.get().client_ip());
+        }
+        let remote = request.getattr_opt(intern!(request.py(), "remote"))?.filter(|remote| !remote.is_none());
+        remote.map_or_else(|| Ok("unknown".to_owned()), |remote| remote.str()?.extract())
+    }
+
+    /// True if `data` (as `request_handler` gets it) holds the key that this plugin asks for, or it asks for none.
+    fn _check_auth(&self, data: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let py = data.py();
+        let header = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
+            let Some(headers) = data.get_item(intern!(py, "request_headers"))? else { return Ok(None) };
+            headers.call_method1(intern!(py, "get"), (name,))?.extract()
+        };
+        let variable = data.get_item(intern!(py, "apikey"))?.and_then(|value| value.extract::<String>().ok());
+        let credential = Credential::choose(
+            header(intern!(py, "Authorization"))?.as_deref(),
+            header(intern!(py, "X-Custom-Auth"))?.as_deref(),
+            variable.as_deref(),
+        );
+        Ok(self.policy.load().admits(credential.as_ref()))
+    }
+
+    /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it or
+    /// `_check_auth`, and does the same natively for all others.
+    ///
+    /// Returns what `request_handler` returned, or `(403, {"error": "unauthorized"})`.
+    #[pyo3(signature = (**data))]
+    fn handle_request<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let data = data.map_or_else(|| PyDict::new(py), Clone::clone).unbind();
+        let plugin = slf.clone().into_any().unbind();
+        let run = async move {
+            let result = Python::attach(|py| -> PyResult<_> {
+                let (plugin, data) = (plugin.bind(py), data.bind(py));
+                if let Some(request) = data.get_item("request")? {
+                    data.set_item("client_ip", plugin.call_method1(intern!(py, "_get_client_ip"), (request,))?)?;
+                }
+                if !plugin.call_method1(intern!(py, "_check_auth"), (data,))?.is_truthy()? {
+                    let body = PyDict::new(py);
+                    body.set_item("error", "unauthorized")?;
+                    return Ok((403, body).into_pyobject(py)?.into_any().unbind());
+                }
+                Ok(plugin.call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
+            })?;
+            let waits = Python::attach(|py| step::awaitable(result.bind(py)).map(|found| found.is_some()))?;
+            if waits { await_python(result).await } else { Ok(result) }
+        };
+        Ok(coroutine(py, run)?.into_any())
+    }
+}
+
+type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
+
+/// `(_auth_type, _apikey)` from the parameters; an unknown kind of authentication refuses to load rather than run open.
+fn authentication<'py>(
+    given: &dyn Fn(&str) -> PyResult<Option<Bound<'py, PyAny>>>,
+    config: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Attributes<'py>> {
+    let mut asked = given("auth_type")?;
+    if asked.is_none() {
+        asked = given("auth")?;
+        if let Some(kind) = &asked {
+            tracing::warn!("[plugin_parms]: auth={kind} is read as auth_type={kind}; please write auth_type");
+        }
+    }
+    let Some(asked) = asked else { return Ok((None, None)) };
+    let py = asked.py();
+    let kind = asked.str()?.to_string_lossy().to_lowercase();
+    match kind.as_str() {
+        "" => Ok((None, None)),
+        "global" => {
+            let section = config.filter(|config| config.contains("auth").unwrap_or(false));
+            let section = section.map(|config| config.get_item("auth")).transpose()?;
+            let key = section.filter(|auth| auth.contains("apikey").unwrap_or(false));
+            let key = key.map(|auth| auth.get_item("apikey")).transpose()?;
+            let key = key.filter(|key| key.is_truthy().unwrap_or(false));
+            let key = key.ok_or_else(|| PyValueError::new_err("Auth is global but no apikey in auth"))?;
+            Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
+        }
+        "plugin" => {
+            let key = given("apikey")?.filter(|key| key.is_truthy().unwrap_or(false));
+            let key = key.ok_or_else(|| PyValueError::new_err("Auth is plugin but no plugin apikey"))?;
+            Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
+        }
+        other => Err(PyValueError::new_err(format!(
+            "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey) or \"plugin\" (its own apikey)"
+        ))),
+    }
+}
