@@ -1,1 +1,356 @@
-//! logjam
+//! `LogJam`: how Python writes to the log stream, with the interface of pluginserver's class of that name.
+//!
+//! May be used from any Python thread; writing waits for the output with the interpreter held, which cannot deadlock
+//! because no thread that writes ever asks for the interpreter. Caveat: what a plugin passes is written as it is, apart
+//! from the escapes that keep a record on one line, so plugins keep keys and bodies out of it themselves.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::observe::common_log::CommonLogEntry;
+use crate::observe::line::Level;
+use crate::observe::log_file::{LogFile, LogFileError};
+use crate::observe::sink::Sink;
+use crate::observe::subscriber;
+
+/// The server's name in the stream while no log is installed, as in a plugin's own tests.
+const DEFAULT_NAME: &str = "plugincore";
+
+/// A named logger: one line a call, to standard output and, if a file is named, to that file too.
+///
+/// Calling it is calling `info`. Arguments are joined by spaces after `str()`. Levels are DEBUG, INFO, WARN, ERROR,
+/// CRITICAL and EXCEPTION; `level` is read in any case, and an unknown one means INFO.
+#[pyclass(frozen, subclass, weakref, dict, module = "plugincore.logjam")]
+pub struct LogJam {
+    /// Set by `__init__` and not by `__new__`, so that subclasses may take arguments of their own.
+    stream: OnceLock<Stream>,
+}
+
+/// A name and where its lines go.
+struct Stream {
+    name: String,
+    sink: Arc<Sink>,
+}
+
+impl LogJam {
+    /// A plugin's log: the server's level and outputs, the plugin's name, a threshold of its own.
+    ///
+    /// # Errors
+    /// `ValueError` when `name` is empty.
+    pub fn for_plugin(py: Python<'_>, name: &str) -> PyResult<Py<Self>> {
+        Self::create(py, name, Arc::new(server_sink().sibling()))
+    }
+
+    /// The server's log, which handlers find as `data['log']`; changing its threshold changes the host's.
+    ///
+    /// # Errors
+    /// Only for want of memory.
+    pub fn server(py: Python<'_>) -> PyResult<Py<Self>> {
+        match subscriber::server() {
+            Some(log) => Self::create(py, &log.name, Arc::clone(&log.sink)),
+            None => Self::create(py, DEFAULT_NAME, server_sink()),
+        }
+    }
+
+    fn create(py: Python<'_>, name: &str, sink: Arc<Sink>) -> PyResult<Py<Self>> {
+        let stream = Stream { name: checked_name(Some(name))?, sink };
+        Py::new(py, Self { stream: OnceLock::from(stream) })
+    }
+
+    fn stream(&self) -> PyResult<&Stream> {
+        self.stream.get().ok_or_else(|| PyRuntimeError::new_err("LogJam.__init__() has not been called"))
+    }
+
+    fn log(&self, level: Level, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let stream = self.stream()?;
+        // Asked before the arguments are turned into text, which may be costly.
+        if stream.sink.admits(level) {
+            stream.sink.write(level, &stream.name, &joined(args));
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl LogJam {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(*, name, level='INFO', file=None, stdio=True)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { stream: OnceLock::new() }
+    }
+
+    #[pyo3(signature = (*, name=None, level="INFO", file=None, stdio=true))]
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        name: Option<&str>,
+        level: &str,
+        file: Option<PathBuf>,
+        stdio: bool,
+    ) -> PyResult<()> {
+        let name = checked_name(name)?;
+        let file = file.filter(|path| !path.as_os_str().is_empty());
+        let sink = Sink::open(Level::parse(level), file.as_deref(), stdio).map_err(|error| os_error(py, error))?;
+        let unset = self.stream.set(Stream { name, sink: Arc::new(sink) });
+        unset.map_err(|_| PyRuntimeError::new_err("LogJam.__init__() was called a second time"))
+    }
+
+    /// The name in each line.
+    #[getter]
+    fn name(&self) -> PyResult<&str> {
+        Ok(&self.stream()?.name)
+    }
+
+    /// The log file's absolute path, or None.
+    #[getter]
+    fn file(&self) -> PyResult<Option<OsString>> {
+        Ok(self.stream()?.sink.file().map(|path| path.as_os_str().to_owned()))
+    }
+
+    /// The argument of that name: False keeps lines from a terminal (not from a pipe).
+    #[getter]
+    fn stdio(&self) -> PyResult<bool> {
+        Ok(self.stream()?.sink.stdio())
+    }
+
+    /// Whether lines are shown on a terminal.
+    #[getter]
+    fn tty(&self) -> PyResult<bool> {
+        Ok(self.stream()?.sink.is_terminal())
+    }
+
+    /// The lowest number of `levels` that is written; may be set.
+    #[getter]
+    fn threshold(&self) -> PyResult<u8> {
+        Ok(self.stream()?.sink.threshold())
+    }
+
+    #[setter]
+    fn set_threshold(&self, threshold: u8) -> PyResult<()> {
+        self.stream()?.sink.set_threshold(threshold);
+        Ok(())
+    }
+
+    /// The levels' names and numbers.
+    #[classattr]
+    fn levels(py: Python<'_>) -> PyResult<Py<PyDict>> {
+        let levels = PyDict::new(py);
+        for level in Level::ALL {
+            levels.set_item(level.name(), level.severity())?;
+        }
+        Ok(levels.unbind())
+    }
+
+    /// Logs at INFO.
+    #[pyo3(signature = (*args))]
+    fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Info, args)
+    }
+
+    /// Logs at DEBUG.
+    #[pyo3(signature = (*args))]
+    fn debug(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Debug, args)
+    }
+
+    /// Logs at INFO.
+    #[pyo3(signature = (*args))]
+    fn info(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Info, args)
+    }
+
+    /// Logs at WARN.
+    #[pyo3(signature = (*args))]
+    fn warn(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Warn, args)
+    }
+
+    /// Logs at WARN.
+    #[pyo3(signature = (*args))]
+    fn warning(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Warn, args)
+    }
+
+    /// Logs at ERROR.
+    #[pyo3(signature = (*args))]
+    fn error(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Error, args)
+    }
+
+    /// Logs at CRITICAL.
+    #[pyo3(signature = (*args))]
+    fn critical(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.log(Level::Critical, args)
+    }
+
+    /// Logs at EXCEPTION. While an exception is being handled its traceback is part of the record, which remains one
+    /// line; pluginserver left the traceback out.
+    #[pyo3(signature = (*args))]
+    fn exception(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let stream = self.stream()?;
+        if stream.sink.admits(Level::Exception) {
+            let text = joined(args);
+            let parts: Vec<_> = [Some(text), handled_traceback(py)].into_iter().flatten().collect();
+            stream.sink.write(Level::Exception, &stream.name, &parts.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// Writes one request in the Common Log Format and returns that line.
+    ///
+    /// `file` is a path to append to or an open text file; without it the line goes to the log at INFO. `size` is in
+    /// bytes, and 0 is as good as any; `timestamp` is in seconds since 1970 and means now when left out.
+    #[pyo3(signature = (
+        ip, path, size, method, protocol, status, file=None, *, user_ident=None, user_auth=None, timestamp=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "the signature is pluginserver's")]
+    fn common_log(
+        &self,
+        py: Python<'_>,
+        ip: &Bound<'_, PyAny>,
+        path: &Bound<'_, PyAny>,
+        size: &Bound<'_, PyAny>,
+        method: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        status: &Bound<'_, PyAny>,
+        file: Option<&Bound<'_, PyAny>>,
+        user_ident: Option<&str>,
+        user_auth: Option<&str>,
+        timestamp: Option<f64>,
+    ) -> PyResult<String> {
+        let entry = CommonLogEntry {
+            ip: &text_of(ip),
+            ident: user_ident.unwrap_or("-"),
+            user: user_auth.unwrap_or("-"),
+            time: request_time(timestamp)?.to_zoned(TimeZone::system()),
+            method: &text_of(method),
+            path: &text_of(path),
+            protocol: &text_of(protocol),
+            status: &text_of(status),
+            size: &text_of(size),
+        };
+        let line = entry.to_string();
+        match file {
+            None => {
+                let stream = self.stream()?;
+                stream.sink.write(Level::Info, &stream.name, &line);
+            }
+            Some(file) => match file.extract::<PathBuf>() {
+                Ok(path) => LogFile::open(&path).map_err(|error| os_error(py, error))?.append(&format!("{line}\n")),
+                Err(_) => drop(file.call_method1("write", (format!("{line}\n"),))?),
+            },
+        }
+        Ok(line)
+    }
+}
+
+/// Writes a record of Python's `logging` to the server's log: its logger's name, its level's number (between two levels
+/// the lower one counts) and its finished text.
+#[pyfunction]
+pub fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, PyAny>) {
+    let level = match levelno {
+        50.. => Level::Critical,
+        40.. => Level::Error,
+        30.. => Level::Warn,
+        20.. => Level::Info,
+        _ => Level::Debug,
+    };
+    server_sink().write(level, &text_of(name), &text_of(text));
+}
+
+/// Brings Python's `logging` and `warnings` into the log stream by a handler on the root logger, unless that has one
+/// already. To be called once, after [`subscriber::install`] and before any plugin is imported.
+///
+/// # Errors
+/// Whatever importing `plugincore.logjam` raises.
+pub fn install_logging_bridge(py: Python<'_>) -> PyResult<()> {
+    let threshold = server_sink().threshold();
+    py.import("plugincore.logjam")?.call_method1("install_handler", (threshold,))?;
+    Ok(())
+}
+
+fn server_sink() -> Arc<Sink> {
+    let installed = subscriber::server().map(|log| Arc::clone(&log.sink));
+    installed.unwrap_or_else(|| Arc::new(Sink::without_file(Level::Info, true)))
+}
+
+fn checked_name(name: Option<&str>) -> PyResult<String> {
+    match name {
+        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err(PyValueError::new_err("a log needs a name: LogJam(name='...')")),
+    }
+}
+
+/// `OSError` with number, reason and path, from which Python makes `PermissionError` and its like.
+fn os_error(py: Python<'_>, error: LogFileError) -> PyErr {
+    let Some(number) = error.reason.raw_os_error() else { return PyOSError::new_err(error.to_string()) };
+    match py.import("os").and_then(|os| os.call_method1("strerror", (number,))) {
+        Ok(reason) => PyOSError::new_err((number, reason.unbind(), error.path.into_os_string())),
+        Err(failure) => failure,
+    }
+}
+
+fn joined(args: &Bound<'_, PyTuple>) -> String {
+    args.iter().map(|argument| text_of(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+/// `str(object)`; the type's name in angle brackets when that raises, since logging must not break its caller.
+fn text_of(object: &Bound<'_, PyAny>) -> String {
+    match object.str() {
+        Ok(text) => text.to_string_lossy().into_owned(),
+        Err(_) => match object.get_type().name() {
+            Ok(name) => format!("<{}>", name.to_string_lossy()),
+            Err(_) => "<object>".to_owned(),
+        },
+    }
+}
+
+/// The traceback of the exception being handled; `None` when there is none or it cannot be shown.
+fn handled_traceback(py: Python<'_>) -> Option<String> {
+    let exception_info = py.import("sys").ok()?.call_method0("exc_info").ok()?.cast_into::<PyTuple>().ok()?;
+    if exception_info.get_item(0).ok()?.is_none() {
+        return None;
+    }
+    let lines = py.import("traceback").ok()?.call_method1("format_exception", exception_info).ok()?;
+    let lines = lines.try_iter().ok()?.map_while(Result::ok).map(|line| text_of(&line));
+    Some(lines.collect::<String>().trim_end().to_owned())
+}
+
+fn request_time(timestamp: Option<f64>) -> PyResult<Timestamp> {
+    let Some(seconds) = timestamp else { return Ok(Timestamp::now()) };
+    let since_1970 = SignedDuration::try_from_secs_f64(seconds);
+    let time = since_1970.and_then(Timestamp::from_duration);
+    time.map_err(|_| PyValueError::new_err(format!("timestamp={seconds} is not a time in seconds since 1970")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_log_bears_its_name_and_needs_one() {
+        Python::initialize();
+        Python::attach(|py| {
+            let log = LogJam::for_plugin(py, "shop").unwrap();
+            assert_eq!("shop", log.getattr(py, "name").unwrap().extract::<String>(py).unwrap());
+            assert!(LogJam::for_plugin(py, "").unwrap_err().is_instance_of::<PyValueError>(py));
+        });
+    }
+
+    #[test]
+    fn a_plugins_threshold_is_its_own() {
+        Python::initialize();
+        Python::attach(|py| {
+            let [one, other] = ["one", "other"].map(|name| LogJam::for_plugin(py, name).unwrap());
+            let before = other.get().stream().unwrap().sink.threshold();
+            one.setattr(py, "threshold", 50).unwrap();
+            assert_eq!(before, other.get().stream().unwrap().sink.threshold());
+        });
+    }
+}

@@ -1,0 +1,226 @@
+//! How one record looks: its level, its time and its two formats, those of pluginserver.
+//!
+//! A finished line always ends in its only line feed: control characters in names and texts are written as escapes.
+//! Caveat: a backslash is not doubled, so `\n` in a line may have been either a line feed or those two characters.
+
+use std::cell::Cell;
+use std::fmt::Write;
+use std::str::FromStr;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+/// How grave a record is. `Critical` and `Exception` weigh the same and differ in name only, as in pluginserver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For finding faults.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The service as a whole is in danger.
+    Critical,
+    /// An exception was caught and reported.
+    Exception,
+}
+
+impl Level {
+    /// All levels, lowest first.
+    pub const ALL: [Self; 6] = [Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical, Self::Exception];
+
+    /// Reads a level's name in any case, as after `-v`; `warning` means `WARN`, and an unknown word means `INFO`, since
+    /// a misspelt level must not silence or stop a server.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if text.eq_ignore_ascii_case("warning") {
+            return Self::Warn;
+        }
+        Self::ALL.into_iter().find(|level| text.eq_ignore_ascii_case(level.name())).unwrap_or(Self::Info)
+    }
+
+    /// The word that stands in the line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+            Self::Exception => "EXCEPTION",
+        }
+    }
+
+    /// The weight compared with a threshold: 10 to 50, the scale of Python's `logging`.
+    #[must_use]
+    pub const fn severity(self) -> u8 {
+        match self {
+            Self::Debug => 10,
+            Self::Info => 20,
+            Self::Warn => 30,
+            Self::Error => 40,
+            Self::Critical | Self::Exception => 50,
+        }
+    }
+
+    /// The syslog priority that journald reads from the `<N>` prefix.
+    #[must_use]
+    pub const fn priority(self) -> u8 {
+        match self {
+            Self::Debug => 7,
+            Self::Info => 6,
+            Self::Warn => 4,
+            Self::Error => 3,
+            Self::Critical | Self::Exception => 2,
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = std::convert::Infallible;
+
+    /// [`Level::parse`], for command lines; it never fails.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::parse(text))
+    }
+}
+
+/// The line for files and terminals: `YYYY-mm-dd HH:MM:SS,mmm - name - LEVEL - text`, `time` in the local zone.
+#[must_use]
+pub fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + name.len() + 48);
+    push_local_time(&mut line, time);
+    line.push_str(" - ");
+    push_escaped(&mut line, name);
+    line.push_str(" - ");
+    line.push_str(level.name());
+    line.push_str(" - ");
+    push_escaped(&mut line, text);
+    line.push('\n');
+    line
+}
+
+/// The line for a pipe, which is taken to lead to a journal that dates it: `<priority> - LEVEL - name - text`.
+#[must_use]
+pub fn prioritised(level: Level, name: &str, text: &str) -> String {
+    let mut line = String::with_capacity(text.len() + name.len() + 32);
+    line.push('<');
+    line.push(char::from(b'0' + level.priority()));
+    line.push_str("> - ");
+    line.push_str(level.name());
+    line.push_str(" - ");
+    push_escaped(&mut line, name);
+    line.push_str(" - ");
+    push_escaped(&mut line, text);
+    line.push('\n');
+    line
+}
+
+/// Appends `text` with everything escaped that could end a line, move a terminal's cursor or reorder what is read:
+/// control characters other than the tab, the Unicode line and paragraph separators, and the bidirectional overrides.
+pub fn push_escaped(line: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push('\t'),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => push_code(line, "\\u", 4, character),
+            _ if character.is_control() => push_code(line, "\\x", 2, character),
+            _ => line.push(character),
+        }
+    }
+}
+
+/// Appends a character's number in lower-case hexadecimal, as Python's `repr` shows it.
+fn push_code(line: &mut String, prefix: &str, width: usize, character: char) {
+    write!(line, "{prefix}{:0width$x}", u32::from(character)).expect("writing to a String does not fail");
+}
+
+thread_local! {
+    /// The last second formatted on this thread and its text: finding the zone's offset costs more than the rest of a
+    /// line.
+    static LAST_SECOND: Cell<Option<(i64, [u8; 19])>> = const { Cell::new(None) };
+}
+
+/// Appends `YYYY-mm-dd HH:MM:SS,mmm` in the local zone.
+fn push_local_time(line: &mut String, time: Timestamp) {
+    let second = time.as_second();
+    match LAST_SECOND.get() {
+        Some((cached, text)) if cached == second => line.extend(text.map(char::from)),
+        _ => {
+            let text = time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+            // A year of five digits has no room here and is merely not remembered.
+            if let Ok(fixed) = <[u8; 19]>::try_from(text.as_bytes()) {
+                LAST_SECOND.set(Some((second, fixed)));
+            }
+            line.push_str(&text);
+        }
+    }
+    write!(line, ",{:03}", time.subsec_millisecond()).expect("writing to a String does not fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(text: &str) -> String {
+        let mut line = String::new();
+        push_escaped(&mut line, text);
+        line
+    }
+
+    #[test]
+    fn a_level_is_read_in_any_case_and_an_unknown_one_is_info() {
+        assert_eq!(Level::Debug, Level::parse("debug"));
+        assert_eq!(Level::Exception, Level::parse("Exception"));
+        assert_eq!(Level::Warn, Level::parse("Warning"));
+        assert_eq!(Level::Info, Level::parse("loud"));
+        assert_eq!(Level::Info, Level::parse(""));
+    }
+
+    #[test]
+    fn severities_and_priorities_are_those_of_pluginserver() {
+        assert_eq!([10, 20, 30, 40, 50, 50], Level::ALL.map(Level::severity));
+        assert_eq!([7, 6, 4, 3, 2, 2], Level::ALL.map(Level::priority));
+    }
+
+    #[test]
+    fn a_piped_line_opens_with_its_priority() {
+        assert_eq!("<4> - WARN - shop - low stock\n", prioritised(Level::Warn, "shop", "low stock"));
+    }
+
+    #[test]
+    fn a_dated_line_opens_with_local_time_to_the_millisecond() {
+        let local = jiff::civil::date(2025, 5, 6).at(7, 8, 9, 12_345_678).to_zoned(TimeZone::system()).unwrap();
+        let line = dated(local.timestamp(), Level::Info, "shop", "open");
+        assert_eq!("2025-05-06 07:08:09,012 - shop - INFO - open\n", line);
+    }
+
+    #[test]
+    fn the_remembered_second_is_not_used_for_another_one() {
+        let local = jiff::civil::date(2025, 5, 6).at(7, 8, 9, 0).to_zoned(TimeZone::system()).unwrap().timestamp();
+        let times =
+            [0, 999, 1000, 0].map(|ms| dated(local + jiff::SignedDuration::from_millis(ms), Level::Info, "n", "t"));
+        let seconds = times.map(|line| line[17..23].to_owned());
+        assert_eq!(["09,000", "09,999", "10,000", "09,000"], seconds.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn no_text_or_name_can_begin_a_second_line() {
+        let line = prioritised(Level::Info, "a\nb", "x\r\n<2> - CRITICAL - root - forged");
+        assert_eq!("<6> - INFO - a\\nb - x\\r\\n<2> - CRITICAL - root - forged\n", line);
+    }
+
+    #[test]
+    fn terminal_sequences_and_unicode_line_ends_are_escaped() {
+        assert_eq!("\\x1b[2J\\x00\\x7f", escaped("\x1b[2J\0\x7f"));
+        assert_eq!("\\x85\\u2028\\u2029\\u202e\\u2066", escaped("\u{85}\u{2028}\u{2029}\u{202e}\u{2066}"));
+    }
+
+    #[test]
+    fn tabs_and_ordinary_letters_stay() {
+        assert_eq!("a\tb — größer \u{1f600} \\", escaped("a\tb — größer \u{1f600} \\"));
+    }
+}

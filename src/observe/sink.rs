@@ -1,0 +1,164 @@
+//! Where log lines go: to standard output and, when one is named, to a file as well.
+//!
+//! Lines of all threads leave whole and in one order, and no failure of an output reaches whoever logs. Caveat: an
+//! output that blocks (a pipe nobody reads) makes its loggers wait, as it would any program.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::line::{self, Level};
+use super::log_file::{self, LogFile, LogFileError};
+
+/// Held while a line is written, so that file and standard output show lines in the same order.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// What standard output gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StandardOutput {
+    /// Dated lines, for a person.
+    Terminal,
+    /// Lines with a priority, for a journal; also with `stdio` off, as pluginserver does it.
+    Piped,
+    /// Nothing: a terminal with `stdio` off.
+    Silent,
+}
+
+/// A threshold and the outputs of the lines that reach it.
+#[derive(Debug)]
+pub struct Sink {
+    threshold: AtomicU8,
+    file: Option<Arc<LogFile>>,
+    stdio: bool,
+    standard_output: StandardOutput,
+}
+
+impl Sink {
+    /// A sink for records of `level` and above. `file` also gets every line; `stdio` off keeps them from a terminal,
+    /// but not from a pipe, as in pluginserver. Whether standard output is a terminal is found out now, once.
+    ///
+    /// # Errors
+    /// [`LogFileError`] when `file` cannot be opened for appending.
+    pub fn open(level: Level, file: Option<&Path>, stdio: bool) -> Result<Self, LogFileError> {
+        Ok(Self { file: file.map(LogFile::open).transpose()?, ..Self::without_file(level, stdio) })
+    }
+
+    /// A sink that writes to standard output only.
+    #[must_use]
+    pub fn without_file(level: Level, stdio: bool) -> Self {
+        let standard_output = match (std::io::stdout().is_terminal(), stdio) {
+            (true, true) => StandardOutput::Terminal,
+            (true, false) => StandardOutput::Silent,
+            (false, _) => StandardOutput::Piped,
+        };
+        Self { threshold: AtomicU8::new(level.severity()), file: None, stdio, standard_output }
+    }
+
+    /// Another sink on the same outputs, with a threshold of its own that begins at this one's.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self { threshold: AtomicU8::new(self.threshold()), file: self.file.clone(), ..*self }
+    }
+
+    /// Whether a record of this level is written.
+    #[must_use]
+    pub fn admits(&self, level: Level) -> bool {
+        level.severity() >= self.threshold()
+    }
+
+    /// Writes one record as one line, if its level reaches the threshold. Never fails; see the module's caveat.
+    pub fn write(&self, level: Level, name: &str, text: &str) {
+        if !self.admits(level) {
+            return;
+        }
+        let dated = if self.file.is_some() || self.is_terminal() {
+            line::dated(Timestamp::now(), level, name, text)
+        } else {
+            String::new()
+        };
+        let prioritised;
+        let shown = match self.standard_output {
+            StandardOutput::Terminal => dated.as_str(),
+            StandardOutput::Piped => {
+                prioritised = line::prioritised(level, name, text);
+                prioritised.as_str()
+            }
+            StandardOutput::Silent => "",
+        };
+        let _order = log_file::lock(&WRITING);
+        if let Some(file) = &self.file {
+            file.append(&dated);
+        }
+        log_file::write_line(rustix::stdio::stdout(), shown);
+    }
+
+    /// Opens the file anew, as logrotate needs; without a file nothing happens. [`log_file::reopen_all`] does it for
+    /// every file in use.
+    ///
+    /// # Errors
+    /// [`LogFileError`] when the file cannot be opened; the old one stays in use then.
+    pub fn reopen(&self) -> Result<(), LogFileError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.reopen())
+    }
+
+    /// The lowest [`Level::severity`] that is written.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        self.threshold.load(Ordering::Relaxed)
+    }
+
+    /// Changes the threshold, for the records that follow.
+    pub fn set_threshold(&self, severity: u8) {
+        self.threshold.store(severity, Ordering::Relaxed);
+    }
+
+    /// The absolute path of the file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path())
+    }
+
+    /// Whether the sink was opened with `stdio`.
+    #[must_use]
+    pub fn stdio(&self) -> bool {
+        self.stdio
+    }
+
+    /// Whether lines are shown on a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.standard_output == StandardOutput::Terminal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::log_file::tests::Folder;
+
+    #[test]
+    fn records_below_the_threshold_are_not_written() {
+        let folder = Folder::new();
+        let sink = Sink::open(Level::Warn, Some(&folder.file("a.log")), true).unwrap();
+        sink.write(Level::Info, "n", "too low");
+        sink.write(Level::Warn, "n", "first");
+        sink.set_threshold(Level::Info.severity());
+        sink.write(Level::Info, "n", "second");
+        let text = std::fs::read_to_string(folder.file("a.log")).unwrap();
+        let ends: Vec<_> = text.lines().map(|line| &line[23..]).collect();
+        assert_eq!([" - n - WARN - first", " - n - INFO - second"].as_slice(), ends);
+    }
+
+    #[test]
+    fn a_sibling_shares_the_file_and_not_the_threshold() {
+        let folder = Folder::new();
+        let sink = Sink::open(Level::Error, Some(&folder.file("a.log")), true).unwrap();
+        let sibling = sink.sibling();
+        sibling.set_threshold(0);
+        assert_eq!(sink.file(), sibling.file());
+        assert!(!sink.admits(Level::Info) && sibling.admits(Level::Info));
+    }
+}
