@@ -1,8 +1,8 @@
 //! Which endpoint a path belongs to: an immutable table, replaced whole when plugins change.
 //!
 //! `/id` and `/id/…` are a plugin's, ids may hold slashes and the longest one wins; `/plugins`, `/reload/…` and `/-/…`
-//! are the host's. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or a
-//! key is right.
+//! are the host's. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or
+//! a key is right.
 
 use std::collections::HashMap;
 use std::sync::Arc;

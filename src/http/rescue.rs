@@ -1,7 +1,8 @@
 //! The one place that turns refusals and failures into status, headers and JSON body.
 //!
 //! Every answer made here carries a content type and `X-Request-Id`, so that a client's report can be found in the log.
-//! Caveat: bodies go to strangers; texts put into a [`Rejection`] or [`Failure`] must hold no keys, paths or tracebacks.
+//! Caveat: bodies go to strangers; texts put into a [`Rejection`] or [`Failure`] must hold no keys, paths or
+//! tracebacks.
 
 use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -261,7 +262,10 @@ mod tests {
         assert_eq!(response.status(), 500);
         assert_eq!(
             text(response),
-            r#"{"status": "exception", "type": "ValueError", "message": "ValueError exception handling request: \u00e9", "request_id": "id-1"}"#
+            concat!(
+                r#"{"status": "exception", "type": "ValueError", "#,
+                r#""message": "ValueError exception handling request: \u00e9", "request_id": "id-1"}"#
+            )
         );
     }
 

@@ -18,7 +18,8 @@ pub type Body = Full<Bytes>;
 /// `Content-Type` of every JSON answer, as pluginserver sent it.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// A JSON response. A `value` that JSON cannot express (a map with keys that are no texts) is logged and answered by 500.
+/// A JSON response. A `value` that JSON cannot express (a map with keys that are no texts) is logged and answered by
+/// 500.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let mut text = Vec::with_capacity(128);
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonSpelling));

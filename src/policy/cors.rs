@@ -51,8 +51,8 @@ impl Cors {
         }
     }
 
-    /// Adds what the answer to a request with these headers needs, be it a plugin's answer or a refusal. Takes the place
-    /// of headers of the same names that a plugin set.
+    /// Adds what the answer to a request with these headers needs, be it a plugin's answer or a refusal. Takes the
+    /// place of headers of the same names that a plugin set.
     pub fn decorate(&self, request: &HeaderMap, response: &mut HeaderMap) {
         add_vary_origin(response);
         if let Some(origin) = request.get(ORIGIN)
@@ -96,14 +96,15 @@ impl Cors {
 
     /// Names the allowed origin in `response`, or says that `origin` is not allowed.
     fn allow(&self, origin: &HeaderValue, response: &mut HeaderMap) -> bool {
-        if self.origins.contains(origin) {
+        let is_listed = self.origins.contains(origin);
+        if is_listed {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
         } else if self.any {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
             response.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
         }
-        self.any || self.origins.contains(origin)
+        is_listed || self.any
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which key a client shows, and whether it opens a route.
 //!
 //! The order is pluginserver's: `Authorization: Bearer`, else `X-Custom-Auth`, else the variable `apikey`, of the query
-//! before the body. Only the first one present counts; an empty one is not present. Keys are compared as SHA-256 digests
-//! in constant time, so neither content nor length shows. Caveat: variables are compared as they were sent, headers
-//! without white space around them.
+//! before the body. Only the first one present counts; an empty one is not present. Keys are compared as SHA-256
+//! digests in constant time, so neither content nor length shows. Caveat: variables are compared as they were sent,
+//! headers without white space around them.
 
 use std::fmt;
 

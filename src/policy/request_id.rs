@@ -1,7 +1,7 @@
 //! A name for each request, the same in the answer, in the log and in what a plugin sees.
 //!
-//! A client may choose it by `X-Request-Id`, so that one name follows a request through several servers. Caveat: ids are
-//! unique, not secret.
+//! A client may choose it by `X-Request-Id`, so that one name follows a request through several servers. Caveat: ids
+//! are unique, not secret.
 
 use std::cell::Cell;
 use std::fmt;

@@ -44,7 +44,7 @@ pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> BodyData {
     if content_type.is("multipart/form-data") && !is_json_object(&body) {
         multipart(content_type.param("boundary"), body, charset)
     } else if content_type.is("application/x-www-form-urlencoded") {
-        form(body, charset)
+        form(&body, charset)
     } else {
         to_utf8(body, charset)
             .filter(|text| begins_like_object(text))
@@ -90,7 +90,7 @@ fn multipart(boundary: Option<&str>, body: Bytes, charset: Charset) -> BodyData 
     }
 }
 
-fn form(body: Bytes, charset: Charset) -> BodyData {
+fn form(body: &Bytes, charset: Charset) -> BodyData {
     if let Some(text) = to_utf8(body.clone(), charset)
         && is_json_object(&text)
     {
@@ -102,13 +102,13 @@ fn form(body: Bytes, charset: Charset) -> BodyData {
         Charset::Utf8 => Some(Variables::from_form(form)),
         other => Variables::from_form_in(other, form),
     };
-    match variables {
-        Some(variables) => BodyData::Form(variables),
-        None => {
+    variables.map_or_else(
+        || {
             tracing::debug!("a form body does not fit its charset; it is not read");
             BodyData::None
-        }
-    }
+        },
+        BodyData::Form,
+    )
 }
 
 /// UTF-8 passes unchecked: only an object that is then built needs the check, and building includes it.

@@ -135,7 +135,8 @@ mod tests {
     const BODY: &str = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n\
         --b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\
         X-Mine: y\r\n\r\nhel\r\nlo\r\n\
-        --b\r\nContent-Disposition: form-data; name=\"l\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\u{e9}\r\n--b--\r\n";
+        --b\r\nContent-Disposition: form-data; name=\"l\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\u{e9}\r\n\
+        --b--\r\n";
 
     fn parse(body: &str) -> Result<Multipart, MultipartError> {
         Multipart::parse("b", Bytes::copy_from_slice(body.as_bytes()), Charset::Utf8)
