@@ -1,1 +1,5 @@
 //! http
+
+pub mod request;
+pub mod rescue;
+pub mod response;

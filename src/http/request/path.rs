@@ -1,0 +1,113 @@
+//! The path of a request, percent-decoded once and free of segments that climb out of a folder.
+//!
+//! Plugins join the rest of the path to folders of theirs, so what could leave such a folder is refused here, for all
+//! of them. Caveat: a backslash is an ordinary character; a plugin that serves files on Windows has to care for itself.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use crate::http::rescue::Rejection;
+
+/// A decoded path: UTF-8, without NUL and without `..` segments. Made by [`decode_path`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodedPath<'a>(Cow<'a, str>);
+
+impl DecodedPath<'_> {
+    /// The whole path, with its leading slash if it was sent with one.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DecodedPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Decodes the path of a request target (without its query) once: `%2F` becomes a slash, `%252F` becomes `%2F`, a `%`
+/// that begins no escape stays. `//`, `;` and a trailing slash are kept.
+///
+/// # Errors
+/// [`Rejection::BadRequest`] for bytes that are not UTF-8, a NUL, or a `..` segment, plain or escaped.
+pub fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
+    let path = percent_decode_str(raw)
+        .decode_utf8()
+        .map_err(|_| Rejection::BadRequest("the path is not UTF-8 after percent-decoding".into()))?;
+    if path.contains('\0') {
+        return Err(Rejection::BadRequest("the path contains a NUL character".into()));
+    }
+    if path.contains("..") && path.split('/').any(|segment| segment == "..") {
+        return Err(Rejection::BadRequest(
+            "the path contains a '..' segment; send the resolved path instead".into(),
+        ));
+    }
+    Ok(DecodedPath(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(raw: &str) -> String {
+        decode_path(raw).unwrap().as_str().to_owned()
+    }
+
+    fn is_refused(raw: &str) -> bool {
+        matches!(decode_path(raw), Err(Rejection::BadRequest(_)))
+    }
+
+    #[test]
+    fn escapes_are_decoded_exactly_once() {
+        assert_eq!(decoded("/a%20b/%2Fc/%252F/%C3%A9"), "/a b//c/%2F/é");
+    }
+
+    #[test]
+    fn an_invalid_escape_stays_as_it_is() {
+        assert_eq!(decoded("/a%zz/%4/%"), "/a%zz/%4/%");
+    }
+
+    #[test]
+    fn double_slashes_semicolons_plus_and_a_trailing_slash_are_kept() {
+        assert_eq!(decoded("/a//b;v=1/c+d/"), "/a//b;v=1/c+d/");
+    }
+
+    #[test]
+    fn dot_dot_segments_are_refused_however_they_are_written() {
+        for raw in [
+            "/docs/../x",
+            "/docs/%2e%2e/x",
+            "/docs/.%2E",
+            "/docs/a%2f..%2fb",
+            "/..",
+            "..",
+        ] {
+            assert!(is_refused(raw), "{raw}");
+        }
+    }
+
+    #[test]
+    fn dots_inside_a_name_are_no_dot_dot_segment() {
+        assert_eq!(decoded("/a..b/...;/..c/%252e%252e"), "/a..b/...;/..c/%2e%2e");
+    }
+
+    #[test]
+    fn invalid_utf8_and_nul_are_refused() {
+        assert!(is_refused("/%ff"));
+        assert!(is_refused("/a%00b"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_decoded_path_never_has_a_dot_dot_segment(raw in "[./%2eEfF5cC\\\\a0]{0,24}") {
+            if let Ok(path) = decode_path(&raw) {
+                prop_assert!(path.as_str().split('/').all(|segment| segment != ".."));
+                prop_assert!(!path.as_str().contains('\0'));
+            }
+        }
+    }
+}

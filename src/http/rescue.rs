@@ -1,0 +1,313 @@
+//! The one place that turns refusals and failures into status, headers and JSON body.
+//!
+//! Every answer made here carries a content type and `X-Request-Id`, so that a client's report can be found in the log.
+//! Caveat: bodies go to strangers; texts put into a [`Rejection`] or [`Failure`] must hold no keys, paths or
+//! tracebacks.
+
+use http::header::{ALLOW, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::http::request::MethodSet;
+use crate::http::response::{Body, json};
+
+/// The header that carries the request's id, both ways.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Whose key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// `/plugins` and `/reload/…`: the server's own key.
+    Control,
+    /// A plugin with authentication.
+    Plugin,
+}
+
+/// A request refused before any handler ran, one variant a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// 400: the request cannot be understood; the text says why and what to send instead.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
+    #[error("unauthorized")]
+    Unauthorized(Realm),
+    /// 403: what changes the server's state needs a key, or a client on the same machine.
+    #[error("without an apikey in section [auth] this is allowed only from the server's own machine")]
+    ControlRefused,
+    /// 403: a CORS preflight that is not granted; the text says why.
+    #[error("CORS preflight refused: {0}")]
+    PreflightRefused(String),
+    /// 404: no such route.
+    #[error("not found")]
+    NotFound,
+    /// 405 with `Allow`.
+    #[error("method not allowed; this address answers {allow}")]
+    MethodNotAllowed {
+        /// What the route does answer.
+        allow: MethodSet,
+    },
+    /// 408: the body stopped coming.
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    /// 413.
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// 503 with `Retry-After`: as many requests are running as may run.
+    #[error("too many requests are running; try again")]
+    Overloaded,
+    /// 503 with `Retry-After`: the server is stopping or restarting.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+}
+
+impl Rejection {
+    /// The status; `legacy_status` is `[compat] legacy_status`, under which a plugin's missing key is 200.
+    pub fn status(&self, legacy_status: bool) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
+            Self::Unauthorized(_) | Self::ControlRefused | Self::PreflightRefused(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The whole answer.
+    pub fn respond(&self, request_id: &str, legacy_status: bool) -> Response<Body> {
+        let body = ErrorBody {
+            error: self.to_string(),
+            request_id: None,
+        };
+        let mut response = answer(self.status(legacy_status), &body, request_id);
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                response.headers_mut().insert(ALLOW, allow.allow());
+            }
+            Self::Overloaded | Self::ShuttingDown => {
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A plugin that was asked and did not give a usable answer, one variant a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The handler raised.
+    #[error("{type_name} exception handling request: {message}")]
+    Exception {
+        /// Name of the exception's class.
+        type_name: String,
+        /// The exception as text (`str(e)`), without traceback.
+        message: String,
+    },
+    /// The handler returned something that is no answer; the text says what is wrong with it.
+    #[error("{reason}")]
+    BadResult {
+        /// What is wrong, for the client and the plugin's author.
+        reason: String,
+    },
+    /// The plugin has no usable `request_handler`; the text says what was found instead.
+    #[error("this plugin has no request_handler; {hint}")]
+    NoHandler {
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+impl Failure {
+    /// The status: 500, but 200 under `[compat] legacy_status` where pluginserver disguised the failure.
+    pub fn status(&self, legacy_status: bool) -> StatusCode {
+        match self {
+            Self::Exception { .. } | Self::NoHandler { .. } if legacy_status => StatusCode::OK,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The whole answer. An exception keeps the body that pluginserver gave it, with the request's id added.
+    pub fn respond(&self, request_id: &str, legacy_status: bool) -> Response<Body> {
+        let status = self.status(legacy_status);
+        match self {
+            Self::Exception { type_name, .. } => {
+                let message = self.to_string();
+                answer(
+                    status,
+                    &ExceptionBody {
+                        status: "exception",
+                        type_name,
+                        message,
+                        request_id,
+                    },
+                    request_id,
+                )
+            }
+            Self::BadResult { .. } | Self::NoHandler { .. } => answer(
+                status,
+                &ErrorBody {
+                    error: self.to_string(),
+                    request_id: Some(request_id),
+                },
+                request_id,
+            ),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ExceptionBody<'a> {
+    status: &'a str,
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    message: String,
+    request_id: &'a str,
+}
+
+fn answer(status: StatusCode, body: &impl Serialize, request_id: &str) -> Response<Body> {
+    let mut response = json(status, body);
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::CONTENT_TYPE;
+
+    use super::*;
+    use crate::http::response::tests::text;
+
+    fn all_rejections() -> Vec<(Rejection, u16)> {
+        vec![
+            (Rejection::BadRequest("why".into()), 400),
+            (Rejection::Unauthorized(Realm::Control), 403),
+            (Rejection::Unauthorized(Realm::Plugin), 403),
+            (Rejection::ControlRefused, 403),
+            (Rejection::PreflightRefused("why".into()), 403),
+            (Rejection::NotFound, 404),
+            (
+                Rejection::MethodNotAllowed {
+                    allow: MethodSet::DEFAULT,
+                },
+                405,
+            ),
+            (Rejection::BodyTimeout, 408),
+            (Rejection::BodyTooLarge { limit: 10 }, 413),
+            (Rejection::Overloaded, 503),
+            (Rejection::ShuttingDown, 503),
+        ]
+    }
+
+    #[test]
+    fn every_rejection_has_its_status_a_content_type_the_request_id_and_an_error_text() {
+        for (rejection, status) in all_rejections() {
+            let response = rejection.respond("id-1", false);
+            assert_eq!(response.status(), status, "{rejection:?}");
+            assert_eq!(response.headers()[X_REQUEST_ID], "id-1");
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/json; charset=utf-8");
+            let body: serde_json::Value = serde_json::from_str(&text(response)).unwrap();
+            assert_eq!(body["error"], rejection.to_string());
+        }
+    }
+
+    #[test]
+    fn a_missing_key_has_the_body_of_pluginserver() {
+        assert_eq!(
+            text(Rejection::Unauthorized(Realm::Plugin).respond("i", false)),
+            r#"{"error": "unauthorized"}"#
+        );
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let response = Rejection::MethodNotAllowed {
+            allow: MethodSet::DEFAULT,
+        }
+        .respond("i", false);
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD, POST, OPTIONS");
+    }
+
+    #[test]
+    fn a_refusal_for_lack_of_room_says_when_to_come_again() {
+        for rejection in [Rejection::Overloaded, Rejection::ShuttingDown] {
+            assert_eq!(rejection.respond("i", false).headers()[RETRY_AFTER], "1");
+        }
+    }
+
+    #[test]
+    fn an_exception_keeps_the_body_of_pluginserver_and_names_the_request() {
+        let failure = Failure::Exception {
+            type_name: "ValueError".into(),
+            message: "é".into(),
+        };
+        let response = failure.respond("id-1", false);
+        assert_eq!(response.status(), 500);
+        assert_eq!(
+            text(response),
+            concat!(
+                r#"{"status": "exception", "type": "ValueError", "#,
+                r#""message": "ValueError exception handling request: \u00e9", "request_id": "id-1"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_bad_result_and_a_missing_handler_name_the_request() {
+        let failure = Failure::BadResult { reason: "no".into() };
+        assert_eq!(
+            text(failure.respond("i", false)),
+            r#"{"error": "no", "request_id": "i"}"#
+        );
+        let response = Failure::NoHandler {
+            hint: "define one".into(),
+        }
+        .respond("i", false);
+        assert_eq!(
+            (response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()),
+            (500, &b"i"[..])
+        );
+    }
+
+    #[test]
+    fn legacy_status_is_200_only_where_pluginserver_answered_200() {
+        for (rejection, status) in all_rejections() {
+            let legacy = if rejection == Rejection::Unauthorized(Realm::Plugin) {
+                200
+            } else {
+                status
+            };
+            assert_eq!(rejection.respond("i", true).status(), legacy, "{rejection:?}");
+        }
+        let exception = Failure::Exception {
+            type_name: "E".into(),
+            message: String::new(),
+        };
+        assert_eq!(exception.respond("i", true).status(), 200);
+        assert_eq!(
+            Failure::NoHandler { hint: String::new() }.respond("i", true).status(),
+            200
+        );
+        assert_eq!(
+            Failure::BadResult { reason: String::new() }.respond("i", true).status(),
+            500
+        );
+    }
+}
