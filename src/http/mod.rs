@@ -1,5 +1,18 @@
-//! http
+//! The native HTTP edge: sockets, TLS, HTTP/1.1 conversations and what is refused before a request exists.
+//!
+//! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
+//! [`connection::Service`]; [`body`] reads what the request carries and [`drain`] ends it all in order. Caveat:
+//! everything here lives on one I/O thread (a current-thread runtime inside a `LocalSet`) and is not `Send`.
 
+pub mod body;
+pub mod connection;
+pub mod drain;
+pub mod listener;
+pub mod malformed;
 pub mod request;
 pub mod rescue;
 pub mod response;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;

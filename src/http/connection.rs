@@ -1,0 +1,260 @@
+//! Conversations: accepted sockets become requests for a [`Service`], and its answers go back in order.
+//!
+//! Each connection is one local task: TLS if configured, then HTTP/1.1 by hyper, which keeps the order of pipelined
+//! requests, reads chunked bodies and answers `Expect: 100-continue` once a body is asked for. A panic ends the
+//! connection it happened in and nothing else. Caveat: every answer of a service with a status of 400 or more must have
+//! a content type, which is how [`malformed`](super::malformed) tells it from one that hyper made.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::drain::Drain;
+use super::listener::Acceptor;
+use super::malformed::{self, Guarded};
+use crate::config::settings::ServerSettings;
+
+/// Headers that a request may have: hyper's own number, above which it would allocate for each request.
+pub const MAX_HEADERS: usize = 100;
+
+/// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// Longest time for a TLS handshake, unless `read_timeout` is shorter.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Body of an answer.
+pub type Body = http_body_util::Full<Bytes>;
+
+/// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
+pub trait Service: 'static {
+    /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
+    fn call(
+        self: Rc<Self>,
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + 'static;
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client, or the proxy in front of it.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Whether the connection is TLS.
+    pub secure: bool,
+}
+
+/// Limits and timings of a connection, ready to use.
+#[derive(Clone, Debug)]
+pub struct ConnectionParams {
+    /// Bytes of request line and headers; more is 431.
+    pub head_limit: usize,
+    /// For a whole head, waiting for it on an idle connection included.
+    pub read_timeout: Duration,
+    /// For a whole TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Where to count.
+    pub counts: Arc<Counts>,
+}
+
+impl ConnectionParams {
+    /// Takes from the settings what concerns connections.
+    pub fn new(settings: &ServerSettings, counts: Arc<Counts>) -> Self {
+        Self {
+            head_limit: settings.head_limit,
+            read_timeout: settings.read_timeout,
+            handshake_timeout: settings.read_timeout.min(HANDSHAKE),
+            counts,
+        }
+    }
+}
+
+/// What happened to connections since the start, over all I/O threads.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections ended, in whatever way; `accepted` less this are open.
+    pub closed: AtomicU64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: AtomicU64,
+    /// Connections ended by a panic, which is a defect of ours.
+    pub panicked: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Serves a listening socket until the drain starts and its last connection has ended.
+///
+/// New connections use the certificate that `tls` holds at that moment, or speak plain HTTP when it holds none. To be
+/// awaited inside a `LocalSet`; dropping the future closes every connection that is left.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    params: ConnectionParams,
+    service: Rc<S>,
+    mut drain: Drain,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(params.read_timeout)
+        .max_header_size(params.head_limit)
+        .max_buf_size(params.head_limit.max(MIN_BUFFER));
+    let edge = Rc::new(Edge { tls, http, params, service, drain: drain.clone() });
+    let mut acceptor = Acceptor::new(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = drain.started() => break,
+            Some(ended) = connections.join_next() => edge.note_end(ended),
+            (stream, remote) = acceptor.accept() => {
+                count(&edge.params.counts.accepted);
+                connections.spawn_local(Rc::clone(&edge).attend(stream, remote));
+            }
+        }
+    }
+    drop(acceptor);
+    while let Some(ended) = connections.join_next().await {
+        edge.note_end(ended);
+    }
+}
+
+/// What all connections of a listener share.
+struct Edge<S> {
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    http: http1::Builder,
+    params: ConnectionParams,
+    service: Rc<S>,
+    drain: Drain,
+}
+
+impl<S: Service> Edge<S> {
+    /// Attends to one connection from its first byte to its last.
+    async fn attend(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
+        let Ok(local) = stream.local_addr() else {
+            return; // the client has gone already
+        };
+        match self.tls.load_full() {
+            None => self.converse(stream, Peer { remote, local, secure: false }).await,
+            Some(config) => {
+                // Boxed, or every plain connection would carry the room that a TLS session takes.
+                if let Some(stream) = Box::pin(self.shake_hands(stream, config, remote)).await {
+                    Box::pin(self.converse(stream, Peer { remote, local, secure: true })).await;
+                }
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        mut stream: TcpStream,
+        config: Arc<ServerConfig>,
+        remote: SocketAddr,
+    ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+        let handshake = async {
+            let mut first = [0];
+            stream.peek(&mut first).await?;
+            if first[0].is_ascii_uppercase() {
+                // The start of a method, never of a handshake.
+                let hint = malformed::answer(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
+                malformed::say_and_close(&mut stream, &hint).await;
+                return Err(std::io::Error::other("plain HTTP on a TLS port"));
+            }
+            TlsAcceptor::from(config).accept(stream).await
+        };
+        let reason = match tokio::time::timeout(self.params.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "took too long".to_owned(),
+        };
+        count(&self.params.counts.handshakes_failed);
+        tracing::debug!(%remote, reason, "TLS handshake failed");
+        None
+    }
+
+    async fn converse<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, peer: Peer) {
+        let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
+        let respond = service_fn(move |request| {
+            if names_its_host(&request) {
+                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(Ok::<_, Infallible>))
+            } else {
+                Either::Right(ready(Ok(host_wanted())))
+            }
+        });
+        let mut connection = self.http.serve_connection(TokioIo::new(Guarded::new(io)), respond);
+        let mut drain = self.drain.clone();
+        let ended = tokio::select! {
+            // The drain first, so that an answer which becomes ready with it says `connection: close`.
+            biased;
+            () = drain.started() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+            ended = &mut connection => ended,
+        };
+        if let Err(error) = &ended {
+            tracing::debug!(%error, "connection ended");
+        }
+        let parts = connection.into_parts();
+        parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit).await;
+    }
+
+    fn note_end(&self, ended: Result<(), JoinError>) {
+        count(&self.params.counts.closed);
+        if let Err(error) = ended.map_err(JoinError::try_into_panic)
+            && let Ok(panic) = error
+        {
+            count(&self.params.counts.panicked);
+            tracing::error!(panic = panic_text(&*panic), "a connection was ended by a panic; please report it");
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(no text)")
+}
+
+/// HTTP/1.1 wants exactly one `Host`; more than one is how requests are smuggled past a proxy.
+fn names_its_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn host_wanted() -> Response<Body> {
+    let text = serde_json::json!({ "error": "malformed request: it must have one Host header" }).to_string();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,68 @@
+//! The signal to stop: accept no more, let every connection finish the request it is in.
+//!
+//! One [`Trigger`] starts it, any number of [`Drain`]s hear it, on any thread. Caveat: a drain has no deadline of its
+//! own; whoever awaits [`serve`](super::connection::serve) imposes one by dropping that future.
+
+use tokio::sync::watch;
+
+/// Makes a trigger and the signal that follows it.
+pub fn channel() -> (Trigger, Drain) {
+    let (sender, receiver) = watch::channel(false);
+    (Trigger(sender), Drain(receiver))
+}
+
+/// Starts the drain. Dropping it starts the drain as well: nobody would be left to do so.
+#[derive(Debug)]
+pub struct Trigger(watch::Sender<bool>);
+
+impl Trigger {
+    /// Starts the drain; there is no way back, and starting twice is harmless.
+    pub fn start(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Tells when draining has started; clone it for every listener and connection.
+#[derive(Clone, Debug)]
+pub struct Drain(watch::Receiver<bool>);
+
+impl Drain {
+    /// Whether draining has started.
+    pub fn is_started(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
+    /// Waits for the start; returns at once when draining has started already. Safe to drop and call again.
+    pub async fn started(&mut self) {
+        // An error means that the trigger is gone, which counts as a start.
+        let _ = self.0.wait_for(|started| *started).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::channel;
+
+    #[test]
+    fn a_signal_is_heard_by_every_clone() {
+        let (trigger, drain) = channel();
+        let mut clone = drain.clone();
+        assert!(pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        trigger.start();
+        assert!(drain.is_started());
+        assert_eq!(Poll::Ready(()), pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())));
+    }
+
+    #[test]
+    fn a_dropped_trigger_starts_the_drain() {
+        let (trigger, mut drain) = channel();
+        assert!(!drain.is_started());
+        drop(trigger);
+        assert!(drain.is_started());
+        assert_eq!(Poll::Ready(()), pin!(drain.started()).poll(&mut Context::from_waker(Waker::noop())));
+    }
+}

@@ -1,0 +1,34 @@
+//! How connections end when the server stops.
+
+use std::io::Write;
+
+use super::{Answer, Options, Server, ask, assert_closed};
+
+const WAIT: &[u8] = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn idle_connections_are_closed_and_busy_ones_finish_their_request() {
+    let server = Server::start(Options::default());
+    let (mut fresh, mut idle, mut busy) = (server.connect(), server.connect(), server.connect());
+    ask(&mut idle, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    busy.write_all(WAIT).unwrap();
+    server.wait_until_entered();
+    server.trigger.start();
+    assert_closed(&mut fresh);
+    assert_closed(&mut idle);
+    assert!(!server.thread.is_finished());
+    server.release.notify_one();
+    let answer = Answer::read(&mut busy).unwrap();
+    assert_eq!("waited", answer.text());
+    assert!(answer.head.contains("\r\nconnection: close\r\n"), "{}", answer.head);
+    assert_closed(&mut busy);
+    server.thread.join().unwrap();
+}
+
+#[test]
+fn a_draining_server_accepts_nobody() {
+    let server = Server::start(Options::default());
+    let address = server.address;
+    server.stop();
+    assert!(std::net::TcpStream::connect(address).is_err());
+}

@@ -1,0 +1,198 @@
+//! The edge as clients see it: a served thread on one side of a loopback socket, blocking sockets on the other.
+
+mod conversation;
+mod drain;
+mod refusal;
+mod secure;
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use rustls::ServerConfig;
+use tokio::sync::Notify;
+
+use super::body;
+use super::connection::{Body, ConnectionParams, Counts, Peer, Service, serve};
+use super::drain::{Trigger, channel};
+use super::listener::bind;
+
+/// Bytes that `/echo` accepts.
+const BODY_LIMIT: usize = 16;
+
+/// Long enough for any step that is expected to happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a test may decide about the server.
+struct Options {
+    head_limit: usize,
+    read_timeout: Duration,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { head_limit: 64 * 1024, read_timeout: PATIENCE, tls: None }
+    }
+}
+
+/// A server on a thread of its own.
+struct Server {
+    address: SocketAddr,
+    trigger: Trigger,
+    entered: Arc<Notify>,
+    release: Arc<Notify>,
+    counts: Arc<Counts>,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(options: Options) -> Self {
+        let (trigger, drain) = channel();
+        let socket = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap().remove(0);
+        let address = socket.local_addr().unwrap();
+        let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let counts = Arc::new(Counts::default());
+        let tls = Arc::new(ArcSwapOption::new(options.tls));
+        let params = ConnectionParams {
+            head_limit: options.head_limit,
+            read_timeout: options.read_timeout,
+            handshake_timeout: options.read_timeout,
+            counts: Arc::clone(&counts),
+        };
+        let thread = std::thread::spawn({
+            let (entered, release, tls) = (Arc::clone(&entered), Arc::clone(&release), Arc::clone(&tls));
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                tokio::task::LocalSet::new().block_on(&runtime, async {
+                    let listener = tokio::net::TcpListener::from_std(socket).unwrap();
+                    serve(listener, tls, params, Rc::new(Desk { entered, release }), drain).await;
+                });
+            }
+        });
+        Self { address, trigger, entered, release, counts, tls, thread }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Waits until a request has reached `/wait`.
+    fn wait_until_entered(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.entered.notified());
+    }
+
+    /// Drains and waits until every connection has ended.
+    fn stop(self) {
+        self.trigger.start();
+        self.thread.join().unwrap();
+    }
+}
+
+/// The service behind the tests.
+struct Desk {
+    entered: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+impl Service for Desk {
+    fn call(
+        self: Rc<Self>,
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + 'static {
+        async move {
+            let path = request.uri().path().to_owned();
+            match path.as_str() {
+                "/echo" => match body::read(request.into_body(), BODY_LIMIT, Duration::from_millis(100)).await {
+                    Ok(bytes) => Response::new(Body::new(bytes)),
+                    Err(error) => refusal(413, error.to_string()),
+                },
+                "/forbidden" => {
+                    body::discard(request.into_body());
+                    refusal(403, "no".to_owned())
+                }
+                "/bare" => Response::builder().status(404).body(Body::default()).unwrap(),
+                "/big" => Response::new(Body::from(vec![b'x'; 8 << 20])),
+                "/panic" => panic!("on purpose"),
+                "/wait" => {
+                    self.entered.notify_one();
+                    self.release.notified().await;
+                    Response::new(Body::from("waited"))
+                }
+                "/peer" => Response::new(Body::from(format!("{peer:?}"))),
+                _ => Response::new(Body::from(request.uri().to_string())),
+            }
+        }
+    }
+}
+
+fn refusal(status: u16, text: String) -> Response<Body> {
+    let builder = Response::builder().status(status).header(header::CONTENT_TYPE, "text/plain");
+    builder.header(header::CONNECTION, "close").body(Body::from(text)).unwrap()
+}
+
+/// An answer as read from the wire.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    /// Status line and headers.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads one answer of a known length; `None` when the server closes instead.
+    fn read(stream: &mut impl Read) -> Option<Self> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if stream.read(&mut byte).unwrap() == 0 {
+                assert!(head.is_empty(), "cut short: {}", String::from_utf8_lossy(&head));
+                return None;
+            }
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        Some(Self { status, head, body })
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The `error` of a JSON answer after which the connection is to close.
+    fn last_error(&self) -> String {
+        assert!(self.head.contains("\r\ncontent-type: application/json; charset=utf-8\r\n"), "{}", self.head);
+        assert!(self.head.contains("\r\nconnection: close\r\n"), "{}", self.head);
+        assert!(self.head.contains("\r\ndate: "), "{}", self.head);
+        let value: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        value["error"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Sends one request and reads its answer.
+fn ask(stream: &mut (impl Read + Write), request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).unwrap();
+    Answer::read(stream).expect("an answer")
+}
+
+/// Asserts that the server has closed the connection in good order.
+fn assert_closed(stream: &mut impl Read) {
+    assert_eq!(0, stream.read(&mut [0]).unwrap());
+}
