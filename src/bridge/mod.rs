@@ -1,3 +1,4 @@
 //! The only meeting point of tokio and asyncio.
 
 pub mod json;
+pub mod request_data;
