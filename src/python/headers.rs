@@ -88,10 +88,12 @@ const WELL_KNOWN: &[&str] = &[
 
 /// The `str` of a header name in canonical case, whatever the case of `name`; shared when the name is well known.
 pub fn canonical_name<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
-    /// The table's `str` objects, in buckets by length: a name is compared with the few that are as long as it.
-    static BY_LENGTH: PyOnceLock<Vec<Vec<(&'static str, Py<PyString>)>>> = PyOnceLock::new();
+    /// Spellings of one length, each with its `str` object.
+    type Bucket = Vec<(&'static str, Py<PyString>)>;
+    /// The buckets by length: a name is compared with the few that are as long as it.
+    static BY_LENGTH: PyOnceLock<Vec<Bucket>> = PyOnceLock::new();
     let by_length = BY_LENGTH.get_or_init(py, || {
-        let mut buckets: Vec<Vec<_>> = Vec::new();
+        let mut buckets: Vec<Bucket> = Vec::new();
         for &spelling in WELL_KNOWN {
             if buckets.len() <= spelling.len() {
                 buckets.resize_with(spelling.len() + 1, Vec::new);
@@ -129,13 +131,11 @@ fn capitalised(name: &str) -> String {
 /// # Errors
 /// `MemoryError` only; every byte string has a surrogate-escaped form.
 pub fn value_text<'py>(py: Python<'py>, value: &HeaderValue) -> PyResult<Bound<'py, PyString>> {
-    match std::str::from_utf8(value.as_bytes()) {
-        Ok(text) => Ok(PyString::new(py, text)),
-        Err(_) => {
-            let bytes = PyBytes::new(py, value.as_bytes());
-            PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"surrogateescape"))
-        }
+    if let Ok(text) = std::str::from_utf8(value.as_bytes()) {
+        return Ok(PyString::new(py, text));
     }
+    let bytes = PyBytes::new(py, value.as_bytes());
+    PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"surrogateescape"))
 }
 
 /// The headers of a request: a `dict` of `str` whose keys may be given in any case.
@@ -148,7 +148,7 @@ impl RequestHeaders {
     /// Builds the dict that a plugin gets as `data['request_headers']`.
     ///
     /// # Errors
-    /// `MemoryError`, or whatever makes CPython unable to create a `dict`.
+    /// `MemoryError`, or whatever makes Python unable to create a `dict`.
     #[expect(clippy::new_ret_no_self, reason = "callers need the dict that it is, not the class")]
     pub fn new<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyDict>> {
         let dict = Bound::new(py, Self)?.into_super();
@@ -307,7 +307,7 @@ mod tests {
                 assert_eq!(canonical_name(py, sent).to_str().unwrap(), expected);
             }
             assert!(
-                canonical_name(py, "host").is(&canonical_name(py, "HOST")),
+                canonical_name(py, "host").is(canonical_name(py, "HOST")),
                 "well-known names are shared"
             );
         });

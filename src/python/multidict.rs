@@ -1,8 +1,10 @@
 //! `MultiDict`: a read-only mapping in which a key may have several values: query, form and headers.
 //!
 //! It answers as the multidict package does for aiohttp: `[]`, `get` and `dict(md)` give the first value, `getall` all
-//! of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key once. Caveat: a look-up
-//! reads through the pairs, which is quickest for the few that a request has.
+//! of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key once. Caveat: case is
+//! ignored for ASCII letters only, which is all that header names have.
+
+use std::cmp::Ordering;
 
 use http::HeaderMap;
 use pyo3::exceptions::PyKeyError;
@@ -42,10 +44,29 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Fallback<'py> {
     }
 }
 
+/// A key and one of its values.
+pub type Pair = (Py<PyString>, Py<PyAny>);
+
+/// The text of a key. Keys are made from Rust text, so the empty stand-in for one with lone surrogates never shows.
+fn text<'a>(py: Python<'_>, key: &'a Py<PyString>) -> &'a str {
+    key.to_str(py).unwrap_or_default()
+}
+
+fn compare(one: &str, other: &str, ignore_case: bool) -> Ordering {
+    if ignore_case {
+        let [one, other] = [one, other].map(|key| key.bytes().map(|byte| byte.to_ascii_lowercase()));
+        return one.cmp(other);
+    }
+    one.cmp(other)
+}
+
 /// A read-only mapping of `str` keys, each with one or more values.
 #[pyclass(frozen, mapping, weakref, module = "plugincore")]
 pub struct MultiDict {
-    pairs: Vec<(Py<PyString>, Py<PyAny>)>,
+    pairs: Vec<Pair>,
+    /// The positions of the pairs, sorted by key and then by position: a client chooses how many pairs there are, so
+    /// no answer may take time that grows with their square.
+    sorted: Vec<usize>,
     ignore_case: bool,
 }
 
@@ -53,8 +74,8 @@ impl MultiDict {
     /// A mapping of these pairs, in this order, whose look-ups regard case.
     ///
     /// # Errors
-    /// `MemoryError`, or whatever makes CPython unable to create an object.
-    pub fn new(py: Python<'_>, pairs: Vec<(Py<PyString>, Py<PyAny>)>) -> PyResult<Py<Self>> {
+    /// `MemoryError`, or whatever makes Python unable to create an object.
+    pub fn new(py: Python<'_>, pairs: Vec<Pair>) -> PyResult<Py<Self>> {
         Self::create(py, pairs, false)
     }
 
@@ -63,11 +84,13 @@ impl MultiDict {
     /// # Errors
     /// As for [`MultiDict::new`].
     pub fn of_texts(py: Python<'_>, pairs: &[(String, String)]) -> PyResult<Py<Self>> {
-        let text = |text: &str| PyString::new(py, text);
-        let pairs = pairs
-            .iter()
-            .map(|(key, value)| (text(key).unbind(), text(value).into_any().unbind()));
-        Self::create(py, pairs.collect(), false)
+        let pair = |(key, value): &(String, String)| {
+            (
+                PyString::new(py, key).unbind(),
+                PyString::new(py, value).into_any().unbind(),
+            )
+        };
+        Self::create(py, pairs.iter().map(pair).collect(), false)
     }
 
     /// A mapping of headers: names in canonical case, look-ups in any.
@@ -84,44 +107,47 @@ impl MultiDict {
         Self::create(py, headers.iter().map(pair).collect::<PyResult<_>>()?, true)
     }
 
-    fn create(py: Python<'_>, pairs: Vec<(Py<PyString>, Py<PyAny>)>, ignore_case: bool) -> PyResult<Py<Self>> {
+    fn create(py: Python<'_>, pairs: Vec<Pair>, ignore_case: bool) -> PyResult<Py<Self>> {
         static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
         REGISTERED.get_or_try_init(py, || {
             let mapping = py.import("collections.abc")?.getattr("Mapping")?;
             mapping.call_method1("register", (py.get_type::<Self>(),)).map(drop)
         })?;
-        Py::new(py, Self { pairs, ignore_case })
+        let mut sorted: Vec<usize> = (0..pairs.len()).collect();
+        sorted.sort_by(|&one, &other| compare(text(py, &pairs[one].0), text(py, &pairs[other].0), ignore_case));
+        Py::new(
+            py,
+            Self {
+                pairs,
+                sorted,
+                ignore_case,
+            },
+        )
     }
 
-    fn same(&self, one: &str, other: &str) -> bool {
-        one == other || self.ignore_case && one.eq_ignore_ascii_case(other)
+    fn compare(&self, py: Python<'_>, position: usize, name: &str) -> Ordering {
+        compare(text(py, &self.pairs[position].0), name, self.ignore_case)
     }
 
-    /// The values of `key`. A key that is not text, or no proper text, has none.
-    fn values_of<'a, 'py>(
-        &'a self,
-        key: &'a Bound<'py, PyAny>,
-    ) -> impl Iterator<Item = &'a Bound<'py, PyAny>> + use<'a, 'py> {
+    /// The values of `key` in order. A key that is not text, or no proper text, has none.
+    fn values_of<'a, 'py: 'a>(&'a self, key: &Bound<'py, PyAny>) -> impl Iterator<Item = &'a Bound<'py, PyAny>> {
         let py = key.py();
         let name = key.cast::<PyString>().ok().and_then(|key| key.to_str().ok());
-        self.pairs
-            .iter()
-            .filter(move |(key, _)| name.is_some_and(|name| key.to_str(py).is_ok_and(|key| self.same(key, name))))
-            .map(move |(_, value)| value.bind(py))
+        let positions = name.map_or(&[][..], |name| {
+            let start = self.sorted.partition_point(|&at| self.compare(py, at, name).is_lt());
+            let found = &self.sorted[start..];
+            &found[..found.partition_point(|&at| self.compare(py, at, name).is_eq())]
+        });
+        positions.iter().map(move |&at| self.pairs[at].1.bind(py))
     }
 
     /// The keys, each once, in the order of their first appearance.
     fn distinct_keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let mut seen: Vec<&str> = Vec::with_capacity(self.pairs.len());
-        let keys = PyList::empty(py);
-        for (key, _) in &self.pairs {
-            let name = key.to_str(py)?;
-            if !seen.iter().any(|other| self.same(other, name)) {
-                seen.push(name);
-                keys.append(key)?;
-            }
-        }
-        Ok(keys)
+        let same = |&one: &usize, &other: &usize| self.compare(py, one, text(py, &self.pairs[other].0)).is_eq();
+        let groups = self.sorted.chunk_by(same);
+        let mut firsts: Vec<usize> = groups.map(|group| group[0]).collect();
+        firsts.sort_unstable();
+        PyList::new(py, firsts.into_iter().map(|at| &self.pairs[at].0))
     }
 }
 
@@ -150,9 +176,9 @@ impl MultiDict {
             if self.pairs.len() != other.pairs.len() {
                 return Ok(Some(false));
             }
+            let ignore_case = self.ignore_case || other.ignore_case;
             for ((key, value), (other_key, other_value)) in self.pairs.iter().zip(&other.pairs) {
-                let (key, other_key) = (key.to_str(py)?, other_key.to_str(py)?);
-                let same_key = self.same(key, other_key) || other.same(key, other_key);
+                let same_key = compare(text(py, key), text(py, other_key), ignore_case).is_eq();
                 if !same_key || !value.bind(py).eq(other_value)? {
                     return Ok(Some(false));
                 }
@@ -178,9 +204,7 @@ impl MultiDict {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let pair = |(key, value): &(Py<PyString>, Py<PyAny>)| {
-            PyResult::Ok(format!("{}: {}", key.bind(py).repr()?, value.bind(py).repr()?))
-        };
+        let pair = |(key, value): &Pair| PyResult::Ok(format!("{}: {}", key.bind(py).repr()?, value.bind(py).repr()?));
         let pairs = self.pairs.iter().map(pair).collect::<PyResult<Vec<_>>>()?;
         Ok(format!("<MultiDict({})>", pairs.join(", ")))
     }
@@ -354,6 +378,19 @@ assert headers['X-MANY'] == 'first' and headers.getall('x-many') == ['first', 'l
 assert list(headers) == ['X-Many', 'ETag'] and 'etag' in headers and 'etag' in headers.keys()
 assert dict(headers) == {'X-Many': 'first', 'ETag': 'e'}
 ");
+    }
+
+    #[test]
+    fn very_many_pairs_are_no_burden() {
+        Python::initialize();
+        Python::attach(|py| {
+            let texts: Vec<_> = (0..100_000)
+                .map(|number| (format!("k{}", number % 50_000), String::new()))
+                .collect();
+            let mapping = MultiDict::of_texts(py, &texts).unwrap();
+            let copy = mapping.get().copy(py).unwrap();
+            assert_eq!((mapping.get().__len__(), copy.len()), (100_000, 50_000));
+        });
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl FileField {
 /// The fields of a form in order: `str` for plain values, [`FileField`] for files.
 ///
 /// # Errors
-/// `MemoryError`, or whatever makes CPython unable to create an object.
+/// `MemoryError`, or whatever makes Python unable to create an object.
 pub fn fields(py: Python<'_>, form: &FormData) -> PyResult<Py<MultiDict>> {
     let pair = |field: &FormField| {
         Ok(match field {

@@ -47,12 +47,12 @@ fn cached<'py, T>(
     cell: &OnceLock<Py<T>>,
     make: impl FnOnce() -> PyResult<Py<T>>,
 ) -> PyResult<Bound<'py, T>> {
-    if let Some(made) = cell.get() {
-        return Ok(made.bind(py).clone());
+    if let Some(earlier) = cell.get() {
+        return Ok(earlier.bind(py).clone());
     }
-    let made = make()?;
+    let object = make()?;
     // Making may run Python code, so it stays outside of the lock; here nothing can wait for another thread.
-    Ok(cell.get_or_init(|| made).bind(py).clone())
+    Ok(cell.get_or_init(|| object).bind(py).clone())
 }
 
 impl Request {
