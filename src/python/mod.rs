@@ -3,6 +3,8 @@
 pub mod config;
 pub mod headers;
 pub mod logjam;
+pub mod multidict;
+pub mod ready;
 pub mod request;
 pub mod sysinfo;
 

@@ -1,0 +1,407 @@
+//! `data['request']`: one request as a plugin sees it, with the attributes of `aiohttp.web.Request`.
+//!
+//! Making the object moves the [`RequestData`] in and nothing more; each part becomes a Python object when it is first
+//! asked for. Caveat: the body has arrived before the plugin runs, so reading never waits and there is no stream.
+
+mod cookies;
+mod form;
+mod media_type;
+mod query_string;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::sync::OnceLock;
+
+use http::Version;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
+use pyo3::exceptions::{PyImportError, PyKeyError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
+
+pub use self::form::FileField;
+use self::media_type::MediaType;
+pub use self::transport::Transport;
+use super::multidict::MultiDict;
+use super::ready::Ready;
+use crate::bridge::request_data::RequestData;
+
+/// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
+#[pyclass(frozen, weakref, mapping, module = "plugincore")]
+pub struct Request {
+    data: RequestData,
+    headers: OnceLock<Py<MultiDict>>,
+    query: OnceLock<Py<MultiDict>>,
+    cookies: OnceLock<Py<PyDict>>,
+    body: OnceLock<Py<PyBytes>>,
+    form: OnceLock<Py<MultiDict>>,
+    storage: OnceLock<Py<PyDict>>,
+}
+
+/// The object in `cell`, made on the first call.
+fn cached<'py, T>(
+    py: Python<'py>,
+    cell: &OnceLock<Py<T>>,
+    make: impl FnOnce() -> PyResult<Py<T>>,
+) -> PyResult<Bound<'py, T>> {
+    if let Some(earlier) = cell.get() {
+        return Ok(earlier.bind(py).clone());
+    }
+    let object = make()?;
+    // Making may run Python code, so it stays outside of the lock; here nothing can wait for another thread.
+    Ok(cell.get_or_init(|| object).bind(py).clone())
+}
+
+impl Request {
+    /// Hands a request to Python.
+    ///
+    /// # Errors
+    /// `MemoryError` only.
+    pub fn new(py: Python<'_>, data: RequestData) -> PyResult<Py<Self>> {
+        let request = Self {
+            data,
+            headers: OnceLock::new(),
+            query: OnceLock::new(),
+            cookies: OnceLock::new(),
+            body: OnceLock::new(),
+            form: OnceLock::new(),
+            storage: OnceLock::new(),
+        };
+        Py::new(py, request)
+    }
+
+    fn header(&self, name: HeaderName) -> Option<&str> {
+        self.data.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn media_type(&self) -> MediaType {
+        MediaType::parse(self.header(CONTENT_TYPE))
+    }
+
+    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        cached(py, &self.body, || Ok(PyBytes::new(py, &self.data.body).unbind()))
+    }
+
+    fn decoded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let charset = self.media_type().charset;
+        self.bytes(py)?
+            .call_method1(intern!(py, "decode"), (charset.as_deref().unwrap_or("utf-8"),))
+    }
+
+    fn parsed<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let loads = match loads {
+            Some(loads) => loads,
+            None => LOADS.import(py, "json", "loads")?.clone(),
+        };
+        loads.call1((self.decoded(py)?,))
+    }
+
+    fn stored<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        cached(py, &self.storage, || Ok(PyDict::new(py).unbind()))
+    }
+}
+
+/// A finished coroutine with this outcome.
+fn ready<T>(outcome: PyResult<Bound<'_, T>>) -> Ready {
+    Ready::new(outcome.map(|value| value.into_any().unbind()))
+}
+
+#[pymethods]
+impl Request {
+    /// The method, in upper case.
+    #[getter]
+    fn method(&self) -> &str {
+        self.data.method.as_str()
+    }
+
+    /// The path, decoded.
+    #[getter]
+    fn path(&self) -> &str {
+        &self.data.path
+    }
+
+    /// Path and query as sent; aiohttp, too, keeps the query in it.
+    #[getter]
+    fn raw_path(&self) -> &str {
+        &self.data.target
+    }
+
+    /// Path and query as sent.
+    #[getter]
+    fn path_qs(&self) -> &str {
+        &self.data.target
+    }
+
+    /// The query, decoded for reading; take variables from `query`.
+    #[getter]
+    fn query_string(&self) -> String {
+        self.data
+            .target
+            .split_once('?')
+            .map_or_else(String::new, |(_, query)| query_string::decode(query))
+    }
+
+    /// The variables of the query.
+    #[getter]
+    fn query<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MultiDict>> {
+        cached(py, &self.query, || MultiDict::of_texts(py, &self.data.query))
+    }
+
+    /// All headers, repeated ones too; look-ups ignore case.
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, MultiDict>> {
+        cached(py, &self.headers, || MultiDict::of_headers(py, &self.data.headers))
+    }
+
+    /// The cookies: name to value, the last of a repeated name.
+    #[getter]
+    fn cookies<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        cached(py, &self.cookies, || {
+            let cookies = PyDict::new(py);
+            for header in self.data.headers.get_all(COOKIE) {
+                for (name, value) in cookies::parse(&String::from_utf8_lossy(header.as_bytes())) {
+                    cookies.set_item(name, value)?;
+                }
+            }
+            Ok(cookies.unbind())
+        })
+    }
+
+    /// The client's address; behind a trusted proxy the one that the proxy reports.
+    #[getter]
+    fn remote(&self) -> String {
+        self.data.client.to_string()
+    }
+
+    /// What the route left open: `{'tail': …}` when the path goes on after the plugin's route.
+    #[getter]
+    fn match_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let variables = PyDict::new(py);
+        if let Some(tail) = &self.data.subpath {
+            variables.set_item(intern!(py, "tail"), tail)?;
+        }
+        Ok(variables)
+    }
+
+    /// The connection, for `get_extra_info`.
+    #[getter]
+    fn transport(&self) -> Transport {
+        Transport {
+            peer: self.data.remote,
+            local: self.data.local,
+            secure: self.data.secure,
+        }
+    }
+
+    /// The protocol's version, a named tuple of `major` and `minor`.
+    #[getter]
+    fn version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        static HTTP_VERSION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let named_tuple = HTTP_VERSION.get_or_try_init(py, || {
+            let namedtuple = py.import("collections")?.getattr("namedtuple")?;
+            namedtuple.call1(("HttpVersion", ("major", "minor"))).map(Bound::unbind)
+        })?;
+        let parts = match self.data.version {
+            Version::HTTP_09 => (0, 9),
+            Version::HTTP_10 => (1, 0),
+            Version::HTTP_2 => (2, 0),
+            Version::HTTP_3 => (3, 0),
+            _ => (1, 1),
+        };
+        named_tuple.bind(py).call1(parts)
+    }
+
+    /// `https` on an encrypted connection, else `http`.
+    #[getter]
+    fn scheme(&self) -> &'static str {
+        if self.data.secure { "https" } else { "http" }
+    }
+
+    /// Whether the connection is encrypted.
+    #[getter]
+    fn secure(&self) -> bool {
+        self.data.secure
+    }
+
+    /// The `Host` header, with its port if it names one; without the header our own address.
+    #[getter]
+    fn host(&self) -> String {
+        match (self.header(HOST), self.data.local) {
+            (Some(host), _) => host.to_owned(),
+            (None, std::net::SocketAddr::V4(local)) => local.ip().to_string(),
+            (None, std::net::SocketAddr::V6(local)) => format!("[{}]", local.ip()),
+        }
+    }
+
+    /// The whole URL: a `yarl.URL` where yarl is installed, else text.
+    #[getter]
+    fn url<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text = PyString::new(py, &format!("{}://{}{}", self.scheme(), self.host(), self.data.target));
+        match py.import("yarl") {
+            Ok(yarl) => {
+                let options = PyDict::new(py);
+                options.set_item("encoded", true)?;
+                yarl.getattr("URL")?.call((text,), Some(&options))
+            }
+            Err(error) if error.is_instance_of::<PyImportError>(py) => Ok(text.into_any()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content type without its parameters, in lower case; `application/octet-stream` when none is given.
+    #[getter]
+    fn content_type(&self) -> String {
+        self.media_type().essence
+    }
+
+    /// The same as `content_type`; existing plugins ask for it, though aiohttp never had it.
+    #[getter]
+    fn r#type(&self) -> String {
+        self.media_type().essence
+    }
+
+    /// The charset that the content type declares.
+    #[getter]
+    fn charset(&self) -> Option<String> {
+        self.media_type().charset
+    }
+
+    /// The `Content-Length` header as a number.
+    #[getter]
+    fn content_length(&self) -> Option<u64> {
+        self.header(CONTENT_LENGTH).and_then(|length| length.parse().ok())
+    }
+
+    /// Whether the client sent a body.
+    #[getter]
+    fn body_exists(&self) -> bool {
+        !self.data.body.is_empty()
+    }
+
+    /// The same as `body_exists`: a body can be read any number of times.
+    #[getter]
+    fn can_read_body(&self) -> bool {
+        self.body_exists()
+    }
+
+    /// The same as `body_exists`.
+    #[getter]
+    fn has_body(&self) -> bool {
+        self.body_exists()
+    }
+
+    /// Whether the client wants the connection to stay open.
+    #[getter]
+    fn keep_alive(&self) -> bool {
+        let names = |option: &str| {
+            let options = self
+                .data
+                .headers
+                .get_all(CONNECTION)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
+            options
+                .flat_map(|value| value.split(','))
+                .any(|word| word.trim().eq_ignore_ascii_case(option))
+        };
+        if self.data.version > Version::HTTP_10 {
+            !names("close")
+        } else {
+            names("keep-alive")
+        }
+    }
+
+    /// Read the body.
+    fn read(&self, py: Python<'_>) -> Ready {
+        ready(self.bytes(py))
+    }
+
+    /// Read the body as text, in the declared charset or UTF-8.
+    ///
+    /// Awaiting raises `UnicodeDecodeError` on other bytes and `LookupError` for an unknown charset.
+    fn text(&self, py: Python<'_>) -> Ready {
+        ready(self.decoded(py))
+    }
+
+    /// Read the body as JSON; awaiting raises what `loads` raised.
+    #[pyo3(signature = (*, loads = None))]
+    fn json<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> Ready {
+        ready(self.parsed(py, loads))
+    }
+
+    /// Read the body as a form: `str` for plain fields, `FileField` for files, empty when it is no form.
+    fn post(&self, py: Python<'_>) -> Ready {
+        ready(cached(py, &self.form, || match &self.data.form {
+            Some(form) => form::fields(py, form),
+            None => MultiDict::new(py, Vec::new()),
+        }))
+    }
+
+    /// Do nothing; the body has been read already.
+    fn release(&self, py: Python<'_>) -> Ready {
+        Ready::new(Ok(py.None()))
+    }
+
+    /// Return what the plugin stored under `key`, or `default`.
+    #[pyo3(signature = (key, default = None))]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.stored(key.py())?.get_item(key)?.or(default))
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.get(key, None)?
+            .ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.stored(key.py())?.set_item(key, value)
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.stored(key.py())?.del_item(key)
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.stored(key.py())?.contains(key)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.stored(py)?.len())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.stored(py)?.try_iter()
+    }
+
+    /// A request is true even when nothing is stored in it.
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    /// Method and path; letters that could forge a log line are escaped, query and body left out.
+    fn __repr__(&self) -> String {
+        let mut path = String::with_capacity(self.data.path.len());
+        for letter in self.data.path.chars() {
+            if matches!(letter, ' '..='~') {
+                path.push(letter);
+            } else {
+                path.extend(letter.escape_default());
+            }
+        }
+        format!("<Request {} {path}>", self.data.method)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(self.storage.get())?;
+        visit.call(self.cookies.get())?;
+        visit.call(self.form.get())
+    }
+}

@@ -1,0 +1,54 @@
+//! `request.transport`: what plugins ask an asyncio transport about the connection.
+//!
+//! Caveat: the socket lives on an I/O thread; there is nothing here to write to or to close.
+
+use std::net::SocketAddr;
+
+use pyo3::prelude::*;
+
+/// The connection that the request came over.
+#[pyclass(frozen, module = "plugincore")]
+pub struct Transport {
+    /// The other end.
+    pub(super) peer: SocketAddr,
+    /// Our end.
+    pub(super) local: SocketAddr,
+    /// Whether it is encrypted.
+    pub(super) secure: bool,
+}
+
+#[pymethods]
+impl Transport {
+    /// Return `peername` or `sockname` as a socket address tuple, `sslcontext` as `True` on an encrypted connection;
+    /// for anything else `default`.
+    #[pyo3(signature = (name, default = None))]
+    fn get_extra_info<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match name {
+            "peername" => address(py, self.peer).map(Some),
+            "sockname" => address(py, self.local).map(Some),
+            // Plugins test it for truth only; the real context is rustls's and has no Python form.
+            "sslcontext" if self.secure => Ok(Some(true.into_pyobject(py)?.to_owned().into_any())),
+            _ => Ok(default),
+        }
+    }
+
+    /// Return `False`: a request whose client has gone does not reach a plugin.
+    fn is_closing(&self) -> bool {
+        false
+    }
+}
+
+/// The tuple that Python's `socket` module has for an address: two items for IPv4, four for IPv6.
+fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
+    let ip = address.ip().to_string();
+    let tuple = match address {
+        SocketAddr::V4(v4) => (ip, v4.port()).into_pyobject(py)?,
+        SocketAddr::V6(v6) => (ip, v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?,
+    };
+    Ok(tuple.into_any())
+}
