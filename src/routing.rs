@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use crate::http::request::DecodedPath;
 pub use crate::http::request::MethodSet;
 use crate::http::rescue::Rejection;
+use crate::policy::admission::Limit;
 use crate::policy::credential::AuthPolicy;
 
 /// First segments that belong to the host.
@@ -20,9 +21,9 @@ const RESERVED: [&str; 3] = ["plugins", "reload", "-"];
 /// A plugin as the I/O threads know it.
 #[derive(Debug)]
 pub struct Endpoint {
-    id: String,
-    /// The Python side's key to the instance.
-    pub slot: u64,
+    id: Arc<str>,
+    /// How many requests may be inside it at one time.
+    pub limit: Arc<Limit>,
     /// The methods it answers.
     pub methods: MethodSet,
     /// Who may use it; shared with the instance, which may change it at any time.
@@ -34,17 +35,22 @@ impl Endpoint {
     ///
     /// # Errors
     /// When no request could reach such an id.
-    pub fn new(name: &str, slot: u64, methods: MethodSet, auth: Arc<ArcSwap<AuthPolicy>>) -> Result<Self, RouteError> {
+    pub fn new(
+        name: &str,
+        limit: Arc<Limit>,
+        methods: MethodSet,
+        auth: Arc<ArcSwap<AuthPolicy>>,
+    ) -> Result<Self, RouteError> {
         Ok(Self {
-            id: endpoint_id(name)?,
-            slot,
+            id: Arc::from(endpoint_id(name)?),
+            limit,
             methods,
             auth,
         })
     }
 
     /// The id: what `/plugins` lists and `/reload/…` takes.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 }
@@ -105,7 +111,7 @@ fn endpoint_id(name: &str) -> Result<String, RouteError> {
 pub struct RouteTable {
     /// In load order.
     endpoints: Vec<Arc<Endpoint>>,
-    by_id: HashMap<String, Arc<Endpoint>>,
+    by_id: HashMap<Arc<str>, Arc<Endpoint>>,
     /// Slashes in the id that has most: no look-up tries longer prefixes, however many segments a path has.
     max_slashes: usize,
 }
@@ -117,10 +123,10 @@ impl RouteTable {
     /// [`RouteError::Taken`]; the table is then unchanged.
     pub fn insert(&mut self, endpoint: Arc<Endpoint>) -> Result<(), RouteError> {
         if self.by_id.contains_key(&endpoint.id) {
-            return Err(RouteError::Taken(endpoint.id.clone()));
+            return Err(RouteError::Taken(endpoint.id.to_string()));
         }
         self.max_slashes = self.max_slashes.max(endpoint.id.matches('/').count());
-        self.by_id.insert(endpoint.id.clone(), Arc::clone(&endpoint));
+        self.by_id.insert(Arc::clone(&endpoint.id), Arc::clone(&endpoint));
         self.endpoints.push(endpoint);
         Ok(())
     }
@@ -132,7 +138,7 @@ impl RouteTable {
 
     /// All ids in load order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.endpoints.iter().map(|endpoint| endpoint.id.as_str())
+        self.endpoints.iter().map(|endpoint| &*endpoint.id)
     }
 
     /// The endpoint of that very id.
@@ -185,15 +191,15 @@ mod tests {
     use super::*;
     use crate::http::request::decode_path;
 
-    fn endpoint(id: &str, slot: u64) -> Arc<Endpoint> {
+    fn endpoint(id: &str, most: usize) -> Arc<Endpoint> {
         let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Open));
-        Arc::new(Endpoint::new(id, slot, MethodSet::DEFAULT, auth).unwrap())
+        Arc::new(Endpoint::new(id, Limit::new(most), MethodSet::DEFAULT, auth).unwrap())
     }
 
     fn table(ids: &[&str]) -> RouteTable {
         let mut table = RouteTable::default();
-        for (id, slot) in ids.iter().zip(0..) {
-            table.insert(endpoint(id, slot)).unwrap();
+        for id in ids {
+            table.insert(endpoint(id, 1)).unwrap();
         }
         table
     }
@@ -293,9 +299,10 @@ mod tests {
     #[test]
     fn the_first_of_two_equal_ids_stays() {
         let mut table = table(&["b", "a"]);
+        let first = Arc::clone(table.get("a").unwrap());
         assert_eq!(table.insert(endpoint("a", 9)), Err(RouteError::Taken("a".into())));
         assert_eq!(table.ids().collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(table.get("a").unwrap().slot, 1);
+        assert!(Arc::ptr_eq(table.get("a").unwrap(), &first));
     }
 
     #[test]

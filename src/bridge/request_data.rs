@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 
+use crate::http::request::{BodyData, Variables};
+
 /// One request, whole: head, body and the parts parsed from them.
 pub struct RequestData {
     /// The method, in upper case.
@@ -17,7 +19,7 @@ pub struct RequestData {
     /// The path, percent-decoded once.
     pub path: String,
     /// The variables of the query, decoded, in order and with repetitions.
-    pub query: Vec<(String, String)>,
+    pub query: Variables,
     /// The headers, names in lower case as hyper keeps them.
     pub headers: HeaderMap,
     /// The version of the protocol the client spoke.
@@ -32,35 +34,8 @@ pub struct RequestData {
     pub secure: bool,
     /// What follows the plugin's route and a slash, decoded; `None` when the path ends with the route.
     pub subpath: Option<String>,
-    /// Which route matched; the host's own number, never shown to Python.
-    pub endpoint: usize,
     /// The body as it came; empty when there was none.
     pub body: Bytes,
-    /// The body as a form, when its content type says that it is one.
-    pub form: Option<FormData>,
-}
-
-/// A parsed form, url-encoded or multipart.
-pub struct FormData {
-    /// The fields in the order of the body, with repetitions.
-    pub fields: Vec<FormField>,
-}
-
-/// One field of a form.
-pub enum FormField {
-    /// A plain value: name and text.
-    Text(String, String),
-    /// An uploaded file.
-    File {
-        /// The field's name.
-        name: String,
-        /// The file's name as the client gave it; not safe as a path.
-        filename: String,
-        /// The part's content type, `application/octet-stream` when it declared none.
-        content_type: String,
-        /// The part's own headers.
-        headers: HeaderMap,
-        /// The file's bytes.
-        content: Bytes,
-    },
+    /// The body as variables, when it is a JSON object or a form.
+    pub variables: BodyData,
 }

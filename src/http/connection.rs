@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
@@ -31,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use super::drain::Drain;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded};
+use super::response::Body;
 use crate::config::settings::ServerSettings;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
@@ -41,9 +41,6 @@ const MIN_BUFFER: usize = 8 * 1024;
 
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Body of an answer.
-pub type Body = http_body_util::Full<Bytes>;
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub trait Service: 'static {

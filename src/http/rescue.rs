@@ -118,6 +118,9 @@ pub enum Failure {
         /// What is wrong, for the client and the plugin's author.
         reason: String,
     },
+    /// The handler was cut off before it could answer.
+    #[error("the request was interrupted")]
+    Interrupted,
     /// The plugin has no usable `request_handler`; the text says what was found instead.
     #[error("this plugin has no request_handler; {hint}")]
     NoHandler {
@@ -152,7 +155,7 @@ impl Failure {
                     request_id,
                 )
             }
-            Self::BadResult { .. } | Self::NoHandler { .. } => answer(
+            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => answer(
                 status,
                 &ErrorBody {
                     error: self.to_string(),

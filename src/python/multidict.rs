@@ -83,8 +83,8 @@ impl MultiDict {
     ///
     /// # Errors
     /// As for [`MultiDict::new`].
-    pub fn of_texts(py: Python<'_>, pairs: &[(String, String)]) -> PyResult<Py<Self>> {
-        let pair = |(key, value): &(String, String)| {
+    pub fn of_texts(py: Python<'_>, pairs: &Variables) -> PyResult<Py<Self>> {
+        let pair = |(key, value): (&str, &str)| {
             (
                 PyString::new(py, key).unbind(),
                 PyString::new(py, value).into_any().unbind(),
@@ -275,7 +275,7 @@ mod tests {
     fn run(code: &std::ffi::CStr) {
         Python::initialize();
         Python::attach(|py| {
-            let texts = [("a", "1"), ("b", "2"), ("a", "3")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let texts = Variables::from_query("a=1&b=2&a=3");
             let mut headers = HeaderMap::new();
             headers.append("x-many", HeaderValue::from_static("first"));
             headers.append("x-many", HeaderValue::from_static("last"));

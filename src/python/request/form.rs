@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
-use crate::bridge::request_data::{FormData, FormField};
-use crate::python::multidict::MultiDict;
+use crate::http::request::{BodyData, Part};
+use crate::python::multidict::{MultiDict, Pair};
 
 /// An uploaded file.
 #[pyclass(frozen, get_all, module = "plugincore")]
@@ -44,38 +44,36 @@ impl FileField {
     }
 }
 
-/// The fields of a form in order: `str` for plain values, [`FileField`] for files.
+/// The fields of a form in order: `str` for plain values, [`FileField`] for files; empty when the body is no form.
 ///
 /// # Errors
 /// `MemoryError`, or whatever makes Python unable to create an object.
-pub fn fields(py: Python<'_>, form: &FormData) -> PyResult<Py<MultiDict>> {
-    let pair = |field: &FormField| {
-        Ok(match field {
-            FormField::Text(name, value) => (
-                PyString::new(py, name).unbind(),
-                PyString::new(py, value).into_any().unbind(),
-            ),
-            FormField::File {
-                name,
-                filename,
-                content_type,
-                headers,
-                content,
-            } => {
-                static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-                let file = FileField {
-                    name: name.clone(),
-                    filename: filename.clone(),
-                    file: BYTES_IO
-                        .import(py, "io", "BytesIO")?
-                        .call1((PyBytes::new(py, content),))?
-                        .unbind(),
-                    content_type: content_type.clone(),
-                    headers: MultiDict::of_headers(py, headers)?,
-                };
-                (PyString::new(py, name).unbind(), Py::new(py, file)?.into_any())
-            }
-        })
-    };
-    MultiDict::new(py, form.fields.iter().map(pair).collect::<PyResult<_>>()?)
+pub fn fields(py: Python<'_>, body: &BodyData) -> PyResult<Py<MultiDict>> {
+    match body {
+        BodyData::None | BodyData::Json(_) => MultiDict::new(py, Vec::new()),
+        BodyData::Form(form) => MultiDict::of_texts(py, form),
+        BodyData::Multipart(form) => {
+            MultiDict::new(py, form.parts().iter().map(|part| field(py, part)).collect::<PyResult<_>>()?)
+        }
+    }
+}
+
+fn field(py: Python<'_>, part: &Part) -> PyResult<Pair> {
+    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    Ok(match part {
+        Part::Field { name, value } => {
+            (PyString::new(py, name).unbind(), PyString::new(py, value).into_any().unbind())
+        }
+        Part::File(file) => {
+            let content_type = file.content_type.as_deref().unwrap_or("application/octet-stream");
+            let field = FileField {
+                name: file.name.clone(),
+                filename: file.filename.clone(),
+                file: BYTES_IO.import(py, "io", "BytesIO")?.call1((PyBytes::new(py, &file.content),))?.unbind(),
+                content_type: content_type.to_owned(),
+                headers: MultiDict::of_headers(py, &file.headers)?,
+            };
+            (PyString::new(py, &file.name).unbind(), Py::new(py, field)?.into_any())
+        }
+    })
 }

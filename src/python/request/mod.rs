@@ -73,6 +73,11 @@ impl Request {
         Py::new(py, request)
     }
 
+    /// The client's address as text; behind a trusted proxy the one that the proxy reports.
+    pub fn client_ip(&self) -> String {
+        self.data.client.to_string()
+    }
+
     fn header(&self, name: HeaderName) -> Option<&str> {
         self.data.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -335,10 +340,7 @@ impl Request {
 
     /// Read the body as a form: `str` for plain fields, `FileField` for files, empty when it is no form.
     fn post(&self, py: Python<'_>) -> Ready {
-        ready(cached(py, &self.form, || match &self.data.form {
-            Some(form) => form::fields(py, form),
-            None => MultiDict::new(py, Vec::new()),
-        }))
+        ready(cached(py, &self.form, || form::fields(py, &self.data.variables)))
     }
 
     /// Do nothing; the body has been read already.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::*;
-use crate::bridge::request_data::{FormData, FormField};
+use crate::http::request::{BodyData, Variables, classify};
 
 /// A POST of `body` with these headers.
 fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
@@ -28,9 +28,8 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         client: [192, 0, 2, 7].into(),
         secure: false,
         subpath: Some("c\n".to_owned()),
-        endpoint: 0,
         body: Bytes::from_static(body),
-        form: None,
+        variables: BodyData::None,
     }
 }
 
@@ -193,20 +192,14 @@ fn the_declared_charset_decides_and_its_errors_come_at_the_await() {
 
 #[test]
 fn a_form_gives_texts_and_files() {
-    let file = FormField::File {
-        name: "f".to_owned(),
-        filename: "x.txt".to_owned(),
-        content_type: "text/plain".to_owned(),
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]),
-        content: Bytes::from_static(b"content"),
-    };
-    let text = |value: &str| FormField::Text("t".to_owned(), value.to_owned());
-    let form = Some(FormData {
-        fields: vec![text("1"), file, text("2")],
-    });
+    let body = b"--b\r\ncontent-disposition: form-data; name=t\r\n\r\n1\r\n\
+        --b\r\ncontent-disposition: form-data; name=f; filename=x.txt\r\ncontent-type: text/plain\r\n\r\ncontent\r\n\
+        --b\r\ncontent-disposition: form-data; name=t\r\n\r\n2\r\n--b--\r\n";
+    let content_type = HeaderValue::from_static("multipart/form-data; boundary=b");
+    let variables = classify(Some(&content_type), Bytes::from_static(body));
     run(
         RequestData {
-            form,
+            variables,
             ..post(&[], b"raw")
         },
         c"
