@@ -68,7 +68,7 @@ pub struct Peer {
 pub struct ConnectionParams {
     /// Bytes of request line and headers; more is 431.
     pub head_limit: usize,
-    /// For a whole head, waiting for it on an idle connection included.
+    /// For a whole head, waiting for it on an idle connection included; and for a client to take some of its answer.
     pub read_timeout: Duration,
     /// For a whole TLS handshake.
     pub handshake_timeout: Duration,
@@ -183,7 +183,12 @@ impl<S: Service> Edge<S> {
             }
             TlsAcceptor::from(config).accept(stream).await
         };
-        let reason = match tokio::time::timeout(self.params.handshake_timeout, handshake).await {
+        let mut drain = self.drain.clone();
+        let shaken = tokio::select! {
+            () = drain.started() => return None, // no request is lost with it
+            shaken = tokio::time::timeout(self.params.handshake_timeout, handshake) => shaken,
+        };
+        let reason = match shaken {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "took too long".to_owned(),
@@ -202,7 +207,8 @@ impl<S: Service> Edge<S> {
                 Either::Right(ready(Ok(host_wanted())))
             }
         });
-        let mut connection = self.http.serve_connection(TokioIo::new(Guarded::new(io)), respond);
+        let mut connection =
+            self.http.serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout)), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.

@@ -3,16 +3,18 @@
 //! hyper answers a head that it cannot parse by itself: one write of `HTTP/1.1 4xx …`, `connection: close`,
 //! `content-length: 0` and a date, then it neither reads nor writes again, shuts the socket down and ends the connection
 //! with a parse error. [`Guarded`] holds such a write back and ignores the shutdown; [`Guarded::finish`] then sends what
-//! we say instead. Caveat: a service may answer so itself (status 4xx, no body, no content type; ours never do). That
-//! answer is held as well and goes out untouched at the next read or write, or at the end: it can be late, never lost.
+//! we say instead. It also gives up on a client that takes no byte of an answer, for which hyper would wait without end.
+//! Caveat: a service may answer so itself (status 4xx, no body, no content type; ours never do). That answer is held as
+//! well and goes out untouched at the next read or write, or at the end: it can be late, never lost.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::body::{DISCARD_BYTES, DISCARD_TIME};
 
@@ -24,12 +26,14 @@ const BARE_ANSWER: usize = 256;
 pub struct Guarded<I> {
     io: I,
     held: Vec<u8>,
+    patience: Duration,
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Guarded<I> {
-    /// Wraps a socket.
-    pub fn new(io: I) -> Self {
-        Self { io, held: Vec::new() }
+    /// Wraps a socket whose client has to take something of an answer within `patience`.
+    pub fn new(io: I, patience: Duration) -> Self {
+        Self { io, held: Vec::new(), patience, stall: None }
     }
 
     /// Sends the last words of a connection that hyper has ended, if there are any to be said.
@@ -40,6 +44,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guarded<I> {
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => unparsable(&held, &error, head_limit),
+            Err(error) if error.is_parse_version_h2() => {
+                answer(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/2 is not spoken here: use HTTP/1.1")
+            }
             Err(error) if error.is_timeout() && !unread.is_empty() => {
                 answer(StatusCode::REQUEST_TIMEOUT, "request line and headers took too long to arrive")
             }
@@ -52,13 +59,26 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guarded<I> {
     /// Lets a held answer go, since hyper went on: it was the service's.
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.held))?;
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.held);
+            let written = ready!(self.poll_patience(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.held.drain(..written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Turns a write that has been pending for too long into an error.
+    fn poll_patience(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if write.is_ready() {
+            self.stall = None;
+            return write;
+        }
+        let patience = self.patience;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -141,7 +161,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
             self.held.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.poll_patience(cx, written)
     }
 
     fn poll_write_vectored(
@@ -153,7 +174,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
             return self.poll_write(cx, only);
         }
         ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.poll_patience(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,7 @@
 //! How connections end when the server stops.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::{Answer, Options, Server, ask, assert_closed};
 
@@ -31,4 +32,14 @@ fn a_draining_server_accepts_nobody() {
     let address = server.address;
     server.stop();
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_client_that_does_not_read_cannot_hold_up_the_end() {
+    let server = Server::start(Options { read_timeout: Duration::from_millis(50), ..Options::default() });
+    let mut stream = server.connect();
+    stream.write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    // Its first bytes are there, so it is being written.
+    assert_eq!(1, stream.peek(&mut [0]).unwrap());
+    server.stop();
 }

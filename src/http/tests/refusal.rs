@@ -31,6 +31,13 @@ fn garbage_is_a_400_that_says_so() {
 }
 
 #[test]
+fn http_2_without_tls_is_a_505() {
+    let server = Server::start(Options::default());
+    let (status, error) = refused(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!((505, "HTTP/2 is not spoken here: use HTTP/1.1"), (status, &*error));
+}
+
+#[test]
 fn garbage_after_a_good_request_is_refused_after_its_answer() {
     let server = Server::start(Options::default());
     let mut stream = server.connect();
@@ -38,6 +45,16 @@ fn garbage_after_a_good_request_is_refused_after_its_answer() {
     let refusal = Answer::read(&mut stream).unwrap();
     assert_eq!(400, refusal.status);
     refusal.last_error();
+    assert_closed(&mut stream);
+}
+
+#[test]
+fn garbage_behind_an_answer_too_large_for_one_write_is_refused_after_it() {
+    let server = Server::start(Options::default());
+    let mut stream = server.connect();
+    stream.write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n").unwrap();
+    assert_eq!(8 << 20, Answer::read(&mut stream).unwrap().body.len());
+    Answer::read(&mut stream).unwrap().last_error();
     assert_closed(&mut stream);
 }
 

@@ -111,6 +111,17 @@ fn a_handshake_that_does_not_come_is_closed() {
 }
 
 #[test]
+fn a_handshake_under_way_does_not_hold_up_the_end() {
+    let (folder, pair) = (Folder::new("drain"), pair());
+    let server = serve(&folder, &pair, Duration::from_secs(3600));
+    let mut silent = server.connect();
+    // Accepted in order, so the silent one has been attended to as well.
+    ask(&mut connect(&server, &pair), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    server.stop();
+    assert_closed(&mut silent);
+}
+
+#[test]
 fn tls_on_a_plain_port_ends_the_handshake() {
     let (server, pair) = (Server::start(Options::default()), pair());
     let mut stream = connect(&server, &pair);
