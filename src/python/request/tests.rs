@@ -16,9 +16,7 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         method: Method::POST,
         target: "/a%20b/c%0A?x=1+2&y=%C3%A9&x=3".to_owned(),
         path: "/a b/c\n".to_owned(),
-        query: [("x", "1 2"), ("y", "é"), ("x", "3")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .to_vec(),
+        query: Variables::from_query("x=1+2&y=%C3%A9&x=3"),
         headers: pairs
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect(),

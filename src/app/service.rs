@@ -1,0 +1,279 @@
+//! The way of a request through the native stages.
+//!
+//! In this order: request id and client address, path, route, preflight, method, credential of the head, body within
+//! its limit, credential of the body, admission, bridge. Promise: whatever is refused is refused here, without the
+//! interpreter. Caveat: the order is part of the contract (a wrong method is told before a wrong key).
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::shared::{Live, Shared};
+use crate::bridge::exchange::{Exchange, Job, Outbox, Outcome, Reply};
+use crate::bridge::request_data::RequestData;
+use crate::bridge::submitter::Submitter;
+use crate::control::{self, Report, Target};
+use crate::http::body::{self, BodyError};
+use crate::http::connection::{Peer, Service};
+use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
+use crate::http::rescue::{Failure, Realm, Rejection};
+use crate::http::response::Body;
+use crate::policy::address::client_address;
+use crate::policy::admission::admit;
+use crate::policy::cors;
+use crate::policy::credential::{Access, AuthPolicy};
+use crate::policy::request_id::RequestId;
+use crate::routing::{Endpoint, Route};
+
+/// Answers the requests of one I/O thread.
+pub struct Front {
+    shared: Arc<Shared>,
+    submitter: Rc<Submitter>,
+    outbox: Arc<Outbox>,
+}
+
+/// A request whose head has been read.
+struct Visit {
+    parts: Parts,
+    query: Variables,
+    client: IpAddr,
+    peer: Rc<Peer>,
+    id: RequestId,
+}
+
+/// Why a request was not answered by what it asked for.
+enum Refusal {
+    Rejected(Rejection),
+    Failed(Failure),
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl Service for Front {
+    fn call(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+        self.answer(peer, request)
+    }
+}
+
+impl Front {
+    /// A front for the thread that runs `submitter` and `outbox`.
+    pub fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
+        Rc::new(Self { shared, submitter, outbox })
+    }
+
+    async fn answer(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+        let live = self.shared.live.load_full();
+        let (parts, mut body) = request.into_parts();
+        let id = RequestId::from_headers(&parts.headers);
+        let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
+        let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
+        let origin_headers = live.cors.is_some().then(|| cors_headers(&parts.headers));
+        let visit = Visit { parts, query, client, peer, id: id.clone() };
+        let answered = self.route(&live, visit, &mut body).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
+            Err(Refusal::Failed(failure)) => failure.respond(&id, live.legacy_status),
+        };
+        if let (Some(cors), Some(headers)) = (&live.cors, &origin_headers) {
+            cors.decorate(headers, response.headers_mut());
+        }
+        if !body.is_end_stream() {
+            // Nobody wants the rest, but a client that is still sending must be able to read its answer.
+            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            body::discard(body);
+        }
+        response
+    }
+
+    async fn route(&self, live: &Live, visit: Visit, body: &mut Incoming) -> Result<Response<Body>, Refusal> {
+        let path = decode_path(visit.parts.uri.path())?;
+        match live.table.lookup(&path)? {
+            Route::Healthy => own(&visit, MethodSet::EMPTY.with(&Method::GET).with(&Method::HEAD), control::healthy),
+            Route::Ready => own(&visit, MethodSet::EMPTY.with(&Method::GET).with(&Method::HEAD), || {
+                control::ready(self.shared.is_ready())
+            }),
+            Route::Plugins => {
+                if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
+                    return Ok(response);
+                }
+                Self::admit_control(live, &visit, body).await?;
+                Ok(control::plugins(live.table.ids()))
+            }
+            Route::Reload(name) => {
+                if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
+                    return Ok(response);
+                }
+                Self::admit_control(live, &visit, body).await?;
+                if matches!(live.control, AuthPolicy::Open) && !visit.client.is_loopback() {
+                    return Err(Rejection::ControlRefused.into());
+                }
+                let report = self.shared.operator.reload(Target::named(name)).await;
+                Ok(control::reload(&report.unwrap_or(Report::Stopping)))
+            }
+            Route::Plugin { endpoint, subpath } => {
+                if let Some(response) = options(live, &visit, endpoint.methods)? {
+                    return Ok(response);
+                }
+                let path = path.as_str().to_owned();
+                self.ask_plugin(live, &endpoint, visit, Place { path, subpath }, body).await
+            }
+        }
+    }
+
+    /// Checks the server's own key; a key in the body counts for POST, as in pluginserver.
+    async fn admit_control(live: &Live, visit: &Visit, body: &mut Incoming) -> Result<(), Refusal> {
+        let granted = match live.control.admits_head(&visit.parts.headers, &visit.query) {
+            Access::Granted => true,
+            Access::Refused => false,
+            Access::BodyDecides => {
+                let bytes = read(live, body).await?;
+                live.control.admits_body(&variables(&visit.parts, &bytes))
+            }
+        };
+        if granted { Ok(()) } else { Err(refused(visit, Realm::Control, visit.parts.uri.path())) }
+    }
+
+    async fn ask_plugin(
+        &self,
+        live: &Live,
+        endpoint: &Arc<Endpoint>,
+        visit: Visit,
+        place: Place,
+        body: &mut Incoming,
+    ) -> Result<Response<Body>, Refusal> {
+        let auth = endpoint.auth.load_full();
+        let access = auth.admits_head(&visit.parts.headers, &visit.query);
+        if access == Access::Refused {
+            return Err(refused(&visit, Realm::Plugin, endpoint.id()));
+        }
+        let bytes = read(live, body).await?;
+        let variables = variables(&visit.parts, &bytes);
+        if access == Access::BodyDecides && !auth.admits_body(&variables) {
+            return Err(refused(&visit, Realm::Plugin, endpoint.id()));
+        }
+        let permit = admit(&self.shared.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
+        let (exchange, outcome) = Exchange::open(Arc::clone(&self.outbox), permit, visit.id.clone());
+        let request = request_data(visit, place, bytes, variables);
+        self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
+        // The sender answers even when it is dropped; an error is left only when this thread itself ends.
+        match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
+            Outcome::Reply(reply) => Ok(response(reply)),
+            Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
+            Outcome::Rejected(rejection) => Err(rejection.into()),
+        }
+    }
+}
+
+/// Where in the plugin's tree of paths a request goes.
+struct Place {
+    path: String,
+    subpath: Option<String>,
+}
+
+/// The few headers that CORS looks at, kept because the rest goes to the plugin.
+fn cors_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    if let Some(origin) = headers.get(http::header::ORIGIN) {
+        kept.insert(http::header::ORIGIN, origin.clone());
+    }
+    kept
+}
+
+/// Answers one of the host's own read-only addresses.
+fn own(visit: &Visit, methods: MethodSet, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {
+    if visit.parts.method == Method::OPTIONS {
+        return Ok(allowed(methods));
+    }
+    if methods.contains(&visit.parts.method) {
+        Ok(answer())
+    } else {
+        Err(Rejection::MethodNotAllowed { allow: methods }.into())
+    }
+}
+
+/// Answers OPTIONS, preflights included, and refuses methods that the route does not have.
+fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Response<Body>>, Refusal> {
+    let (method, headers) = (&visit.parts.method, &visit.parts.headers);
+    if *method == Method::OPTIONS {
+        return match &live.cors {
+            Some(cors) if cors::is_preflight(method, headers) => Ok(Some(cors.preflight(headers, methods)?)),
+            _ => Ok(Some(allowed(methods))),
+        };
+    }
+    if methods.contains(method) { Ok(None) } else { Err(Rejection::MethodNotAllowed { allow: methods }.into()) }
+}
+
+fn allowed(methods: MethodSet) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, methods.allow());
+    response
+}
+
+async fn read(live: &Live, body: &mut Incoming) -> Result<Bytes, Rejection> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    body::read(&mut *body, live.body_limit, live.read_timeout).await.map_err(|error| match error {
+        BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
+        BodyError::Timeout { .. } => Rejection::BodyTimeout,
+        BodyError::Malformed | BodyError::Disconnected => Rejection::BadRequest(error.to_string()),
+    })
+}
+
+/// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.
+fn variables(parts: &Parts, body: &Bytes) -> BodyData {
+    if parts.method == Method::GET || parts.method == Method::HEAD {
+        return BodyData::None;
+    }
+    classify(parts.headers.get(CONTENT_TYPE), body.clone())
+}
+
+fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {
+    tracing::warn!("{} - request for {what} - Not authorized", visit.client);
+    Rejection::Unauthorized(realm).into()
+}
+
+fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> RequestData {
+    let Visit { parts, query, client, peer, .. } = visit;
+    let target = parts.uri.path_and_query().map_or_else(|| place.path.clone(), ToString::to_string);
+    RequestData {
+        method: parts.method,
+        target,
+        path: place.path,
+        query,
+        headers: parts.headers,
+        version: parts.version,
+        remote: peer.remote,
+        local: peer.local,
+        client,
+        secure: peer.secure,
+        subpath: place.subpath,
+        body,
+        variables,
+    }
+}
+
+fn response(reply: Reply) -> Response<Body> {
+    let mut response = Response::new(Body::new(reply.body));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    *headers = reply.headers;
+    if let Some(content_type) = reply.content_type {
+        headers.entry(CONTENT_TYPE).or_insert(content_type);
+    }
+    response
+}
+
