@@ -37,7 +37,11 @@ pub fn decode_into(body: &[u8], target: &Bound<'_, PyDict>, skip: impl Fn(&str) 
     if !matches!(parser.peek(), Ok(Peek::Object)) {
         return Ok(false);
     }
-    let mut build = Build { py, parser };
+    let mut build = Build {
+        py,
+        parser,
+        keys: Keys::default(),
+    };
     let members = match build.document() {
         Ok(members) => members,
         Err(Refusal::Syntax(error)) if only_python_may_accept(&error) => load_with_python(py, body)?,
@@ -76,6 +80,7 @@ impl From<PyErr> for Refusal {
 struct Build<'py, 'body> {
     py: Python<'py>,
     parser: Jiter<'body>,
+    keys: Keys<'py>,
 }
 
 /// A container whose end has not been read.
@@ -112,7 +117,7 @@ impl<'py> Build<'py, '_> {
                 },
                 Peek::Object => match self.parser.known_object()? {
                     Some(key) => {
-                        open.push(Open::Object(PyDict::new(self.py), PyString::new(self.py, key)));
+                        open.push(Open::Object(PyDict::new(self.py), self.keys.get(self.py, key)));
                         peek = self.parser.peek()?;
                         continue;
                     }
@@ -134,7 +139,7 @@ impl<'py> Build<'py, '_> {
                     Some(Open::Object(members, key)) => {
                         members.set_item(key, value)?;
                         if let Some(key) = self.parser.next_key()? {
-                            open.push(Open::Object(members, PyString::new(self.py, key)));
+                            open.push(Open::Object(members, self.keys.get(self.py, key)));
                             break self.parser.peek()?;
                         }
                         members.into_any()
@@ -174,6 +179,35 @@ impl<'py> Build<'py, '_> {
     fn huge_integer(&mut self, peek: Peek) -> Result<Bound<'py, PyAny>, Refusal> {
         let digits = self.parser.known_number_bytes(peek)?;
         Ok(self.py.get_type::<PyInt>().call1((PyBytes::new(self.py, digits),))?)
+    }
+}
+
+/// The key strings met last, so that the objects of one array share them with their hashes.
+///
+/// They are dropped with the body: to intern keys that a client chooses would keep them for ever.
+#[derive(Default)]
+struct Keys<'py> {
+    slots: [Option<Bound<'py, PyString>>; 32],
+}
+
+impl<'py> Keys<'py> {
+    /// Longer keys are rare and cost more to compare.
+    const LONGEST: usize = 32;
+
+    fn get(&mut self, py: Python<'py>, key: &str) -> Bound<'py, PyString> {
+        if key.len() > Self::LONGEST {
+            return PyString::new(py, key);
+        }
+        let mix = key
+            .bytes()
+            .fold(0_usize, |mix, byte| mix.wrapping_mul(31).wrapping_add(byte.into()));
+        let slot = &mut self.slots[mix % self.slots.len()];
+        if let Some(known) = slot
+            && known.to_str().is_ok_and(|known| known == key)
+        {
+            return known.clone();
+        }
+        slot.insert(PyString::new(py, key)).clone()
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn write_float(py: Python<'_>, out: &mut Vec<u8>, value: f64) -> PyRe
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
-    } else if let Some(decimal) = Decimal::shortest(value) {
+    } else if let Some(decimal) = Decimal::of_few_places(value).or_else(|| Decimal::shortest(value)) {
         decimal.write(out);
     } else {
         // SAFETY: 'r' takes precision 0; the result is null or a NUL-terminated string that is ours to free.
@@ -69,6 +69,50 @@ struct Decimal {
 }
 
 impl Decimal {
+    /// The digits of a value such as 12.5 or 0.001, which most floats in real answers are, by arithmetic alone.
+    ///
+    /// `scaled` and the power of ten are exact, so their quotient is what the decimal of these digits reads back as;
+    /// and no two decimals of up to 15 digits read back as the same float, so these are the shortest digits.
+    fn of_few_places(value: f64) -> Option<Self> {
+        const POWERS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+        let magnitude = value.abs();
+        for (places, power) in (0..).zip(POWERS) {
+            let scaled = (magnitude * power).round_ties_even();
+            if scaled >= 1e15 {
+                return None;
+            }
+            // Equality is meant: anything else would read back as another float.
+            #[allow(clippy::float_cmp)]
+            if scaled / power == magnitude {
+                // Below 1e15 and whole.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                return Some(Self::of_integer(scaled as u64, places, value.is_sign_negative()));
+            }
+        }
+        None
+    }
+
+    /// `integer * 10^-places`, for an integer below 1e15.
+    fn of_integer(mut integer: u64, places: i32, negative: bool) -> Self {
+        let mut decimal = Self {
+            negative,
+            digits: [b'0'; 17],
+            length: 1,
+            point: 1 - places,
+        };
+        let mut power = 10;
+        while power <= integer {
+            decimal.length += 1;
+            decimal.point += 1;
+            power *= 10;
+        }
+        for digit in decimal.digits[..decimal.length].iter_mut().rev() {
+            *digit = b'0' + (integer % 10) as u8;
+            integer /= 10;
+        }
+        decimal
+    }
+
     /// The shortest digits that read back as `value`, or None where it is not certain that CPython picks the same.
     ///
     /// Both sides take the shortest digits that read back, and of these the nearest to the value. Up to 15 digits only
