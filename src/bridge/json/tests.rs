@@ -1,0 +1,663 @@
+//! The promise is "as `json.dumps` and `json.loads`", so most tests put the same value to both.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRecursionError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::number::write_float;
+use super::*;
+
+/// Attaches to the embedded interpreter with a namespace filled by `code`.
+fn with<T>(code: &CStr, test: impl for<'py> FnOnce(Python<'py>, Bound<'py, PyDict>) -> T) -> T {
+    Python::initialize();
+    Python::attach(|py| {
+        let names = PyDict::new(py);
+        py.run(code, Some(&names), None).unwrap();
+        test(py, names)
+    })
+}
+
+fn get<'py>(names: &Bound<'py, PyDict>, name: &str) -> Bound<'py, PyAny> {
+    names.get_item(name).unwrap().unwrap()
+}
+
+fn text(value: &Bound<'_, PyAny>) -> Result<String, EncodeError> {
+    let mut out = b"before".to_vec();
+    let result = encode(value, &mut out);
+    let added = String::from_utf8(out)
+        .unwrap()
+        .strip_prefix("before")
+        .unwrap()
+        .to_owned();
+    if result.is_err() {
+        assert_eq!("", added, "a failed encode leaves the buffer as it was");
+    }
+    result.map(|()| added)
+}
+
+/// The outcome of either side as something comparable: the text, or the exception with its message.
+fn outcome(py: Python<'_>, result: Result<String, EncodeError>) -> String {
+    match result {
+        Ok(text) => text,
+        Err(EncodeError::Python { error, .. }) => describe(py, &error),
+        Err(EncodeError::TooDeep { .. }) => "too deep".to_owned(),
+    }
+}
+
+fn describe(py: Python<'_>, error: &PyErr) -> String {
+    let text = error.to_string();
+    if error.is_instance_of::<PyRecursionError>(py) || text.contains("Circular reference detected") {
+        return "too deep".to_owned();
+    }
+    text
+}
+
+fn dumps(value: &Bound<'_, PyAny>) -> String {
+    let py = value.py();
+    match py.import("json").unwrap().call_method1("dumps", (value,)) {
+        Ok(text) => text.extract().unwrap(),
+        Err(error) => describe(py, &error),
+    }
+}
+
+fn assert_as_dumps(value: &Bound<'_, PyAny>) {
+    assert_eq!(dumps(value), outcome(value.py(), text(value)));
+}
+
+/// Puts each element of the list `values` that `code` defines to both encoders.
+fn assert_each_as_dumps(code: &CStr) {
+    with(code, |_, names| {
+        for value in get(&names, "values").try_iter().unwrap() {
+            assert_as_dumps(&value.unwrap());
+        }
+    });
+}
+
+/// What `value`, a Python expression after the statements of `code`, fails with.
+fn failure(code: &CStr) -> String {
+    with(code, |_, names| text(&get(&names, "value")).unwrap_err().to_string())
+}
+
+#[test]
+fn constants_numbers_and_containers_read_as_from_json_dumps() {
+    assert_each_as_dumps(
+        c"
+values = [None, True, False, 0, -0, 1, -1, 9, 10, 99, 100, 2**31, 2**63 - 1, 2**63, -2**63, -2**63 - 1, 10**400,
+          [], (), {}, [[]], [()], [{}], {'a': {}}, [1, 2.5, 'x', None, (True,)], {'a': [1, {'b': None}], 'c': 'd'}]
+",
+    );
+}
+
+#[test]
+fn strings_of_every_plane_are_escaped_as_json_dumps_does() {
+    assert_each_as_dumps(
+        c"
+import random
+rng = random.Random(20)
+values = [chr(c) for c in range(0x300)] + ['a' * n + chr(c) + 'b' * m
+          for n in range(18) for m in (0, 3, 9)
+          for c in (0, 9, 31, 34, 92, 127, 128, 255, 256, 0xd800, 0xffff, 0x1f600)]
+values += ['\\ud83d\\ude00', '\\udc00', '\\ud800x', '\\U0010ffff', '\\U00010000', '']
+values += [''.join(chr(rng.randrange(top)) for _ in range(rng.randrange(40)))
+           for top in (128, 256, 0x3000, 0x110000) for _ in range(500)]
+",
+    );
+}
+
+#[test]
+fn subclasses_are_written_as_their_base() {
+    assert_each_as_dumps(
+        c"
+import collections, enum
+class S(str):
+    def __str__(self): return 'overridden'
+    __repr__ = __str__
+    def __iter__(self): raise RuntimeError
+class I(int):
+    def __repr__(self): return 'overridden'
+    __str__ = __index__ = __repr__
+class F(float):
+    def __repr__(self): return 'overridden'
+    def __float__(self): return 1.0
+class E(enum.IntEnum): ONE = 1; BIG = 2**70
+class SE(str, enum.Enum): A = 'a'
+class Halved(list):
+    def __iter__(self): return iter([1, 2])
+class HalvedTuple(tuple):
+    def __iter__(self): return iter([3])
+class D(dict):
+    def items(self): return [('x', 1), (2, 'y')]
+class Generated(dict):
+    def items(self): yield ('g', [1])
+P = collections.namedtuple('P', 'x y')
+values = [S('a\"b'), S('\\u00e4'), I(5), I(-2**80), F(2.5), F('nan'), E.ONE, E.BIG, SE.A, P(1, P('a', None)),
+          Halved([7]),
+          Halved(), HalvedTuple((7, 8)), D(), D(a=1), Generated(a=1), collections.OrderedDict(b=1, a=2),
+          collections.defaultdict(list, a=[1]), collections.Counter('abca'),
+          {S('k'): 1, I(3): 2, F(1.5): 3, E.ONE: 4, E.BIG: 5, SE.A: 6}]
+",
+    );
+}
+
+#[test]
+fn keys_become_text_and_repeated_ones_stay() {
+    assert_each_as_dumps(
+        c"
+values = [{1: 'a', '1': 'b'}, {None: 1, 'null': 2}, {True: 1, 'true': 2, False: 3}, {1.0: 1}, {2**70: 1, -5: 2},
+          {float('nan'): 1, float('inf'): 2, -float('inf'): 3}, {1e16: 1, 0.1: 2}, {'\\u20ac\"': 1},
+          {(1, 2): 3}, {b'a': 1}, {frozenset(): 1}, {'ok': {object: 1}}]
+",
+    );
+}
+
+#[test]
+fn what_has_no_json_form_is_a_type_error_that_tells_where() {
+    let error = failure(c"value = {'b': 1, 'a': [0, 1, 2, {'x'}]}");
+    assert_eq!(
+        r#"result["a"][3]: TypeError: Object of type set is not JSON serializable"#,
+        error
+    );
+    let error = failure(c"value = [{'a': {(1,): 2}}]");
+    assert_eq!(
+        r#"result[0]["a"]: TypeError: keys must be str, int, float, bool or None, not tuple"#,
+        error
+    );
+    let error = failure(c"value = {1: {'\\n\\u20ac': b''}}");
+    assert_eq!(
+        r#"result["1"]["\n\u20ac"]: TypeError: Object of type bytes is not JSON serializable"#,
+        error
+    );
+    let error = failure(c"value = 1j");
+    assert_eq!(
+        "result: TypeError: Object of type complex is not JSON serializable",
+        error
+    );
+    assert_each_as_dumps(
+        c"
+import collections, datetime, decimal
+values = [object(), object, len, b'', {1}, 1j, datetime.date(2020, 1, 1), decimal.Decimal(1), range(3), iter([]),
+          collections.UserDict(a=1), {'a': 1}.items(), ..., NotImplemented]
+",
+    );
+}
+
+#[test]
+fn an_int_above_the_limit_of_digits_is_a_value_error() {
+    assert_each_as_dumps(c"values = [10**4299, 10**4300, -10**5000, [10**4300], {10**4300: 1}]");
+}
+
+#[test]
+fn floats_of_random_bits_read_as_from_repr() {
+    let code = c"
+import random, struct
+rng = random.Random(3)
+values = [0.0, -0.0, 1.0, -1.5, 0.1, 1e15, 1e16, 1e17, 123456789012345680.0, 9999999999999998.0, 1e-4, 1e-5, 0.00012345,
+          5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 1e22, 1e23, 2.0**-44, float('inf'), -float('inf'),
+          float('nan'), 1700000000.1234567, 0.30000000000000004]
+values += [sign * 2.0**e for e in range(-1074, 1024) for sign in (1, -1)]
+# Exact values that lie halfway between two shortest candidates.
+values += [(rng.getrandbits(53) | 2**52) / 2**e for e in range(20) for _ in range(200)]
+values += [struct.unpack('<d', rng.randbytes(8))[0] for _ in range(30000)]
+values += [rng.random() * 10**rng.randrange(-6, 20) for _ in range(10000)]
+values += [round(rng.uniform(-1000, 1000), rng.randrange(8)) for _ in range(5000)]
+values += [float(rng.randrange(10**rng.randrange(1, 30))) for _ in range(5000)]
+texts = ['NaN' if v != v else 'Infinity' if v == float('inf') else '-Infinity' if v == -float('inf') else repr(v)
+         for v in values]
+";
+    with(code, |py, names| {
+        let values: Vec<f64> = get(&names, "values").extract().unwrap();
+        let texts: Vec<String> = get(&names, "texts").extract().unwrap();
+        for (value, expected) in values.into_iter().zip(texts) {
+            let mut out = Vec::new();
+            write_float(py, &mut out, value).unwrap();
+            assert_eq!(expected, String::from_utf8(out).unwrap());
+        }
+    });
+}
+
+/// Makes `value(i)`: nested values of every kind that either encoder may meet, the same for each run.
+const RANDOM_VALUES: &CStr = c"
+import collections, enum, random, struct
+class S(str): pass
+class I(int): pass
+class F(float): pass
+class L(list): pass
+class D(dict): pass
+class E(enum.IntEnum): A = 1; B = -7
+P = collections.namedtuple('P', 'x y')
+TOPS = (128, 128, 128, 256, 0x800, 0x110000)
+def string(rng):
+    top = rng.choice(TOPS)
+    low = 32 if rng.random() < 0.6 else 0
+    return ''.join(chr(rng.randrange(low, top)) for _ in range(int(rng.expovariate(0.1))))
+def scalar(rng):
+    kind = rng.randrange(14)
+    if kind < 4: return string(rng)
+    if kind == 4: return S(string(rng))
+    if kind == 5: return rng.choice((None, True, False))
+    if kind == 6: return rng.randrange(-1000, 1000)
+    if kind == 7: return rng.getrandbits(rng.randrange(1, 300)) * rng.choice((1, -1))
+    if kind == 8: return I(rng.getrandbits(70))
+    if kind == 9: return rng.choice(list(E))
+    if kind == 10: return struct.unpack('<d', rng.randbytes(8))[0]
+    if kind == 11: return round(rng.uniform(-1e4, 1e4), rng.randrange(6))
+    if kind == 12: return F(rng.random())
+    return rng.choice((0, '', 0.0, 2**63, -2**63, 1e16, 1e-5))
+def nested(rng, depth, odd):
+    if depth == 0 or rng.random() < 0.4:
+        if rng.random() < odd: return rng.choice(({1}, b'x', 1j, {(1, 2): 3}))
+        return scalar(rng)
+    kind = rng.randrange(7)
+    size = rng.randrange(6)
+    if kind == 6: return P(nested(rng, depth - 1, odd), nested(rng, depth - 1, odd))
+    if kind in (0, 1, 2):
+        return (list, tuple, L)[kind](nested(rng, depth - 1, odd) for _ in range(size))
+    return (dict, D, collections.OrderedDict)[kind - 3](
+        (string(rng) if rng.random() < 0.7 else scalar(rng), nested(rng, depth - 1, odd)) for _ in range(size))
+def value(i):
+    rng = random.Random(i)
+    return nested(rng, rng.randrange(7), rng.choice((0, 0, 0.02)))
+";
+
+#[test]
+fn random_values_read_as_from_json_dumps() {
+    with(RANDOM_VALUES, |_, names| {
+        let make = get(&names, "value");
+        for index in 0..6000 {
+            assert_as_dumps(&make.call1((index,)).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_value_that_contains_itself_is_too_deep() {
+    let list = failure(c"value = []; value.append(value)");
+    assert!(
+        list.starts_with("result[0][0]") && list.ends_with("or contains itself"),
+        "{list}"
+    );
+    let dict = failure(c"value = {}; value['a'] = [value]");
+    assert!(dict.starts_with(r#"result["a"][0]["a"]"#) && dict.len() < 200, "{dict}");
+    let endless = failure(
+        c"
+class Endless(dict):
+    def items(self): return [('a', Endless(x=1))]
+value = Endless(x=1)
+",
+    );
+    assert!(endless.ends_with("or contains itself"), "{endless}");
+}
+
+#[test]
+fn nesting_is_written_to_the_limit_and_refused_beyond_on_a_small_stack() {
+    let code = c"
+def nest(make, times):
+    value = None
+    for _ in range(times): value = make(value)
+    return value
+class D(dict): pass
+class L(list): pass
+makes = [lambda v: [v], lambda v: (v,), lambda v: {'a': v}, lambda v: {1: v}, lambda v: D(a=v), lambda v: L([v])]
+";
+    let check = move || {
+        with(code, |_, names| {
+            for make in get(&names, "makes").try_iter().unwrap() {
+                let make = make.unwrap();
+                let nest = |times: usize| get(&names, "nest").call1((&make, times)).unwrap();
+                assert!(text(&nest(MAX_DEPTH)).unwrap().contains("null"));
+                for times in [MAX_DEPTH + 1, 100_000] {
+                    assert!(matches!(text(&nest(times)), Err(EncodeError::TooDeep { .. })));
+                }
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(check)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
+fn a_list_that_changes_under_the_walk_is_seen_as_changed() {
+    let code = c"
+class Hook(dict):
+    def __init__(self, act): super().__init__(a=1); self.act = act
+    def items(self): self.act(); return [('done', 1)]
+grows = [1]; grows.insert(0, Hook(lambda: grows.append('late')))
+shrinks = [1, 2, 3]; shrinks.insert(0, Hook(shrinks.clear))
+replaced = [[i] for i in range(50)]; replaced.insert(0, Hook(lambda: replaced.__setitem__(slice(None), ['x'] * 51)))
+inner = {}; outer = [inner]; inner['h'] = Hook(outer.clear); inner['after'] = ['kept']
+freed = {'h': None}; freed['h'] = Hook(lambda: freed.__setitem__('h', 'other'))
+";
+    with(code, |_, names| {
+        let text_of = |name: &str| text(&get(&names, name)).unwrap();
+        assert_eq!(r#"[{"done": 1}, 1, "late"]"#, text_of("grows"));
+        assert_eq!(r#"[{"done": 1}]"#, text_of("shrinks"));
+        assert_eq!(
+            format!(r#"[{{"done": 1}}{}]"#, r#", "x""#.repeat(50)),
+            text_of("replaced")
+        );
+        assert_eq!(r#"[{"h": {"done": 1}, "after": ["kept"]}]"#, text_of("outer"));
+        assert_eq!(r#"{"h": {"done": 1}}"#, text_of("freed"));
+    });
+}
+
+#[test]
+fn a_dict_that_changes_under_the_walk_is_a_runtime_error() {
+    let code = c"
+class Hook(dict):
+    def __init__(self, act): super().__init__(a=1); self.act = act
+    def items(self): self.act(); return [('done', 1)]
+grows = {}; grows['h'] = Hook(lambda: grows.update(b=2)); grows['z'] = 1
+shrinks = {}; shrinks['h'] = Hook(shrinks.clear); shrinks['z'] = 1
+swaps = {}
+def swap():
+    key = len(swaps) + swaps.pop('n'); swaps['n'] = key; hook = swaps.pop(min(k for k in swaps if k != 'n'))
+    swaps[str(key)] = hook
+swaps['n'] = 0; swaps['0'] = Hook(swap); swaps['1'] = Hook(swap)
+";
+    with(code, |_, names| {
+        let error_of = |name: &str| text(&get(&names, name)).unwrap_err().to_string();
+        assert_eq!(
+            "result: RuntimeError: dictionary changed size during iteration",
+            error_of("grows")
+        );
+        assert_eq!(
+            "result: RuntimeError: dictionary changed size during iteration",
+            error_of("shrinks")
+        );
+        assert_eq!(
+            "result: RuntimeError: dictionary keys changed during iteration",
+            error_of("swaps")
+        );
+    });
+}
+
+#[test]
+fn an_exception_of_the_plugin_comes_out_with_its_place() {
+    let raised = failure(
+        c"
+class D(dict):
+    def items(self): raise KeyError('mine')
+value = {'a': [D(x=1)]}
+",
+    );
+    assert_eq!(r#"result["a"][0]: KeyError: 'mine'"#, raised);
+    let pairs = failure(
+        c"
+class D(dict):
+    def items(self): return ['ab']
+value = D(x=1)
+",
+    );
+    assert_eq!("result: ValueError: items must return 2-tuples", pairs);
+    let endless = failure(
+        c"
+class L(list):
+    def __iter__(self): return 5
+value = L([1])
+",
+    );
+    assert!(endless.contains("TypeError"), "{endless}");
+}
+
+#[test]
+fn no_reference_is_kept_or_lost() {
+    let code = c"
+import sys
+class Odd: pass
+leaf, key, odd = ['leaf'], 'a key never seen before', Odd()
+good = {key: leaf, 5: leaf, 'l': [leaf, leaf], 't': (leaf,)}
+bad = {key: [leaf, {5: odd}]}
+def counts(): return [sys.getrefcount(x) for x in (leaf, key, odd, good, bad)]
+";
+    with(code, |_, names| {
+        let counts = || get(&names, "counts").call0().unwrap().extract::<Vec<usize>>().unwrap();
+        let before = counts();
+        for _ in 0..100 {
+            text(&get(&names, "good")).unwrap();
+            let error = text(&get(&names, "bad")).unwrap_err();
+            assert!(
+                matches!(error, EncodeError::Python { error, .. } if Python::attach(|py| {
+                    error.is_instance_of::<PyTypeError>(py)
+                }))
+            );
+        }
+        assert_eq!(before, counts());
+    });
+}
+
+fn decoded<'py>(py: Python<'py>, body: &[u8]) -> Result<(bool, Bound<'py, PyDict>), DecodeError> {
+    let target = PyDict::new(py);
+    target.set_item("host", "kept").unwrap();
+    let result = decode_into(body, &target, |_| false);
+    if !matches!(result, Ok(true)) {
+        assert_eq!(1, target.len(), "a body that is no object adds nothing");
+    }
+    result.map(|object| (object, target))
+}
+
+/// The decoded body as `repr`, which tells 1 from 1.0 and shows NaN.
+fn shown(py: Python<'_>, body: &[u8]) -> String {
+    match decoded(py, body) {
+        Ok((true, target)) => {
+            target.del_item("host").unwrap();
+            target.repr().unwrap().to_string()
+        }
+        Ok((false, _)) => "no object".to_owned(),
+        Err(_) => "error".to_owned(),
+    }
+}
+
+fn loads(py: Python<'_>, body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return "error".to_owned();
+    };
+    match py.import("json").unwrap().call_method1("loads", (text,)) {
+        Ok(value) if value.is_instance_of::<PyDict>() => value.repr().unwrap().to_string(),
+        Err(_) if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') => "error".to_owned(),
+        _ => "no object".to_owned(),
+    }
+}
+
+fn assert_as_loads(py: Python<'_>, body: &[u8]) {
+    assert_eq!(loads(py, body), shown(py, body), "{}", String::from_utf8_lossy(body));
+}
+
+#[test]
+fn an_object_reads_as_from_json_loads() {
+    with(c"", |py, _| {
+        for body in [
+            r"{}",
+            r#" { "a" : 1 , "b" : [ ] } "#,
+            r#"{"a": 1, "a": 2, "b": {"c": 1, "c": null}}"#,
+            r#"{"a": [true, false, null, "x\u00e4\n\"\\\/\b\f\r\t", "\ud83d\ude00", "ä€😀"]}"#,
+            r#"{"a": [0, -0, -0.0, 1.0, 1e3, 1E-2, 1.5e+300, 1e400, -1e400, 1e-400, 5e-324, 0.1, 123456.123456789]}"#,
+            r#"{"a": [NaN, Infinity, -Infinity]}"#,
+            r#"{"a": [9223372036854775807, 9223372036854775808, -9223372036854775808, -9223372036854775809]}"#,
+            r#"{"a": 123456789012345678901234567890123456789012345678901234567890, "b": -99999999999999999999}"#,
+            r#"{"a": 12345678901234567890123.5, "b": 12345678901234567890e5, "c": 0.1234567890123456789012345}"#,
+            r#"{"": {"": ""}}"#,
+        ] {
+            assert_as_loads(py, body.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn lone_surrogates_are_accepted_as_json_loads_does() {
+    with(c"", |py, _| {
+        for body in [
+            r#"{"a": "\ud800"}"#,
+            r#"{"a": "\udc00x"}"#,
+            r#"{"\ud800": 1, "b": 2}"#,
+            r#"{"a": "\ud800\ud800\udc00"}"#,
+            r#"{"a": "\ud800\n"}"#,
+            r#"{"a": "\ud800\u0041"}"#,
+            r#"{"a": "\ud800", "b": }"#,
+            r#"{"a": "\ud800"} x"#,
+        ] {
+            assert_as_loads(py, body.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn what_is_not_an_object_adds_nothing() {
+    with(c"", |py, _| {
+        for body in [
+            "",
+            " ",
+            "1",
+            "null",
+            "[1]",
+            r#"[["a", 1]]"#,
+            r#""{""#,
+            "a=1&b=2",
+            "\u{feff}{}",
+        ] {
+            assert_eq!("no object", shown(py, body.as_bytes()), "{body}");
+        }
+    });
+}
+
+#[test]
+fn a_malformed_object_is_an_error_with_its_place_and_adds_nothing() {
+    with(c"", |py, _| {
+        for body in [
+            r"{",
+            r#"{"a"}"#,
+            r#"{"a": 1"#,
+            r#"{"a": 1,}"#,
+            r#"{"a": 1} x"#,
+            r#"{"a": 1}{}"#,
+            r"{'a': 1}",
+            r"{a: 1}",
+            r#"{"a": 01}"#,
+            r#"{"a": 1.}"#,
+            r#"{"a": .5}"#,
+            r#"{"a": +1}"#,
+            r#"{"a": -}"#,
+            r#"{"a": 1e}"#,
+            r#"{"a": nan}"#,
+            r#"{"a": -NaN}"#,
+            r#"{"a": tru}"#,
+            r#"{"a": [1,]}"#,
+            r#"{"a": "\x"}"#,
+            r#"{"a": "\u12"}"#,
+            "{\"a\": \"\n\"}",
+            "{\"a\": \"\0\"}",
+            r"{1: 2}",
+            r#"{"a": 0x1}"#,
+            r#"{"a" 1}"#,
+            r#"{"a": "b"#,
+        ] {
+            assert_eq!("error", loads(py, body.as_bytes()), "{body}");
+            assert_eq!("error", shown(py, body.as_bytes()), "{body}");
+        }
+        assert_eq!("error", shown(py, b"{\"a\": \"\xff\"}"));
+        assert_eq!("error", shown(py, b"{\"a\": \"\\ud800\xff\"}"));
+        let error = decoded(py, b"{\"a\": 1,\n \"b\": }").unwrap_err().to_string();
+        assert_eq!("the body is not valid JSON: expected value at line 2 column 7", error);
+    });
+}
+
+#[test]
+fn an_int_above_the_limit_of_digits_in_a_body_is_an_error() {
+    with(c"", |py, _| {
+        for digits in [4300, 4301, 10_000] {
+            for body in [
+                format!(r#"{{"a": {}}}"#, "7".repeat(digits)),
+                format!(r#"{{"a": -{}}}"#, "7".repeat(digits)),
+                format!(r#"{{"a": {}.5}}"#, "7".repeat(digits)),
+                format!(r#"{{"a": {}e-4200}}"#, "7".repeat(digits)),
+                format!(r#"{{"a": 0.{}}}"#, "7".repeat(digits)),
+            ] {
+                assert_as_loads(py, body.as_bytes());
+            }
+        }
+    });
+}
+
+#[test]
+fn skipped_keys_are_left_out_at_the_top_only() {
+    with(c"", |py, _| {
+        let target = PyDict::new(py);
+        let body = br#"{"log": 1, "a": {"log": 2}, "log": 3, "\ud800": 4}"#;
+        assert!(decode_into(body, &target, |key| key == "log").unwrap());
+        assert_eq!(r"{'a': {'log': 2}, '\ud800': 4}", target.repr().unwrap().to_string());
+    });
+}
+
+#[test]
+fn a_body_nested_too_deep_is_refused_on_a_small_stack() {
+    let check = || {
+        with(c"", |py, _| {
+            let arrays = |depth: usize| format!(r#"{{"a": {}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+            let objects = |depth: usize| format!("{}1{}", r#"{"a": "#.repeat(depth), "}".repeat(depth));
+            assert!(decoded(py, arrays(MAX_DEPTH - 1).as_bytes()).is_ok());
+            assert!(decoded(py, objects(MAX_DEPTH).as_bytes()).is_ok());
+            for body in [
+                arrays(MAX_DEPTH),
+                objects(MAX_DEPTH + 1),
+                arrays(1_000_000),
+                "{\"a\":".repeat(1_000_000),
+            ] {
+                assert!(matches!(decoded(py, body.as_bytes()), Err(DecodeError::TooDeep)));
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(check)
+        .unwrap()
+        .join()
+        .unwrap();
+}
+
+#[test]
+fn random_bodies_whole_and_damaged_read_as_from_json_loads() {
+    let code = c"
+exec(RANDOM_VALUES)
+import json
+MARKS = '{}[]\",:\\\\ 0123456789.eE+-nulltrufasNI\\n\\t/'
+def body(i):
+    rng = random.Random(i)
+    text = None
+    while text is None:
+        try: text = json.dumps({'v': nested(rng, 5, 0), string(rng): scalar(rng)}, ensure_ascii=rng.random() < 0.5)
+        except ValueError: pass
+    if i % 3 == 0:
+        place = rng.randrange(len(text))
+        text = text[:place] + rng.choice((rng.choice(MARKS), '')) + text[place + rng.randrange(2):]
+    return text.encode('utf-8', 'replace')
+";
+    with(c"", |py, names| {
+        names
+            .set_item("RANDOM_VALUES", PyString::new(py, RANDOM_VALUES.to_str().unwrap()))
+            .unwrap();
+        py.run(code, Some(&names), None).unwrap();
+        let make = get(&names, "body");
+        for index in 0..6000 {
+            assert_as_loads(py, &make.call1((index,)).unwrap().extract::<Vec<u8>>().unwrap());
+        }
+    });
+}
+
+#[test]
+fn what_was_encoded_decodes_to_the_same() {
+    with(
+        c"value = {'a': [1, 2.5, 'x\\u20ac', None, True, {'b': []}], 'n': 2**100}",
+        |py, names| {
+            let value = get(&names, "value");
+            let (_, target) = decoded(py, text(&value).unwrap().as_bytes()).unwrap();
+            target.del_item("host").unwrap();
+            assert!(target.eq(&value).unwrap());
+            assert!(target.get_item("a").unwrap().unwrap().cast_exact::<PyList>().is_ok());
+        },
+    );
+}
