@@ -4,9 +4,11 @@ Figures of the machine under psutil's names, measured natively.
 ``import psutil`` gives this module when psutil itself is not installed. Names, fields and units are those of psutil
 7.2; processes (``Process``, ``process_iter``), connections, fans and batteries are not here.
 
-A function without a source on the running platform raises `NotImplementedError`. Nothing here may be called from
-two places to share one measurement except `cpu_percent`, which remembers its last call for each thread.
+A function without a source on the running platform raises `NotImplementedError`. Caveat: `cpu_percent` measures since
+the calling thread's last call, so two plugins that call it shorten each other's span.
 """
+
+# ruff: noqa: N801, N818 (psutil's names)
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import sys
 import threading
 import time
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, NoReturn, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from plugincore import _core
 
@@ -230,11 +232,24 @@ def cpu_times(percpu: Literal[False] = False) -> scputimes: ...
 def cpu_times(percpu: Literal[True]) -> list[scputimes]: ...
 def cpu_times(percpu: bool = False) -> scputimes | list[scputimes]:
     """Give the seconds spent in each mode since boot, by all processors together or by each."""
-    rows = [scputimes(*row) for row in _native.cpu_times(percpu)]
+    rows = _read_cpu_times(percpu)
     return rows if percpu else rows[0]
 
 
-_last_cpu_times: dict[tuple[int, bool], list[scputimes]] = {}
+def _read_cpu_times(percpu: bool) -> list[scputimes]:
+    """Read the rows of `cpu_times`, of which there is one when it is about all processors."""
+    return [scputimes(*row) for row in _native.cpu_times(percpu)]
+
+
+class _LastReading(threading.local):
+    """A thread's last CPU times, by `percpu`; psutil too keeps threads apart, so that none shortens another's span."""
+
+    def __init__(self) -> None:
+        """Begin without a reading, in each thread that asks."""
+        self.times: dict[bool, list[scputimes]] = {}
+
+
+_last_reading = _LastReading()
 
 
 def _busy_percent(before: scputimes, after: scputimes) -> float:
@@ -269,17 +284,15 @@ def cpu_percent(interval: float | None = None, percpu: bool = False) -> float | 
 
 
 def _since_last(interval: float | None, percpu: bool) -> list[float]:
-    """Measure from two readings of the CPU times."""
-    key = (threading.get_ident(), percpu)
-    before = None if interval else _last_cpu_times.get(key)
-    if before is None:
-        before = [scputimes(*row) for row in _native.cpu_times(percpu)]
+    """Measure from two readings of the CPU times; without an earlier one the span is empty and the answer 0.0."""
+    before = _last_reading.times.get(percpu)
     if interval:
+        before = _read_cpu_times(percpu)
         time.sleep(interval)
-    after = [scputimes(*row) for row in _native.cpu_times(percpu)]
-    _last_cpu_times[key] = after
+    after = _read_cpu_times(percpu)
+    _last_reading.times[percpu] = after
     # A processor may have gone on or off between the readings.
-    return [_busy_percent(old, new) for old, new in zip(before, after, strict=False)]
+    return [_busy_percent(old, new) for old, new in zip(before or after, after, strict=False)]
 
 
 def _native_usage(interval: float | None, percpu: bool) -> list[float]:
@@ -294,7 +307,7 @@ def _native_usage(interval: float | None, percpu: bool) -> list[float]:
 def cpu_freq(percpu: Literal[False] = False) -> scpufreq | None: ...
 @overload
 def cpu_freq(percpu: Literal[True]) -> list[scpufreq]: ...
-def cpu_freq(percpu: bool = False) -> scpufreq | None | list[scpufreq]:
+def cpu_freq(percpu: bool = False) -> scpufreq | list[scpufreq] | None:
     """Give the frequencies in MHz, on average or of each processor; None when the machine does not tell."""
     rows = [scpufreq(*row) for row in _native.cpu_freq()]
     if percpu:
@@ -345,7 +358,7 @@ def disk_partitions(all: bool = False) -> list[sdiskpart]:  # noqa: A002 (psutil
 def disk_io_counters(perdisk: Literal[False] = False, nowrap: bool = True) -> sdiskio | None: ...
 @overload
 def disk_io_counters(perdisk: Literal[True], nowrap: bool = True) -> dict[str, sdiskio]: ...
-def disk_io_counters(perdisk: bool = False, nowrap: bool = True) -> sdiskio | None | dict[str, sdiskio]:
+def disk_io_counters(perdisk: bool = False, nowrap: bool = True) -> sdiskio | dict[str, sdiskio] | None:
     """
     Count the traffic of the disks since boot; None when there are none.
 
@@ -363,7 +376,7 @@ def disk_io_counters(perdisk: bool = False, nowrap: bool = True) -> sdiskio | No
 def net_io_counters(pernic: Literal[False] = False, nowrap: bool = True) -> snetio | None: ...
 @overload
 def net_io_counters(pernic: Literal[True], nowrap: bool = True) -> dict[str, snetio]: ...
-def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | None | dict[str, snetio]:
+def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | dict[str, snetio] | None:
     """
     Count the traffic of the network interfaces; None when there are none.
 
@@ -399,9 +412,9 @@ def boot_time() -> float:
 
 
 def users() -> list[suser]:
-    """List who is logged in."""
+    """List who is logged in; a login at the machine itself, or on its first display, has the host ``localhost``."""
     return [
-        suser(name, terminal or None, host, float(started), pid)
+        suser(name, terminal or None, "localhost" if host in ("", ":0", ":0.0") else host, float(started), pid)
         for name, terminal, host, started, pid in _native.users()
     ]
 
@@ -426,7 +439,7 @@ def sensors_temperatures(fahrenheit: bool = False) -> dict[str, list[shwtemp]]:
     }
 
 
-def __getattr__(name: str) -> Any | NoReturn:
+def __getattr__(name: str) -> Any:
     """Say what to do about a name that only psutil has."""
     message = f"plugincore.sysinfo has no {name!r}; it stands in for psutil, and installing psutil gives the rest of it"
     raise AttributeError(message)

@@ -19,7 +19,7 @@ pub fn cpu_count(logical: bool) -> Option<usize> {
     Some(system.cpus().len()).filter(|&cpus| cpus > 0)
 }
 
-/// Seconds since boot as user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice: one row for the
+/// Seconds since boot as user, nice, system, idle, iowait, irq, softirq, steal, guest and nice guest: one row for the
 /// machine, or one for each processor.
 ///
 /// # Errors

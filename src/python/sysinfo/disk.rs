@@ -23,7 +23,7 @@ pub fn disk_usage(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, u64)> {
         Err(errno) => {
             let code = errno.raw_os_error();
             let text: String = py.import("os")?.call_method1("strerror", (code,))?.extract()?;
-            Err(PyOSError::new_err((code, text, path)))
+            Err(PyOSError::new_err((code, text, path.into_os_string())))
         }
     }
 }
