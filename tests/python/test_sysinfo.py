@@ -37,7 +37,7 @@ def assert_between(before: tuple[Any, ...], ours: tuple[Any, ...], after: tuple[
 
 def unchanged(measure: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """Give psutil's answer and ours to a question whose answer did not change while it was asked."""
-    for _ in range(20):
+    for _ in range(200):
         before, ours, after = bracketed(measure, *args, **kwargs)
         if before == after:
             break
@@ -241,7 +241,7 @@ def test_virtual_memory() -> None:
 @pytest.mark.parametrize("field", ["available", "free", "active", "inactive", "buffers", "cached", "shared", "slab"])
 def test_virtual_memory_field(field: str) -> None:
     """A field that stood still between two readings of psutil's is the same here: the unit and the sum are right."""
-    for _ in range(200):
+    for _ in range(2000):
         before, ours, after = bracketed("virtual_memory")
         if getattr(before, field) == getattr(after, field) == getattr(ours, field):
             return

@@ -3,6 +3,7 @@
 //! Times and counters are cumulative since boot; percentages are made of two readings in Python. Caveat: a frequency
 //! whose governor publishes no limits has 0 for both, as in psutil.
 
+#[cfg(target_os = "linux")]
 use std::path::Path;
 
 use pyo3::prelude::*;
