@@ -1,0 +1,63 @@
+"""
+Bytes per second of each network interface: ``/netrates``, or ``/netrates/eth0`` for one of them.
+
+A background task takes the measurements, so an answer never waits for one. The seconds between two measurements are
+the parameter ``interval`` (``netrates = interval=5`` in ``[plugin_parms]``), 2.5 when not given. ``import psutil``
+works with and without psutil installed.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import psutil
+from plugincore.baseplugin import BasePlugin
+
+
+class NetRates(BasePlugin):
+    """Measures in the background and answers with the last result."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Read the interval; a parameter from the ini file is text."""
+        super().__init__(**kwargs)
+        self.interval = float(kwargs.get("interval", 2.5))
+        if not 0.1 <= self.interval <= 3600:
+            message = f"netrates: interval must be 0.1 to 3600 seconds, not {self.interval}"
+            raise ValueError(message)
+        self.rates: dict[str, dict[str, int]] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    async def initialize(self, **kwargs: Any) -> None:
+        """Start measuring; here the event loop runs, in `__init__` it may not."""
+        self.task = asyncio.create_task(self.measure(), name="netrates")
+
+    async def measure(self) -> None:
+        """Turn the growth of the counters into rates, for ever."""
+        before, then = psutil.net_io_counters(pernic=True), time.monotonic()
+        while True:
+            await asyncio.sleep(self.interval)
+            after, now = psutil.net_io_counters(pernic=True), time.monotonic()
+            # An interface that has just come, or came back and counts from 0 again, has no rate yet.
+            self.rates = {
+                name: {
+                    "tx": max(0, round((counters.bytes_sent - before[name].bytes_sent) / (now - then))),
+                    "rx": max(0, round((counters.bytes_recv - before[name].bytes_recv) / (now - then))),
+                }
+                for name, counters in after.items()
+                if name in before
+            }
+            before, then = after, now
+
+    async def request_handler(self, **data: Any) -> tuple[int, dict[str, Any]]:
+        """Answer with all rates, or with those of the interface in the path."""
+        name = data["subpath"]
+        if not name:
+            return 200, {"unit": "bytes/s", "interval": self.interval, "interfaces": self.rates}
+        if name not in self.rates:
+            return 404, {"error": f"no rate for interface {name!r}", "interfaces": sorted(self.rates)}
+        return 200, self.rates[name]
+
+    def terminate_plugin(self) -> None:
+        """Stop measuring."""
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,78 @@
+"""
+The state of the machine: ``/systeminfo``, or one section of it: ``/systeminfo/memory``.
+
+Sections are cpu, memory, disks, network and uptime. Sizes are bytes, times are seconds.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+from plugincore.baseplugin import BasePlugin
+
+
+def cpu() -> dict[str, Any]:
+    """Count the processors and say how busy they were since the last request."""
+    return {
+        "logical": psutil.cpu_count(),
+        "physical": psutil.cpu_count(logical=False),
+        "percent": psutil.cpu_percent(),
+        "load": psutil.getloadavg(),
+    }
+
+
+def memory() -> dict[str, Any]:
+    """Measure memory and swap."""
+    return {"ram": psutil.virtual_memory()._asdict(), "swap": psutil.swap_memory()._asdict()}
+
+
+def disks() -> list[dict[str, Any]]:
+    """List what is mounted and how full it is."""
+    rows = []
+    for disk in psutil.disk_partitions():
+        # A mount that this user may not look into is not worth the whole answer.
+        with contextlib.suppress(OSError):
+            rows.append(disk._asdict() | psutil.disk_usage(disk.mountpoint)._asdict())
+    return rows
+
+
+def network() -> dict[str, Any]:
+    """Give addresses and counters of the interfaces."""
+    counters = psutil.net_io_counters(pernic=True)
+    return {
+        name: {
+            "addresses": [address.address for address in addresses if address.family != psutil.AF_LINK],
+            **(counters[name]._asdict() if name in counters else {}),
+        }
+        for name, addresses in psutil.net_if_addrs().items()
+    }
+
+
+def uptime() -> dict[str, float]:
+    """Say when the machine started and how long ago that was."""
+    boot = psutil.boot_time()
+    return {"boot_time": boot, "seconds": round(time.time() - boot)}
+
+
+SECTIONS: dict[str, Callable[[], Any]] = {
+    "cpu": cpu,
+    "memory": memory,
+    "disks": disks,
+    "network": network,
+    "uptime": uptime,
+}
+
+
+class SystemInfo(BasePlugin):
+    """Answers with all sections, or with the one in the path."""
+
+    async def request_handler(self, **data: Any) -> tuple[int, Any]:
+        """Measure now: each section is a few small reads, so the event loop hardly waits."""
+        name = data["subpath"]
+        if not name:
+            return 200, {section: measure() for section, measure in SECTIONS.items()}
+        if name not in SECTIONS:
+            return 404, {"error": f"no section {name!r}", "sections": list(SECTIONS)}
+        return 200, SECTIONS[name]()

@@ -1,0 +1,58 @@
+"""
+``import psutil`` without psutil.
+
+`install` appends a finder to the END of `sys.meta_path`: it is asked only when nobody else knows psutil, so an
+installed psutil always wins, also one that is installed while the process runs. Caveat: a process that has imported
+the stand-in once keeps it until ``sys.modules["psutil"]`` is removed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_NAME = "psutil"
+
+
+class _StandInLoader(Loader):
+    """Puts `plugincore.sysinfo` where psutil would be."""
+
+    def exec_module(self, module: ModuleType) -> None:  # noqa: ARG002 (the empty module is thrown away)
+        """Replace the new, empty module; the import system returns what it finds in `sys.modules` afterwards."""
+        from plugincore import sysinfo  # noqa: PLC0415 (only when psutil is asked for)
+
+        sys.modules[_NAME] = sysinfo
+
+
+class _StandInFinder(MetaPathFinder):
+    """Finds psutil for `_StandInLoader`, and explains what is missing below it."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 (the import system's signature)
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """Answer for psutil; of its submodules say that they are not here."""
+        if fullname == _NAME:
+            return ModuleSpec(_NAME, _StandInLoader(), origin="plugincore.sysinfo")
+        if fullname.startswith(f"{_NAME}.") and sys.modules.get(_NAME) is sys.modules.get("plugincore.sysinfo"):
+            message = (
+                f"No module named {fullname!r}: plugincore.sysinfo stands in for psutil and has no submodules; "
+                "installing psutil gives them"
+            )
+            raise ModuleNotFoundError(message, name=fullname)
+        return None
+
+
+_FINDER = _StandInFinder()
+
+
+def install() -> None:
+    """Make ``import psutil`` work without psutil. Calling it again moves the finder back to the end."""
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+    sys.meta_path.append(_FINDER)
