@@ -17,8 +17,43 @@ pub mod policy;
 pub mod python;
 pub mod routing;
 
+use pyo3::prelude::*;
+
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub use python::core_module as _core;
+/// `plugincore._core`: the compiled half of the package; the modules of `plugincore` re-export it by name.
+#[pymodule]
+pub mod _core {
+    use std::ffi::OsString;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::plugins::manager::PluginManager;
+    #[pymodule_export]
+    use crate::python::baseplugin::BasePlugin;
+    #[pymodule_export]
+    use crate::python::config::read_ini;
+    #[pymodule_export]
+    use crate::python::headers::RequestHeaders;
+    #[pymodule_export]
+    use crate::python::logjam::{LogJam, emit_log_record};
+    #[pymodule_export]
+    use crate::python::multidict::MultiDict;
+    #[pymodule_export]
+    use crate::python::ready::Ready;
+    #[pymodule_export]
+    use crate::python::request::{FileField, Request, Transport};
+    #[pymodule_export]
+    use crate::python::sysinfo::native as sysinfo;
+
+    /// Run the command line: `arguments` begin with the program's name, `restart` is the command that starts it again.
+    ///
+    /// Returns the exit code.
+    #[pyfunction]
+    fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
+        crate::cli::main(py, arguments, restart)
+    }
+}

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -74,7 +74,8 @@ impl Front {
 
     async fn answer(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
         let live = self.shared.live.load_full();
-        let (parts, mut body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        let mut body = Unread { body: Some(body), broken: false };
         let id = RequestId::from_headers(&parts.headers);
         let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
@@ -89,15 +90,13 @@ impl Front {
         if let (Some(cors), Some(headers)) = (&live.cors, &origin_headers) {
             cors.decorate(headers, response.headers_mut());
         }
-        if !body.is_end_stream() {
-            // Nobody wants the rest, but a client that is still sending must be able to read its answer.
-            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-            body::discard(body);
+        if body.leaves_bytes() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    async fn route(&self, live: &Live, visit: Visit, body: &mut Incoming) -> Result<Response<Body>, Refusal> {
+    async fn route(&self, live: &Live, visit: Visit, body: &mut Unread) -> Result<Response<Body>, Refusal> {
         let path = decode_path(visit.parts.uri.path())?;
         match live.table.lookup(&path)? {
             Route::Healthy => own(&visit, MethodSet::EMPTY.with(&Method::GET).with(&Method::HEAD), control::healthy),
@@ -133,12 +132,12 @@ impl Front {
     }
 
     /// Checks the server's own key; a key in the body counts for POST, as in pluginserver.
-    async fn admit_control(live: &Live, visit: &Visit, body: &mut Incoming) -> Result<(), Refusal> {
+    async fn admit_control(live: &Live, visit: &Visit, body: &mut Unread) -> Result<(), Refusal> {
         let granted = match live.control.admits_head(&visit.parts.headers, &visit.query) {
             Access::Granted => true,
             Access::Refused => false,
             Access::BodyDecides => {
-                let bytes = read(live, body).await?;
+                let bytes = body.read(live).await?;
                 live.control.admits_body(&variables(&visit.parts, &bytes))
             }
         };
@@ -151,14 +150,14 @@ impl Front {
         endpoint: &Arc<Endpoint>,
         visit: Visit,
         place: Place,
-        body: &mut Incoming,
+        body: &mut Unread,
     ) -> Result<Response<Body>, Refusal> {
         let auth = endpoint.auth.load_full();
         let access = auth.admits_head(&visit.parts.headers, &visit.query);
         if access == Access::Refused {
             return Err(refused(&visit, Realm::Plugin, endpoint.id()));
         }
-        let bytes = read(live, body).await?;
+        let bytes = body.read(live).await?;
         let variables = variables(&visit.parts, &bytes);
         if access == Access::BodyDecides && !auth.admits_body(&variables) {
             return Err(refused(&visit, Realm::Plugin, endpoint.id()));
@@ -176,6 +175,37 @@ impl Front {
     }
 }
 
+/// A body that nobody has asked for yet.
+struct Unread {
+    body: Option<Incoming>,
+    broken: bool,
+}
+
+impl Unread {
+    async fn read(&mut self, live: &Live) -> Result<Bytes, Rejection> {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
+        let read = body::read(body, live.body_limit, live.read_timeout).await;
+        self.broken = read.is_err();
+        read.map_err(|error| match error {
+            BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
+            BodyError::Timeout { .. } => Rejection::BodyTimeout,
+            BodyError::Malformed | BodyError::Disconnected => Rejection::BadRequest(error.to_string()),
+        })
+    }
+
+    /// True if bytes of it may still be on their way, so that the connection cannot be used again. They are discarded,
+    /// because a client that is still sending must be able to read its answer.
+    fn leaves_bytes(self) -> bool {
+        match self.body.filter(|body| !body.is_end_stream()) {
+            Some(body) => {
+                body::discard(body);
+                true
+            }
+            None => self.broken,
+        }
+    }
+}
+
 /// Where in the plugin's tree of paths a request goes.
 struct Place {
     path: String,
@@ -185,8 +215,8 @@ struct Place {
 /// The few headers that CORS looks at, kept because the rest goes to the plugin.
 fn cors_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    if let Some(origin) = headers.get(http::header::ORIGIN) {
-        kept.insert(http::header::ORIGIN, origin.clone());
+    if let Some(origin) = headers.get(ORIGIN) {
+        kept.insert(ORIGIN, origin.clone());
     }
     kept
 }
@@ -220,17 +250,6 @@ fn allowed(methods: MethodSet) -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, methods.allow());
     response
-}
-
-async fn read(live: &Live, body: &mut Incoming) -> Result<Bytes, Rejection> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    body::read(&mut *body, live.body_limit, live.read_timeout).await.map_err(|error| match error {
-        BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
-        BodyError::Timeout { .. } => Rejection::BodyTimeout,
-        BodyError::Malformed | BodyError::Disconnected => Rejection::BadRequest(error.to_string()),
-    })
 }
 
 /// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.

@@ -57,8 +57,8 @@ impl Call {
     /// Ends the call with what the handler returned or raised.
     pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         let outcome = match result {
-            Ok(value) => outcome::of_result(&value, &self.source),
-            Err(error) => outcome::of_exception(py, error, &self.source),
+            Ok(value) => outcome::of_result(&value, &self.source, self.exchange.request_id()),
+            Err(error) => outcome::of_exception(py, &error, &self.source, self.exchange.request_id()),
         };
         self.answer(py, outcome);
     }

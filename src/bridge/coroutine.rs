@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
 use super::step::{self, Step};
@@ -55,7 +56,7 @@ where
 {
     let erased = async move {
         let value = future.await?;
-        Python::attach(|py| value.into_pyobject(py).map(|object| object.into_any().unbind()).map_err(Into::into))
+        Python::attach(|py| value.into_py_any(py))
     };
     Bound::new(py, Coroutine { future: Mutex::new(State::Fresh(Box::pin(erased))) })
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::request_data::RequestData;
 use crate::http::rescue::{Failure, Rejection};
 use crate::policy::admission::Permit;
+use crate::policy::request_id::RequestId;
 
 /// A request that was admitted, for the plugin named in it.
 pub struct Job {
@@ -53,15 +54,21 @@ pub struct Reply {
 pub struct Exchange {
     reply: Option<oneshot::Sender<Outcome>>,
     outbox: Arc<Outbox>,
+    request_id: RequestId,
     started: bool,
     _permit: Permit,
 }
 
 impl Exchange {
     /// Opens an exchange whose outcome is fulfilled on the I/O thread that runs `outbox`.
-    pub fn open(outbox: Arc<Outbox>, permit: Permit) -> (Self, oneshot::Receiver<Outcome>) {
+    pub fn open(outbox: Arc<Outbox>, permit: Permit, request_id: RequestId) -> (Self, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { reply: Some(reply), outbox, started: false, _permit: permit }, outcome)
+        (Self { reply: Some(reply), outbox, request_id, started: false, _permit: permit }, outcome)
+    }
+
+    /// The name of the request in the log.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
     }
 
     /// True when nobody waits for the outcome any more.
@@ -138,7 +145,7 @@ mod tests {
 
     fn exchange(outbox: &Arc<Outbox>) -> (Exchange, oneshot::Receiver<Outcome>) {
         let permit = admit(&Limit::new(1), &Limit::new(1)).expect("a free place");
-        Exchange::open(Arc::clone(outbox), permit)
+        Exchange::open(Arc::clone(outbox), permit, RequestId::fresh())
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, Py
 use super::exchange::{Outcome, Reply};
 use super::{aiohttp, json};
 use crate::http::rescue::Failure;
+use crate::policy::request_id::RequestId;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -47,26 +48,26 @@ impl From<PyErr> for BadResult {
 }
 
 /// The answer that a returned `value` stands for.
-pub fn of_result(value: &Bound<'_, PyAny>, source: &Source) -> Outcome {
+pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
     match reply(value, source) {
         Ok(reply) => Outcome::Reply(reply),
         Err(BadResult(reason)) => {
-            tracing::error!("plugin {}: the handler's result cannot be sent: {reason}", source.plugin);
+            tracing::error!("plugin {}: request {id}: the handler's result cannot be sent: {reason}", source.plugin);
             Outcome::Failed(Failure::BadResult { reason })
         }
     }
 }
 
 /// The answer to a request whose handler raised `error`.
-pub fn of_exception(py: Python<'_>, error: PyErr, source: &Source) -> Outcome {
+pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &RequestId) -> Outcome {
     let value = error.value(py);
     if aiohttp::is_response(value.as_any()) {
-        return of_result(value.as_any(), source);
+        return of_result(value.as_any(), source, id);
     }
     let type_name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     // A `__str__` that raises must not hide the exception that it belongs to.
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
-    tracing::error!("plugin {}: {}", source.plugin, traceback(py, &error));
+    tracing::error!("plugin {}: request {id}: {}", source.plugin, traceback(py, error));
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 

@@ -1,1 +1,96 @@
-//! cli
+//! The command line: what a person types, reads and gets as exit code.
+//!
+//! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for,
+//! 1 for a failed start, 2 for a wrong command line or configuration. Caveat: the same entry serves the wheel's
+//! commands and the standalone binary.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use pyo3::prelude::*;
+
+use crate::app::run::{Launch, StartError, run};
+
+/// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// The ini file [default: the program's name with .ini; without that file, ./plugins is served with safe defaults]
+    #[arg(short, long, value_name = "INI")]
+    ini_file: Option<PathBuf>,
+    /// Write the log to this file, too
+    #[arg(short, long, value_name = "LOG")]
+    log: Option<PathBuf>,
+    /// DEBUG, INFO, WARN, ERROR or CRITICAL
+    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "DEBUG")]
+    level: String,
+}
+
+/// Code of a wrong command line or configuration.
+const USAGE: u8 = 2;
+/// Code of a start that failed.
+const FAILED: u8 = 1;
+
+/// Runs the program; `arguments` begin with its name, `restart` is what starts it again.
+///
+/// Returns the exit code.
+pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
+    let name = program_name(&arguments);
+    let parsed = match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version go to standard output and are no errors. A closed output has no reader to tell.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { 0 };
+        }
+    };
+    let ini = match ini_file(parsed.ini_file, &name) {
+        Ok(ini) => ini,
+        Err(problem) => return told(&problem, USAGE),
+    };
+    let launch = Launch { name, ini, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
+    match run(py, launch) {
+        Ok(_) => 0,
+        Err(StartError::Config(errors)) => told(&errors.to_string(), USAGE),
+        Err(error) => told(&error.to_string(), FAILED),
+    }
+}
+
+/// `plugincore` or `pserve`, by the name under which the program was called.
+fn program_name(arguments: &[OsString]) -> String {
+    let called = arguments.first().map(Path::new).and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
+    match called {
+        Some(name) if !name.starts_with("__") => name.into_owned(),
+        _ => "plugincore".to_owned(),
+    }
+}
+
+fn ini_file(asked: Option<PathBuf>, name: &str) -> Result<Option<PathBuf>, String> {
+    if let Some(file) = asked {
+        return if file.is_file() {
+            Ok(Some(file))
+        } else {
+            Err(format!("{}: there is no such ini file; name an existing one with -i", file.display()))
+        };
+    }
+    let usual = PathBuf::from(format!("{name}.ini"));
+    if usual.is_file() {
+        Ok(Some(usual))
+    } else if Path::new("plugins").is_dir() {
+        Ok(None)
+    } else {
+        Err(format!(
+            "there is neither {} nor a folder plugins here; name an ini file with -i, or put plugin files into ./plugins",
+            usual.display()
+        ))
+    }
+}
+
+/// Tells a person, and returns `code`.
+fn told(problem: &str, code: u8) -> u8 {
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{problem}");
+    code
+}

@@ -99,7 +99,7 @@ fn isolated<'py>(
 /// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
 fn arguments<'py>(
     py: Python<'py>,
-    mut request: RequestData,
+    request: RequestData,
     resident: &Resident,
     log: &Py<PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -112,22 +112,18 @@ fn arguments<'py>(
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
         body_variables(&data, &request, &reserved)?;
     }
-    let mut seen: Vec<&str> = Vec::new();
-    for (name, value) in &request.query {
-        if !reserved(name) && !seen.contains(&name.as_str()) {
-            data.set_item(PyString::new(py, name), PyString::new(py, value))?;
-            seen.push(name);
-        }
+    if !request.query.is_empty() {
+        let query = PyDict::new(py);
+        first_of_each(&query, request.query.iter(), &reserved)?;
+        data.update(query.as_mapping())?;
     }
     data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
     data.set_item(intern!(py, "client_ip"), request.client.to_string())?;
-    request.variables = BodyData::None;
     data.set_item(intern!(py, "request"), Request::new(py, request)?)?;
     Ok(data)
 }
 
 fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
-    let py = data.py();
     match &request.variables {
         BodyData::None => {}
         BodyData::Json(body) => {
@@ -135,12 +131,23 @@ fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dy
                 tracing::debug!("a request body is not read as variables: {error}");
             }
         }
-        BodyData::Form(fields) => {
-            for (name, value) in fields {
-                if !reserved(name) && !data.contains(name)? {
-                    data.set_item(PyString::new(py, name), PyString::new(py, value))?;
-                }
-            }
+        BodyData::Form(fields) => first_of_each(data, fields.iter(), reserved)?,
+        BodyData::Multipart(form) => first_of_each(data, form.fields(), reserved)?,
+    }
+    Ok(())
+}
+
+/// Adds the variables that are not there yet.
+fn first_of_each<'a>(
+    data: &Bound<'_, PyDict>,
+    variables: impl Iterator<Item = (&'a str, &'a str)>,
+    reserved: &dyn Fn(&str) -> bool,
+) -> PyResult<()> {
+    let py = data.py();
+    for (name, value) in variables {
+        let key = PyString::new(py, name);
+        if !reserved(name) && !data.contains(&key)? {
+            data.set_item(key, PyString::new(py, value))?;
         }
     }
     Ok(())

@@ -16,6 +16,8 @@ pub struct Environment {
     pub log: Py<PyAny>,
     /// `argparse.Namespace(ini_file, log, level)`.
     pub args: Py<PyAny>,
+    /// What plugins get as `task_callback`; without one, the owner of their own tasks.
+    pub task_callback: Option<Py<PyAny>>,
     /// Folder of the plugin files; parameter files are looked up here too.
     pub folder: PathBuf,
     /// How long an async `initialize` or `terminate_plugin` may take.

@@ -7,11 +7,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyModule, PyType};
 
 use super::discover::stem;
 use super::environment::Environment;
@@ -55,15 +56,35 @@ pub struct LoadedFile {
     pub residents: Vec<Arc<Resident>>,
     /// What went wrong.
     pub failures: Vec<LoadFailure>,
+    /// The file's module.
+    pub module: Option<Py<PyModule>>,
     /// To take the file's module back out, should it not be wanted after all.
     pub registration: Option<Registration>,
+}
+
+impl LoadedFile {
+    /// Turns the plugins that `objection` has something against into failures, and returns them.
+    pub fn refuse<E: fmt::Display>(&mut self, mut objection: impl FnMut(&Resident) -> Option<E>) -> Vec<Arc<Resident>> {
+        let mut refused = Vec::new();
+        for resident in std::mem::take(&mut self.residents) {
+            match objection(&resident) {
+                None => self.residents.push(resident),
+                Some(reason) => {
+                    let file = resident.file.clone();
+                    self.failures.push(LoadFailure { file, line: None, class: None, reason: reason.to_string() });
+                    refused.push(resident);
+                }
+            }
+        }
+        refused
+    }
 }
 
 /// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
 pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
     let mut loaded = LoadedFile::default();
     let imported = Python::attach(|py| import(py, file).map_err(|error| failure(py, file, None, &error)));
-    let (owner, classes, registration) = match imported {
+    let Imported { owner, classes, module, registration } = match imported {
         Ok(imported) => imported,
         Err(failure) => {
             loaded.failures.push(failure);
@@ -71,6 +92,7 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
         }
     };
     loaded.registration = Some(registration);
+    loaded.module = Some(module);
     if classes.is_empty() {
         tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
     }
@@ -92,14 +114,19 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
     loaded
 }
 
-type Imported = (Py<Owner>, Vec<Py<PyType>>, Registration);
+struct Imported {
+    owner: Py<Owner>,
+    classes: Vec<Py<PyType>>,
+    module: Py<PyModule>,
+    registration: Registration,
+}
 
 fn import(py: Python<'_>, file: &Path) -> PyResult<Imported> {
     let owner = Owner::new(py)?;
     Owner::enter(owner.bind(py))?;
     let (module, registration) = module::run(py, file)?;
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
-    Ok((owner, classes, registration))
+    Ok(Imported { owner, classes, module: module.unbind(), registration })
 }
 
 async fn bring_up(
@@ -116,7 +143,7 @@ async fn bring_up(
         Ok((instance.unbind(), started))
     })?;
     if let Some(started) = started {
-        patiently(environment, started, "initialize").await?;
+        patiently(environment.patience, started, "initialize").await?;
     }
     Python::attach(|py| {
         let owner = owner.clone_ref(py);
@@ -136,20 +163,20 @@ fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Op
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
-pub async fn patiently(environment: &Environment, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
+pub async fn patiently(patience: Duration, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
     let limited = Python::attach(|py| -> PyResult<Py<PyAny>> {
         let fenced = coroutine(py, async move {
             await_python(awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
         })?;
         let wait_for = py.import("asyncio")?.getattr("wait_for")?;
-        Ok(wait_for.call1((fenced, environment.patience.as_secs_f64()))?.unbind())
+        Ok(wait_for.call1((fenced, patience.as_secs_f64()))?.unbind())
     })?;
     await_python(limited).await.map(drop).map_err(|error| {
         Python::attach(|py| {
             let timeout = py.import("asyncio").and_then(|asyncio| asyncio.getattr("TimeoutError"));
             let timed_out = timeout.is_ok_and(|timeout| error.is_instance(py, &timeout));
             if timed_out && error.traceback(py).is_none_or(|_| error.value(py).to_string().is_empty()) {
-                let seconds = environment.patience.as_secs_f64();
+                let seconds = patience.as_secs_f64();
                 return PyTimeoutError::new_err(format!("{what} did not end within {seconds} s"));
             }
             error

@@ -19,12 +19,15 @@ pub fn keyword_arguments<'py>(
     py: Python<'py>,
     environment: &Environment,
     stem: &str,
-    task_callback: &Bound<'py, PyAny>,
+    owner: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let kwargs = PyDict::new(py);
     kwargs.set_item("config", environment.config.bind(py))?;
     kwargs.set_item("log", environment.log.bind(py))?;
-    kwargs.set_item("task_callback", task_callback)?;
+    match &environment.task_callback {
+        Some(callback) => kwargs.set_item("task_callback", callback)?,
+        None => kwargs.set_item("task_callback", owner)?,
+    }
     kwargs.set_item("args", environment.args.bind(py))?;
     let mut json = None;
     for (name, value) in parse(&environment.parameters_of(py, stem)?) {

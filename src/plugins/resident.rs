@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
@@ -161,16 +162,23 @@ fn receiver(instance: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     Ok(names.and_then(|names| names.into_iter().next()))
 }
 
+/// What a plugin may ask for; OPTIONS is the host's.
+const ROUTABLE: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 fn methods(instance: &Bound<'_, PyAny>) -> PyResult<MethodSet> {
     let Some(asked) = instance.getattr_opt("http_methods")? else { return Ok(MethodSet::DEFAULT) };
     let wrong = || invalid("http_methods must be names of methods, such as (\"GET\", \"POST\", \"PUT\")".to_owned());
     let names = asked.try_iter().map_err(|_| wrong())?.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>();
     let mut methods = MethodSet::EMPTY;
     for name in names.map_err(|_| wrong())? {
-        let method = http::Method::from_bytes(name.to_uppercase().as_bytes()).ok();
-        methods = method.and_then(|method| methods.with(&method)).ok_or_else(|| {
+        let method = Method::from_bytes(name.to_uppercase().as_bytes()).ok();
+        let method = method.filter(|method| ROUTABLE.contains(method)).ok_or_else(|| {
             invalid(format!("http_methods names {name:?}; it may name GET, HEAD, POST, PUT, PATCH and DELETE"))
         })?;
+        methods = methods.with(&method);
+        if method == Method::GET {
+            methods = methods.with(&Method::HEAD);
+        }
     }
     Ok(methods)
 }

@@ -11,7 +11,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::environment::Environment;
 use super::load::{describe, patiently};
 use super::owner::Owner;
 use super::resident::Resident;
@@ -21,12 +20,11 @@ use crate::bridge::step;
 /// How often a plugin that is being replaced is looked at until its last request has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Waits until no request is inside `residents` any more, at most for the environment's patience.
+/// Waits until no request is inside `residents` any more, at most until `deadline`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub async fn drain(environment: &Environment, residents: &[Arc<Resident>]) -> PyResult<()> {
-    let deadline = Instant::now() + environment.patience;
+pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
     while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
         if Instant::now() > deadline {
             let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
@@ -41,40 +39,45 @@ pub async fn drain(environment: &Environment, residents: &[Arc<Resident>]) -> Py
     Ok(())
 }
 
-/// Ends `residents` in their order.
-pub async fn terminate(environment: &Environment, residents: &[Arc<Resident>]) {
+/// Ends `residents` in their order; all of them together have until `deadline`.
+pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
-        if let Err(error) = terminate_one(environment, resident).await {
+        if let Err(error) = terminate_one(resident, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
         }
     }
     for resident in residents {
-        if let Err(error) = end_tasks(environment, &resident.owner).await {
+        if let Err(error) = end_tasks(&resident.owner, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
         }
     }
 }
 
-async fn terminate_one(environment: &Environment, resident: &Resident) -> PyResult<()> {
+/// What is left until `deadline`; never nothing, so that whoever is quick gets done even when others were not.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
+}
+
+async fn terminate_one(resident: &Resident, patience: Duration) -> PyResult<()> {
     let result = Python::attach(|py| -> PyResult<_> {
         Owner::enter(resident.owner.bind(py))?;
         let result = resident.instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
         Ok(step::awaitable(&result)?.map(|_| result.unbind()))
     })?;
     match result {
-        Some(result) => patiently(environment, result, "terminate_plugin").await,
+        Some(result) => patiently(patience, result, "terminate_plugin").await,
         None => Ok(()),
     }
 }
 
 /// Cancels the owner's tasks and awaits them.
-async fn end_tasks(environment: &Environment, owner: &Py<Owner>) -> PyResult<()> {
+async fn end_tasks(owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
         let tasks = owner.get().cancel(py)?;
-        wait_for(py, tasks, environment.patience)
+        wait_for(py, tasks, patience)
     })?;
     match waiting {
         Some(waiting) => report_stubborn(await_python(waiting).await?),

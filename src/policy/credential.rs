@@ -72,6 +72,13 @@ impl Credential {
         }
     }
 
+    /// The same choice from texts that are at hand already: `Authorization`, `X-Custom-Auth`, the variable `apikey`.
+    pub fn from_texts(authorization: Option<&str>, custom: Option<&str>, variable: Option<&str>) -> Option<Self> {
+        let bearer = authorization.and_then(|value| bearer_token(value.as_bytes()));
+        let custom = || custom.and_then(|value| Self::present(value.trim().as_bytes()));
+        bearer.or_else(custom).or_else(|| variable.and_then(|key| Self::present(key.as_bytes())))
+    }
+
     fn present(key: &[u8]) -> Option<Self> {
         (!key.is_empty()).then(|| Self(key.to_vec()))
     }

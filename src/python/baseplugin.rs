@@ -17,6 +17,7 @@ use super::logjam::LogJam;
 use super::request::Request;
 use crate::bridge::coroutine::{await_python, coroutine};
 use crate::bridge::step;
+use crate::config::settings::Secret;
 use crate::policy::credential::{AuthPolicy, Credential};
 
 /// The base class of plugins.
@@ -58,7 +59,7 @@ impl BasePlugin {
         let key = apikey.filter(|value| value.is_truthy().unwrap_or(false)).map(|value| value.str()).transpose()?;
         let policy = match (asked_for, key) {
             (false, _) => AuthPolicy::Open,
-            (true, Some(key)) => AuthPolicy::key(key.to_str()?),
+            (true, Some(key)) => AuthPolicy::key(&Secret::new(key.to_str()?)),
             (true, None) => AuthPolicy::Closed,
         };
         self.policy.store(Arc::new(policy));
@@ -154,17 +155,21 @@ impl BasePlugin {
     /// True if `data` (as `request_handler` gets it) holds the key that this plugin asks for, or it asks for none.
     fn _check_auth(&self, data: &Bound<'_, PyDict>) -> PyResult<bool> {
         let py = data.py();
+        let headers = data.get_item(intern!(py, "request_headers"))?;
         let header = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
-            let Some(headers) = data.get_item(intern!(py, "request_headers"))? else { return Ok(None) };
-            headers.call_method1(intern!(py, "get"), (name,))?.extract()
+            headers.as_ref().map_or(Ok(None), |headers| headers.call_method1(intern!(py, "get"), (name,))?.extract())
         };
         let variable = data.get_item(intern!(py, "apikey"))?.and_then(|value| value.extract::<String>().ok());
-        let credential = Credential::choose(
+        let shown = Credential::from_texts(
             header(intern!(py, "Authorization"))?.as_deref(),
             header(intern!(py, "X-Custom-Auth"))?.as_deref(),
             variable.as_deref(),
         );
-        Ok(self.policy.load().admits(credential.as_ref()))
+        let policy = self.policy.load();
+        Ok(match shown {
+            Some(shown) => policy.admits(&shown),
+            None => matches!(**policy, AuthPolicy::Open),
+        })
     }
 
     /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it or

@@ -1,16 +1,15 @@
-//! What Python sees of the host.
+//! What Python sees of the host, and the interpreter itself.
+//!
+//! Promise: every class and function that plugins use is here, one module each; names are pluginserver's and
+//! aiohttp's to the letter. Caveat: everything runs on the Python thread.
 
+pub mod baseplugin;
 pub mod config;
+pub mod embed;
 pub mod headers;
+pub mod interpreter;
 pub mod logjam;
 pub mod multidict;
 pub mod ready;
 pub mod request;
 pub mod sysinfo;
-
-use pyo3::prelude::*;
-
-/// `plugincore._core`: the compiled half of the package; `plugincore` re-exports it by name.
-#[pymodule(name = "_core")]
-pub mod core_module {
-}

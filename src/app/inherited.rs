@@ -1,0 +1,47 @@
+//! Listening sockets that survive a restart in place.
+//!
+//! Promise: across the re-execution that SIGUSR1 asks for, the sockets stay open, so that clients which connect
+//! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable that
+//! counts only in the process which wrote it; children see it and must ignore it, as the process id in it tells them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+/// Holds `<pid>:<fd>,<fd>,…`.
+pub const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+
+/// Lets `listeners` survive an `exec` and returns the variable's value for the new image.
+///
+/// # Errors
+/// When a descriptor's flags cannot be changed.
+pub fn hand_over(listeners: &[TcpListener]) -> std::io::Result<String> {
+    let mut numbers = Vec::new();
+    for listener in listeners {
+        fcntl_setfd(listener, fcntl_getfd(listener)? - FdFlags::CLOEXEC)?;
+        numbers.push(listener.as_raw_fd().to_string());
+    }
+    Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
+}
+
+/// Takes over what the process's earlier image left, as far as it listens on `addresses`; the rest is closed. Call it
+/// once, at the start.
+pub fn take_over(addresses: &[SocketAddr]) -> Vec<TcpListener> {
+    let value = std::env::var(VARIABLE).unwrap_or_default();
+    let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
+    if pid.parse() != Ok(std::process::id()) {
+        return Vec::new();
+    }
+    let sockets = numbers.split(',').filter_map(|number| number.parse::<RawFd>().ok()).map(|number| {
+        // SAFETY: the process id says that the earlier image of this very process wrote the number, and it did so for
+        // a socket that it left open for us over the `exec`; no other code of the new image knows the number, and this
+        // function is called once, so the descriptor is owned here alone.
+        let socket = unsafe { OwnedFd::from_raw_fd(number) };
+        TcpListener::from(socket)
+    });
+    sockets
+        .filter(|listener| listener.local_addr().is_ok_and(|address| addresses.contains(&address)))
+        .filter(|listener| fcntl_setfd(listener, FdFlags::CLOEXEC).is_ok())
+        .collect()
+}

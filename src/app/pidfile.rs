@@ -1,0 +1,39 @@
+//! `[paths] pidfile`.
+//!
+//! Promise: the file holds the process id from before the first request until the server has stopped, however it was
+//! asked to stop. Caveat: it is information, not a lock; an old file is overwritten.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file with the process id; removed when dropped.
+pub struct PidFile {
+    path: PathBuf,
+}
+
+/// The file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("[paths] pidfile: {} cannot be written: {reason} (name a file in a folder that is writable)", path.display())]
+pub struct PidFileError {
+    path: PathBuf,
+    reason: io::Error,
+}
+
+impl PidFile {
+    /// Writes the id of this process.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(path: &Path) -> Result<Self, PidFileError> {
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .map_err(|reason| PidFileError { path: path.to_path_buf(), reason })?;
+        Ok(Self { path: path.to_path_buf() })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it, which is all that is wanted.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

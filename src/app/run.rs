@@ -1,0 +1,176 @@
+//! The order of it all: settings → log → sockets → signals → plugins → serving → stop.
+//!
+//! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is told
+//! and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on the main
+//! thread, once a process.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::host::{Host, Options};
+use super::inherited;
+use super::pidfile::{PidFile, PidFileError};
+use super::supervisor;
+use crate::bridge::coroutine::coroutine;
+use crate::config::diagnostic::{ConfigErrors, Diagnostic};
+use crate::http::listener::{self, BindError};
+use crate::http::tls::{self, TlsError};
+use crate::observe::log_file::LogFileError;
+use crate::observe::line::Level;
+use crate::observe::subscriber;
+use crate::plugins::owner::install_task_factory;
+use crate::python::config::Reading;
+use crate::python::{config, interpreter, logjam};
+
+/// How long the I/O threads may take to end once their connections are closed.
+const JOIN: Duration = Duration::from_secs(2);
+
+/// How a run ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody asked for it.
+    Stopped,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The log file cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogFileError),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The process id cannot be written.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+    /// The system refused something that every start needs.
+    #[error("the server cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// Python refused something that every start needs.
+    #[error("the server cannot start: {0}")]
+    Python(#[from] PyErr),
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Name of the program in the log: `plugincore` or `pserve`.
+    pub name: String,
+    /// The ini file; without one, the folder `plugins` is served with the defaults.
+    pub ini: Option<PathBuf>,
+    /// `-l`: the log file.
+    pub log: Option<PathBuf>,
+    /// `-v`: the level, as it was written.
+    pub level: String,
+    /// The program and its arguments, for starting again in place.
+    pub command: Vec<OsString>,
+}
+
+/// Serves until a stop is asked for.
+///
+/// # Errors
+/// When the server cannot start; nothing is left running then.
+pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
+    let level = Level::parse(&launch.level);
+    subscriber::install(&launch.name, level, launch.log.as_deref())?;
+    let reading = read(py, &launch)?;
+    let settings = &reading.settings;
+    let certificate = settings.tls.as_ref().map(tls::load).transpose()?;
+    let listeners = bind(&settings.listen)?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
+    interpreter::prepare(py)?;
+    logjam::install_logging_bridge(py)?;
+
+    let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
+    py.import("asyncio")?.call_method1("set_event_loop", (&event_loop,))?;
+    install_task_factory(&event_loop)?;
+    let options = Options { launch: launch.clone(), addresses, certificate, listeners };
+    let patience = settings.server.shutdown_timeout;
+    let host = Host::new(&event_loop, reading, options)?;
+    supervisor::start(patience, host.acknowledged(), host.signal_handler())?;
+
+    host.attach(py)?;
+    let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
+    let result = turn(&event_loop, &life);
+    let restart = host.finish(py, JOIN);
+    close(&event_loop);
+    drop(pidfile);
+    result?;
+    match restart {
+        Some(listeners) => Err(replace(py, &launch.command, &listeners).into()),
+        None => Ok(Ending::Stopped),
+    }
+}
+
+/// Reads and checks the ini file; warnings go to the log.
+fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
+    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level)?;
+    warn(&warnings);
+    Ok(reading)
+}
+
+/// Logs what is doubtful in the configuration.
+pub fn warn(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The listening sockets: those of an earlier image of this process, new ones for the rest.
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
+    let mut listeners = inherited::take_over(addresses);
+    let known: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let missing: Vec<_> = addresses.iter().copied().filter(|address| !known.contains(address)).collect();
+    listeners.extend(listener::bind(&missing)?);
+    Ok(listeners)
+}
+
+/// Runs the loop until the life cycle has ended. A `SystemExit` or `KeyboardInterrupt` that escapes from a plugin's
+/// task stops the loop, but not the server.
+fn turn(event_loop: &Bound<'_, PyAny>, life: &Bound<'_, PyAny>) -> PyResult<()> {
+    loop {
+        let turned = event_loop.call_method1("run_until_complete", (life,));
+        if life.call_method0("done")?.is_truthy()? {
+            return life.call_method0("result").map(drop);
+        }
+        if let Err(error) = turned {
+            tracing::error!("{error} in a background task would end the process; the server goes on");
+        }
+    }
+}
+
+fn close(event_loop: &Bound<'_, PyAny>) {
+    if let Err(error) = event_loop.call_method0("close") {
+        tracing::debug!("the event loop does not close: {error}");
+    }
+}
+
+/// Replaces the process by a new image of the same program. Returns only when that fails.
+fn replace(py: Python<'_>, command: &[OsString], listeners: &[TcpListener]) -> std::io::Error {
+    for stream in ["stdout", "stderr"] {
+        // A closed stream has nothing left to flush.
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)).and_then(|stream| stream.call_method0("flush"));
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return std::io::Error::other("the command that started the server is not known");
+    };
+    match inherited::hand_over(listeners) {
+        Ok(value) => Command::new(program).args(arguments).env(inherited::VARIABLE, value).exec(),
+        Err(error) => error,
+    }
+}

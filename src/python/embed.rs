@@ -1,0 +1,177 @@
+//! CPython inside the standalone executable.
+//!
+//! Promise: the interpreter starts as the `python` of the active virtual environment would, with the package
+//! `plugincore` served from the executable itself, and is finalised before the process ends. Caveat: only `main.rs`
+//! calls this; in the wheel the interpreter is there already.
+
+use std::ffi::{CStr, CString, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use pyo3::exceptions::PySystemError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyModule};
+
+use crate::{_core, cli};
+
+/// The Python version that the executable was built for, such as `3.11`.
+const VERSION: &str = env!("PLUGINCORE_PYTHON_VERSION");
+/// The interpreter that it was built with; its standard library is used outside of virtual environments.
+const BUILT_WITH: &str = env!("PLUGINCORE_PYTHON");
+
+/// The Python half of the package: module name, file name, source; the package itself last, since it names the others.
+const SOURCES: [(&CStr, &CStr, &str); 7] = [
+    (c"plugincore.logjam", c"<plugincore>/logjam.py", include_str!("../../python/plugincore/logjam.py")),
+    (c"plugincore.baseplugin", c"<plugincore>/baseplugin.py", include_str!("../../python/plugincore/baseplugin.py")),
+    (c"plugincore.configfile", c"<plugincore>/configfile.py", include_str!("../../python/plugincore/configfile.py")),
+    (
+        c"plugincore.pluginmanager",
+        c"<plugincore>/pluginmanager.py",
+        include_str!("../../python/plugincore/pluginmanager.py"),
+    ),
+    (c"plugincore.sysinfo", c"<plugincore>/sysinfo.py", include_str!("../../python/plugincore/sysinfo.py")),
+    (c"plugincore._psutil", c"<plugincore>/_psutil.py", include_str!("../../python/plugincore/_psutil.py")),
+    (c"plugincore", c"<plugincore>/__init__.py", include_str!("../../python/plugincore/__init__.py")),
+];
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let code = match python_executable().and_then(|executable| initialize(&executable)) {
+        Ok(()) => serve(),
+        Err(problem) => {
+            // Without standard error there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{problem}");
+            1
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// The interpreter to start as: the active environment's, else the one that the executable was built with.
+fn python_executable() -> Result<PathBuf, String> {
+    let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|environment| !environment.is_empty()) else {
+        return Ok(PathBuf::from(BUILT_WITH));
+    };
+    let environment = PathBuf::from(environment);
+    let configuration = environment.join("pyvenv.cfg");
+    let text = std::fs::read_to_string(&configuration).map_err(|error| {
+        format!("VIRTUAL_ENV={}: {}: {error}; unset it or activate an environment", environment.display(), configuration.display())
+    })?;
+    match environment_version(&text) {
+        Some(version) if version != VERSION => Err(format!(
+            "VIRTUAL_ENV={} is an environment of Python {version}, but this executable embeds Python {VERSION}; \
+             activate an environment of {VERSION}, or build the executable with PYO3_PYTHON naming Python {version}",
+            environment.display()
+        )),
+        _ => Ok(environment.join("bin/python")),
+    }
+}
+
+/// `3.11` of the line `version = 3.11.7` (or `version_info`, as virtualenv writes it).
+fn environment_version(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        matches!(key.trim(), "version" | "version_info").then(|| value.trim())
+    })?;
+    let mut parts = value.split('.');
+    Some(format!("{}.{}", parts.next()?, parts.next()?))
+}
+
+fn initialize(executable: &Path) -> Result<(), String> {
+    let path = CString::new(executable.as_os_str().as_bytes())
+        .map_err(|_| "the path of the Python interpreter has a NUL byte".to_owned())?;
+    pyo3::append_to_inittab!(_core);
+    // SAFETY: the interpreter is not initialised yet, which is when its configuration may be made; `config` is
+    // initialised by `PyConfig_InitPythonConfig` before any other use, its address of `executable` and `program_name`
+    // are fields of that same live struct, and it is cleared on every way out. Nothing else runs in this process.
+    let failed = unsafe {
+        let mut config = std::mem::MaybeUninit::<ffi::PyConfig>::zeroed().assume_init();
+        ffi::PyConfig_InitPythonConfig(&raw mut config);
+        config.parse_argv = 0;
+        let mut failed = None;
+        for field in [&raw mut config.executable, &raw mut config.program_name] {
+            let status = ffi::PyConfig_SetBytesString(&raw mut config, field, path.as_ptr());
+            if ffi::PyStatus_Exception(status) != 0 {
+                failed = Some(message(&status));
+            }
+        }
+        if failed.is_none() {
+            let status = ffi::Py_InitializeFromConfig(&raw const config);
+            if ffi::PyStatus_Exception(status) != 0 {
+                failed = Some(message(&status));
+            }
+        }
+        ffi::PyConfig_Clear(&raw mut config);
+        if failed.is_none() {
+            // The thread state is taken up again through `Python::attach`, like any other.
+            ffi::PyEval_SaveThread();
+        }
+        failed
+    };
+    match failed {
+        Some(reason) => Err(format!("Python {VERSION} cannot start from {}: {reason}", executable.display())),
+        None => Ok(()),
+    }
+}
+
+fn message(status: &ffi::PyStatus) -> String {
+    if status.err_msg.is_null() {
+        return "unknown reason".to_owned();
+    }
+    // SAFETY: CPython sets the message to a static, NUL-terminated text.
+    unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned()
+}
+
+fn serve() -> u8 {
+    let code = Python::attach(|py| match preload(py) {
+        Ok(()) => {
+            let arguments: Vec<OsString> = std::env::args_os().collect();
+            let mut restart = arguments.clone();
+            if let (Some(program), Ok(executable)) = (restart.first_mut(), std::env::current_exe()) {
+                *program = executable.into_os_string();
+            }
+            cli::main(py, arguments, restart)
+        }
+        Err(error) => {
+            error.print(py);
+            1
+        }
+    });
+    // SAFETY: the interpreter is initialised and no other thread is attached: the server has ended its own threads, and
+    // finalising waits for those of plugins. Nothing uses Python afterwards.
+    let finalised = unsafe {
+        ffi::PyGILState_Ensure();
+        ffi::Py_FinalizeEx()
+    };
+    if finalised == 0 { code } else { code.max(1) }
+}
+
+/// Puts the package into `sys.modules`, so that no installed one of another version is mixed with this executable.
+fn preload(py: Python<'_>) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    sys.setattr("argv", PyList::new(py, std::env::args_os())?)?;
+    let modules = sys.getattr("modules")?;
+    let core = py.import("_core")?;
+    core.setattr("__name__", "plugincore._core")?;
+    modules.set_item("plugincore._core", &core)?;
+    modules.del_item("_core")?;
+    let mut loaded = vec![("_core", core)];
+    for (name, file, source) in SOURCES {
+        let code = CString::new(source).map_err(|_| PySystemError::new_err("a NUL byte in a source file"))?;
+        let module = PyModule::from_code(py, &code, file, name)?;
+        match name.to_str().ok().and_then(|name| name.strip_prefix("plugincore.")) {
+            Some(short) => loaded.push((short, module)),
+            None => {
+                // A package by its path; nothing is looked up there, because everything is loaded.
+                module.setattr("__path__", PyList::empty(py))?;
+                for (short, submodule) in loaded.drain(..) {
+                    module.setattr(short, submodule)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

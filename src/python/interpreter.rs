@@ -1,0 +1,43 @@
+//! The interpreter as a whole: how its process is prepared for hosting, and how it is left.
+//!
+//! Promise: after [`prepare`] signals are the host's, the `psutil` stand-in can be imported and what plugins print
+//! appears line by line. Caveat: it changes the process, so it is for the server and not for importing the package.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Prepares the interpreter for hosting plugins on the current, main thread.
+///
+/// # Errors
+/// When this is not the main thread, or the standard library is incomplete.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    // Without this, Python's own handler would raise KeyboardInterrupt inside whatever plugin runs at that moment.
+    let signal = py.import("signal")?;
+    signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("SIG_DFL")?))?;
+    py.import("plugincore._psutil")?.call_method0("install")?;
+    let options = PyDict::new(py);
+    options.set_item("line_buffering", true)?;
+    let stdout = py.import("sys")?.getattr("stdout")?;
+    if let Some(reconfigure) = stdout.getattr_opt("reconfigure")? {
+        reconfigure.call((), Some(&options))?;
+    }
+    Ok(())
+}
+
+/// What plugins find as `args` and `prog_args`: `argparse.Namespace(ini_file, log, level)`.
+///
+/// # Errors
+/// When argparse cannot be imported.
+pub fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str>, level: &str) -> PyResult<Py<PyAny>> {
+    let options = PyDict::new(py);
+    options.set_item("ini_file", ini_file)?;
+    options.set_item("log", log)?;
+    options.set_item("level", level)?;
+    Ok(py.import("argparse")?.getattr("Namespace")?.call((), Some(&options))?.unbind())
+}
+
+/// Ends the process now, without waiting for threads, finalisers or buffers; for when waiting is what went wrong.
+pub fn exit_immediately(code: i32) -> ! {
+    // SAFETY: `_exit` touches no memory of the process; it is meant to be called from any thread at any time.
+    unsafe { nix::libc::_exit(code) }
+}
