@@ -122,7 +122,7 @@ pub fn size(value: &Value, least: usize) -> Fit<usize> {
         value => whole(value, i128::from(u32::MAX)).and_then(|number| usize::try_from(number).ok()),
     };
     bytes
-        .filter(|bytes| *bytes >= least && *bytes <= u32::MAX as usize)
+        .filter(|bytes| *bytes >= least && u32::try_from(*bytes).is_ok())
         .ok_or_else(|| {
             let message = format!("must be a size from {least} bytes to 4 GiB");
             Misfit::new(message, "write bytes, or a whole number with KiB or MiB")

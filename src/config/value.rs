@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn floats_are_read_as_python_does() {
         for (given, expected) in [
-            ("float:3.14", 3.14),
+            ("float:2.75", 2.75),
             ("float:1_0.5", 10.5),
             ("float: 1e3", 1000.0),
             ("float:.5", 0.5),

@@ -158,3 +158,6 @@ fn config_error(py: Python<'_>, errors: &ConfigErrors) -> PyErr {
         .and_then(|module| module.call_method1("ConfigError", (errors.to_string(),)));
     made.map_or_else(|error| error, PyErr::from_value)
 }
+
+#[cfg(test)]
+mod tests;
