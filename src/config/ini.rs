@@ -1,1 +1,97 @@
-//! ini
+//! The ini file as `configparser` understood it: texts as written, nothing resolved or typed yet.
+//!
+//! Caveat: texts may hold secrets, so `Debug` leaves them out.
+
+use super::diagnostic::Place;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A whole file.
+#[derive(Clone, Debug, Default)]
+pub struct Ini {
+    /// The file as it was named.
+    pub path: PathBuf,
+    /// What `[DEFAULT]` holds; every section's entries contain it already.
+    pub defaults: Vec<Entry>,
+    /// Sections in file order.
+    pub sections: Vec<Section>,
+}
+
+/// `[name]` and what stands below it.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Name as written.
+    pub name: String,
+    /// Line of the header; 0 when the file does not have it.
+    pub line: usize,
+    /// Entries with those inherited from `[DEFAULT]` first, as `configparser` orders them; keys are unique.
+    pub entries: Vec<Entry>,
+}
+
+/// `key = text`.
+#[derive(Clone)]
+pub struct Entry {
+    /// Key in lower case.
+    pub key: String,
+    /// Text without surrounding white space; continuation lines are joined by line feeds.
+    pub text: String,
+    /// Line of the key; 0 when the file does not have it.
+    pub line: usize,
+    /// Whether it stands in `[DEFAULT]` and not in the section itself.
+    pub inherited: bool,
+    /// The environment variable that replaced the text, if one did; such a text is not searched for `${…}`.
+    pub variable: Option<String>,
+}
+
+impl Entry {
+    /// An entry of the file at `line`.
+    pub fn new(key: impl Into<String>, text: impl Into<String>, line: usize) -> Self {
+        Self {
+            key: key.into(),
+            text: text.into(),
+            line,
+            inherited: false,
+            variable: None,
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ini {
+    /// What stands for the file when there is none: `[paths] plugins` is the folder `plugins` in `folder`.
+    pub fn for_folder(folder: &Path) -> Self {
+        let plugins = folder.join("plugins").display().to_string().replace('$', "$$");
+        let entries = vec![Entry::new("plugins", plugins, 0)];
+        let sections = vec![Section {
+            name: "paths".into(),
+            line: 0,
+            entries,
+        }];
+        Self {
+            path: "built-in defaults".into(),
+            defaults: Vec::new(),
+            sections,
+        }
+    }
+
+    /// The section of exactly this name.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// Where an entry's text came from.
+    pub fn place(&self, entry: &Entry) -> Place {
+        match &entry.variable {
+            Some(name) => Place::Variable(name.clone()),
+            None => Place::at(&self.path, entry.line),
+        }
+    }
+}

@@ -1,7 +1,15 @@
 //! What the host itself uses of the ini file, with the defaults, each decided here and nowhere else.
+//!
+//! Caveat: addresses are resolved and certificate files are looked for when settings are made, so making them may
+//! wait for a name server.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod reading;
+
+use super::diagnostic::{ConfigErrors, Diagnostic};
+use super::document::Document;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything the host needs to run, checked and ready to use.
@@ -23,6 +31,36 @@ pub struct Settings {
     pub legacy_status: bool,
     /// `[plugin_parms]`: (file stem in lower case, parameter string), in file order.
     pub plugin_parms: Vec<(String, String)>,
+}
+
+/// `[network] bindto` when the file does not say.
+pub const DEFAULT_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// `[network] port` when the file does not say.
+pub const DEFAULT_PORT: u16 = 9192;
+
+impl Settings {
+    /// Reads the host's sections, with every error there is, those of the document included, and all warnings.
+    pub fn from_document(document: &Document) -> (Result<Self, ConfigErrors>, Vec<Diagnostic>) {
+        reading::settings(document)
+    }
+
+    /// Settings for running without an ini file: loopback, and the folder `plugins` in `folder`.
+    pub fn defaults_for(folder: &Path) -> Self {
+        Self {
+            listen: vec![SocketAddr::from((DEFAULT_ADDRESS, DEFAULT_PORT))],
+            paths: Paths {
+                plugins: folder.join("plugins"),
+                pidfile: None,
+            },
+            tls: None,
+            apikey: None,
+            cors: None,
+            server: ServerSettings::default(),
+            legacy_status: false,
+            plugin_parms: Vec::new(),
+        }
+    }
 }
 
 /// `[paths]`, relative ones taken from the working directory, as the original did.
@@ -51,11 +89,11 @@ pub struct CorsSettings {
 }
 
 /// `[server]`: limits and timings, all with safe defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
-    /// `head_limit`: bytes of request line and headers (default 64 KiB); more is 431.
+    /// `head_limit`: bytes of request line and headers (default 64 KiB, at least 8 KiB); more is 431.
     pub head_limit: usize,
     /// `body_limit`: bytes of a request body (default 1 MiB); more is 413.
     pub body_limit: usize,
@@ -66,9 +104,27 @@ pub struct ServerSettings {
     /// `max_in_flight_per_plugin`: the same for each plugin (default 512).
     pub max_in_flight_per_plugin: usize,
     /// `trusted_proxies`: networks whose `X-Forwarded-For` is believed (default loopback).
-    pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub trusted_proxies: Vec<IpNet>,
     /// `shutdown_timeout`: seconds for draining and for `terminate_plugin` at a stop (default 10).
     pub shutdown_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            io_threads: 1,
+            head_limit: 64 * 1024,
+            body_limit: 1024 * 1024,
+            read_timeout: Duration::from_secs(60),
+            max_in_flight: 1024,
+            max_in_flight_per_plugin: 512,
+            trusted_proxies: vec![
+                Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+            ],
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A text that never shows in logs or debug output.

@@ -1,1 +1,163 @@
-//! config
+//! Where the ini file crosses from Python to Rust and back: CPython's own `configparser` reads it, everything else
+//! (types, `${…}`, overrides, checks) is [`crate::config`].
+//!
+//! [`read`] and [`read_defaults`] give the host its document, [`to_python`] makes of that document the `Config` that
+//! plugins get, [`read_ini`] serves `plugincore.configfile.Config(file=…)`. Caveat: all of it runs on the Python thread.
+
+mod parser;
+
+use crate::config::diagnostic::{ConfigErrors, Diagnostic};
+use crate::config::document::Document;
+use crate::config::ini::Ini;
+use crate::config::interpolation::resolve;
+use crate::config::overrides;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Reads the host's file, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
+///
+/// Errors of single values are in [`Document::errors`], for
+/// [`Settings::from_document`](crate::config::settings::Settings::from_document) to tell with its own.
+///
+/// # Errors
+/// When the file is missing, unreadable, not UTF-8 or not an ini file.
+pub fn read(py: Python<'_>, path: &Path) -> Result<Document, ConfigErrors> {
+    let mut ini = parser::parse(py, path, &parser::text(path)?)?;
+    overrides::apply_host(&mut ini, variable);
+    Ok(checked(py, &ini))
+}
+
+/// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
+pub fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
+    let mut ini = Ini::for_folder(folder);
+    overrides::apply_host(&mut ini, variable);
+    checked(py, &ini)
+}
+
+/// Resolves a file and adds an error for each name that `Config` refuses.
+fn checked(py: Python<'_>, ini: &Ini) -> Document {
+    let mut document = resolve(ini, variable);
+    for section in &document.sections {
+        let refused = |key: Option<&str>| {
+            refusal(py, &section.name, key).map(|why| {
+                let place = key
+                    .and_then(|key| section.item(key))
+                    .map_or(&section.place, |item| &item.place);
+                let error = Diagnostic::error(place.clone(), why)
+                    .remedy("choose another name")
+                    .in_section(&section.name);
+                key.into_iter().fold(error, Diagnostic::at_key)
+            })
+        };
+        let keys = section.items.iter().map(|item| Some(item.key.as_str()));
+        document
+            .errors
+            .extend([None].into_iter().chain(keys).filter_map(refused));
+    }
+    document
+}
+
+/// Why plugins could not use this name, if so.
+fn refusal(py: Python<'_>, section: &str, key: Option<&str>) -> Option<String> {
+    let told = py
+        .import("plugincore.configfile")
+        .and_then(|module| module.call_method1("refusal", (section, key)));
+    match told {
+        Ok(told) => told.extract().ok().flatten(),
+        Err(error) => Some(format!("the name could not be checked: {error}")),
+    }
+}
+
+/// An environment variable; one that is not UTF-8 is read as well as can be.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+/// Builds the `plugincore.configfile.Config` that plugins get; it becomes `configfile.masterConfig`.
+///
+/// # Errors
+/// What Python raises, `AttributeError` for a name that `Config` refuses among it.
+pub fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
+    let config = py.import("plugincore.configfile")?.getattr("Config")?;
+    Ok(config
+        .call_method1("_from_sections", (values(py, document)?,))?
+        .unbind())
+}
+
+/// Adds `config.logging.level`, which the host knows from its command line.
+///
+/// # Errors
+/// What Python raises.
+pub fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level: &str) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("items", [("level", level)].into_iter().collect::<BTreeMap<_, _>>())?;
+    options.set_item("section_name", "logging")?;
+    options.set_item("top_config", config)?;
+    let logging = py
+        .import("plugincore.configfile")?
+        .getattr("Config")?
+        .call((), Some(&options))?;
+    config.set_item("logging", logging)
+}
+
+/// Sections as a dict of dicts in file order.
+fn values<'py>(py: Python<'py>, document: &Document) -> PyResult<Bound<'py, PyDict>> {
+    let sections = PyDict::new(py);
+    for section in &document.sections {
+        let items = PyDict::new(py);
+        for item in &section.items {
+            if let Some(value) = &item.value {
+                items.set_item(&item.key, pythonize::pythonize(py, value)?)?;
+            }
+        }
+        sections.set_item(&section.name, items)?;
+    }
+    Ok(sections)
+}
+
+/// Reads an ini file into a dict of sections, each a dict of typed values.
+///
+/// A missing file gives an empty dict. With `env_override`, a variable `[PREFIX_]SECTION_KEY` replaces the text of a
+/// key that the file has. Raises `plugincore.configfile.ConfigError`, which tells every error with file and line.
+#[pyfunction]
+#[pyo3(signature = (path, env_override = false, env_prefix = None))]
+pub fn read_ini<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    env_override: bool,
+    env_prefix: Option<&str>,
+) -> PyResult<Bound<'py, PyDict>> {
+    if matches!(std::fs::metadata(&path), Err(error) if error.kind() == ErrorKind::NotFound) {
+        return Ok(PyDict::new(py));
+    }
+    let read = || -> Result<Document, ConfigErrors> {
+        let mut ini = parser::parse(py, &path, &parser::text(&path)?)?;
+        if env_override {
+            overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);
+        }
+        let document = resolve(&ini, variable);
+        if document.errors.is_empty() {
+            Ok(document)
+        } else {
+            Err(ConfigErrors(document.errors))
+        }
+    };
+    match read() {
+        Ok(document) => values(py, &document),
+        Err(errors) => Err(config_error(py, &errors)),
+    }
+}
+
+/// `plugincore.configfile.ConfigError` with every error in its text.
+fn config_error(py: Python<'_>, errors: &ConfigErrors) -> PyErr {
+    let made = py
+        .import("plugincore.configfile")
+        .and_then(|module| module.call_method1("ConfigError", (errors.to_string(),)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+#[cfg(test)]
+mod tests;

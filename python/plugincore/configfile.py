@@ -1,0 +1,186 @@
+"""The configuration as plugins see it: sections and values by item or by attribute.
+
+``config.paths.plugins`` and ``config["paths"]["plugins"]`` are the same. The file itself is read by the server's own
+reader, so values have the types and references have the texts that ``docs/configuration.md`` describes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import configparser
+import keyword
+import os
+from collections import UserDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, KeysView, Mapping
+
+__all__ = ["Config", "ConfigError", "masterConfig", "refusal"]
+
+
+class ConfigError(configparser.Error, ValueError):
+    """An ini file that cannot be used; its text tells every error with file, line and remedy.
+
+    It is a ``configparser.Error``, as for malformed files and wrong references before, and a ``ValueError``, as for
+    texts that ``int:`` or ``float:`` does not fit.
+    """
+
+
+class Config(UserDict[str, Any]):
+    """A dict whose items are attributes too; the sections of a file are ``Config`` objects inside it.
+
+    Args:
+        file: Path of an ini file. A missing file gives an empty ``Config``.
+        items: Keys and values instead of a file; they win when both are given and there are any.
+        env_override: Let the environment variable ``[PREFIX_][SECTION_]KEY`` replace the value of an existing key.
+        env_prefix: First part of these variables' names.
+        section_name: Name of the section that ``items`` belong to.
+        top_config: The ``Config`` that contains this one as a section.
+
+    Raises:
+        AttributeError: Neither ``file`` nor ``items`` is given, or a name is refused (see :func:`refusal`).
+        ConfigError: The file is malformed, or a value in it cannot be made.
+    """
+
+    top_config: Config | None
+
+    def __init__(
+        self,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        items: Mapping[str, Any] | None = None,
+        env_override: bool = False,
+        env_prefix: str | None = None,
+        section_name: str | None = None,
+        top_config: Config | None = None,
+    ) -> None:
+        """Build from a file or from items; at top level it becomes :data:`masterConfig`."""
+        super().__init__()
+        if not items and file:
+            from ._core import read_ini
+
+            self._take_sections(read_ini(os.fspath(file), env_override, env_prefix))
+        elif items is not None:
+            self.top_config = top_config
+            prefix = "".join(f"{part}_" for part in (env_prefix, section_name) if part)
+            for key, value in items.items():
+                _accept(section_name, key)
+                if env_override:
+                    value = os.environ.get(f"{prefix}{key}".upper(), value)
+                self.data[key] = value
+            if top_config is None:
+                _set_master(self)
+        else:
+            raise AttributeError("Config needs file=<path> or items=<dict>")
+
+    @classmethod
+    def _from_sections(cls, sections: Mapping[str, Mapping[str, Any]]) -> Config:
+        """Build the top-level ``Config`` of a file that the server has read already."""
+        config = cls(items={})
+        config._take_sections(sections)
+        return config
+
+    def _take_sections(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        self.top_config = self
+        for name, items in sections.items():
+            _accept(None, name)
+            self.data[name] = Config(items=items, section_name=name, top_config=self)
+        _set_master(self)
+
+    @property
+    def _keys(self) -> KeysView[str]:
+        """The keys, in order."""
+        return self.data.keys()
+
+    def merge(self, other: Config, overwrite: bool = True) -> None:
+        """Take over what ``other`` has, section by section.
+
+        Args:
+            other: Where to take from.
+            overwrite: Whether a value that is here already gives way.
+        """
+        for key, theirs in other.data.items():
+            ours = self.data.get(key)
+            if isinstance(ours, Config) and isinstance(theirs, Config):
+                ours.merge(theirs, overwrite=overwrite)
+            elif overwrite or key not in self.data:
+                self[key] = theirs
+
+    def __setitem__(self, key: str, item: Any) -> None:
+        """Set an item, which is the attribute too."""
+        if not isinstance(key, str):
+            raise TypeError(f"a Config key must be a string, not {type(key).__name__}")
+        if key in _CLASS_NAMES:
+            raise AttributeError(f"{key!r} is an attribute of Config and cannot be a key")
+        super().__setitem__(key, item)
+
+    def __getattr__(self, name: str) -> Any:
+        """Look an item up by attribute."""
+        # Without the guard, copying and unpickling would ask for `data` of an object that has none yet.
+        if name not in _CLASS_NAMES:
+            try:
+                return self.data[name]
+            except KeyError:
+                pass
+        raise AttributeError(f"the configuration has no {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set the item of this name; what belongs to the object itself stays an attribute."""
+        if name in _CLASS_NAMES:
+            super().__setattr__(name, value)
+        else:
+            self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        """Delete the item of this name."""
+        if name in self.data:
+            del self.data[name]
+        else:
+            super().__delattr__(name)
+
+    def __dir__(self) -> Iterable[str]:
+        """Name the items among the attributes."""
+        return [*super().__dir__(), *self.data]
+
+
+_CLASS_NAMES = frozenset(dir(Config)) | {"data", "top_config", "self"}
+"""Names that mean something on the object itself and therefore cannot be keys."""
+
+masterConfig: Config | dict[str, Any] = {}
+"""The ``Config`` that was last built at top level; read it as ``configfile.masterConfig``."""
+
+
+def refusal(section: str, key: str | None = None) -> str | None:
+    """Say why a section or key cannot be used, or return None if it can.
+
+    Names must be usable as attributes without hiding anything, so Python's keywords and builtins and the attributes
+    of ``Config`` are refused, and so are keys that do not begin with a letter.
+
+    Args:
+        section: Name of the section.
+        key: Name of a key in it; without it the section's own name is judged.
+    """
+    name = section if key is None else key
+    if key is not None and not key[:1].isalpha():
+        return f"{key!r} does not begin with a letter"
+    for kind, names in (
+        ("a Python keyword", keyword.kwlist),
+        ("a Python builtin", dir(builtins)),
+        ("an attribute of Config", _CLASS_NAMES),
+    ):
+        if name in names:
+            return f"{name!r} is {kind} and cannot be a name here"
+    return None
+
+
+def _accept(section: str | None, name: str) -> None:
+    """Raise AttributeError for a refused name; outside of sections it need not begin with a letter."""
+    why = refusal(name) if section is None else refusal(section, name)
+    if why:
+        raise AttributeError(f"[{section}] {why}" if section else why)
+
+
+def _set_master(config: Config) -> None:
+    global masterConfig
+    masterConfig = config

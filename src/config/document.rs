@@ -1,0 +1,82 @@
+//! The resolved file: the same sections and keys with typed values, each knowing where it came from.
+//!
+//! Caveat: a document may hold items that could not be resolved; their errors are in [`Document::errors`] so that
+//! they are told together with those of [`Settings`](super::settings::Settings). Look there before using the values.
+
+use super::diagnostic::{Diagnostic, Place};
+use super::value::Value;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// The file as it was named.
+    pub path: PathBuf,
+    /// Sections in file order.
+    pub sections: Vec<Section>,
+    /// What could not be resolved or converted.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// A section with typed values.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Name as written.
+    pub name: String,
+    /// Where its header is.
+    pub place: Place,
+    /// Items in `configparser`'s order: inherited ones first.
+    pub items: Vec<Item>,
+}
+
+/// One typed value.
+#[derive(Clone)]
+pub struct Item {
+    /// Key in lower case.
+    pub key: String,
+    /// The value; `None` when it could not be made, which is told in [`Document::errors`].
+    pub value: Option<Value>,
+    /// The resolved text without its type prefix.
+    pub text: String,
+    /// Where the text came from.
+    pub place: Place,
+    /// Whether it stands in `[DEFAULT]` and not in the section itself.
+    pub inherited: bool,
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("key", &self.key)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Section {
+    /// The item of this key.
+    pub fn item(&self, key: &str) -> Option<&Item> {
+        self.items.iter().find(|item| item.key == key)
+    }
+}
+
+/// Position of the section that plays the host's `[name]`: the exact name, else the first that differs in case only.
+pub fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
+    names
+        .clone()
+        .position(|n| n == name)
+        .or_else(|| names.clone().position(|n| n.eq_ignore_ascii_case(name)))
+}
+
+impl Document {
+    /// The section of exactly this name, as plugins see it.
+    pub fn section(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// The section that plays the host's `[name]`, whose name may differ in case.
+    pub fn host_section(&self, name: &str) -> Option<&Section> {
+        host_section(self.sections.iter().map(|section| section.name.as_str()), name).map(|at| &self.sections[at])
+    }
+}

@@ -1,0 +1,280 @@
+//! Readers for the kinds of value the host expects: port, switch, duration, size, addresses.
+//!
+//! Each takes the typed value as the file gives it and says what is wrong with it in words. They accept an untyped
+//! text where its meaning is plain (`port=9192`, `enabled=yes`). Caveat: only the keys of host sections are read this
+//! way; plugins always get the value exactly as the type prefix makes it.
+
+use super::value::{Value, is_space};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A value that does not fit its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Misfit {
+    /// A misfit in words.
+    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// What a reader gives.
+pub type Fit<T> = Result<T, Misfit>;
+
+/// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A whole number in `0..=max`, typed or as text.
+fn whole(value: &Value, max: i128) -> Option<i128> {
+    let number = match value {
+        Value::Int(number) => *number,
+        Value::Text(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (0..=max).contains(&number).then_some(number)
+}
+
+/// TCP port; 0 lets the system choose.
+pub fn port(value: &Value) -> Fit<u16> {
+    whole(value, u16::MAX.into())
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| Misfit::new("must be a number from 0 to 65535", "write for example port=9192"))
+}
+
+/// A number of things, at least one.
+pub fn count(value: &Value) -> Fit<usize> {
+    whole(value, i128::from(u32::MAX))
+        .filter(|number| *number > 0)
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(|| {
+            Misfit::new(
+                "must be a whole number of at least 1",
+                "write a number, or leave the key out",
+            )
+        })
+}
+
+/// A switch: `bool:` or a plain word in any case; nothing at all is off.
+pub fn switch(value: &Value) -> Fit<bool> {
+    let word = match value {
+        Value::Bool(on) => return Ok(*on),
+        Value::Int(number) => number.to_string(),
+        Value::Text(text) => text.trim().to_lowercase(),
+        _ => String::from("?"),
+    };
+    match word.as_str() {
+        "true" | "yes" | "on" | "1" | "enable" | "enabled" => Ok(true),
+        "false" | "no" | "off" | "0" | "disable" | "disabled" | "" => Ok(false),
+        _ => Err(Misfit::new("must be on or off", "write bool:true or bool:false")),
+    }
+}
+
+/// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
+pub fn duration(value: &Value) -> Fit<Duration> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a number of seconds that large is refused anyway"
+    )]
+    let seconds = match value {
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        Value::Text(text) => seconds(text.trim()),
+        Value::Bool(_) | Value::List(_) => None,
+    };
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| {
+            Misfit::new(
+                "must be a time above 0 and of at most 30 days",
+                "write seconds, or a number with ms, s, m or h",
+            )
+        })
+}
+
+fn seconds(text: &str) -> Option<f64> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// A size in bytes, or with `k`/`KiB` (1024) or `M`/`MiB` (1024²), of at least `least` bytes.
+pub fn size(value: &Value, least: usize) -> Fit<usize> {
+    let bytes = match value {
+        Value::Text(text) => bytes(text.trim()),
+        value => whole(value, i128::from(u32::MAX)).and_then(|number| usize::try_from(number).ok()),
+    };
+    bytes
+        .filter(|bytes| *bytes >= least && u32::try_from(*bytes).is_ok())
+        .ok_or_else(|| {
+            let message = format!("must be a size from {least} bytes to 4 GiB");
+            Misfit::new(message, "write bytes, or a whole number with KiB or MiB")
+        })
+}
+
+fn bytes(text: &str) -> Option<usize> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" | "kib" => 1024,
+        "m" | "mib" => 1024 * 1024,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(factor)
+}
+
+/// Parts `10 ms` into number and unit.
+fn split_unit(text: &str) -> (&str, &str) {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    (number.trim_end(), &text[number.len()..])
+}
+
+/// The path of a file or folder, as written.
+pub fn path(value: &Value) -> Fit<PathBuf> {
+    match value {
+        Value::Text(text) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
+        _ => Err(Misfit::new("must be a path", "write the path without a type prefix")),
+    }
+}
+
+/// Words of a text, or the texts of a list: `a b` and `list:a b` are the same.
+pub fn words(value: &Value) -> Fit<Vec<String>> {
+    let misfit = || Misfit::new("must be text or a list of texts", "write for example list:one two");
+    match value {
+        Value::Text(text) => Ok(text
+            .split(is_space)
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()),
+        Value::List(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::Text(text) => Ok(text.clone()),
+                _ => Err(misfit()),
+            })
+            .collect(),
+        _ => Err(misfit()),
+    }
+}
+
+/// Networks as addresses or CIDR; `none` alone is no network at all.
+pub fn networks(value: &Value) -> Fit<Vec<IpNet>> {
+    let words = words(value)?;
+    if words == ["none"] {
+        return Ok(Vec::new());
+    }
+    let network = |word: &String| {
+        word.parse::<IpNet>()
+            .or_else(|_| word.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| {
+                let remedy = "write addresses like 10.0.0.7 or networks like 10.0.0.0/8, or none";
+                Misfit::new(format!("{word:?} is neither an address nor a network"), remedy)
+            })
+    };
+    if words.is_empty() {
+        return Err(Misfit::new(
+            "names nobody",
+            "write none to believe nobody, or leave the key out for loopback",
+        ));
+    }
+    words.iter().map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(t: &str) -> Value {
+        Value::Text(t.into())
+    }
+
+    #[test]
+    fn a_port_may_be_typed_or_plain() {
+        assert_eq!(port(&Value::Int(80)), Ok(80));
+        assert_eq!(port(&text(" 9192 ")), Ok(9192));
+        for bad in [
+            text("http"),
+            Value::Int(65536),
+            Value::Int(-1),
+            Value::Float(80.0),
+            text(""),
+        ] {
+            assert!(port(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_takes_plain_words_in_any_case() {
+        for on in ["TRUE", "yes", "On", "1", "enabled"] {
+            assert_eq!(switch(&text(on)), Ok(true));
+        }
+        for off in ["false", "NO", "off", "0", ""] {
+            assert_eq!(switch(&text(off)), Ok(false));
+        }
+        assert_eq!(switch(&Value::Bool(false)), Ok(false));
+        assert_eq!(switch(&Value::Int(1)), Ok(true));
+        assert!(switch(&text("maybe")).is_err());
+    }
+
+    #[test]
+    fn durations_are_seconds_or_have_a_unit() {
+        assert_eq!(duration(&Value::Int(3)), Ok(Duration::from_secs(3)));
+        assert_eq!(duration(&Value::Float(0.5)), Ok(Duration::from_millis(500)));
+        for (given, seconds) in [
+            ("1.5", 1.5),
+            ("250ms", 0.25),
+            ("2 s", 2.0),
+            ("3m", 180.0),
+            ("1h", 3600.0),
+        ] {
+            assert_eq!(duration(&text(given)), Ok(Duration::from_secs_f64(seconds)), "{given}");
+        }
+        for bad in ["0", "-1", "nan", "inf", "1d", "", "s", "31000000"] {
+            assert!(duration(&text(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        assert_eq!(size(&Value::Int(10), 1), Ok(10));
+        for (given, bytes) in [
+            ("512", 512),
+            ("64KiB", 65536),
+            ("2 MiB", 2 << 20),
+            ("8k", 8192),
+            ("1M", 1 << 20),
+        ] {
+            assert_eq!(size(&text(given), 1), Ok(bytes), "{given}");
+        }
+        for bad in ["0", "-5", "1.5k", "3GB", "", "99999999999999999999M"] {
+            assert!(size(&text(bad), 1).is_err(), "{bad}");
+        }
+        assert!(size(&Value::Int(100), 8192).is_err());
+    }
+
+    #[test]
+    fn networks_are_addresses_cidr_or_none() {
+        let list = Value::List(vec![text("10.0.0.0/8"), text("::1")]);
+        assert_eq!(networks(&list).map(|nets| nets.len()), Ok(2));
+        assert_eq!(networks(&text("none")), Ok(vec![]));
+        assert!(networks(&text("proxy.example")).is_err());
+        assert!(networks(&text("")).is_err());
+    }
+}

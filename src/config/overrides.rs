@@ -1,0 +1,134 @@
+//! Environment variables that replace texts of the file: `[PREFIX_]SECTION_KEY`, all in upper case.
+//!
+//! The new text is typed by its prefix like one of the file (`int:9000`), but a `$` in it is just a dollar: a password
+//! need not be rewritten to be passed on. Caveat: other values that refer to the key see the replaced text too.
+
+use super::document::host_section;
+use super::ini::{Entry, Ini, Section};
+use super::schema::HOST_SECTIONS;
+
+/// Prefix of the variables that the server itself obeys.
+pub const HOST_PREFIX: &str = "PLUGINCORE";
+
+/// Replaces texts of keys that the file has. `variable` looks a variable up.
+pub fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: impl Fn(&str) -> Option<String>) {
+    for section in &mut ini.sections {
+        for entry in &mut section.entries {
+            let name = variable_name(prefix, &section.name, &entry.key);
+            if let Some(text) = variable(&name) {
+                entry.text = text;
+                entry.variable = Some(name);
+            }
+        }
+    }
+}
+
+/// Replaces texts of keys that the file has and adds keys that the host knows: `PLUGINCORE_NETWORK_PORT=9000`.
+pub fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
+    replace_existing(ini, Some(HOST_PREFIX), &variable);
+    for (section_name, keys) in HOST_SECTIONS {
+        for key in *keys {
+            let name = variable_name(Some(HOST_PREFIX), section_name, key);
+            if let Some(text) = variable(&name) {
+                let section = section_for(ini, section_name);
+                if !section.entries.iter().any(|entry| entry.key == *key) {
+                    section.entries.push(Entry {
+                        variable: Some(name),
+                        ..Entry::new(*key, text, 0)
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn variable_name(prefix: Option<&str>, section: &str, key: &str) -> String {
+    let name = format!("{section}_{key}");
+    prefix
+        .map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}"))
+        .to_uppercase()
+}
+
+fn section_for<'a>(ini: &'a mut Ini, name: &str) -> &'a mut Section {
+    let at = host_section(ini.sections.iter().map(|section| section.name.as_str()), name).unwrap_or_else(|| {
+        let entries = ini
+            .defaults
+            .iter()
+            .map(|entry| Entry {
+                inherited: true,
+                ..entry.clone()
+            })
+            .collect();
+        ini.sections.push(Section {
+            name: name.to_owned(),
+            line: 0,
+            entries,
+        });
+        ini.sections.len() - 1
+    });
+    &mut ini.sections[at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ini() -> Ini {
+        let entries = vec![Entry::new("certfile", "/file", 2)];
+        Ini {
+            sections: vec![Section {
+                name: "ssl".into(),
+                line: 1,
+                entries,
+            }],
+            ..Ini::default()
+        }
+    }
+
+    fn texts(ini: &Ini) -> Vec<(&str, &str, &str)> {
+        ini.sections
+            .iter()
+            .flat_map(|s| {
+                s.entries
+                    .iter()
+                    .map(|e| (s.name.as_str(), e.key.as_str(), e.text.as_str()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_variable_replaces_an_existing_text() {
+        let mut ini = ini();
+        replace_existing(&mut ini, Some("app"), |name| {
+            (name == "APP_SSL_CERTFILE").then(|| "/env".into())
+        });
+        assert_eq!(texts(&ini), [("ssl", "certfile", "/env")]);
+        assert_eq!(ini.sections[0].entries[0].variable.as_deref(), Some("APP_SSL_CERTFILE"));
+    }
+
+    #[test]
+    fn without_a_prefix_the_name_begins_with_the_section() {
+        let mut ini = ini();
+        replace_existing(&mut ini, None, |name| (name == "SSL_CERTFILE").then(|| "/env".into()));
+        assert_eq!(texts(&ini), [("ssl", "certfile", "/env")]);
+    }
+
+    #[test]
+    fn the_host_adds_keys_it_knows_to_the_section_whatever_its_case() {
+        let mut ini = ini();
+        apply_host(&mut ini, |name| match name {
+            "PLUGINCORE_SSL_KEYFILE" => Some("/key".into()),
+            "PLUGINCORE_NETWORK_PORT" => Some("9000".into()),
+            "PLUGINCORE_NETWORK_COLOUR" => Some("red".into()),
+            _ => None,
+        });
+        assert_eq!(
+            texts(&ini),
+            [
+                ("ssl", "certfile", "/file"),
+                ("ssl", "keyfile", "/key"),
+                ("network", "port", "9000")
+            ]
+        );
+    }
+}

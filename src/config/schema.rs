@@ -1,0 +1,74 @@
+//! The sections and keys that the host knows: one list, for overrides and for finding misspellings.
+//!
+//! Everything else in the file belongs to plugins and is passed on untouched. Caveat: a key added to
+//! [`Settings`](super::settings::Settings) must be added here too, else it is reported as unknown.
+
+/// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem.
+pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
+    ("network", &["bindto", "port"]),
+    ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
+    ("SSL", &["enabled", "certfile", "keyfile"]),
+    ("auth", &["apikey"]),
+    ("cors", &["enabled", "origin_url"]),
+    (
+        "server",
+        &[
+            "io_threads",
+            "head_limit",
+            "body_limit",
+            "read_timeout",
+            "max_in_flight",
+            "max_in_flight_per_plugin",
+            "trusted_proxies",
+            "shutdown_timeout",
+        ],
+    ),
+    ("compat", &["legacy_status"]),
+    ("plugin_parms", &[]),
+];
+
+/// The known name that `word` is probably meant to be: at most `tolerance` of the known name's letters differ
+/// (one in `tolerance`, rounded down; two swapped neighbours count as one).
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, tolerance: usize) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= name.len() / tolerance)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// How far a section may be from a host section to be taken for its misspelling: one letter in five, so that
+/// `[core]` or `[sql]`, which a plugin may well use, are not taken for `[cors]` and `[SSL]`.
+pub const SECTION_TOLERANCE: usize = 5;
+
+/// How far a key may be from a known one to be suggested: one letter in three.
+pub const KEY_TOLERANCE: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nearest_section(word: &str) -> Option<&'static str> {
+        nearest(word, HOST_SECTIONS.iter().map(|(name, _)| *name), SECTION_TOLERANCE)
+    }
+
+    #[test]
+    fn misspelt_sections_are_recognised() {
+        for (word, meant) in [
+            ("netwrok", "network"),
+            ("plugin_params", "plugin_parms"),
+            ("path", "paths"),
+        ] {
+            assert_eq!(nearest_section(word), Some(meant));
+        }
+    }
+
+    #[test]
+    fn short_names_of_plugins_are_left_alone() {
+        for word in ["core", "sql", "oauth", "markdown", "file_server", "session"] {
+            assert_eq!(nearest_section(word), None, "{word}");
+        }
+    }
+}
