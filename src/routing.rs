@@ -41,12 +41,7 @@ impl Endpoint {
         methods: MethodSet,
         auth: Arc<ArcSwap<AuthPolicy>>,
     ) -> Result<Self, RouteError> {
-        Ok(Self {
-            id: Arc::from(endpoint_id(name)?),
-            limit,
-            methods,
-            auth,
-        })
+        Ok(Self { id: Arc::from(endpoint_id(name)?), limit, methods, auth })
     }
 
     /// The id: what `/plugins` lists and `/reload/…` takes.
@@ -164,25 +159,14 @@ impl RouteTable {
 
     fn plugin(&self, path: &str) -> Result<Route, Rejection> {
         // The ends of all prefixes that can be an id, shortest first; the whole path is one if it is short enough.
-        let ends = path
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .chain([path.len()])
-            .take(self.max_slashes + 1);
-        let found = ends
-            .filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end)))
-            .last();
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.max_slashes + 1);
+        let found = ends.filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end))).last();
         let (endpoint, end) = found.ok_or(Rejection::NotFound)?;
         let subpath = path.get(end + 1..).map(str::to_owned);
         if subpath.as_deref().is_some_and(|tail| tail.starts_with('/')) {
-            return Err(Rejection::BadRequest(
-                "the path after the plugin's name begins with a second slash".into(),
-            ));
+            return Err(Rejection::BadRequest("the path after the plugin's name begins with a second slash".into()));
         }
-        Ok(Route::Plugin {
-            endpoint: Arc::clone(endpoint),
-            subpath,
-        })
+        Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath })
     }
 }
 

@@ -58,7 +58,7 @@ class Config(UserDict[str, Any]):
         """Build from a file or from items; at top level it becomes :data:`masterConfig`."""
         super().__init__()
         if not items and file:
-            from ._core import read_ini
+            from plugincore._core import read_ini
 
             self._take_sections(read_ini(os.fspath(file), env_override, env_prefix))
         elif items is not None:

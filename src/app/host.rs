@@ -321,10 +321,10 @@ impl Host {
                 None => return Report::Unknown { plugin: id.clone() },
             },
         };
-        let mut reasons = match Python::attach(|py| self.read_again(py, file.is_none())) {
-            Ok(()) => Vec::new(),
-            Err(reasons) => return self.failed(target, reasons),
-        };
+        if let Err(reasons) = Python::attach(|py| self.read_again(py, file.is_none())) {
+            return self.failed(target, reasons);
+        }
+        let mut reasons = Vec::new();
         let environment = self.environment();
         let helpers = Python::attach(|py| module::forget_helpers(py, &environment.folder)).unwrap_or_default();
         let files = match &file {
@@ -336,8 +336,11 @@ impl Host {
                 }
             },
         };
+        let mut failed = Vec::new();
         for file in &files {
-            reasons.extend(self.bring_in(&environment, file).await);
+            let served = !self.registry.serving().of_file(file).is_empty();
+            let problems = self.bring_in(&environment, file).await;
+            if served || matches!(target, Target::One(_)) { &mut reasons } else { &mut failed }.extend(problems);
         }
         if file.is_none() {
             self.let_go(&files).await;
@@ -346,10 +349,11 @@ impl Host {
             if let Err(error) = Python::attach(|py| module::restore_helpers(py, helpers)) {
                 tracing::error!("helper modules cannot be restored: {error}");
             }
+            reasons.extend(failed);
             return self.failed(target, reasons);
         }
         match target {
-            Target::All => Report::All { loaded: self.loaded() },
+            Target::All => Report::All { loaded: self.loaded(), failed },
             Target::One(plugin) => Report::One { plugin },
         }
     }
@@ -551,7 +555,10 @@ fn environment(py: Python<'_>, launch: &Launch, settings: &Settings, config: Py<
 fn log_report(report: &Report) {
     match report {
         Report::One { plugin } => tracing::info!("Reloaded plugin {plugin}"),
-        Report::All { loaded } => tracing::info!("Reloaded all plugins: {}", loaded.join(", ")),
+        Report::All { loaded, failed } => {
+            tracing::info!("Reloaded all plugins: {}", loaded.join(", "));
+            failed.iter().for_each(|reason| tracing::error!("{reason}"));
+        }
         Report::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
         Report::Failed { reasons, .. } => reasons.iter().for_each(|reason| tracing::error!("reload: {reason}")),
         Report::Stopping => tracing::info!("no reload, since the server stops"),

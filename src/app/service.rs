@@ -295,4 +295,3 @@ fn response(reply: Reply) -> Response<Body> {
     }
     response
 }
-

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -27,10 +27,13 @@ pub enum Request {
 /// Set by the Python thread when it has taken up a stop, so that it is given the time to finish it.
 pub type Acknowledged = Arc<AtomicBool>;
 
+/// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
+const SAME_STOP: Duration = Duration::from_secs(1);
+
 /// Starts the thread; `act` is called on it for each request.
 ///
 /// A stop that Python does not take up within `patience`, or does not finish within twice that, ends the process
-/// with code 0, since it was asked for; so does a second SIGINT or SIGTERM.
+/// with code 0, since it was asked for; so does another SIGINT or SIGTERM more than a second after the first.
 ///
 /// # Errors
 /// When the signals cannot be watched.
@@ -86,10 +89,11 @@ async fn supervise(mut signals: Signals, patience: Duration, acknowledged: Ackno
             tokio::time::sleep(patience + Duration::from_secs(1)).await;
         }
     };
+    let asked = Instant::now();
     let again = async {
         loop {
             let (request, name) = signals.next().await;
-            if request == Request::Stop {
+            if request == Request::Stop && asked.elapsed() > SAME_STOP {
                 return name;
             }
         }

@@ -31,7 +31,9 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     let complete = class(py, "Response").is_some_and(|class| response.is_instance(&class).unwrap_or(false));
     if !complete {
         let name = response.get_type().name()?;
-        return Err(BadResult(format!("aiohttp's {name} cannot be a result; read the content and return web.Response")));
+        return Err(BadResult(format!(
+            "aiohttp's {name} cannot be a result; read the content and return web.Response"
+        )));
     }
     let code = response.getattr(intern!(py, "status"))?.extract::<u16>()?;
     let status = StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code));

@@ -43,7 +43,12 @@ impl Drop for Occupied {
 
 impl Call {
     /// Starts a call: from here on the exchange counts as inside the plugin.
-    pub fn start(mut exchange: Exchange, consumer: &Arc<Consumer>, source: &Arc<Source>, occupancy: &Arc<Occupancy>) -> Self {
+    pub fn start(
+        mut exchange: Exchange,
+        consumer: &Arc<Consumer>,
+        source: &Arc<Source>,
+        occupancy: &Arc<Occupancy>,
+    ) -> Self {
         exchange.start();
         occupancy.inside.fetch_add(1, Ordering::AcqRel);
         Self {

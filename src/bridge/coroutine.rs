@@ -11,8 +11,8 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
 use super::step::{self, Step};
@@ -138,7 +138,9 @@ impl Coroutine {
         }
         match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
             Ok(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
-            Err(error) if error.is_instance_of::<PyStopIteration>(py) || error.is_instance_of::<PyGeneratorExit>(py) => {
+            Err(error)
+                if error.is_instance_of::<PyStopIteration>(py) || error.is_instance_of::<PyGeneratorExit>(py) =>
+            {
                 Ok(())
             }
             Err(error) => Err(error),

@@ -28,7 +28,12 @@ impl Driver {
         Self { inner: inner.unbind(), call: Mutex::new(Some(call)) }
     }
 
-    fn advance<'py>(&self, py: Python<'py>, step: PyResult<Step<'py>>, cancelling: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn advance<'py>(
+        &self,
+        py: Python<'py>,
+        step: PyResult<Step<'py>>,
+        cancelling: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let result = match step {
             Ok(Step::Yielded(object)) => return Ok(object),
             Ok(Step::Returned(value)) => Ok(value),
@@ -83,7 +88,11 @@ impl Driver {
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
-    fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, pyo3::types::PyString>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getattr__<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, pyo3::types::PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         self.inner.bind(py).getattr(name)
     }
 

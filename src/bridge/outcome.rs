@@ -74,9 +74,10 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
 /// The traceback as Python prints it.
 pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
-        let lines = py
-            .import(intern!(py, "traceback"))?
-            .call_method1(intern!(py, "format_exception"), (error.get_type(py), error.value(py), error.traceback(py)))?;
+        let lines = py.import(intern!(py, "traceback"))?.call_method1(
+            intern!(py, "format_exception"),
+            (error.get_type(py), error.value(py), error.traceback(py)),
+        )?;
         PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?.extract()
     };
     formatted().unwrap_or_else(|_| error.to_string())
@@ -101,7 +102,8 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
 
 fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
     let number = if code.is_instance_of::<PyBool>() { None } else { code.extract::<u16>().ok() };
-    let accepted = number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
+    let accepted =
+        number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
     accepted.ok_or_else(|| {
         let shown = code.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
         BadResult(format!("the code {shown} is not a whole number from 200 to 599"))
@@ -109,7 +111,8 @@ fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
 }
 
 fn body(value: &Bound<'_, PyAny>, status: StatusCode, source: &Source) -> Result<Reply, BadResult> {
-    let reply = |content_type, body| Reply { status, content_type: Some(content_type), headers: HeaderMap::new(), body };
+    let reply =
+        |content_type, body| Reply { status, content_type: Some(content_type), headers: HeaderMap::new(), body };
     if value.is_exact_instance_of::<PyDict>() || value.is_exact_instance_of::<PyList>() {
         return Ok(reply(JSON, encode(value)?));
     }

@@ -56,7 +56,9 @@ impl Wake {
     /// Makes the descriptor unreadable again.
     pub fn clear(&self) {
         let mut sink = [0u8; 8];
-        while matches!(rustix::io::read(&self.read, &mut sink), Ok(n) if n == sink.len() && cfg!(not(target_os = "linux"))) {}
+        while matches!(rustix::io::read(&self.read, &mut sink), Ok(n) if n == sink.len() && cfg!(not(target_os = "linux")))
+        {
+        }
     }
 }
 

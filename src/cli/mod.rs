@@ -38,14 +38,15 @@ const FAILED: u8 = 1;
 /// Returns the exit code.
 pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
     let name = program_name(&arguments);
-    let parsed = match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            // Help and version go to standard output and are no errors. A closed output has no reader to tell.
-            let _ = error.print();
-            return if error.use_stderr() { USAGE } else { 0 };
-        }
-    };
+    let parsed =
+        match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                // Help and version go to standard output and are no errors. A closed output has no reader to tell.
+                let _ = error.print();
+                return if error.use_stderr() { USAGE } else { 0 };
+            }
+        };
     let ini = match ini_file(parsed.ini_file, &name) {
         Ok(ini) => ini,
         Err(problem) => return told(&problem, USAGE),

@@ -32,10 +32,7 @@ pub enum Place {
 impl Place {
     /// A place in the file, `line` counted from 1; 0 for what is not written there.
     pub fn at(path: &Path, line: usize) -> Self {
-        Self::File {
-            path: path.to_path_buf(),
-            line: (line > 0).then_some(line),
-        }
+        Self::File { path: path.to_path_buf(), line: (line > 0).then_some(line) }
     }
 
     /// The line, when it is known.
@@ -48,10 +45,7 @@ impl Place {
 
     /// The file as a whole.
     pub fn file(path: &Path) -> Self {
-        Self::File {
-            path: path.to_path_buf(),
-            line: None,
-        }
+        Self::File { path: path.to_path_buf(), line: None }
     }
 }
 
@@ -97,10 +91,7 @@ impl Diagnostic {
 
     /// A warning at `place`, so far without section, key and remedy.
     pub fn warning(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(place, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
     /// Names the section.
@@ -135,11 +126,7 @@ impl fmt::Display for Diagnostic {
             (None, None) => {}
         }
         f.write_str(&self.message)?;
-        if self.remedy.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " ({})", self.remedy)
-        }
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, " ({})", self.remedy) }
     }
 }
 
@@ -155,8 +142,7 @@ impl Diagnostics {
 
     /// Errors (`None` when there are none) and warnings, apart, each in file order; what has no line comes last.
     pub fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
-        self.0
-            .sort_by_key(|diagnostic| diagnostic.place.line().unwrap_or(usize::MAX));
+        self.0.sort_by_key(|diagnostic| diagnostic.place.line().unwrap_or(usize::MAX));
         let (errors, warnings): (Vec<_>, _) = self.0.into_iter().partition(|d| d.severity == Severity::Error);
         ((!errors.is_empty()).then_some(ConfigErrors(errors)), warnings)
     }
@@ -190,10 +176,7 @@ mod tests {
             .at_key("port")
             .remedy("write port=9192")
             .to_string();
-        assert_eq!(
-            shown,
-            "plugincore.ini:12: [network] port: must be a number (write port=9192)"
-        );
+        assert_eq!(shown, "plugincore.ini:12: [network] port: must be a number (write port=9192)");
     }
 
     #[test]

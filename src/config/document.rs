@@ -47,10 +47,7 @@ pub struct Item {
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Item")
-            .field("key", &self.key)
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Item").field("key", &self.key).field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -63,10 +60,7 @@ impl Section {
 
 /// Position of the section that plays the host's `[name]`: the exact name, else the first that differs in case only.
 pub fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
-    names
-        .clone()
-        .position(|n| n == name)
-        .or_else(|| names.clone().position(|n| n.eq_ignore_ascii_case(name)))
+    names.clone().position(|n| n == name).or_else(|| names.clone().position(|n| n.eq_ignore_ascii_case(name)))
 }
 
 impl Document {

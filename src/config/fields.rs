@@ -22,10 +22,7 @@ pub struct Misfit {
 impl Misfit {
     /// A misfit in words.
     pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            remedy: remedy.into(),
-        }
+        Self { message: message.into(), remedy: remedy.into() }
     }
 }
 
@@ -57,12 +54,7 @@ pub fn count(value: &Value) -> Fit<usize> {
     whole(value, i128::from(u32::MAX))
         .filter(|number| *number > 0)
         .and_then(|number| usize::try_from(number).ok())
-        .ok_or_else(|| {
-            Misfit::new(
-                "must be a whole number of at least 1",
-                "write a number, or leave the key out",
-            )
-        })
+        .ok_or_else(|| Misfit::new("must be a whole number of at least 1", "write a number, or leave the key out"))
 }
 
 /// A switch: `bool:` or a plain word in any case; nothing at all is off.
@@ -82,10 +74,7 @@ pub fn switch(value: &Value) -> Fit<bool> {
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
 pub fn duration(value: &Value) -> Fit<Duration> {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a number of seconds that large is refused anyway"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a number of seconds that large is refused anyway")]
     let seconds = match value {
         Value::Int(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
@@ -121,12 +110,10 @@ pub fn size(value: &Value, least: usize) -> Fit<usize> {
         Value::Text(text) => bytes(text.trim()),
         value => whole(value, i128::from(u32::MAX)).and_then(|number| usize::try_from(number).ok()),
     };
-    bytes
-        .filter(|bytes| *bytes >= least && u32::try_from(*bytes).is_ok())
-        .ok_or_else(|| {
-            let message = format!("must be a size from {least} bytes to 4 GiB");
-            Misfit::new(message, "write bytes, or a whole number with KiB or MiB")
-        })
+    bytes.filter(|bytes| *bytes >= least && u32::try_from(*bytes).is_ok()).ok_or_else(|| {
+        let message = format!("must be a size from {least} bytes to 4 GiB");
+        Misfit::new(message, "write bytes, or a whole number with KiB or MiB")
+    })
 }
 
 fn bytes(text: &str) -> Option<usize> {
@@ -158,11 +145,7 @@ pub fn path(value: &Value) -> Fit<PathBuf> {
 pub fn words(value: &Value) -> Fit<Vec<String>> {
     let misfit = || Misfit::new("must be text or a list of texts", "write for example list:one two");
     match value {
-        Value::Text(text) => Ok(text
-            .split(is_space)
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()),
+        Value::Text(text) => Ok(text.split(is_space).filter(|word| !word.is_empty()).map(str::to_owned).collect()),
         Value::List(items) => items
             .iter()
             .map(|item| match item {
@@ -181,18 +164,13 @@ pub fn networks(value: &Value) -> Fit<Vec<IpNet>> {
         return Ok(Vec::new());
     }
     let network = |word: &String| {
-        word.parse::<IpNet>()
-            .or_else(|_| word.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| {
-                let remedy = "write addresses like 10.0.0.7 or networks like 10.0.0.0/8, or none";
-                Misfit::new(format!("{word:?} is neither an address nor a network"), remedy)
-            })
+        word.parse::<IpNet>().or_else(|_| word.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            let remedy = "write addresses like 10.0.0.7 or networks like 10.0.0.0/8, or none";
+            Misfit::new(format!("{word:?} is neither an address nor a network"), remedy)
+        })
     };
     if words.is_empty() {
-        return Err(Misfit::new(
-            "names nobody",
-            "write none to believe nobody, or leave the key out for loopback",
-        ));
+        return Err(Misfit::new("names nobody", "write none to believe nobody, or leave the key out for loopback"));
     }
     words.iter().map(network).collect()
 }
@@ -209,13 +187,7 @@ mod tests {
     fn a_port_may_be_typed_or_plain() {
         assert_eq!(port(&Value::Int(80)), Ok(80));
         assert_eq!(port(&text(" 9192 ")), Ok(9192));
-        for bad in [
-            text("http"),
-            Value::Int(65536),
-            Value::Int(-1),
-            Value::Float(80.0),
-            text(""),
-        ] {
+        for bad in [text("http"), Value::Int(65536), Value::Int(-1), Value::Float(80.0), text("")] {
             assert!(port(&bad).is_err(), "{bad:?}");
         }
     }
@@ -237,13 +209,7 @@ mod tests {
     fn durations_are_seconds_or_have_a_unit() {
         assert_eq!(duration(&Value::Int(3)), Ok(Duration::from_secs(3)));
         assert_eq!(duration(&Value::Float(0.5)), Ok(Duration::from_millis(500)));
-        for (given, seconds) in [
-            ("1.5", 1.5),
-            ("250ms", 0.25),
-            ("2 s", 2.0),
-            ("3m", 180.0),
-            ("1h", 3600.0),
-        ] {
+        for (given, seconds) in [("1.5", 1.5), ("250ms", 0.25), ("2 s", 2.0), ("3m", 180.0), ("1h", 3600.0)] {
             assert_eq!(duration(&text(given)), Ok(Duration::from_secs_f64(seconds)), "{given}");
         }
         for bad in ["0", "-1", "nan", "inf", "1d", "", "s", "31000000"] {
@@ -254,13 +220,7 @@ mod tests {
     #[test]
     fn sizes_are_bytes_or_have_a_unit() {
         assert_eq!(size(&Value::Int(10), 1), Ok(10));
-        for (given, bytes) in [
-            ("512", 512),
-            ("64KiB", 65536),
-            ("2 MiB", 2 << 20),
-            ("8k", 8192),
-            ("1M", 1 << 20),
-        ] {
+        for (given, bytes) in [("512", 512), ("64KiB", 65536), ("2 MiB", 2 << 20), ("8k", 8192), ("1M", 1 << 20)] {
             assert_eq!(size(&text(given), 1), Ok(bytes), "{given}");
         }
         for bad in ["0", "-5", "1.5k", "3GB", "", "99999999999999999999M"] {

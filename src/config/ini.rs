@@ -46,22 +46,13 @@ pub struct Entry {
 impl Entry {
     /// An entry of the file at `line`.
     pub fn new(key: impl Into<String>, text: impl Into<String>, line: usize) -> Self {
-        Self {
-            key: key.into(),
-            text: text.into(),
-            line,
-            inherited: false,
-            variable: None,
-        }
+        Self { key: key.into(), text: text.into(), line, inherited: false, variable: None }
     }
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("key", &self.key)
-            .field("line", &self.line)
-            .finish_non_exhaustive()
+        f.debug_struct("Entry").field("key", &self.key).field("line", &self.line).finish_non_exhaustive()
     }
 }
 
@@ -70,16 +61,8 @@ impl Ini {
     pub fn for_folder(folder: &Path) -> Self {
         let plugins = folder.join("plugins").display().to_string().replace('$', "$$");
         let entries = vec![Entry::new("plugins", plugins, 0)];
-        let sections = vec![Section {
-            name: "paths".into(),
-            line: 0,
-            entries,
-        }];
-        Self {
-            path: "built-in defaults".into(),
-            defaults: Vec::new(),
-            sections,
-        }
+        let sections = vec![Section { name: "paths".into(), line: 0, entries }];
+        Self { path: "built-in defaults".into(), defaults: Vec::new(), sections }
     }
 
     /// The section of exactly this name.

@@ -18,19 +18,10 @@ const DEPTH_LIMIT: usize = 64;
 
 /// Resolves and types every value; `variable` looks an environment variable up. Errors are in the document.
 pub fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document {
-    let mut resolver = Resolver {
-        ini,
-        variable: &variable,
-        states: HashMap::new(),
-        chain: Vec::new(),
-        errors: Vec::new(),
-    };
+    let mut resolver =
+        Resolver { ini, variable: &variable, states: HashMap::new(), chain: Vec::new(), errors: Vec::new() };
     let sections = ini.sections.iter().map(|section| resolver.section(section)).collect();
-    Document {
-        path: ini.path.clone(),
-        sections,
-        errors: resolver.errors,
-    }
+    Document { path: ini.path.clone(), sections, errors: resolver.errors }
 }
 
 /// Part of a text.
@@ -72,10 +63,7 @@ enum Failure {
 
 impl Failure {
     fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Here {
-            message: message.into(),
-            remedy: remedy.into(),
-        }
+        Self::Here { message: message.into(), remedy: remedy.into() }
     }
 }
 
@@ -114,11 +102,7 @@ impl<'i> Resolver<'i> {
             Some(variable) if section.line == 0 => Place::Variable(variable),
             _ => Place::at(&self.ini.path, section.line),
         };
-        Section {
-            name: section.name.clone(),
-            place,
-            items,
-        }
+        Section { name: section.name.clone(), place, items }
     }
 
     /// Resolves one entry, once; its error is noted here.
@@ -145,26 +129,11 @@ impl<'i> Resolver<'i> {
     }
 
     fn evaluate(&mut self, section: &'i str, entry: &'i Entry) -> Result<Resolved, Failure> {
-        let text = if entry.variable.is_some() {
-            entry.text.clone()
-        } else {
-            self.with_environment(&entry.text)
-        };
+        let text = if entry.variable.is_some() { entry.text.clone() } else { self.with_environment(&entry.text) };
         let (kind, body) = split_prefix(&text);
-        let body = if kind == Some(Kind::List) {
-            list_body(body)
-        } else {
-            body
-        };
-        let pieces = if entry.variable.is_some() {
-            vec![Piece::Text(body)]
-        } else {
-            parse(body)?
-        };
-        let parts = pieces
-            .into_iter()
-            .map(|piece| self.follow(section, piece))
-            .collect::<Result<Vec<_>, _>>()?;
+        let body = if kind == Some(Kind::List) { list_body(body) } else { body };
+        let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body)? };
+        let parts = pieces.into_iter().map(|piece| self.follow(section, piece)).collect::<Result<Vec<_>, _>>()?;
         match (kind, parts.as_slice()) {
             (None, [Part::Value(resolved)]) => Ok(Resolved::clone(resolved)),
             (Some(Kind::List), _) => list(parts),
@@ -198,11 +167,7 @@ impl<'i> Resolver<'i> {
         let name = (section, entry.key.as_str());
         if matches!(self.states.get(&name), Some(State::Active)) {
             let start = self.chain.iter().position(|n| *n == name).unwrap_or_default();
-            let way: Vec<_> = self.chain[start..]
-                .iter()
-                .chain([&name])
-                .map(|(s, k)| format!("{s}:{k}"))
-                .collect();
+            let way: Vec<_> = self.chain[start..].iter().chain([&name]).map(|(s, k)| format!("{s}:{k}")).collect();
             return Err(Failure::new(
                 format!("refers to itself: {}", way.join(" -> ")),
                 "give one of them a text of its own",
@@ -221,13 +186,8 @@ impl<'i> Resolver<'i> {
     fn find(&self, here: &'i str, section: Option<&str>, key: &str) -> Result<(&'i str, &'i Entry), Failure> {
         let ini = self.ini;
         let wanted = section.unwrap_or(here);
-        let sections = ini
-            .sections
-            .iter()
-            .map(|section| (section.name.as_str(), &section.entries));
-        let Some((name, entries)) = sections
-            .chain([("DEFAULT", &ini.defaults)])
-            .find(|(name, _)| *name == wanted)
+        let sections = ini.sections.iter().map(|section| (section.name.as_str(), &section.entries));
+        let Some((name, entries)) = sections.chain([("DEFAULT", &ini.defaults)]).find(|(name, _)| *name == wanted)
         else {
             let known = ini.sections.iter().map(|section| section.name.as_str());
             let remedy = nearest(wanted, known, 3).map_or("write $$ for a plain dollar".into(), |near| {
@@ -240,13 +200,9 @@ impl<'i> Resolver<'i> {
         };
         let Some(entry) = entries.iter().find(|entry| entry.key == key) else {
             let known = entries.iter().map(|entry| entry.key.as_str());
-            let remedy = nearest(key, known, 3).map_or("add the key, or write $$ for a plain dollar".into(), |near| {
-                format!("is {near} meant?")
-            });
-            return Err(Failure::new(
-                format!("refers to {key}, which [{wanted}] does not have"),
-                remedy,
-            ));
+            let remedy = nearest(key, known, 3)
+                .map_or("add the key, or write $$ for a plain dollar".into(), |near| format!("is {near} meant?"));
+            return Err(Failure::new(format!("refers to {key}, which [{wanted}] does not have"), remedy));
         };
         Ok((name, entry))
     }
@@ -278,17 +234,12 @@ fn parse(text: &str) -> Result<Vec<Piece<'_>>, Failure> {
 }
 
 fn reference(path: &str) -> Result<Piece<'_>, Failure> {
-    let (section, key) = path
-        .split_once(':')
-        .map_or((None, path), |(section, key)| (Some(section), key));
+    let (section, key) = path.split_once(':').map_or((None, path), |(section, key)| (Some(section), key));
     if key.is_empty() || key.contains(':') {
         let remedy = "write ${key}, ${section:key} or ${ENV:NAME}";
         return Err(Failure::new("a reference needs a name and at most one colon", remedy));
     }
-    Ok(Piece::Reference {
-        section,
-        key: key.to_lowercase(),
-    })
+    Ok(Piece::Reference { section, key: key.to_lowercase() })
 }
 
 fn joined(parts: &[Part]) -> String {
@@ -297,16 +248,10 @@ fn joined(parts: &[Part]) -> String {
 
 fn scalar(kind: Option<Kind>, text: String) -> Result<Resolved, Failure> {
     match kind {
-        None => Ok(Resolved {
-            value: Value::Text(text.clone()),
-            text,
-        }),
+        None => Ok(Resolved { value: Value::Text(text.clone()), text }),
         Some(kind) => {
             let value = convert(kind, &text).map_err(unconvertible)?;
-            Ok(Resolved {
-                value,
-                text: text.trim_matches(is_space).to_owned(),
-            })
+            Ok(Resolved { value, text: text.trim_matches(is_space).to_owned() })
         }
     }
 }
@@ -341,10 +286,7 @@ fn list(parts: Vec<Part>) -> Result<Resolved, Failure> {
             }
         }
     }
-    Ok(Resolved {
-        value: Value::List(values),
-        text: texts.join(" "),
-    })
+    Ok(Resolved { value: Value::List(values), text: texts.join(" ") })
 }
 
 /// Splits at the white space of the plain parts.

@@ -32,10 +32,7 @@ pub fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
             if let Some(text) = variable(&name) {
                 let section = section_for(ini, section_name);
                 if !section.entries.iter().any(|entry| entry.key == *key) {
-                    section.entries.push(Entry {
-                        variable: Some(name),
-                        ..Entry::new(*key, text, 0)
-                    });
+                    section.entries.push(Entry { variable: Some(name), ..Entry::new(*key, text, 0) });
                 }
             }
         }
@@ -44,26 +41,13 @@ pub fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
 
 fn variable_name(prefix: Option<&str>, section: &str, key: &str) -> String {
     let name = format!("{section}_{key}");
-    prefix
-        .map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}"))
-        .to_uppercase()
+    prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")).to_uppercase()
 }
 
 fn section_for<'a>(ini: &'a mut Ini, name: &str) -> &'a mut Section {
     let at = host_section(ini.sections.iter().map(|section| section.name.as_str()), name).unwrap_or_else(|| {
-        let entries = ini
-            .defaults
-            .iter()
-            .map(|entry| Entry {
-                inherited: true,
-                ..entry.clone()
-            })
-            .collect();
-        ini.sections.push(Section {
-            name: name.to_owned(),
-            line: 0,
-            entries,
-        });
+        let entries = ini.defaults.iter().map(|entry| Entry { inherited: true, ..entry.clone() }).collect();
+        ini.sections.push(Section { name: name.to_owned(), line: 0, entries });
         ini.sections.len() - 1
     });
     &mut ini.sections[at]
@@ -75,33 +59,20 @@ mod tests {
 
     fn ini() -> Ini {
         let entries = vec![Entry::new("certfile", "/file", 2)];
-        Ini {
-            sections: vec![Section {
-                name: "ssl".into(),
-                line: 1,
-                entries,
-            }],
-            ..Ini::default()
-        }
+        Ini { sections: vec![Section { name: "ssl".into(), line: 1, entries }], ..Ini::default() }
     }
 
     fn texts(ini: &Ini) -> Vec<(&str, &str, &str)> {
         ini.sections
             .iter()
-            .flat_map(|s| {
-                s.entries
-                    .iter()
-                    .map(|e| (s.name.as_str(), e.key.as_str(), e.text.as_str()))
-            })
+            .flat_map(|s| s.entries.iter().map(|e| (s.name.as_str(), e.key.as_str(), e.text.as_str())))
             .collect()
     }
 
     #[test]
     fn a_variable_replaces_an_existing_text() {
         let mut ini = ini();
-        replace_existing(&mut ini, Some("app"), |name| {
-            (name == "APP_SSL_CERTFILE").then(|| "/env".into())
-        });
+        replace_existing(&mut ini, Some("app"), |name| (name == "APP_SSL_CERTFILE").then(|| "/env".into()));
         assert_eq!(texts(&ini), [("ssl", "certfile", "/env")]);
         assert_eq!(ini.sections[0].entries[0].variable.as_deref(), Some("APP_SSL_CERTFILE"));
     }
@@ -124,11 +95,7 @@ mod tests {
         });
         assert_eq!(
             texts(&ini),
-            [
-                ("ssl", "certfile", "/file"),
-                ("ssl", "keyfile", "/key"),
-                ("network", "port", "9000")
-            ]
+            [("ssl", "certfile", "/file"), ("ssl", "keyfile", "/key"), ("network", "port", "9000")]
         );
     }
 }

@@ -20,6 +20,7 @@ pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "max_in_flight",
             "max_in_flight_per_plugin",
             "trusted_proxies",
+            "plugin_timeout",
             "shutdown_timeout",
         ],
     ),
@@ -56,11 +57,7 @@ mod tests {
 
     #[test]
     fn misspelt_sections_are_recognised() {
-        for (word, meant) in [
-            ("netwrok", "network"),
-            ("plugin_params", "plugin_parms"),
-            ("path", "paths"),
-        ] {
+        for (word, meant) in [("netwrok", "network"), ("plugin_params", "plugin_parms"), ("path", "paths")] {
             assert_eq!(nearest_section(word), Some(meant));
         }
     }

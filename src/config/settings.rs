@@ -29,8 +29,6 @@ pub struct Settings {
     pub server: ServerSettings,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
-    /// `[plugin_parms]`: (file stem in lower case, parameter string), in file order.
-    pub plugin_parms: Vec<(String, String)>,
 }
 
 /// `[network] bindto` when the file does not say.
@@ -49,17 +47,29 @@ impl Settings {
     pub fn defaults_for(folder: &Path) -> Self {
         Self {
             listen: vec![SocketAddr::from((DEFAULT_ADDRESS, DEFAULT_PORT))],
-            paths: Paths {
-                plugins: folder.join("plugins"),
-                pidfile: None,
-            },
+            paths: Paths { plugins: folder.join("plugins"), pidfile: None },
             tls: None,
             apikey: None,
             cors: None,
             server: ServerSettings::default(),
             legacy_status: false,
-            plugin_parms: Vec::new(),
         }
+    }
+}
+
+impl Settings {
+    /// The options that differ from `before` and count only after a restart.
+    pub fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
+        let (now, then) = (&self.server, &before.server);
+        let options = [
+            ("[network] bindto and port", self.listen != before.listen),
+            ("[paths] pidfile", self.paths.pidfile != before.paths.pidfile),
+            ("[server] io_threads", now.io_threads != then.io_threads),
+            ("[server] head_limit", now.head_limit != then.head_limit),
+            ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
+            ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
+        ];
+        options.into_iter().filter(|(_, changed)| *changed).map(|(option, _)| option).collect()
     }
 }
 
@@ -105,6 +115,9 @@ pub struct ServerSettings {
     pub max_in_flight_per_plugin: usize,
     /// `trusted_proxies`: networks whose `X-Forwarded-For` is believed (default loopback).
     pub trusted_proxies: Vec<IpNet>,
+    /// `plugin_timeout`: seconds for an async `initialize`, and for the requests inside a plugin that is being replaced
+    /// and its `terminate_plugin` (default 60).
+    pub plugin_timeout: Duration,
     /// `shutdown_timeout`: seconds for draining and for `terminate_plugin` at a stop (default 10).
     pub shutdown_timeout: Duration,
 }
@@ -122,6 +135,7 @@ impl Default for ServerSettings {
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
             ],
+            plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
         }
     }

@@ -57,12 +57,7 @@ impl ConversionError {
 
 /// Parts a text from its type prefix; the words are matched to the letter.
 pub fn split_prefix(text: &str) -> (Option<Kind>, &str) {
-    let kinds = [
-        ("int:", Kind::Int),
-        ("float:", Kind::Float),
-        ("bool:", Kind::Bool),
-        ("list:", Kind::List),
-    ];
+    let kinds = [("int:", Kind::Int), ("float:", Kind::Float), ("bool:", Kind::Bool), ("list:", Kind::List)];
     kinds
         .into_iter()
         .find_map(|(prefix, kind)| text.strip_prefix(prefix).map(|rest| (Some(kind), rest)))
@@ -84,10 +79,7 @@ pub fn convert(kind: Kind, text: &str) -> Result<Value, ConversionError> {
         Kind::Int => int(text).map(Value::Int).ok_or(ConversionError::Int),
         Kind::Float => float(text).map(Value::Float).ok_or(ConversionError::Float),
         Kind::Bool => Ok(Value::Bool(matches!(text, "true" | "enabled" | "on" | "1" | "enable"))),
-        Kind::List => words(list_body(text))
-            .map(typed)
-            .collect::<Result<_, _>>()
-            .map(Value::List),
+        Kind::List => words(list_body(text)).map(typed).collect::<Result<_, _>>().map(Value::List),
     }
 }
 
@@ -99,9 +91,7 @@ pub fn list_body(text: &str) -> &str {
 
 /// Words of a list, up to a lone `&`.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(is_space)
-        .filter(|word| !word.is_empty())
-        .take_while(|word| *word != "&")
+    text.split(is_space).filter(|word| !word.is_empty()).take_while(|word| *word != "&")
 }
 
 /// White space as Python's `str` has it, which counts four separators that Unicode's property leaves out.
@@ -137,28 +127,19 @@ mod tests {
 
     #[test]
     fn ints_are_read_as_python_does() {
-        for (given, expected) in [
-            ("int:42", 42),
-            ("int: 42 ", 42),
-            ("int:-7", -7),
-            ("int:+1_000", 1000),
-            ("int:007", 7),
-        ] {
+        for (given, expected) in
+            [("int:42", 42), ("int: 42 ", 42), ("int:-7", -7), ("int:+1_000", 1000), ("int:007", 7)]
+        {
             assert_eq!(typed(given), Ok(Value::Int(expected)), "{given}");
         }
-        for bad in [
-            "int:", "int:4.2", "int:_1", "int:1_", "int:1__0", "int:0x10", "int:- 1", "int:true",
-        ] {
+        for bad in ["int:", "int:4.2", "int:_1", "int:1_", "int:1__0", "int:0x10", "int:- 1", "int:true"] {
             assert_eq!(typed(bad), Err(ConversionError::Int), "{bad}");
         }
     }
 
     #[test]
     fn an_int_beyond_64_bits_stays_exact() {
-        assert_eq!(
-            typed("int:18446744073709551617"),
-            Ok(Value::Int(18_446_744_073_709_551_617))
-        );
+        assert_eq!(typed("int:18446744073709551617"), Ok(Value::Int(18_446_744_073_709_551_617)));
     }
 
     #[test]
@@ -175,14 +156,7 @@ mod tests {
             assert_eq!(typed(given), Ok(Value::Float(expected)), "{given}");
         }
         assert!(matches!(typed("float:NaN"), Ok(Value::Float(f)) if f.is_nan()));
-        for bad in [
-            "float:",
-            "float:.",
-            "float:1_.0",
-            "float:in_f",
-            "float:0x1p3",
-            "float:x",
-        ] {
+        for bad in ["float:", "float:.", "float:1_.0", "float:in_f", "float:0x1p3", "float:x"] {
             assert_eq!(typed(bad), Err(ConversionError::Float), "{bad}");
         }
     }
@@ -200,20 +174,9 @@ mod tests {
     #[test]
     fn a_list_types_its_items_and_ends_at_a_lone_ampersand() {
         let list = typed("list:a int:4\n bool:on x&y & rest");
-        assert_eq!(
-            list,
-            Ok(Value::List(vec![
-                text("a"),
-                Value::Int(4),
-                Value::Bool(true),
-                text("x&y")
-            ]))
-        );
+        assert_eq!(list, Ok(Value::List(vec![text("a"), Value::Int(4), Value::Bool(true), text("x&y")])));
         assert_eq!(typed("list:"), Ok(Value::List(vec![])));
-        assert_eq!(
-            typed("list:x list:a"),
-            Ok(Value::List(vec![text("x"), Value::List(vec![text("a")])]))
-        );
+        assert_eq!(typed("list:x list:a"), Ok(Value::List(vec![text("x"), Value::List(vec![text("a")])])));
         assert_eq!(typed("list:list:a b"), Ok(Value::List(vec![text("a"), text("b")])));
         assert_eq!(typed("list:a int:x"), Err(ConversionError::Int));
     }

@@ -34,10 +34,12 @@ pub enum Report {
         /// Its id.
         plugin: String,
     },
-    /// All files were loaded.
+    /// Whatever served before was loaded anew, and new files were added.
     All {
         /// Ids that serve now, in load order.
         loaded: Vec<String>,
+        /// Files that did not load, and served nothing before either, each with line and reason.
+        failed: Vec<String>,
     },
     /// There is no such plugin.
     Unknown {
@@ -86,8 +88,12 @@ pub fn ready(is_ready: bool) -> Response<Body> {
 pub fn reload(report: &Report) -> Response<Body> {
     match report {
         Report::One { plugin } => json_response(StatusCode::OK, &json!({ "reloaded": plugin, "success": true })),
-        Report::All { loaded } => {
-            json_response(StatusCode::OK, &json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }))
+        Report::All { loaded, failed } => {
+            let mut body = json!({ "status": "All plugins reloaded", "loaded_plugins": loaded });
+            if !failed.is_empty() {
+                body["failed"] = json!(failed);
+            }
+            json_response(StatusCode::OK, &body)
         }
         Report::Unknown { plugin } => {
             let error = format!("Plugin \"{plugin}\" not found");

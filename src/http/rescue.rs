@@ -81,19 +81,14 @@ impl Rejection {
 
     /// The whole answer.
     pub fn respond(&self, request_id: &str, legacy_status: bool) -> Response<Body> {
-        let body = ErrorBody {
-            error: self.to_string(),
-            request_id: None,
-        };
+        let body = ErrorBody { error: self.to_string(), request_id: None };
         let mut response = answer(self.status(legacy_status), &body, request_id);
         match self {
             Self::MethodNotAllowed { allow } => {
                 response.headers_mut().insert(ALLOW, allow.allow());
             }
             Self::Overloaded | Self::ShuttingDown => {
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
@@ -122,7 +117,7 @@ pub enum Failure {
     #[error("the request was interrupted")]
     Interrupted,
     /// The plugin has no usable `request_handler`; the text says what was found instead.
-    #[error("this plugin has no request_handler; {hint}")]
+    #[error("the plugin has no request_handler; {hint}")]
     NoHandler {
         /// What to do about it.
         hint: String,
@@ -144,25 +139,11 @@ impl Failure {
         match self {
             Self::Exception { type_name, .. } => {
                 let message = self.to_string();
-                answer(
-                    status,
-                    &ExceptionBody {
-                        status: "exception",
-                        type_name,
-                        message,
-                        request_id,
-                    },
-                    request_id,
-                )
+                answer(status, &ExceptionBody { status: "exception", type_name, message, request_id }, request_id)
             }
-            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => answer(
-                status,
-                &ErrorBody {
-                    error: self.to_string(),
-                    request_id: Some(request_id),
-                },
-                request_id,
-            ),
+            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => {
+                answer(status, &ErrorBody { error: self.to_string(), request_id: Some(request_id) }, request_id)
+            }
         }
     }
 }
@@ -206,12 +187,7 @@ mod tests {
             (Rejection::ControlRefused, 403),
             (Rejection::PreflightRefused("why".into()), 403),
             (Rejection::NotFound, 404),
-            (
-                Rejection::MethodNotAllowed {
-                    allow: MethodSet::DEFAULT,
-                },
-                405,
-            ),
+            (Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }, 405),
             (Rejection::BodyTimeout, 408),
             (Rejection::BodyTooLarge { limit: 10 }, 413),
             (Rejection::Overloaded, 503),
@@ -233,18 +209,12 @@ mod tests {
 
     #[test]
     fn a_missing_key_has_the_body_of_pluginserver() {
-        assert_eq!(
-            text(Rejection::Unauthorized(Realm::Plugin).respond("i", false)),
-            r#"{"error": "unauthorized"}"#
-        );
+        assert_eq!(text(Rejection::Unauthorized(Realm::Plugin).respond("i", false)), r#"{"error": "unauthorized"}"#);
     }
 
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
-        let response = Rejection::MethodNotAllowed {
-            allow: MethodSet::DEFAULT,
-        }
-        .respond("i", false);
+        let response = Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }.respond("i", false);
         assert_eq!(response.headers()[ALLOW], "GET, HEAD, POST, OPTIONS");
     }
 
@@ -257,10 +227,7 @@ mod tests {
 
     #[test]
     fn an_exception_keeps_the_body_of_pluginserver_and_names_the_request() {
-        let failure = Failure::Exception {
-            type_name: "ValueError".into(),
-            message: "é".into(),
-        };
+        let failure = Failure::Exception { type_name: "ValueError".into(), message: "é".into() };
         let response = failure.respond("id-1", false);
         assert_eq!(response.status(), 500);
         assert_eq!(
@@ -275,42 +242,20 @@ mod tests {
     #[test]
     fn a_bad_result_and_a_missing_handler_name_the_request() {
         let failure = Failure::BadResult { reason: "no".into() };
-        assert_eq!(
-            text(failure.respond("i", false)),
-            r#"{"error": "no", "request_id": "i"}"#
-        );
-        let response = Failure::NoHandler {
-            hint: "define one".into(),
-        }
-        .respond("i", false);
-        assert_eq!(
-            (response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()),
-            (500, &b"i"[..])
-        );
+        assert_eq!(text(failure.respond("i", false)), r#"{"error": "no", "request_id": "i"}"#);
+        let response = Failure::NoHandler { hint: "define one".into() }.respond("i", false);
+        assert_eq!((response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()), (500, &b"i"[..]));
     }
 
     #[test]
     fn legacy_status_is_200_only_where_pluginserver_answered_200() {
         for (rejection, status) in all_rejections() {
-            let legacy = if rejection == Rejection::Unauthorized(Realm::Plugin) {
-                200
-            } else {
-                status
-            };
+            let legacy = if rejection == Rejection::Unauthorized(Realm::Plugin) { 200 } else { status };
             assert_eq!(rejection.respond("i", true).status(), legacy, "{rejection:?}");
         }
-        let exception = Failure::Exception {
-            type_name: "E".into(),
-            message: String::new(),
-        };
+        let exception = Failure::Exception { type_name: "E".into(), message: String::new() };
         assert_eq!(exception.respond("i", true).status(), 200);
-        assert_eq!(
-            Failure::NoHandler { hint: String::new() }.respond("i", true).status(),
-            200
-        );
-        assert_eq!(
-            Failure::BadResult { reason: String::new() }.respond("i", true).status(),
-            500
-        );
+        assert_eq!(Failure::NoHandler { hint: String::new() }.respond("i", true).status(), 200);
+        assert_eq!(Failure::BadResult { reason: String::new() }.respond("i", true).status(), 500);
     }
 }

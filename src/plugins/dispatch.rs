@@ -77,10 +77,7 @@ fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) 
 }
 
 /// Runs `body` in a copy of the current context, so that nothing a handler sets is seen by the next one.
-fn isolated<'py>(
-    py: Python<'py>,
-    body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
+fn isolated<'py>(py: Python<'py>, body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set, which
     // is just what `from_owned_ptr_or_err` takes.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContext_CopyCurrent()) }?;

@@ -34,16 +34,24 @@ impl Environment {
     /// When `config` is not a mapping of mappings.
     pub fn parameters_of(&self, py: Python<'_>, stem: &str) -> PyResult<String> {
         let config = self.config.bind(py);
-        if config.is_none() || !config.contains(intern!(py, "plugin_parms"))? {
+        if config.is_none() {
             return Ok(String::new());
         }
-        let section = config.get_item(intern!(py, "plugin_parms"))?;
-        for item in section.call_method0(intern!(py, "items"))?.try_iter()? {
-            let (name, value) = item?.extract::<(String, Bound<'_, PyAny>)>()?;
-            if name.to_lowercase() == stem.to_lowercase() {
-                return value.str()?.extract();
-            }
-        }
-        Ok(String::new())
+        let Some(section) = entry(config, "plugin_parms")? else { return Ok(String::new()) };
+        entry(&section, stem)?.map_or_else(|| Ok(String::new()), |text| text.str()?.extract())
     }
+}
+
+/// The entry of that very name, else the first whose name differs in case only.
+fn entry<'py>(mapping: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if mapping.contains(name)? {
+        return mapping.get_item(name).map(Some);
+    }
+    for item in mapping.call_method0(intern!(mapping.py(), "items"))?.try_iter()? {
+        let (known, value) = item?.extract::<(String, Bound<'_, PyAny>)>()?;
+        if known.to_lowercase() == name.to_lowercase() {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
 }

@@ -129,12 +129,7 @@ fn import(py: Python<'_>, file: &Path) -> PyResult<Imported> {
     Ok(Imported { owner, classes, module: module.unbind(), registration })
 }
 
-async fn bring_up(
-    environment: &Environment,
-    file: &Path,
-    class: &Py<PyType>,
-    owner: &Py<Owner>,
-) -> PyResult<Resident> {
+async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, owner: &Py<Owner>) -> PyResult<Resident> {
     let (instance, started) = Python::attach(|py| -> PyResult<_> {
         Owner::enter(owner.bind(py))?;
         let kwargs = keyword_arguments(py, environment, &stem(file), owner.bind(py).as_any())?;
@@ -204,10 +199,5 @@ pub fn describe(py: Python<'_>, error: &PyErr) -> String {
 
 fn failure(py: Python<'_>, file: &Path, class: Option<String>, error: &PyErr) -> LoadFailure {
     tracing::debug!("{}: {}", file.display(), outcome::traceback(py, error));
-    LoadFailure {
-        file: file.to_path_buf(),
-        line: module::line_of(py, error, file),
-        class,
-        reason: describe(py, error),
-    }
+    LoadFailure { file: file.to_path_buf(), line: module::line_of(py, error, file), class, reason: describe(py, error) }
 }

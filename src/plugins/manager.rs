@@ -112,7 +112,8 @@ impl PluginManager {
             let Some(resident) = manager.registry.serving().get(&plugin_id).cloned() else {
                 return manager.tell("info", &format!("No plugin with ID {plugin_id}"));
             };
-            let others = manager.registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
+            let others =
+                manager.registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
             manager.publish(others)?;
             terminate(&[resident], Instant::now() + PATIENCE).await;
             Ok(())

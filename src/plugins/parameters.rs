@@ -43,7 +43,10 @@ pub fn keyword_arguments<'py>(
         if file.exists() {
             kwargs.update(read_json(py, &file)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
         } else {
-            tracing::warn!("[plugin_parms] {stem}: the parameter file {} is not there; going on without it", file.display());
+            tracing::warn!(
+                "[plugin_parms] {stem}: the parameter file {} is not there; going on without it",
+                file.display()
+            );
         }
     }
     Ok(kwargs)
@@ -73,7 +76,8 @@ fn read_json<'py>(py: Python<'py>, file: &Path) -> PyResult<Bound<'py, PyAny>> {
         pyo3::exceptions::PyValueError::new_err(format!("parameter file {}: {reason}", file.display()))
     };
     let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
-    let value = py.import("json")?.call_method1(intern!(py, "loads"), (text,)).map_err(|error| bad(error.to_string()))?;
+    let value =
+        py.import("json")?.call_method1(intern!(py, "loads"), (text,)).map_err(|error| bad(error.to_string()))?;
     if value.is_instance_of::<PyDict>() {
         Ok(value)
     } else {

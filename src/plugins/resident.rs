@@ -67,9 +67,8 @@ impl Resident {
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
         let base = py.get_type::<BasePlugin>();
-        let overrides = |name: &Bound<'_, PyString>| -> PyResult<bool> {
-            Ok(!class.getattr(name)?.is(base.getattr(name)?))
-        };
+        let overrides =
+            |name: &Bound<'_, PyString>| -> PyResult<bool> { Ok(!class.getattr(name)?.is(base.getattr(name)?)) };
         let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
         let overrides_check = overrides(intern!(py, "_check_auth"))?;
         let entry = entry(&instance, overrides_handle_request || overrides_check)?;
@@ -146,9 +145,9 @@ fn hint(instance: &Bound<'_, PyAny>) -> PyResult<String> {
     }
     let class = instance.get_type().name()?;
     Ok(match nearest {
-        Some((_, name)) => format!(
-            "class {class} has {name}, which is probably meant to be {NAME}: async def {NAME}(self, **data)"
-        ),
+        Some((_, name)) => {
+            format!("{name} in class {class} is probably meant to be {NAME}: async def {NAME}(self, **data)")
+        }
         None => format!("define it in class {class}: async def {NAME}(self, **data)"),
     })
 }
@@ -168,7 +167,8 @@ const ROUTABLE: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::
 fn methods(instance: &Bound<'_, PyAny>) -> PyResult<MethodSet> {
     let Some(asked) = instance.getattr_opt("http_methods")? else { return Ok(MethodSet::DEFAULT) };
     let wrong = || invalid("http_methods must be names of methods, such as (\"GET\", \"POST\", \"PUT\")".to_owned());
-    let names = asked.try_iter().map_err(|_| wrong())?.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>();
+    let names =
+        asked.try_iter().map_err(|_| wrong())?.map(|name| name?.extract::<String>()).collect::<PyResult<Vec<_>>>();
     let mut methods = MethodSet::EMPTY;
     for name in names.map_err(|_| wrong())? {
         let method = Method::from_bytes(name.to_uppercase().as_bytes()).ok();

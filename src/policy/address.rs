@@ -34,14 +34,8 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
 /// `address`, `address:port`, `[address]` or `[address]:port`.
 fn parse(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    let address = bare
-        .parse()
-        .or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip()))
-        .ok()?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?;
     Some(address.to_canonical())
 }
 
@@ -90,12 +84,7 @@ mod tests {
 
     #[test]
     fn ports_brackets_and_empty_entries_are_understood() {
-        for entry in [
-            "203.0.113.9:4711",
-            " 203.0.113.9 ",
-            "203.0.113.9,,",
-            "::ffff:203.0.113.9",
-        ] {
+        for entry in ["203.0.113.9:4711", " 203.0.113.9 ", "203.0.113.9,,", "::ffff:203.0.113.9"] {
             assert_eq!(seen("127.0.0.1", &[entry]), "203.0.113.9", "{entry}");
         }
         for entry in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:443"] {
@@ -106,11 +95,7 @@ mod tests {
     #[test]
     fn garbage_ends_the_walk_at_the_proxy_that_passed_it_on() {
         for garbage in ["unknown", "_hidden", "1.2.3", "é", "[", "\"1.1.1.1\""] {
-            assert_eq!(
-                seen("127.0.0.1", &[&format!("1.1.1.1, {garbage}, 10.0.0.2")]),
-                "10.0.0.2",
-                "{garbage}"
-            );
+            assert_eq!(seen("127.0.0.1", &[&format!("1.1.1.1, {garbage}, 10.0.0.2")]), "10.0.0.2", "{garbage}");
         }
     }
 

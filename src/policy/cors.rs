@@ -80,10 +80,7 @@ impl Cors {
             return refused("the header Access-Control-Request-Method is missing".into());
         };
         if !Method::from_bytes(asked.as_bytes()).is_ok_and(|method| methods.contains(&method)) {
-            return refused(format!(
-                "method {} is not allowed here; allowed are {methods}",
-                shown(asked)
-            ));
+            return refused(format!("method {} is not allowed here; allowed are {methods}", shown(asked)));
         }
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.clone());
         if let Some(asked) = asked_headers(request)? {
@@ -117,26 +114,16 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
     let mut granted: Vec<&str> = Vec::new();
     let lines = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
-    let names = lines
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    let names = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        let Some(allowed) = ALLOWED_HEADERS
-            .iter()
-            .find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
-        else {
-            return Err(Rejection::PreflightRefused(format!(
-                "header {} is not allowed",
-                name.escape_ascii()
-            )));
+        let Some(allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)) else {
+            return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
         };
         if !granted.contains(allowed) {
             granted.push(allowed);
         }
     }
-    Ok(HeaderValue::from_str(&granted.join(","))
-        .ok()
-        .filter(|value| !value.is_empty()))
+    Ok(HeaderValue::from_str(&granted.join(",")).ok().filter(|value| !value.is_empty()))
 }
 
 fn shown(value: &HeaderValue) -> impl std::fmt::Display {
@@ -161,16 +148,11 @@ mod tests {
     const ORIGIN_URL: &str = "https://a.example";
 
     fn cors(origins: &[&str]) -> Cors {
-        Cors::new(&CorsSettings {
-            origins: origins.iter().map(ToString::to_string).collect(),
-        })
+        Cors::new(&CorsSettings { origins: origins.iter().map(ToString::to_string).collect() })
     }
 
     fn request(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-            .collect()
+        lines.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
     }
 
     fn decorated(cors: &Cors, origin: &'static str) -> HeaderMap {
@@ -200,22 +182,15 @@ mod tests {
         let response = decorated(&cors(&["https://b.example", ORIGIN_URL]), ORIGIN_URL);
         assert_eq!(response["access-control-allow-origin"], ORIGIN_URL);
         assert_eq!(response["access-control-allow-credentials"], "true");
-        assert_eq!(
-            response["access-control-expose-headers"],
-            "X-Custom-Header,Content-Length"
-        );
+        assert_eq!(response["access-control-expose-headers"], "X-Custom-Header,Content-Length");
         assert_eq!(response["vary"], "Origin");
     }
 
     #[test]
     fn another_origin_gets_only_vary() {
-        for origin in [
-            "https://A.example",
-            "https://a.example:443",
-            "http://a.example",
-            "null",
-            "https://a.example.evil",
-        ] {
+        for origin in
+            ["https://A.example", "https://a.example:443", "http://a.example", "null", "https://a.example.evil"]
+        {
             let response = decorated(&cors(&[ORIGIN_URL]), origin);
             assert_eq!((response.len(), &response["vary"]), (1, &VARY_ORIGIN), "{origin}");
         }
@@ -230,10 +205,7 @@ mod tests {
 
     #[test]
     fn null_is_allowed_when_it_is_listed() {
-        assert_eq!(
-            decorated(&cors(&["null"]), "null")["access-control-allow-origin"],
-            "null"
-        );
+        assert_eq!(decorated(&cors(&["null"]), "null")["access-control-allow-origin"], "null");
     }
 
     #[test]
@@ -255,10 +227,7 @@ mod tests {
         let mut response = request(&[("vary", "Accept")]);
         cors(&[]).decorate(&HeaderMap::new(), &mut response);
         cors(&[]).decorate(&HeaderMap::new(), &mut response);
-        assert_eq!(
-            response.get_all("vary").iter().collect::<Vec<_>>(),
-            ["Accept", "Origin"]
-        );
+        assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
     }
 
     #[test]
@@ -285,27 +254,15 @@ mod tests {
 
     #[test]
     fn a_preflight_that_asks_for_no_headers_is_granted_none() {
-        assert!(
-            !preflight(ORIGIN_URL, "GET", "")
-                .unwrap()
-                .contains_key("access-control-allow-headers")
-        );
+        assert!(!preflight(ORIGIN_URL, "GET", "").unwrap().contains_key("access-control-allow-headers"));
     }
 
     #[test]
     fn a_refused_preflight_names_what_is_not_allowed() {
-        assert!(
-            preflight("https://b.example", "GET", "")
-                .unwrap_err()
-                .contains("https://b.example")
-        );
+        assert!(preflight("https://b.example", "GET", "").unwrap_err().contains("https://b.example"));
         assert!(preflight(ORIGIN_URL, "PUT", "").unwrap_err().contains("PUT"));
         assert!(preflight(ORIGIN_URL, "get", "").unwrap_err().contains("get"));
-        assert!(
-            preflight(ORIGIN_URL, "GET", "accept, x-odd")
-                .unwrap_err()
-                .contains("x-odd")
-        );
+        assert!(preflight(ORIGIN_URL, "GET", "accept, x-odd").unwrap_err().contains("x-odd"));
     }
 
     #[test]

@@ -41,16 +41,9 @@ pub struct Credential(Vec<u8>);
 impl Credential {
     /// The key of `Authorization: Bearer` (the scheme in any case; other schemes are passed over) or `X-Custom-Auth`.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let bearer = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .find_map(|value| bearer_token(value.as_bytes()));
-        let custom = || {
-            headers
-                .get_all(X_CUSTOM_AUTH)
-                .iter()
-                .find_map(|value| Self::present(value.as_bytes().trim_ascii()))
-        };
+        let bearer = headers.get_all(AUTHORIZATION).iter().find_map(|value| bearer_token(value.as_bytes()));
+        let custom =
+            || headers.get_all(X_CUSTOM_AUTH).iter().find_map(|value| Self::present(value.as_bytes().trim_ascii()));
         bearer.or_else(custom)
     }
 
@@ -93,11 +86,7 @@ impl fmt::Debug for Credential {
 fn bearer_token(value: &[u8]) -> Option<Credential> {
     let end = value.iter().position(|&byte| byte == b' ')?;
     let (scheme, token) = value.split_at(end);
-    if scheme.eq_ignore_ascii_case(b"bearer") {
-        Credential::present(token.trim_ascii())
-    } else {
-        None
-    }
+    if scheme.eq_ignore_ascii_case(b"bearer") { Credential::present(token.trim_ascii()) } else { None }
 }
 
 /// Who may use a route.
@@ -174,10 +163,7 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let line = |(name, value): &(&'static str, &str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-            )
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
         };
         lines.iter().map(line).collect()
     }
@@ -211,24 +197,15 @@ mod tests {
 
     #[test]
     fn only_the_first_way_present_counts() {
-        assert_eq!(
-            access(&[("authorization", "Bearer no"), ("x-custom-auth", "sésame")], ""),
-            Access::Refused
-        );
-        assert_eq!(
-            access(&[("x-custom-auth", "no")], "apikey=s%C3%A9same"),
-            Access::Refused
-        );
+        assert_eq!(access(&[("authorization", "Bearer no"), ("x-custom-auth", "sésame")], ""), Access::Refused);
+        assert_eq!(access(&[("x-custom-auth", "no")], "apikey=s%C3%A9same"), Access::Refused);
         assert_eq!(access(&[("x-custom-auth", "sésame")], "apikey=no"), Access::Granted);
         assert_eq!(access(&[], "apikey=no&apikey=s%C3%A9same"), Access::Refused);
     }
 
     #[test]
     fn an_empty_way_is_skipped() {
-        assert_eq!(
-            access(&[("authorization", "Bearer  "), ("x-custom-auth", "sésame")], ""),
-            Access::Granted
-        );
+        assert_eq!(access(&[("authorization", "Bearer  "), ("x-custom-auth", "sésame")], ""), Access::Granted);
         assert_eq!(access(&[("x-custom-auth", " ")], "apikey=s%C3%A9same"), Access::Granted);
         assert_eq!(access(&[("authorization", "Bearer")], "apikey="), Access::BodyDecides);
     }
@@ -237,10 +214,7 @@ mod tests {
     fn the_scheme_may_be_in_any_case_and_other_schemes_are_passed_over() {
         assert_eq!(access(&[("authorization", "bEARER sésame")], ""), Access::Granted);
         assert_eq!(
-            access(
-                &[("authorization", "Basic c8Opc2FtZQ=="), ("x-custom-auth", "sésame")],
-                ""
-            ),
+            access(&[("authorization", "Basic c8Opc2FtZQ=="), ("x-custom-auth", "sésame")], ""),
             Access::Granted
         );
         assert_eq!(access(&[("authorization", "Bearersésame")], ""), Access::BodyDecides);
@@ -260,10 +234,7 @@ mod tests {
     fn an_empty_key_is_opened_by_nobody() {
         let policy = AuthPolicy::key(&Secret::new(""));
         assert!(matches!(policy, AuthPolicy::Closed));
-        assert_eq!(
-            policy.admits_head(&headers(&[("x-custom-auth", "")]), &Variables::default()),
-            Access::Refused
-        );
+        assert_eq!(policy.admits_head(&headers(&[("x-custom-auth", "")]), &Variables::default()), Access::Refused);
     }
 
     #[test]

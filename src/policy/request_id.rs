@@ -21,10 +21,7 @@ pub struct RequestId(String);
 impl RequestId {
     /// The client's own id when it sent a valid one, else a fresh one.
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        headers
-            .get(X_REQUEST_ID)
-            .and_then(Self::from_header)
-            .unwrap_or_else(Self::fresh)
+        headers.get(X_REQUEST_ID).and_then(Self::from_header).unwrap_or_else(Self::fresh)
     }
 
     /// 128 random bits as 32 hex digits.
@@ -42,9 +39,7 @@ impl RequestId {
     fn from_header(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         let is_valid = (1..=MAX_LENGTH).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
         is_valid.then(|| Self(text.to_owned()))
     }
 
@@ -95,10 +90,7 @@ mod tests {
     fn a_fresh_id_is_32_hex_digits_and_never_repeats() {
         let ids: HashSet<_> = (0..1000).map(|_| RequestId::fresh()).collect();
         assert_eq!(ids.len(), 1000);
-        assert!(
-            ids.iter()
-                .all(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        );
+        assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
     }
 
     #[test]

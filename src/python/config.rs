@@ -6,11 +6,12 @@
 
 mod parser;
 
-use crate::config::diagnostic::{ConfigErrors, Diagnostic};
+use crate::config::diagnostic::{ConfigErrors, Diagnostic, Place};
 use crate::config::document::Document;
 use crate::config::ini::Ini;
 use crate::config::interpolation::resolve;
 use crate::config::overrides;
+use crate::config::settings::Settings;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::BTreeMap;
@@ -30,6 +31,37 @@ pub fn read(py: Python<'_>, path: &Path) -> Result<Document, ConfigErrors> {
     Ok(checked(py, &ini))
 }
 
+/// The ini file in both of its forms.
+pub struct Reading {
+    /// What the host uses.
+    pub settings: Settings,
+    /// What plugins get as `config`: `plugincore.configfile.Config`.
+    pub config: Py<PyAny>,
+}
+
+/// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
+///
+/// `level` is what plugins find as `config.logging.level`.
+///
+/// # Errors
+/// Every error that the file has.
+pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> Result<(Reading, Vec<Diagnostic>), ConfigErrors> {
+    let document = match ini {
+        Some(ini) => read(py, ini)?,
+        None => read_defaults(py, Path::new("")),
+    };
+    let (settings, warnings) = Settings::from_document(&document);
+    let settings = settings?;
+    let config = to_python(py, &document).and_then(|config| {
+        set_logging_level(py, config.bind(py), level)?;
+        Ok(config)
+    });
+    match config {
+        Ok(config) => Ok((Reading { settings, config }, warnings)),
+        Err(error) => Err(ConfigErrors(vec![Diagnostic::error(Place::file(&document.path), error.to_string())])),
+    }
+}
+
 /// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
 pub fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
     let mut ini = Ini::for_folder(folder);
@@ -43,28 +75,21 @@ fn checked(py: Python<'_>, ini: &Ini) -> Document {
     for section in &document.sections {
         let refused = |key: Option<&str>| {
             refusal(py, &section.name, key).map(|why| {
-                let place = key
-                    .and_then(|key| section.item(key))
-                    .map_or(&section.place, |item| &item.place);
-                let error = Diagnostic::error(place.clone(), why)
-                    .remedy("choose another name")
-                    .in_section(&section.name);
+                let place = key.and_then(|key| section.item(key)).map_or(&section.place, |item| &item.place);
+                let error =
+                    Diagnostic::error(place.clone(), why).remedy("choose another name").in_section(&section.name);
                 key.into_iter().fold(error, Diagnostic::at_key)
             })
         };
         let keys = section.items.iter().map(|item| Some(item.key.as_str()));
-        document
-            .errors
-            .extend([None].into_iter().chain(keys).filter_map(refused));
+        document.errors.extend([None].into_iter().chain(keys).filter_map(refused));
     }
     document
 }
 
 /// Why plugins could not use this name, if so.
 fn refusal(py: Python<'_>, section: &str, key: Option<&str>) -> Option<String> {
-    let told = py
-        .import("plugincore.configfile")
-        .and_then(|module| module.call_method1("refusal", (section, key)));
+    let told = py.import("plugincore.configfile").and_then(|module| module.call_method1("refusal", (section, key)));
     match told {
         Ok(told) => told.extract().ok().flatten(),
         Err(error) => Some(format!("the name could not be checked: {error}")),
@@ -82,9 +107,7 @@ fn variable(name: &str) -> Option<String> {
 /// What Python raises, `AttributeError` for a name that `Config` refuses among it.
 pub fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
     let config = py.import("plugincore.configfile")?.getattr("Config")?;
-    Ok(config
-        .call_method1("_from_sections", (values(py, document)?,))?
-        .unbind())
+    Ok(config.call_method1("_from_sections", (values(py, document)?,))?.unbind())
 }
 
 /// Adds `config.logging.level`, which the host knows from its command line.
@@ -96,10 +119,7 @@ pub fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level: &str)
     options.set_item("items", [("level", level)].into_iter().collect::<BTreeMap<_, _>>())?;
     options.set_item("section_name", "logging")?;
     options.set_item("top_config", config)?;
-    let logging = py
-        .import("plugincore.configfile")?
-        .getattr("Config")?
-        .call((), Some(&options))?;
+    let logging = py.import("plugincore.configfile")?.getattr("Config")?.call((), Some(&options))?;
     config.set_item("logging", logging)
 }
 
@@ -139,11 +159,7 @@ pub fn read_ini<'py>(
             overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);
         }
         let document = resolve(&ini, variable);
-        if document.errors.is_empty() {
-            Ok(document)
-        } else {
-            Err(ConfigErrors(document.errors))
-        }
+        if document.errors.is_empty() { Ok(document) } else { Err(ConfigErrors(document.errors)) }
     };
     match read() {
         Ok(document) => values(py, &document),
@@ -153,9 +169,8 @@ pub fn read_ini<'py>(
 
 /// `plugincore.configfile.ConfigError` with every error in its text.
 fn config_error(py: Python<'_>, errors: &ConfigErrors) -> PyErr {
-    let made = py
-        .import("plugincore.configfile")
-        .and_then(|module| module.call_method1("ConfigError", (errors.to_string(),)));
+    let made =
+        py.import("plugincore.configfile").and_then(|module| module.call_method1("ConfigError", (errors.to_string(),)));
     made.map_or_else(|error| error, PyErr::from_value)
 }
 

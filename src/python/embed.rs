@@ -58,7 +58,11 @@ fn python_executable() -> Result<PathBuf, String> {
     let environment = PathBuf::from(environment);
     let configuration = environment.join("pyvenv.cfg");
     let text = std::fs::read_to_string(&configuration).map_err(|error| {
-        format!("VIRTUAL_ENV={}: {}: {error}; unset it or activate an environment", environment.display(), configuration.display())
+        format!(
+            "VIRTUAL_ENV={}: {}: {error}; unset it or activate an environment",
+            environment.display(),
+            configuration.display()
+        )
     })?;
     match environment_version(&text) {
         Some(version) if version != VERSION => Err(format!(

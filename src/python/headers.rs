@@ -105,21 +105,14 @@ pub fn canonical_name<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> 
     by_length
         .get(name.len())
         .and_then(|bucket| bucket.iter().find(|(spelling, _)| spelling.eq_ignore_ascii_case(name)))
-        .map_or_else(
-            || PyString::new(py, &capitalised(name)),
-            |(_, object)| object.bind(py).clone(),
-        )
+        .map_or_else(|| PyString::new(py, &capitalised(name)), |(_, object)| object.bind(py).clone())
 }
 
 fn capitalised(name: &str) -> String {
     let mut first = true;
     name.chars()
         .map(|letter| {
-            let letter = if first {
-                letter.to_ascii_uppercase()
-            } else {
-                letter.to_ascii_lowercase()
-            };
+            let letter = if first { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
             first = letter == '-';
             letter
         })
@@ -278,15 +271,10 @@ mod tests {
             headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer k"));
             headers.append(HeaderName::from_static("x-many"), HeaderValue::from_static("first"));
             headers.append(HeaderName::from_static("x-many"), HeaderValue::from_static("last"));
-            headers.insert(
-                HeaderName::from_static("x-bytes"),
-                HeaderValue::from_bytes(b"\xc3\xa9 \xff").unwrap(),
-            );
+            headers.insert(HeaderName::from_static("x-bytes"), HeaderValue::from_bytes(b"\xc3\xa9 \xff").unwrap());
             let names = PyDict::new(py);
             names.set_item("h", RequestHeaders::new(py, &headers).unwrap()).unwrap();
-            py.run(code, Some(&names), None)
-                .inspect_err(|error| error.display(py))
-                .unwrap();
+            py.run(code, Some(&names), None).inspect_err(|error| error.display(py)).unwrap();
         });
     }
 
@@ -306,10 +294,7 @@ mod tests {
             ] {
                 assert_eq!(canonical_name(py, sent).to_str().unwrap(), expected);
             }
-            assert!(
-                canonical_name(py, "host").is(canonical_name(py, "HOST")),
-                "well-known names are shared"
-            );
+            assert!(canonical_name(py, "host").is(canonical_name(py, "HOST")), "well-known names are shared");
         });
     }
 

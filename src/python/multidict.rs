@@ -86,10 +86,7 @@ impl MultiDict {
     /// As for [`MultiDict::new`].
     pub fn of_texts(py: Python<'_>, pairs: &Variables) -> PyResult<Py<Self>> {
         let pair = |(key, value): (&str, &str)| {
-            (
-                PyString::new(py, key).unbind(),
-                PyString::new(py, value).into_any().unbind(),
-            )
+            (PyString::new(py, key).unbind(), PyString::new(py, value).into_any().unbind())
         };
         Self::create(py, pairs.iter().map(pair).collect(), false)
     }
@@ -100,10 +97,7 @@ impl MultiDict {
     /// As for [`MultiDict::new`].
     pub fn of_headers(py: Python<'_>, headers: &HeaderMap) -> PyResult<Py<Self>> {
         let pair = |(name, value): (&http::HeaderName, _)| {
-            Ok((
-                canonical_name(py, name.as_str()).unbind(),
-                value_text(py, value)?.into_any().unbind(),
-            ))
+            Ok((canonical_name(py, name.as_str()).unbind(), value_text(py, value)?.into_any().unbind()))
         };
         Self::create(py, headers.iter().map(pair).collect::<PyResult<_>>()?, true)
     }
@@ -116,14 +110,7 @@ impl MultiDict {
         })?;
         let mut sorted: Vec<usize> = (0..pairs.len()).collect();
         sorted.sort_by(|&one, &other| compare(text(py, &pairs[one].0), text(py, &pairs[other].0), ignore_case));
-        Py::new(
-            py,
-            Self {
-                pairs,
-                sorted,
-                ignore_case,
-            },
-        )
+        Py::new(py, Self { pairs, sorted, ignore_case })
     }
 
     fn compare(&self, py: Python<'_>, position: usize, name: &str) -> Ordering {
@@ -219,21 +206,14 @@ impl MultiDict {
     /// Return the key's first value; without one return `default`, or raise `KeyError`.
     #[pyo3(signature = (key, default = Fallback::Absent))]
     fn getone<'py>(&self, key: &Bound<'py, PyAny>, default: Fallback<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.values_of(key)
-            .next()
-            .cloned()
-            .map_or_else(|| default.or_key_error(key), Ok)
+        self.values_of(key).next().cloned().map_or_else(|| default.or_key_error(key), Ok)
     }
 
     /// Return the list of the key's values; without any return `default`, or raise `KeyError`.
     #[pyo3(signature = (key, default = Fallback::Absent))]
     fn getall<'py>(&self, key: &Bound<'py, PyAny>, default: Fallback<'py>) -> PyResult<Bound<'py, PyAny>> {
         let values: Vec<_> = self.values_of(key).collect();
-        if values.is_empty() {
-            default.or_key_error(key)
-        } else {
-            Ok(PyList::new(key.py(), values)?.into_any())
-        }
+        if values.is_empty() { default.or_key_error(key) } else { Ok(PyList::new(key.py(), values)?.into_any()) }
     }
 
     /// Return a view of the keys, each once.
@@ -283,15 +263,9 @@ mod tests {
             headers.append("etag", HeaderValue::from_static("e"));
             let names = PyDict::new(py);
             names.set_item("md", MultiDict::of_texts(py, &texts).unwrap()).unwrap();
-            names
-                .set_item("headers", MultiDict::of_headers(py, &headers).unwrap())
-                .unwrap();
-            names
-                .set_item("twin", MultiDict::of_texts(py, &texts).unwrap())
-                .unwrap();
-            py.run(code, Some(&names), None)
-                .inspect_err(|error| error.display(py))
-                .unwrap();
+            names.set_item("headers", MultiDict::of_headers(py, &headers).unwrap()).unwrap();
+            names.set_item("twin", MultiDict::of_texts(py, &texts).unwrap()).unwrap();
+            py.run(code, Some(&names), None).inspect_err(|error| error.display(py)).unwrap();
         });
     }
 

@@ -20,9 +20,7 @@ impl Ready {
     }
 
     fn take(&mut self) -> PyResult<PyResult<Py<PyAny>>> {
-        self.outcome
-            .take()
-            .ok_or_else(|| PyRuntimeError::new_err("cannot reuse already awaited coroutine"))
+        self.outcome.take().ok_or_else(|| PyRuntimeError::new_err("cannot reuse already awaited coroutine"))
     }
 }
 
@@ -45,9 +43,7 @@ impl Ready {
     /// Finish, as a coroutine's `send` does; the first value sent to any coroutine must be `None`.
     fn send(&mut self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         if !value.is_none() && self.outcome.is_some() {
-            return Err(PyTypeError::new_err(
-                "can't send non-None value to a just-started coroutine",
-            ));
+            return Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine"));
         }
         self.__next__()
     }
@@ -91,16 +87,11 @@ mod tests {
         Python::attach(|py| {
             let names = PyDict::new(py);
             let value = (1, 2).into_pyobject(py).unwrap().into_any().unbind();
-            names
-                .set_item("value", Ready::new(Ok(value)).into_pyobject(py).unwrap())
-                .unwrap();
+            names.set_item("value", Ready::new(Ok(value)).into_pyobject(py).unwrap()).unwrap();
             let error = Ready::new(Err(PyValueError::new_err("no")));
             names.set_item("error", error.into_pyobject(py).unwrap()).unwrap();
-            py.run(c"import asyncio, collections.abc, inspect", Some(&names), None)
-                .unwrap();
-            py.run(code, Some(&names), None)
-                .inspect_err(|error| error.display(py))
-                .unwrap();
+            py.run(c"import asyncio, collections.abc, inspect", Some(&names), None).unwrap();
+            py.run(code, Some(&names), None).inspect_err(|error| error.display(py)).unwrap();
         });
     }
 

@@ -37,11 +37,7 @@ pub fn decode_into(body: &[u8], target: &Bound<'_, PyDict>, skip: impl Fn(&str) 
     if !matches!(parser.peek(), Ok(Peek::Object)) {
         return Ok(false);
     }
-    let mut build = Build {
-        py,
-        parser,
-        keys: Keys::default(),
-    };
+    let mut build = Build { py, parser, keys: Keys::default() };
     let members = match build.document() {
         Ok(members) => members,
         Err(Refusal::Syntax(error)) if only_python_may_accept(&error) => load_with_python(py, body)?,
@@ -198,9 +194,7 @@ impl<'py> Keys<'py> {
         if key.len() > Self::LONGEST {
             return PyString::new(py, key);
         }
-        let mix = key
-            .bytes()
-            .fold(0_usize, |mix, byte| mix.wrapping_mul(31).wrapping_add(byte.into()));
+        let mix = key.bytes().fold(0_usize, |mix, byte| mix.wrapping_mul(31).wrapping_add(byte.into()));
         let slot = &mut self.slots[mix % self.slots.len()];
         if let Some(known) = slot
             && known.to_str().is_ok_and(|known| known == key)

@@ -28,11 +28,7 @@ use super::text::write_string;
 /// [`EncodeError`]; `out` is then as it was.
 pub fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut walk = Walk {
-        py: value.py(),
-        out,
-        open: Vec::new(),
-    };
+    let mut walk = Walk { py: value.py(), out, open: Vec::new() };
     walk.run(value).map_err(|fault| {
         let error = fault.at(walk.open.iter().filter_map(|open| open.step(walk.out)));
         walk.out.truncate(start);
@@ -114,16 +110,7 @@ impl<'py> Walk<'py, '_> {
         let object = match object.cast_into_exact::<PyDict>() {
             Ok(dict) => {
                 let size = dict.len();
-                return self.open(
-                    b'{',
-                    Open::Dict {
-                        dict,
-                        position: 0,
-                        size,
-                        count: 0,
-                        key: 0..0,
-                    },
-                );
+                return self.open(b'{', Open::Dict { dict, position: 0, size, count: 0, key: 0..0 });
             }
             Err(error) => error.into_inner(),
         };
@@ -156,14 +143,7 @@ impl<'py> Walk<'py, '_> {
                 let items = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PyMapping_Items(dict.as_ptr())) }?;
                 items.cast_into().map_err(PyErr::from)?
             };
-            self.open(
-                b'{',
-                Open::Items {
-                    items,
-                    next: 0,
-                    key: 0..0,
-                },
-            )?;
+            self.open(b'{', Open::Items { items, next: 0, key: 0..0 })?;
         } else {
             let message = format!("Object of type {} is not JSON serializable", object.get_type().name()?);
             return Err(PyTypeError::new_err(message).into());
@@ -214,13 +194,7 @@ impl<'py> Open<'py> {
                 }
                 Ok(Stop::End(b']'))
             }
-            Self::Dict {
-                dict,
-                position,
-                size,
-                count,
-                key: span,
-            } => loop {
+            Self::Dict { dict, position, size, count, key: span } => loop {
                 *span = 0..0;
                 if dict.len() != *size {
                     return Err(PyRuntimeError::new_err("dictionary changed size during iteration").into());
@@ -251,10 +225,8 @@ impl<'py> Open<'py> {
                     *next += 1;
                     // SAFETY: a tuple of two, kept alive by `item`, which keeps its items.
                     let value = unsafe {
-                        let (key, value) = (
-                            ffi::PyTuple_GET_ITEM(pair.as_ptr(), 0),
-                            ffi::PyTuple_GET_ITEM(pair.as_ptr(), 1),
-                        );
+                        let (key, value) =
+                            (ffi::PyTuple_GET_ITEM(pair.as_ptr(), 0), ffi::PyTuple_GET_ITEM(pair.as_ptr(), 1));
                         write_entry(py, out, key, value, span)
                     }?;
                     if let Some(value) = value {

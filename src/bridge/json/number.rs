@@ -43,13 +43,8 @@ pub(super) fn write_float(py: Python<'_>, out: &mut Vec<u8>, value: f64) -> PyRe
     } else {
         // SAFETY: 'r' takes precision 0; the result is null or a NUL-terminated string that is ours to free.
         unsafe {
-            let text = ffi::PyOS_double_to_string(
-                value,
-                b'r'.cast_signed(),
-                0,
-                ffi::Py_DTSF_ADD_DOT_0,
-                std::ptr::null_mut(),
-            );
+            let text =
+                ffi::PyOS_double_to_string(value, b'r'.cast_signed(), 0, ffi::Py_DTSF_ADD_DOT_0, std::ptr::null_mut());
             if text.is_null() {
                 return Err(PyErr::fetch(py));
             }
@@ -94,12 +89,7 @@ impl Decimal {
 
     /// `integer * 10^-places`, for an integer below 1e15.
     fn of_integer(mut integer: u64, places: i32, negative: bool) -> Self {
-        let mut decimal = Self {
-            negative,
-            digits: [b'0'; 17],
-            length: 1,
-            point: 1 - places,
-        };
+        let mut decimal = Self { negative, digits: [b'0'; 17], length: 1, point: 1 - places };
         let mut power = 10;
         while power <= integer {
             decimal.length += 1;
@@ -132,12 +122,8 @@ impl Decimal {
         let text = &buffer[..buffer.len() - unused];
         let (mantissa, exponent) = text.split_at(text.iter().position(|&byte| byte == b'e')?);
         let exponent: i32 = std::str::from_utf8(&exponent[1..]).ok()?.parse().ok()?;
-        let mut decimal = Self {
-            negative: value.is_sign_negative(),
-            digits: [b'0'; 17],
-            length: 0,
-            point: exponent + 1,
-        };
+        let mut decimal =
+            Self { negative: value.is_sign_negative(), digits: [b'0'; 17], length: 0, point: exponent + 1 };
         for &digit in mantissa.iter().filter(|&&byte| byte != b'.') {
             *decimal.digits.get_mut(decimal.length)? = digit;
             decimal.length += 1;

@@ -26,11 +26,7 @@ fn get<'py>(names: &Bound<'py, PyDict>, name: &str) -> Bound<'py, PyAny> {
 fn text(value: &Bound<'_, PyAny>) -> Result<String, EncodeError> {
     let mut out = b"before".to_vec();
     let result = encode(value, &mut out);
-    let added = String::from_utf8(out)
-        .unwrap()
-        .strip_prefix("before")
-        .unwrap()
-        .to_owned();
+    let added = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
     if result.is_err() {
         assert_eq!("", added, "a failed encode leaves the buffer as it was");
     }
@@ -155,25 +151,13 @@ values = [{1: 'a', '1': 'b'}, {None: 1, 'null': 2}, {True: 1, 'true': 2, False: 
 #[test]
 fn what_has_no_json_form_is_a_type_error_that_tells_where() {
     let error = failure(c"value = {'b': 1, 'a': [0, 1, 2, {'x'}]}");
-    assert_eq!(
-        r#"result["a"][3]: TypeError: Object of type set is not JSON serializable"#,
-        error
-    );
+    assert_eq!(r#"result["a"][3]: TypeError: Object of type set is not JSON serializable"#, error);
     let error = failure(c"value = [{'a': {(1,): 2}}]");
-    assert_eq!(
-        r#"result[0]["a"]: TypeError: keys must be str, int, float, bool or None, not tuple"#,
-        error
-    );
+    assert_eq!(r#"result[0]["a"]: TypeError: keys must be str, int, float, bool or None, not tuple"#, error);
     let error = failure(c"value = {1: {'\\n\\u20ac': b''}}");
-    assert_eq!(
-        r#"result["1"]["\n\u20ac"]: TypeError: Object of type bytes is not JSON serializable"#,
-        error
-    );
+    assert_eq!(r#"result["1"]["\n\u20ac"]: TypeError: Object of type bytes is not JSON serializable"#, error);
     let error = failure(c"value = 1j");
-    assert_eq!(
-        "result: TypeError: Object of type complex is not JSON serializable",
-        error
-    );
+    assert_eq!("result: TypeError: Object of type complex is not JSON serializable", error);
     assert_each_as_dumps(
         c"
 import collections, datetime, decimal
@@ -274,10 +258,7 @@ fn random_values_read_as_from_json_dumps() {
 #[test]
 fn a_value_that_contains_itself_is_too_deep() {
     let list = failure(c"value = []; value.append(value)");
-    assert!(
-        list.starts_with("result[0][0]") && list.ends_with("or contains itself"),
-        "{list}"
-    );
+    assert!(list.starts_with("result[0][0]") && list.ends_with("or contains itself"), "{list}");
     let dict = failure(c"value = {}; value['a'] = [value]");
     assert!(dict.starts_with(r#"result["a"][0]["a"]"#) && dict.len() < 200, "{dict}");
     let endless = failure(
@@ -313,12 +294,7 @@ makes = [lambda v: [v], lambda v: (v,), lambda v: {'a': v}, lambda v: {1: v}, la
             }
         });
     };
-    std::thread::Builder::new()
-        .stack_size(2 << 20)
-        .spawn(check)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(2 << 20).spawn(check).unwrap().join().unwrap();
 }
 
 #[test]
@@ -337,10 +313,7 @@ freed = {'h': None}; freed['h'] = Hook(lambda: freed.__setitem__('h', 'other'))
         let text_of = |name: &str| text(&get(&names, name)).unwrap();
         assert_eq!(r#"[{"done": 1}, 1, "late"]"#, text_of("grows"));
         assert_eq!(r#"[{"done": 1}]"#, text_of("shrinks"));
-        assert_eq!(
-            format!(r#"[{{"done": 1}}{}]"#, r#", "x""#.repeat(50)),
-            text_of("replaced")
-        );
+        assert_eq!(format!(r#"[{{"done": 1}}{}]"#, r#", "x""#.repeat(50)), text_of("replaced"));
         assert_eq!(r#"[{"h": {"done": 1}, "after": ["kept"]}]"#, text_of("outer"));
         assert_eq!(r#"{"h": {"done": 1}}"#, text_of("freed"));
     });
@@ -362,18 +335,9 @@ swaps['n'] = 0; swaps['0'] = Hook(swap); swaps['1'] = Hook(swap)
 ";
     with(code, |_, names| {
         let error_of = |name: &str| text(&get(&names, name)).unwrap_err().to_string();
-        assert_eq!(
-            "result: RuntimeError: dictionary changed size during iteration",
-            error_of("grows")
-        );
-        assert_eq!(
-            "result: RuntimeError: dictionary changed size during iteration",
-            error_of("shrinks")
-        );
-        assert_eq!(
-            "result: RuntimeError: dictionary keys changed during iteration",
-            error_of("swaps")
-        );
+        assert_eq!("result: RuntimeError: dictionary changed size during iteration", error_of("grows"));
+        assert_eq!("result: RuntimeError: dictionary changed size during iteration", error_of("shrinks"));
+        assert_eq!("result: RuntimeError: dictionary keys changed during iteration", error_of("swaps"));
     });
 }
 
@@ -421,11 +385,9 @@ def counts(): return [sys.getrefcount(x) for x in (leaf, key, odd, good, bad)]
         for _ in 0..100 {
             text(&get(&names, "good")).unwrap();
             let error = text(&get(&names, "bad")).unwrap_err();
-            assert!(
-                matches!(error, EncodeError::Python { error, .. } if Python::attach(|py| {
-                    error.is_instance_of::<PyTypeError>(py)
-                }))
-            );
+            assert!(matches!(error, EncodeError::Python { error, .. } if Python::attach(|py| {
+                error.is_instance_of::<PyTypeError>(py)
+            })));
         }
         assert_eq!(before, counts());
     });
@@ -509,17 +471,7 @@ fn lone_surrogates_are_accepted_as_json_loads_does() {
 #[test]
 fn what_is_not_an_object_adds_nothing() {
     with(c"", |py, _| {
-        for body in [
-            "",
-            " ",
-            "1",
-            "null",
-            "[1]",
-            r#"[["a", 1]]"#,
-            r#""{""#,
-            "a=1&b=2",
-            "\u{feff}{}",
-        ] {
+        for body in ["", " ", "1", "null", "[1]", r#"[["a", 1]]"#, r#""{""#, "a=1&b=2", "\u{feff}{}"] {
             assert_eq!("no object", shown(py, body.as_bytes()), "{body}");
         }
     });
@@ -601,22 +553,12 @@ fn a_body_nested_too_deep_is_refused_on_a_small_stack() {
             let objects = |depth: usize| format!("{}1{}", r#"{"a": "#.repeat(depth), "}".repeat(depth));
             assert!(decoded(py, arrays(MAX_DEPTH - 1).as_bytes()).is_ok());
             assert!(decoded(py, objects(MAX_DEPTH).as_bytes()).is_ok());
-            for body in [
-                arrays(MAX_DEPTH),
-                objects(MAX_DEPTH + 1),
-                arrays(1_000_000),
-                "{\"a\":".repeat(1_000_000),
-            ] {
+            for body in [arrays(MAX_DEPTH), objects(MAX_DEPTH + 1), arrays(1_000_000), "{\"a\":".repeat(1_000_000)] {
                 assert!(matches!(decoded(py, body.as_bytes()), Err(DecodeError::TooDeep)));
             }
         });
     };
-    std::thread::Builder::new()
-        .stack_size(2 << 20)
-        .spawn(check)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(2 << 20).spawn(check).unwrap().join().unwrap();
 }
 
 #[test]
@@ -637,9 +579,7 @@ def body(i):
     return text.encode('utf-8', 'replace')
 ";
     with(c"", |py, names| {
-        names
-            .set_item("RANDOM_VALUES", PyString::new(py, RANDOM_VALUES.to_str().unwrap()))
-            .unwrap();
+        names.set_item("RANDOM_VALUES", PyString::new(py, RANDOM_VALUES.to_str().unwrap())).unwrap();
         py.run(code, Some(&names), None).unwrap();
         let make = get(&names, "body");
         for index in 0..6000 {
@@ -650,14 +590,11 @@ def body(i):
 
 #[test]
 fn what_was_encoded_decodes_to_the_same() {
-    with(
-        c"value = {'a': [1, 2.5, 'x\\u20ac', None, True, {'b': []}], 'n': 2**100}",
-        |py, names| {
-            let value = get(&names, "value");
-            let (_, target) = decoded(py, text(&value).unwrap().as_bytes()).unwrap();
-            target.del_item("host").unwrap();
-            assert!(target.eq(&value).unwrap());
-            assert!(target.get_item("a").unwrap().unwrap().cast_exact::<PyList>().is_ok());
-        },
-    );
+    with(c"value = {'a': [1, 2.5, 'x\\u20ac', None, True, {'b': []}], 'n': 2**100}", |py, names| {
+        let value = get(&names, "value");
+        let (_, target) = decoded(py, text(&value).unwrap().as_bytes()).unwrap();
+        target.del_item("host").unwrap();
+        assert!(target.eq(&value).unwrap());
+        assert!(target.get_item("a").unwrap().unwrap().cast_exact::<PyList>().is_ok());
+    });
 }

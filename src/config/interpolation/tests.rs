@@ -3,17 +3,10 @@ use super::*;
 
 fn ini(sections: &[(&str, &[(&str, &str)])]) -> Ini {
     let entries = |entries: &[(&str, &str)]| {
-        entries
-            .iter()
-            .enumerate()
-            .map(|(at, (key, text))| Entry::new(*key, *text, at + 2))
-            .collect()
+        entries.iter().enumerate().map(|(at, (key, text))| Entry::new(*key, *text, at + 2)).collect()
     };
-    let section = |(name, list): &(&str, &[(&str, &str)])| Section {
-        name: (*name).into(),
-        line: 1,
-        entries: entries(list),
-    };
+    let section =
+        |(name, list): &(&str, &[(&str, &str)])| Section { name: (*name).into(), line: 1, entries: entries(list) };
     Ini {
         path: "t.ini".into(),
         defaults: vec![Entry::new("base", "/srv", 1)],
@@ -41,18 +34,8 @@ fn value_of(text: &str) -> Result<Value, String> {
         ("again", "${n}"),
     ];
     let document = resolve(&ini(&[("a", a), ("s", &[("x", text), ("own", "here")])]), environment);
-    let item = document
-        .section("s")
-        .and_then(|section| section.item("x"))
-        .expect("it was given");
-    item.value.clone().ok_or_else(|| {
-        document
-            .errors
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
-    })
+    let item = document.section("s").and_then(|section| section.item("x")).expect("it was given");
+    item.value.clone().ok_or_else(|| document.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 fn text(t: &str) -> Result<Value, String> {
@@ -84,21 +67,14 @@ fn references_are_resolved_before_the_conversion() {
     assert_eq!(value_of("int:1${a:n}"), Ok(Value::Int(142)));
     assert_eq!(value_of("float: ${a:n}.5"), Ok(Value::Float(42.5)));
     assert_eq!(value_of("bool:${a:flag}"), Ok(Value::Bool(true)));
-    assert_eq!(
-        value_of("${a:kind}:5"),
-        text("int:5"),
-        "a prefix counts only where it is written"
-    );
+    assert_eq!(value_of("${a:kind}:5"), text("int:5"), "a prefix counts only where it is written");
 }
 
 #[test]
 fn list_items_may_be_references() {
     let t = |t: &str| Value::Text(t.into());
     assert_eq!(value_of("list:${a:n} b"), list(&[Value::Int(42), t("b")]));
-    assert_eq!(
-        value_of("list:${a:l} ${a:t} & c"),
-        list(&[t("x"), Value::Int(4), t("two"), t("words")])
-    );
+    assert_eq!(value_of("list:${a:l} ${a:t} & c"), list(&[t("x"), Value::Int(4), t("two"), t("words")]));
     assert_eq!(value_of("list:n${a:n} int:${a:n}"), list(&[t("n42"), Value::Int(42)]));
 }
 
@@ -107,10 +83,7 @@ fn environment_variables_are_replaced_first() {
     assert_eq!(value_of("${ENV:PORT}"), Ok(Value::Int(5)));
     assert_eq!(value_of("${ENV:HOME}/x"), text("/home/me/x"));
     assert_eq!(value_of("[${ENV:NOT_SET}]"), text("[]"));
-    assert_eq!(
-        value_of("list:${ENV:HOME} b"),
-        list(&[Value::Text("/home/me".into()), Value::Text("b".into())])
-    );
+    assert_eq!(value_of("list:${ENV:HOME} b"), list(&[Value::Text("/home/me".into()), Value::Text("b".into())]));
     assert!(value_of("${ENV:PRICE}").is_err());
 }
 
@@ -122,21 +95,12 @@ fn two_dollars_are_one() {
 #[test]
 fn mistakes_name_file_line_and_remedy() {
     for (given, expected) in [
-        (
-            "costs $5",
-            "t.ini:2: [s] x: a $ is not followed by $ or by {name} (write $$ for a plain dollar, ",
-        ),
+        ("costs $5", "t.ini:2: [s] x: a $ is not followed by $ or by {name} (write $$ for a plain dollar, "),
         ("${a:n", "t.ini:2: [s] x: a $ is not followed"),
         ("${}", "t.ini:2: [s] x: a reference needs a name and at most one colon"),
         ("${a:b:c}", "t.ini:2: [s] x: a reference needs a name"),
-        (
-            "${a:flog}",
-            "t.ini:2: [s] x: refers to flog, which [a] does not have (is flag meant?)",
-        ),
-        (
-            "${A:n}",
-            "t.ini:2: [s] x: refers to ${A:n}, but there is no section [A]",
-        ),
+        ("${a:flog}", "t.ini:2: [s] x: refers to flog, which [a] does not have (is flag meant?)"),
+        ("${A:n}", "t.ini:2: [s] x: refers to ${A:n}, but there is no section [A]"),
         ("int:x", "t.ini:2: [s] x: what follows int: is not a whole number"),
         ("list:a float:y", "t.ini:2: [s] x: what follows float: is not a number"),
         ("${x}", "t.ini:2: [s] x: refers to itself: s:x -> s:x"),
@@ -148,10 +112,7 @@ fn mistakes_name_file_line_and_remedy() {
 
 #[test]
 fn a_cycle_is_told_once() {
-    let document = resolve(
-        &ini(&[("s", &[("a", "${b}"), ("b", "${c}"), ("c", "${a}"), ("d", "${a}")])]),
-        environment,
-    );
+    let document = resolve(&ini(&[("s", &[("a", "${b}"), ("b", "${c}"), ("c", "${a}"), ("d", "${a}")])]), environment);
     let told: Vec<_> = document.errors.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("s:a -> s:b -> s:c -> s:a"), "{told:?}");
@@ -159,47 +120,23 @@ fn a_cycle_is_told_once() {
 
 #[test]
 fn a_long_chain_is_refused_and_not_a_stack_overflow() {
-    let texts: Vec<_> = (0..200)
-        .map(|at| (format!("k{at}"), format!("${{k{}}}", at + 1)))
-        .collect();
-    let entries = texts
-        .iter()
-        .map(|(key, text)| (key.as_str(), text.as_str()))
-        .collect::<Vec<_>>();
+    let texts: Vec<_> = (0..200).map(|at| (format!("k{at}"), format!("${{k{}}}", at + 1))).collect();
+    let entries = texts.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect::<Vec<_>>();
     let document = resolve(&ini(&[("s", &entries)]), environment);
-    assert!(
-        document
-            .errors
-            .iter()
-            .any(|error| error.message.contains("deeper than 64"))
-    );
+    assert!(document.errors.iter().any(|error| error.message.contains("deeper than 64")));
 }
 
 #[test]
 fn a_text_from_an_override_is_typed_but_its_dollars_are_plain() {
     let mut ini = ini(&[("s", &[("x", ""), ("y", ""), ("z", "[${x}]")])]);
-    for (entry, text) in ini.sections[0]
-        .entries
-        .iter_mut()
-        .zip(["$5 ${no:thing}", "list:a int:${b", "-"])
-        .take(2)
-    {
+    for (entry, text) in ini.sections[0].entries.iter_mut().zip(["$5 ${no:thing}", "list:a int:${b", "-"]).take(2) {
         entry.text = text.into();
         entry.variable = Some("S_X".into());
     }
     let document = resolve(&ini, environment);
-    let item = |key| {
-        document
-            .section("s")
-            .and_then(|s| s.item(key))
-            .and_then(|i| i.value.clone())
-    };
+    let item = |key| document.section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());
     assert_eq!(item("x"), Some(Value::Text("$5 ${no:thing}".into())));
     assert_eq!(item("z"), Some(Value::Text("[$5 ${no:thing}]".into())));
     assert_eq!(item("y"), None);
-    assert!(
-        document.errors[0]
-            .to_string()
-            .starts_with("environment variable S_X: [s] y: what follows int:")
-    );
+    assert!(document.errors[0].to_string().starts_with("environment variable S_X: [s] y: what follows int:"));
 }

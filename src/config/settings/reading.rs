@@ -26,20 +26,10 @@ pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, 
     let cors = cors(&mut Reader::new(document, "cors", &mut found));
     let server = server(&mut Reader::new(document, "server", &mut found));
     let legacy_status = Reader::new(document, "compat", &mut found).read("legacy_status", false, fields::switch);
-    let plugin_parms = plugin_parms(document);
     let (errors, warnings) = found.split();
     // Where an error was told, the value is a stand-in that goes no further.
     let settings = match errors {
-        None => Ok(Settings {
-            listen,
-            paths,
-            tls,
-            apikey,
-            cors,
-            server,
-            legacy_status,
-            plugin_parms,
-        }),
+        None => Ok(Settings { listen, paths, tls, apikey, cors, server, legacy_status }),
         Some(errors) => Err(errors),
     };
     (settings, warnings)
@@ -55,12 +45,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(document: &'a Document, name: &'static str, found: &'a mut Diagnostics) -> Self {
-        Self {
-            document,
-            name,
-            section: document.host_section(name),
-            found,
-        }
+        Self { document, name, section: document.host_section(name), found }
     }
 
     fn item(&self, key: &str) -> Option<&'a Item> {
@@ -90,14 +75,11 @@ impl<'a> Reader<'a> {
 
     fn tell(&mut self, key: &str, diagnostic: impl FnOnce(Place) -> Diagnostic) {
         let section = self.section.map_or(self.name, |section| section.name.as_str());
-        self.found
-            .push(diagnostic(self.place(key)).in_section(section).at_key(key));
+        self.found.push(diagnostic(self.place(key)).in_section(section).at_key(key));
     }
 
     fn misfit(&mut self, key: &str, misfit: Misfit) {
-        self.tell(key, |place| {
-            Diagnostic::error(place, misfit.message).remedy(misfit.remedy)
-        });
+        self.tell(key, |place| Diagnostic::error(place, misfit.message).remedy(misfit.remedy));
     }
 
     fn warn(&mut self, key: &str, message: impl Into<String>, remedy: &str) {
@@ -107,20 +89,14 @@ impl<'a> Reader<'a> {
 
 fn listen(network: &mut Reader<'_>) -> Vec<SocketAddr> {
     let port = network.read("port", DEFAULT_PORT, fields::port);
-    network.read("bindto", vec![SocketAddr::from((DEFAULT_ADDRESS, port))], |value| {
-        addresses(value, port)
-    })
+    network.read("bindto", vec![SocketAddr::from((DEFAULT_ADDRESS, port))], |value| addresses(value, port))
 }
 
 fn addresses(value: &Value, port: u16) -> Fit<Vec<SocketAddr>> {
     let remedy = "write an address of this machine, a host name, or * for all";
     let mut all = Vec::new();
     for host in fields::words(value)? {
-        let name = if host == "*" {
-            "0.0.0.0"
-        } else {
-            host.trim_start_matches('[').trim_end_matches(']')
-        };
+        let name = if host == "*" { "0.0.0.0" } else { host.trim_start_matches('[').trim_end_matches(']') };
         let resolved = (name, port)
             .to_socket_addrs()
             .map_err(|error| Misfit::new(format!("{host:?} cannot be resolved: {error}"), remedy))?;
@@ -130,20 +106,14 @@ fn addresses(value: &Value, port: u16) -> Fit<Vec<SocketAddr>> {
             }
         }
     }
-    if all.is_empty() {
-        Err(Misfit::new("names no address", remedy))
-    } else {
-        Ok(all)
-    }
+    if all.is_empty() { Err(Misfit::new("names no address", remedy)) } else { Ok(all) }
 }
 
 fn paths(paths: &mut Reader<'_>) -> Paths {
     let pidfile = paths.read("pidfile", None, |value| fields::path(value).map(Some));
     if paths.item("plugins").is_none() {
-        let misfit = Misfit::new(
-            "is missing; a configuration file must name the plugins' folder",
-            "add plugins=./plugins",
-        );
+        let misfit =
+            Misfit::new("is missing; a configuration file must name the plugins' folder", "add plugins=./plugins");
         paths.misfit("plugins", misfit);
     }
     let plugins = paths.read("plugins", PathBuf::new(), fields::path);
@@ -156,20 +126,12 @@ fn tls(ssl: &mut Reader<'_>) -> Option<TlsFiles> {
     }
     let certfile = pem(ssl, "certfile");
     let keyfile = pem(ssl, "keyfile");
-    certfile
-        .zip(keyfile)
-        .map(|(certfile, keyfile)| TlsFiles { certfile, keyfile })
+    certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { certfile, keyfile })
 }
 
 fn pem(ssl: &mut Reader<'_>, key: &str) -> Option<PathBuf> {
     if ssl.item(key).is_none() {
-        ssl.misfit(
-            key,
-            Misfit::new(
-                "is missing while SSL is enabled",
-                "name the PEM file, or set enabled=bool:false",
-            ),
-        );
+        ssl.misfit(key, Misfit::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"));
     }
     ssl.read(key, None, |value| fields::path(value).and_then(readable).map(Some))
 }
@@ -196,10 +158,7 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
         }
         Some(item) => match item.value.as_ref()? {
             Value::List(_) => {
-                auth.misfit(
-                    "apikey",
-                    Misfit::new("must be text", "write one key without a type prefix"),
-                );
+                auth.misfit("apikey", Misfit::new("must be text", "write one key without a type prefix"));
                 return None;
             }
             _ => item.text.trim(),
@@ -218,11 +177,7 @@ fn cors(cors: &mut Reader<'_>) -> Option<CorsSettings> {
     }
     let origins = cors.read("origin_url", Vec::new(), fields::words);
     if cors.item("origin_url").is_none() {
-        cors.warn(
-            "origin_url",
-            "is missing, so no origin is allowed",
-            "write origin_url=list:https://app.example",
-        );
+        cors.warn("origin_url", "is missing, so no origin is allowed", "write origin_url=list:https://app.example");
     }
     for origin in &origins {
         if origin == "*" {
@@ -233,11 +188,7 @@ fn cors(cors: &mut Reader<'_>) -> Option<CorsSettings> {
             );
         } else if origin != "null" && (!origin.contains("://") || origin.ends_with('/')) {
             let message = format!("{origin:?} is no origin and will match none");
-            cors.warn(
-                "origin_url",
-                message,
-                "write scheme://host or scheme://host:port, without a slash at the end",
-            );
+            cors.warn("origin_url", message, "write scheme://host or scheme://host:port, without a slash at the end");
         }
     }
     Some(CorsSettings { origins })
@@ -247,9 +198,7 @@ fn server(server: &mut Reader<'_>) -> ServerSettings {
     let default = ServerSettings::default();
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
-        head_limit: server.read("head_limit", default.head_limit, |value| {
-            fields::size(value, LEAST_HEAD_LIMIT)
-        }),
+        head_limit: server.read("head_limit", default.head_limit, |value| fields::size(value, LEAST_HEAD_LIMIT)),
         body_limit: server.read("body_limit", default.body_limit, |value| fields::size(value, 1)),
         read_timeout: server.read("read_timeout", default.read_timeout, fields::duration),
         max_in_flight: server.read("max_in_flight", default.max_in_flight, fields::count),
@@ -259,23 +208,15 @@ fn server(server: &mut Reader<'_>) -> ServerSettings {
             fields::count,
         ),
         trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, fields::networks),
+        plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
     }
-}
-
-fn plugin_parms(document: &Document) -> Vec<(String, String)> {
-    let items = document
-        .host_section("plugin_parms")
-        .map_or(&[][..], |section| &section.items);
-    items.iter().map(|item| (item.key.clone(), item.text.clone())).collect()
 }
 
 /// Warns of names that the host does not know but probably should.
 fn misspellings(document: &Document, found: &mut Diagnostics) {
     for section in &document.sections {
-        let host = HOST_SECTIONS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(&section.name));
+        let host = HOST_SECTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&section.name));
         let warn =
             |place: &Place, message: String| Diagnostic::warning(place.clone(), message).in_section(&section.name);
         let Some((name, keys)) = host else {
@@ -283,11 +224,7 @@ fn misspellings(document: &Document, found: &mut Diagnostics) {
             if let Some(near) = nearest(&section.name, names, SECTION_TOLERANCE) {
                 let remedy = "rename it; if a plugin uses it, nothing is wrong";
                 found.push(
-                    warn(
-                        &section.place,
-                        format!("the server does not read it; is [{near}] meant?"),
-                    )
-                    .remedy(remedy),
+                    warn(&section.place, format!("the server does not read it; is [{near}] meant?")).remedy(remedy),
                 );
             }
             continue;
@@ -295,25 +232,15 @@ fn misspellings(document: &Document, found: &mut Diagnostics) {
         if let Some(used) = document.host_section(name).filter(|used| used.name != section.name) {
             let remedy = "put everything into one section";
             found.push(
-                warn(
-                    &section.place,
-                    format!("is ignored by the server, which uses [{}]", used.name),
-                )
-                .remedy(remedy),
+                warn(&section.place, format!("is ignored by the server, which uses [{}]", used.name)).remedy(remedy),
             );
             continue;
         }
         let unknown = |item: &&Item| !keys.is_empty() && !item.inherited && !keys.contains(&item.key.as_str());
         for item in section.items.iter().filter(unknown) {
-            let remedy = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE).map_or_else(
-                || format!("known are {}", keys.join(", ")),
-                |near| format!("is {near} meant?"),
-            );
-            found.push(
-                warn(&item.place, "is not known to the server".into())
-                    .at_key(&item.key)
-                    .remedy(remedy),
-            );
+            let remedy = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE)
+                .map_or_else(|| format!("known are {}", keys.join(", ")), |near| format!("is {near} meant?"));
+            found.push(warn(&item.place, "is not known to the server".into()).at_key(&item.key).remedy(remedy));
         }
     }
 }

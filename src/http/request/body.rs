@@ -34,10 +34,7 @@ pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> BodyData {
     }
     let content_type = ContentType(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default());
     // UTF-8 when nothing is declared.
-    let Some(charset) = content_type
-        .param("charset")
-        .map_or(Some(Charset::Utf8), Charset::from_label)
-    else {
+    let Some(charset) = content_type.param("charset").map_or(Some(Charset::Utf8), Charset::from_label) else {
         tracing::debug!("a request body declares an unknown charset; it is not read");
         return BodyData::None;
     };
@@ -46,9 +43,7 @@ pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> BodyData {
     } else if content_type.is("application/x-www-form-urlencoded") {
         form(&body, charset)
     } else {
-        to_utf8(body, charset)
-            .filter(|text| begins_like_object(text))
-            .map_or(BodyData::None, BodyData::Json)
+        to_utf8(body, charset).filter(|text| begins_like_object(text)).map_or(BodyData::None, BodyData::Json)
     }
 }
 
@@ -58,20 +53,13 @@ struct ContentType<'a>(&'a str);
 
 impl<'a> ContentType<'a> {
     fn is(self, essence: &str) -> bool {
-        self.0
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .eq_ignore_ascii_case(essence)
+        self.0.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(essence)
     }
 
     fn param(self, name: &str) -> Option<&'a str> {
         self.0.split(';').skip(1).find_map(|param| {
             let (key, value) = param.split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().trim_matches('"'))
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
         })
     }
 }
@@ -139,19 +127,9 @@ mod tests {
 
     #[test]
     fn a_json_object_counts_whatever_the_content_type() {
-        for content_type in [
-            "",
-            "application/json",
-            "text/plain",
-            FORM,
-            "multipart/form-data; boundary=b",
-            "odd",
-        ] {
+        for content_type in ["", "application/json", "text/plain", FORM, "multipart/form-data; boundary=b", "odd"] {
             let data = kind(content_type, b" {\"a\": NaN}");
-            assert!(
-                matches!(&data, BodyData::Json(text) if text == " {\"a\": NaN}"),
-                "{content_type}: {data:?}"
-            );
+            assert!(matches!(&data, BodyData::Json(text) if text == " {\"a\": NaN}"), "{content_type}: {data:?}");
         }
     }
 
@@ -163,22 +141,12 @@ mod tests {
     #[test]
     fn an_urlencoded_form_gives_its_variables_and_drops_the_last_line_end() {
         assert_eq!(form_value(FORM, b"a=1&b=x+y\r\n", "b").as_deref(), Some("x y"));
-        assert_eq!(
-            form_value("Application/X-WWW-Form-Urlencoded ; charset=UTF-8", b"a=1", "a").as_deref(),
-            Some("1")
-        );
+        assert_eq!(form_value("Application/X-WWW-Form-Urlencoded ; charset=UTF-8", b"a=1", "a").as_deref(), Some("1"));
     }
 
     #[test]
     fn arrays_scalars_and_other_texts_are_no_data() {
-        for body in [
-            &b"[[\"a\", 1]]"[..],
-            b"5",
-            b"\"text\"",
-            b"hello",
-            b"",
-            b"\xef\xbb\xbf{}",
-        ] {
+        for body in [&b"[[\"a\", 1]]"[..], b"5", b"\"text\"", b"hello", b"", b"\xef\xbb\xbf{}"] {
             assert!(matches!(kind("application/json", body), BodyData::None), "{body:?}");
         }
     }
@@ -186,32 +154,20 @@ mod tests {
     #[test]
     fn a_declared_charset_is_honoured() {
         let data = kind("application/json; charset=ISO-8859-1", b"{\"a\": \"\xe9\"}");
-        assert!(
-            matches!(&data, BodyData::Json(text) if text == "{\"a\": \"é\"}"),
-            "{data:?}"
-        );
+        assert!(matches!(&data, BodyData::Json(text) if text == "{\"a\": \"é\"}"), "{data:?}");
         let data = kind("application/json; charset=utf-16", b"\xff\xfe{\0}\0");
         assert!(matches!(&data, BodyData::Json(text) if text == "{}"), "{data:?}");
-        assert_eq!(
-            form_value("application/x-www-form-urlencoded; charset=latin-1", b"a=%E9", "a").unwrap(),
-            "é"
-        );
+        assert_eq!(form_value("application/x-www-form-urlencoded; charset=latin-1", b"a=%E9", "a").unwrap(), "é");
     }
 
     #[test]
     fn an_unknown_charset_is_no_data() {
-        assert!(matches!(
-            kind("application/json; charset=klingon", b"{}"),
-            BodyData::None
-        ));
+        assert!(matches!(kind("application/json; charset=klingon", b"{}"), BodyData::None));
     }
 
     #[test]
     fn a_malformed_multipart_body_is_no_data() {
-        assert!(matches!(
-            kind("multipart/form-data; boundary=b", b"--b\r\nnonsense"),
-            BodyData::None
-        ));
+        assert!(matches!(kind("multipart/form-data; boundary=b", b"--b\r\nnonsense"), BodyData::None));
         assert!(matches!(kind("multipart/form-data", b"--b--\r\n"), BodyData::None));
     }
 

@@ -32,11 +32,7 @@ impl Charset {
             return Some(Self::Utf8);
         }
         let encoding = Encoding::for_label_no_replacement(label.as_bytes())?;
-        Some(if encoding == UTF_8 {
-            Self::Utf8
-        } else {
-            Self::Other(encoding)
-        })
+        Some(if encoding == UTF_8 { Self::Utf8 } else { Self::Other(encoding) })
     }
 
     /// The text, or `None` when the bytes do not fit the charset. A byte order mark is honoured outside UTF-8.

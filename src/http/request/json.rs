@@ -51,49 +51,25 @@ mod tests {
 
     #[test]
     fn the_last_of_repeated_keys_counts() {
-        assert_eq!(
-            json_key(
-                br#"{"apikey": "a", "x": [1, {"apikey": "n"}], "apikey": "b"}"#,
-                "apikey"
-            )
-            .unwrap(),
-            "b"
-        );
+        assert_eq!(json_key(br#"{"apikey": "a", "x": [1, {"apikey": "n"}], "apikey": "b"}"#, "apikey").unwrap(), "b");
         assert_eq!(json_key(br#"{"apikey": "a", "apikey": 5}"#, "apikey"), None);
     }
 
     #[test]
     fn escapes_in_key_and_value_are_read() {
-        assert_eq!(
-            json_key(br#" {"api\u006bey": "a\u00e9\"b"} "#, "apikey").unwrap(),
-            "aé\"b"
-        );
+        assert_eq!(json_key(br#" {"api\u006bey": "a\u00e9\"b"} "#, "apikey").unwrap(), "aé\"b");
     }
 
     #[test]
     fn a_value_that_is_no_text_never_is_a_key() {
-        for body in [
-            r#"{"k": 5}"#,
-            r#"{"k": null}"#,
-            r#"{"k": ["a"]}"#,
-            r#"{"k": NaN}"#,
-            r#"{"x": {"k": "a"}}"#,
-        ] {
+        for body in [r#"{"k": 5}"#, r#"{"k": null}"#, r#"{"k": ["a"]}"#, r#"{"k": NaN}"#, r#"{"x": {"k": "a"}}"#] {
             assert_eq!(json_key(body.as_bytes(), "k"), None, "{body}");
         }
     }
 
     #[test]
     fn nothing_is_taken_from_what_is_not_one_valid_object() {
-        for body in [
-            r#"{"k": "a""#,
-            r#"{"k": "a"} x"#,
-            r#"["k", "a"]"#,
-            r#""k""#,
-            "",
-            r#"{"k": "a",}"#,
-            "\u{feff}{}",
-        ] {
+        for body in [r#"{"k": "a""#, r#"{"k": "a"} x"#, r#"["k", "a"]"#, r#""k""#, "", r#"{"k": "a",}"#, "\u{feff}{}"] {
             assert_eq!(json_key(body.as_bytes(), "k"), None, "{body}");
             assert!(!is_json_object(body.as_bytes()), "{body}");
         }
@@ -102,9 +78,7 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_are_accepted() {
-        assert!(is_json_object(
-            br#"{"a": NaN, "b": [-Infinity, Infinity], "c": 123456789012345678901234567890}"#
-        ));
+        assert!(is_json_object(br#"{"a": NaN, "b": [-Infinity, Infinity], "c": 123456789012345678901234567890}"#));
         assert_eq!(json_key(br#"{"a": NaN, "k": "v"}"#, "k").unwrap(), "v");
     }
 }

@@ -74,10 +74,7 @@ impl fmt::Debug for MethodSet {
 }
 
 fn bit(method: &Method) -> u8 {
-    METHODS
-        .iter()
-        .position(|(_, known)| known == method)
-        .map_or(0, |index| 1 << index)
+    METHODS.iter().position(|(_, known)| known == method).map_or(0, |index| 1 << index)
 }
 
 #[cfg(test)]
@@ -87,11 +84,7 @@ mod tests {
     #[test]
     fn the_default_is_get_head_post_and_options() {
         let set = MethodSet::default();
-        assert!(
-            [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS]
-                .iter()
-                .all(|m| set.contains(m))
-        );
+        assert!([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS].iter().all(|m| set.contains(m)));
         assert!(!set.contains(&Method::PUT));
         assert_eq!(set.allow(), set.to_string().as_str());
     }

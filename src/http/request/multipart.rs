@@ -62,9 +62,7 @@ impl Multipart {
     /// Takes a whole body apart. `boundary` is the content type's parameter.
     pub(super) fn parse(boundary: &str, body: Bytes, charset: Charset) -> Result<Self, MultipartError> {
         // The only chunk is ready, so the future never waits; a parser that did so anyway would be missing bytes.
-        read_parts(boundary, body, charset)
-            .now_or_never()
-            .unwrap_or(Err(MultipartError::Incomplete))
+        read_parts(boundary, body, charset).now_or_never().unwrap_or(Err(MultipartError::Incomplete))
     }
 
     /// All parts in the order sent.
@@ -110,17 +108,12 @@ async fn read_parts(boundary: &str, body: Bytes, charset: Charset) -> Result<Mul
                 content: field.bytes().await?,
             })
         } else {
-            let own = field
-                .content_type()
-                .and_then(|mime| mime.get_param(mime::CHARSET))
-                .map(|label| label.to_string());
+            let own =
+                field.content_type().and_then(|mime| mime.get_param(mime::CHARSET)).map(|label| label.to_string());
             let charset = own.map_or(Some(charset), |label| Charset::from_label(&label));
             let bytes = field.bytes().await?;
             match charset.and_then(|charset| charset.decode(&bytes)) {
-                Some(text) => Part::Field {
-                    name,
-                    value: text.into_owned(),
-                },
+                Some(text) => Part::Field { name, value: text.into_owned() },
                 None => return Err(MultipartError::NotText { name }),
             }
         });

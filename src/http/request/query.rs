@@ -28,10 +28,7 @@ impl Variables {
     /// The same for another charset, which then also holds inside the escapes. `None` when bytes do not fit it.
     pub(super) fn from_form_in(charset: Charset, form: &[u8]) -> Option<Self> {
         let decode = |text: &[u8]| {
-            let spaced: Vec<u8> = text
-                .iter()
-                .map(|&byte| if byte == b'+' { b' ' } else { byte })
-                .collect();
+            let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
             charset.decode(&Cow::from(percent_decode(&spaced))).map(Cow::into_owned)
         };
         form.split(|&byte| byte == b'&')
@@ -86,18 +83,12 @@ mod tests {
 
     #[test]
     fn plus_and_escapes_are_decoded_and_a_semicolon_is_no_separator() {
-        assert_eq!(
-            pairs("a=x+y%2B;c=%C3%A9&%61=1"),
-            [pair("a", "x y+;c=é"), pair("a", "1")]
-        );
+        assert_eq!(pairs("a=x+y%2B;c=%C3%A9&%61=1"), [pair("a", "x y+;c=é"), pair("a", "1")]);
     }
 
     #[test]
     fn broken_escapes_stay_and_invalid_utf8_is_replaced() {
-        assert_eq!(
-            pairs("a=%zz&b=%2&c=%ff"),
-            [pair("a", "%zz"), pair("b", "%2"), pair("c", "\u{fffd}")]
-        );
+        assert_eq!(pairs("a=%zz&b=%2&c=%ff"), [pair("a", "%zz"), pair("b", "%2"), pair("c", "\u{fffd}")]);
     }
 
     #[test]

@@ -20,9 +20,10 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::body;
-use super::connection::{Body, ConnectionParams, Counts, Peer, Service, serve};
+use super::connection::{ConnectionParams, Counts, Peer, Service, serve};
 use super::drain::{Trigger, channel};
 use super::listener::bind;
+use super::response::Body;
 
 /// Bytes that `/echo` accepts.
 const BODY_LIMIT: usize = 16;

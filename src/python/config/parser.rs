@@ -79,11 +79,7 @@ pub fn text(path: &Path) -> Result<String, ConfigErrors> {
 
 /// Lines as Python's text files give them: ended by LF, CR LF or CR.
 fn split_lines(text: &str) -> Vec<String> {
-    text.replace("\r\n", "\n")
-        .replace('\r', "\n")
-        .split_inclusive('\n')
-        .map(str::to_owned)
-        .collect()
+    text.replace("\r\n", "\n").replace('\r', "\n").split_inclusive('\n').map(str::to_owned).collect()
 }
 
 /// Parses a text.
@@ -100,44 +96,24 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
     let new_dict = PyCFunction::new_closure(py, None, None, move |args, _| {
         let cursor = for_dicts.clone();
         let made = cursor.load(Ordering::Relaxed);
-        Bound::new(
-            args.py(),
-            Located {
-                cursor,
-                lines: HashMap::new(),
-                made,
-            },
-        )
-        .map(Bound::unbind)
+        Bound::new(args.py(), Located { cursor, lines: HashMap::new(), made }).map(Bound::unbind)
     })?;
     let options = PyDict::new(py);
     options.set_item("interpolation", py.None())?;
     options.set_item("dict_type", new_dict)?;
-    let parser = py
-        .import("configparser")?
-        .getattr("ConfigParser")?
-        .call((), Some(&options))?;
-    let lines = Lines {
-        lines: split_lines(text).into_iter(),
-        cursor,
-    };
+    let parser = py.import("configparser")?.getattr("ConfigParser")?.call((), Some(&options))?;
+    let lines = Lines { lines: split_lines(text).into_iter(), cursor };
     parser.call_method1("read_file", (Bound::new(py, lines)?, path))?;
 
     let defaults = parser.call_method0("defaults")?.cast_into::<Located>()?;
     // The parser's only way to a section's own dict; without it there would be no line numbers.
     let own = parser.getattr("_sections")?;
-    let mut ini = Ini {
-        path: path.to_path_buf(),
-        ..Ini::default()
-    };
+    let mut ini = Ini { path: path.to_path_buf(), ..Ini::default() };
     let default_lines = defaults.borrow();
     for (key, text) in defaults.as_super().iter() {
         let key: String = key.extract()?;
         let line = default_lines.lines.get(&key).copied().unwrap_or_default();
-        ini.defaults.push(Entry {
-            inherited: true,
-            ..Entry::new(key, text.extract::<String>()?, line)
-        });
+        ini.defaults.push(Entry { inherited: true, ..Entry::new(key, text.extract::<String>()?, line) });
     }
     for name in parser.call_method0("sections")?.extract::<Vec<String>>()? {
         let located = own.get_item(&name)?.cast_into::<Located>()?;
@@ -147,17 +123,10 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
             Some(line) => Entry::new(key, text, *line),
             None => {
                 let line = default_lines.lines.get(&key).copied().unwrap_or_default();
-                Entry {
-                    inherited: true,
-                    ..Entry::new(key, text, line)
-                }
+                Entry { inherited: true, ..Entry::new(key, text, line) }
             }
         };
-        ini.sections.push(Section {
-            name,
-            line: located.made,
-            entries: items.into_iter().map(entry).collect(),
-        });
+        ini.sections.push(Section { name, line: located.made, entries: items.into_iter().map(entry).collect() });
     }
     Ok(ini)
 }
@@ -166,19 +135,9 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
 fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
     let value = error.value(py);
     let text = |name: &str| value.getattr(name).ok().and_then(|text| text.extract::<String>().ok());
-    let line = value
-        .getattr("lineno")
-        .ok()
-        .and_then(|line| line.extract::<usize>().ok());
-    let place = |line: Option<usize>| Place::File {
-        path: path.to_path_buf(),
-        line,
-    };
-    let kind = error
-        .get_type(py)
-        .name()
-        .map(|name| name.to_string())
-        .unwrap_or_default();
+    let line = value.getattr("lineno").ok().and_then(|line| line.extract::<usize>().ok());
+    let place = |line: Option<usize>| Place::File { path: path.to_path_buf(), line };
+    let kind = error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
     let section = text("section");
     let one = |message: &str, remedy: &str| {
         let error = Diagnostic::error(place(line), message).remedy(remedy);
@@ -193,9 +152,7 @@ fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
         }
         "MultilineContinuationError" => one("an indented line has no key above it", "take out the indentation").into(),
         _ => {
-            let lines = value
-                .getattr("errors")
-                .and_then(|errors| errors.extract::<Vec<(usize, Bound<'_, PyAny>)>>());
+            let lines = value.getattr("errors").and_then(|errors| errors.extract::<Vec<(usize, Bound<'_, PyAny>)>>());
             match lines {
                 Ok(lines) => {
                     let wrong = |(line, _)| {
@@ -204,11 +161,9 @@ fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
                     };
                     ConfigErrors(lines.into_iter().map(wrong).collect())
                 }
-                Err(_) if error.is_instance_of::<PyException>(py) => one(
-                    &format!("cannot be read as an ini file: {kind}"),
-                    "see docs/configuration.md",
-                )
-                .into(),
+                Err(_) if error.is_instance_of::<PyException>(py) => {
+                    one(&format!("cannot be read as an ini file: {kind}"), "see docs/configuration.md").into()
+                }
                 Err(_) => one("reading was interrupted", "").into(),
             }
         }

@@ -6,10 +6,7 @@ use pyo3::types::{PyList, PyModule};
 fn attached<T>(run: impl FnOnce(Python<'_>) -> T) -> T {
     Python::initialize();
     Python::attach(|py| {
-        let modules = py
-            .import("sys")
-            .and_then(|sys| sys.getattr("modules"))
-            .expect("sys has it");
+        let modules = py.import("sys").and_then(|sys| sys.getattr("modules")).expect("sys has it");
         if !modules.contains("plugincore").expect("it is a dict") {
             let package = PyModule::new(py, "plugincore").expect("a name is enough");
             let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/python/plugincore");
@@ -29,28 +26,17 @@ fn document(py: Python<'_>, text: &str) -> Document {
 #[test]
 fn plugins_get_a_config_of_the_document_with_the_logging_level() {
     attached(|py| {
-        let document = document(
-            py,
-            "[network]\nport=int:80\nbig=int:123456789012345678901234567890\n[empty]\n",
-        );
+        let document = document(py, "[network]\nport=int:80\nbig=int:123456789012345678901234567890\n[empty]\n");
         let config = to_python(py, &document).expect("names are right").into_bound(py);
         set_logging_level(py, &config, "DEBUG").expect("it is a Config");
         let seen = |expression: &std::ffi::CStr| {
             let locals = PyDict::new(py);
             locals.set_item("c", &config).expect("a dict takes it");
-            py.eval(expression, None, Some(&locals))
-                .and_then(|value| value.extract::<bool>())
-                .expect("it is valid")
+            py.eval(expression, None, Some(&locals)).and_then(|value| value.extract::<bool>()).expect("it is valid")
         };
-        assert!(seen(
-            c"c.network.port == 80 and c['network']['big'] == 123456789012345678901234567890"
-        ));
-        assert!(seen(
-            c"c.logging.level == c['logging']['level'] == 'DEBUG' and c.logging.top_config is c"
-        ));
-        assert!(seen(
-            c"'empty' in c and __import__('plugincore.configfile').configfile.masterConfig is c"
-        ));
+        assert!(seen(c"c.network.port == 80 and c['network']['big'] == 123456789012345678901234567890"));
+        assert!(seen(c"c.logging.level == c['logging']['level'] == 'DEBUG' and c.logging.top_config is c"));
+        assert!(seen(c"'empty' in c and __import__('plugincore.configfile').configfile.masterConfig is c"));
     });
 }
 
@@ -60,26 +46,15 @@ fn names_that_plugins_could_not_use_are_told_with_the_other_errors() {
         let document = document(py, "[paths]\nplugins=p\nprint=1\n[network]\nport=int:x\n[while]\n");
         let told: Vec<_> = Settings::from_document(&document).0.expect_err("three are wrong").0;
         let told: Vec<_> = told.iter().map(ToString::to_string).collect();
-        assert!(
-            told[0].starts_with("t.ini:3: [paths] print: 'print' is a Python builtin"),
-            "{told:#?}"
-        );
-        assert!(
-            told[1].starts_with("t.ini:5: [network] port: what follows int:"),
-            "{told:#?}"
-        );
-        assert!(
-            told[2].starts_with("t.ini:6: [while]: 'while' is a Python keyword"),
-            "{told:#?}"
-        );
+        assert!(told[0].starts_with("t.ini:3: [paths] print: 'print' is a Python builtin"), "{told:#?}");
+        assert!(told[1].starts_with("t.ini:5: [network] port: what follows int:"), "{told:#?}");
+        assert!(told[2].starts_with("t.ini:6: [while]: 'while' is a Python keyword"), "{told:#?}");
     });
 }
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_for_the_host() {
-    let told = attached(|py| read(py, Path::new("/nowhere/t.ini")))
-        .expect_err("it is not there")
-        .to_string();
+    let told = attached(|py| read(py, Path::new("/nowhere/t.ini"))).expect_err("it is not there").to_string();
     assert!(told.starts_with("/nowhere/t.ini: cannot be read: "), "{told}");
 }
 
@@ -88,9 +63,6 @@ fn the_sample_file_serves_the_folder_on_loopback_without_complaint() {
     let (settings, warnings) =
         attached(|py| Settings::from_document(&document(py, include_str!("../../../plugincore.ini"))));
     let settings = settings.expect("the sample is right");
-    assert_eq!(
-        format!("{settings:?}"),
-        format!("{:?}", Settings::defaults_for(Path::new(".")))
-    );
+    assert_eq!(format!("{settings:?}"), format!("{:?}", Settings::defaults_for(Path::new("."))));
     assert!(warnings.is_empty(), "{warnings:?}");
 }

@@ -9,9 +9,7 @@ pub fn parse(header: &str) -> Vec<(&str, String)> {
     let mut rest = header;
     while !rest.is_empty() {
         let (name, tail) = rest.split_at(rest.find(['=', ';']).unwrap_or(rest.len()));
-        let (value, after) = tail
-            .strip_prefix('=')
-            .map_or(("", tail), |value| split_value(value.trim_start()));
+        let (value, after) = tail.strip_prefix('=').map_or(("", tail), |value| split_value(value.trim_start()));
         let name = name.trim();
         if !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') {
             cookies.push((name, unquote(value.trim_end())));
@@ -24,15 +22,8 @@ pub fn parse(header: &str) -> Vec<(&str, String)> {
 /// A value and what follows it, from the `;` on. A `;` inside quotes is part of the value; a quote that is never
 /// closed is an ordinary letter.
 fn split_value(text: &str) -> (&str, &str) {
-    let past_quotes = text
-        .strip_prefix('"')
-        .and_then(past_closing_quote)
-        .map_or(0, |end| end + 1);
-    text.split_at(
-        text[past_quotes..]
-            .find(';')
-            .map_or(text.len(), |end| past_quotes + end),
-    )
+    let past_quotes = text.strip_prefix('"').and_then(past_closing_quote).map_or(0, |end| end + 1);
+    text.split_at(text[past_quotes..].find(';').map_or(text.len(), |end| past_quotes + end))
 }
 
 /// The position after the quote that closes `text`.
@@ -56,9 +47,7 @@ fn unquote(value: &str) -> String {
     while let Some(backslash) = rest.find('\\') {
         text.push_str(&rest[..backslash]);
         rest = &rest[backslash + 1..];
-        let octal = rest
-            .get(..3)
-            .filter(|digits| digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')));
+        let octal = rest.get(..3).filter(|digits| digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')));
         if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             text.push(char::from(code));
             rest = &rest[3..];

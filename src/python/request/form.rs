@@ -28,14 +28,9 @@ pub struct FileField {
 #[pymethods]
 impl FileField {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let (name, filename) = (
-            PyString::new(py, &self.name).repr()?,
-            PyString::new(py, &self.filename).repr()?,
-        );
+        let (name, filename) = (PyString::new(py, &self.name).repr()?, PyString::new(py, &self.filename).repr()?);
         let content_type = PyString::new(py, &self.content_type).repr()?;
-        Ok(format!(
-            "<FileField name={name} filename={filename} content_type={content_type}>"
-        ))
+        Ok(format!("<FileField name={name} filename={filename} content_type={content_type}>"))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -61,9 +56,7 @@ pub fn fields(py: Python<'_>, body: &BodyData) -> PyResult<Py<MultiDict>> {
 fn field(py: Python<'_>, part: &Part) -> PyResult<Pair> {
     static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(match part {
-        Part::Field { name, value } => {
-            (PyString::new(py, name).unbind(), PyString::new(py, value).into_any().unbind())
-        }
+        Part::Field { name, value } => (PyString::new(py, name).unbind(), PyString::new(py, value).into_any().unbind()),
         Part::File(file) => {
             let content_type = file.content_type.as_deref().unwrap_or("application/octet-stream");
             let field = FileField {

@@ -27,10 +27,7 @@ impl MediaType {
             let value = value.trim().trim_matches('"').trim();
             (name.trim().eq_ignore_ascii_case("charset") && !value.is_empty()).then(|| value.to_owned())
         });
-        Self {
-            essence: if is_pair { essence } else { DEFAULT.to_owned() },
-            charset,
-        }
+        Self { essence: if is_pair { essence } else { DEFAULT.to_owned() }, charset }
     }
 }
 
@@ -40,10 +37,7 @@ mod tests {
 
     /// Asserts how a header is read.
     fn reads(header: &str, essence: &str, charset: Option<&str>) {
-        let expected = MediaType {
-            essence: essence.to_owned(),
-            charset: charset.map(str::to_owned),
-        };
+        let expected = MediaType { essence: essence.to_owned(), charset: charset.map(str::to_owned) };
         assert_eq!(MediaType::parse(Some(header)), expected, "{header}");
     }
 

@@ -92,8 +92,7 @@ impl Request {
 
     fn decoded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let charset = self.media_type().charset;
-        self.bytes(py)?
-            .call_method1(intern!(py, "decode"), (charset.as_deref().unwrap_or("utf-8"),))
+        self.bytes(py)?.call_method1(intern!(py, "decode"), (charset.as_deref().unwrap_or("utf-8"),))
     }
 
     fn parsed<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
@@ -144,10 +143,7 @@ impl Request {
     /// The query, decoded for reading; take variables from `query`.
     #[getter]
     fn query_string(&self) -> String {
-        self.data
-            .target
-            .split_once('?')
-            .map_or_else(String::new, |(_, query)| query_string::decode(query))
+        self.data.target.split_once('?').map_or_else(String::new, |(_, query)| query_string::decode(query))
     }
 
     /// The variables of the query.
@@ -195,11 +191,7 @@ impl Request {
     /// The connection, for `get_extra_info`.
     #[getter]
     fn transport(&self) -> Transport {
-        Transport {
-            peer: self.data.remote,
-            local: self.data.local,
-            secure: self.data.secure,
-        }
+        Transport { peer: self.data.remote, local: self.data.local, secure: self.data.secure }
     }
 
     /// The protocol's version, a named tuple of `major` and `minor`.
@@ -303,21 +295,10 @@ impl Request {
     #[getter]
     fn keep_alive(&self) -> bool {
         let names = |option: &str| {
-            let options = self
-                .data
-                .headers
-                .get_all(CONNECTION)
-                .iter()
-                .filter_map(|value| value.to_str().ok());
-            options
-                .flat_map(|value| value.split(','))
-                .any(|word| word.trim().eq_ignore_ascii_case(option))
+            let options = self.data.headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+            options.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(option))
         };
-        if self.data.version > Version::HTTP_10 {
-            !names("close")
-        } else {
-            names("keep-alive")
-        }
+        if self.data.version > Version::HTTP_10 { !names("close") } else { names("keep-alive") }
     }
 
     /// Read the body.
@@ -359,8 +340,7 @@ impl Request {
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.get(key, None)?
-            .ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
+        self.get(key, None)?.ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::*;
 use crate::http::request::{BodyData, Variables, classify};
@@ -52,9 +52,7 @@ def error_of(awaitable):
         return type(error).__name__
 ";
         py.run(prelude, Some(&names), None).unwrap();
-        py.run(code, Some(&names), None)
-            .inspect_err(|error| error.display(py))
-            .unwrap();
+        py.run(code, Some(&names), None).inspect_err(|error| error.display(py)).unwrap();
     });
 }
 
@@ -75,26 +73,13 @@ assert request.match_info == {'tail': 'c\\n'}
 
 #[test]
 fn without_a_tail_nothing_is_matched() {
-    run(
-        RequestData {
-            subpath: None,
-            ..post(&[], b"")
-        },
-        c"assert request.match_info.get('tail') is None",
-    );
+    run(RequestData { subpath: None, ..post(&[], b"") }, c"assert request.match_info.get('tail') is None");
 }
 
 #[test]
 fn headers_are_found_in_any_case_and_parsed_where_aiohttp_parses_them() {
     run(
-        post(
-            &[
-                ("content-type", "Text/Plain; charset=\"latin-1\""),
-                ("host", "h:1"),
-                ("content-length", "3"),
-            ],
-            b"abc",
-        ),
+        post(&[("content-type", "Text/Plain; charset=\"latin-1\""), ("host", "h:1"), ("content-length", "3")], b"abc"),
         c"
 assert request.headers['CONTENT-type'] == 'Text/Plain; charset=\"latin-1\"'
 assert request.content_type == request.type == 'text/plain' and request.charset == 'latin-1'
@@ -138,11 +123,7 @@ assert str(request.url) == 'http://127.0.0.1/a%20b/c%0A?x=1+2&y=%C3%A9&x=3'
 fn an_encrypted_connection_over_ipv6_says_so() {
     let local = "[::1]:443".parse().unwrap();
     run(
-        RequestData {
-            secure: true,
-            local,
-            ..post(&[], b"")
-        },
+        RequestData { secure: true, local, ..post(&[], b"") },
         c"
 assert request.secure and request.scheme == 'https' and request.transport.get_extra_info('sslcontext')
 assert request.transport.get_extra_info('sockname') == ('::1', 443, 0, 0) and request.host == '[::1]'
@@ -174,18 +155,9 @@ assert asyncio.run(main())[1] == '{\"a\": [1, NaN]}'
 
 #[test]
 fn the_declared_charset_decides_and_its_errors_come_at_the_await() {
-    run(
-        post(&[("content-type", "text/plain; charset=latin-1")], b"\xe9"),
-        c"assert wait(request.text()) == '\\u00e9'",
-    );
-    run(
-        post(&[], b"\xe9"),
-        c"assert error_of(request.text()) == error_of(request.json()) == 'UnicodeDecodeError'",
-    );
-    run(
-        post(&[("content-type", "a/b; charset=nope")], b"x"),
-        c"assert error_of(request.text()) == 'LookupError'",
-    );
+    run(post(&[("content-type", "text/plain; charset=latin-1")], b"\xe9"), c"assert wait(request.text()) == '\\u00e9'");
+    run(post(&[], b"\xe9"), c"assert error_of(request.text()) == error_of(request.json()) == 'UnicodeDecodeError'");
+    run(post(&[("content-type", "a/b; charset=nope")], b"x"), c"assert error_of(request.text()) == 'LookupError'");
 }
 
 #[test]
@@ -196,10 +168,7 @@ fn a_form_gives_texts_and_files() {
     let content_type = HeaderValue::from_static("multipart/form-data; boundary=b");
     let variables = classify(Some(&content_type), Bytes::from_static(body));
     run(
-        RequestData {
-            variables,
-            ..post(&[], b"raw")
-        },
+        RequestData { variables, ..post(&[], b"raw") },
         c"
 form = wait(request.post())
 assert form.getall('t') == ['1', '2'] and wait(request.post()) is form
@@ -213,14 +182,8 @@ assert 'content' not in repr(upload).replace('content_type', '')
 
 #[test]
 fn connection_options_decide_about_keep_alive() {
-    run(
-        post(&[("connection", "x, Close")], b""),
-        c"assert not request.keep_alive",
-    );
-    let old = |headers| RequestData {
-        version: Version::HTTP_10,
-        ..post(headers, b"")
-    };
+    run(post(&[("connection", "x, Close")], b""), c"assert not request.keep_alive");
+    let old = |headers| RequestData { version: Version::HTTP_10, ..post(headers, b"") };
     run(old(&[]), c"assert not request.keep_alive and request.version == (1, 0)");
     run(old(&[("connection", "Keep-Alive")]), c"assert request.keep_alive");
 }
@@ -247,10 +210,7 @@ for use in (lambda: request['x'], lambda: request.__delitem__('x')):
 
 #[test]
 fn its_text_holds_neither_query_nor_line_breaks() {
-    run(
-        post(&[("authorization", "Bearer k")], b"secret"),
-        c"assert repr(request) == '<Request POST /a b/c\\\\n>'",
-    );
+    run(post(&[("authorization", "Bearer k")], b"secret"), c"assert repr(request) == '<Request POST /a b/c\\\\n>'");
 }
 
 #[test]

@@ -70,12 +70,7 @@ pub fn cpu_stats() -> PyResult<(u64, u64, u64, u64)> {
     #[cfg(target_os = "linux")]
     {
         let stat = std::fs::read_to_string("/proc/stat")?;
-        Ok((
-            counter(&stat, "ctxt"),
-            counter(&stat, "intr"),
-            counter(&stat, "softirq"),
-            0,
-        ))
+        Ok((counter(&stat, "ctxt"), counter(&stat, "intr"), counter(&stat, "softirq"), 0))
     }
     #[cfg(not(target_os = "linux"))]
     super::unavailable("cpu_stats")
@@ -103,11 +98,7 @@ pub fn cpu_freq() -> Vec<(f64, f64, f64)> {
     {
         let mut system = System::new();
         system.refresh_cpu_list(CpuRefreshKind::nothing().with_frequency());
-        system
-            .cpus()
-            .iter()
-            .map(|cpu| (cpu.frequency() as f64, 0.0, 0.0))
-            .collect()
+        system.cpus().iter().map(|cpu| (cpu.frequency() as f64, 0.0, 0.0)).collect()
     }
 }
 
@@ -123,26 +114,16 @@ fn frequencies(cpu_root: &Path, cpuinfo: &str) -> Vec<(f64, f64, f64)> {
         return measured.into_iter().map(|mhz| (mhz, 0.0, 0.0)).collect();
     }
     // What the kernel measured beats what the governor asked for, where it can be told apart by domain.
-    let measured = if measured.len() == domains.len() {
-        measured
-    } else {
-        Vec::new()
-    };
+    let measured = if measured.len() == domains.len() { measured } else { Vec::new() };
     let mhz = |domain: &Path, name: &str| {
-        super::read_attribute(domain.join(name))
-            .and_then(|khz| khz.parse::<f64>().ok())
-            .map(|khz| khz / 1000.0)
+        super::read_attribute(domain.join(name)).and_then(|khz| khz.parse::<f64>().ok()).map(|khz| khz / 1000.0)
     };
     let rows = domains.iter().enumerate().map(|(index, domain)| {
         let current = measured.get(index).copied();
-        let current = current
-            .or_else(|| mhz(domain, "scaling_cur_freq"))
-            .or_else(|| mhz(domain, "cpuinfo_cur_freq"));
+        let current = current.or_else(|| mhz(domain, "scaling_cur_freq")).or_else(|| mhz(domain, "cpuinfo_cur_freq"));
         let limit = |name| mhz(domain, name).unwrap_or(0.0);
         // A processor that is offline has a domain without a current frequency.
-        current.map_or((0.0, 0.0, 0.0), |current| {
-            (current, limit("scaling_min_freq"), limit("scaling_max_freq"))
-        })
+        current.map_or((0.0, 0.0, 0.0), |current| (current, limit("scaling_min_freq"), limit("scaling_max_freq")))
     });
     rows.collect()
 }
@@ -165,10 +146,7 @@ fn frequency_domains(cpu_root: &Path) -> Vec<std::path::PathBuf> {
     };
     let policies: Vec<_> = numbered(&cpu_root.join("cpufreq"), "policy").collect();
     if policies.is_empty() {
-        numbered(cpu_root, "cpu")
-            .map(|cpu| cpu.join("cpufreq"))
-            .filter(|folder| folder.is_dir())
-            .collect()
+        numbered(cpu_root, "cpu").map(|cpu| cpu.join("cpufreq")).filter(|folder| folder.is_dir()).collect()
     } else {
         policies
     }
@@ -183,11 +161,7 @@ pub fn cpu_usage(percpu: bool) -> Vec<f32> {
     static SYSTEM: LazyLock<Mutex<System>> = LazyLock::new(|| Mutex::new(System::new()));
     let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
     system.refresh_cpu_usage();
-    if percpu {
-        system.cpus().iter().map(sysinfo::Cpu::cpu_usage).collect()
-    } else {
-        vec![system.global_cpu_usage()]
-    }
+    if percpu { system.cpus().iter().map(sysinfo::Cpu::cpu_usage).collect() } else { vec![system.global_cpu_usage()] }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -224,10 +198,7 @@ mod tests {
     #[test]
     fn without_domains_the_measured_frequency_stands_alone() {
         let folder = Folder::new("freq-none");
-        assert_eq!(
-            frequencies(&folder.0, CPUINFO),
-            [(2599.998, 0.0, 0.0), (1200.5, 0.0, 0.0)]
-        );
+        assert_eq!(frequencies(&folder.0, CPUINFO), [(2599.998, 0.0, 0.0), (1200.5, 0.0, 0.0)]);
     }
 
     #[test]
@@ -252,10 +223,7 @@ mod tests {
     #[test]
     fn a_counter_is_found_by_its_whole_name() {
         let stat = "cpu  1 2 3\nintr 4711 1 2 3\nctxt 42\nsoftirq 99 5 6\n";
-        assert_eq!(
-            (counter(stat, "intr"), counter(stat, "ctxt"), counter(stat, "softirq")),
-            (4711, 42, 99)
-        );
+        assert_eq!((counter(stat, "intr"), counter(stat, "ctxt"), counter(stat, "softirq")), (4711, 42, 99));
         assert_eq!(counter(stat, "ct"), 0);
     }
 }

@@ -43,9 +43,7 @@ pub fn disk_partitions(all: bool) -> PyResult<Vec<Mount>> {
         let mounts = linux::parse_mounts(&std::fs::read_to_string("/proc/self/mounts")?);
         let physical = |fstype: &str| linux::holds_a_device(&filesystems, fstype);
         let mounts = mounts.into_iter().map(linux::name_root_device);
-        Ok(mounts
-            .filter(|(device, _, fstype, _)| all || (!device.is_empty() && physical(fstype)))
-            .collect())
+        Ok(mounts.filter(|(device, _, fstype, _)| all || (!device.is_empty() && physical(fstype))).collect())
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -55,12 +53,7 @@ pub fn disk_partitions(all: bool) -> PyResult<Vec<Mount>> {
         let mounts = disks.iter().map(|disk| {
             let options = if disk.is_read_only() { "ro" } else { "rw" };
             let mountpoint = text(disk.mount_point().as_os_str());
-            (
-                text(disk.name()),
-                mountpoint,
-                text(disk.file_system()),
-                options.to_owned(),
-            )
+            (text(disk.name()), mountpoint, text(disk.file_system()), options.to_owned())
         });
         Ok(mounts.collect())
     }
@@ -80,9 +73,7 @@ pub fn disk_io_counters(perdisk: bool) -> PyResult<Vec<(String, Traffic)>> {
         use procfs::Current;
 
         let procfs::DiskStats(devices) = procfs::DiskStats::current().map_err(super::unreadable)?;
-        let devices = devices
-            .into_iter()
-            .filter(|device| perdisk || linux::is_whole_device(&device.name));
+        let devices = devices.into_iter().filter(|device| perdisk || linux::is_whole_device(&device.name));
         Ok(devices.map(linux::traffic).collect())
     }
     #[cfg(not(target_os = "linux"))]
@@ -137,10 +128,7 @@ mod linux {
         let mut rest = field;
         while let Some((before, after)) = rest.split_once('\\') {
             out.push_str(before);
-            let escape = after
-                .get(..3)
-                .and_then(|octal| u8::from_str_radix(octal, 8).ok())
-                .filter(u8::is_ascii);
+            let escape = after.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()).filter(u8::is_ascii);
             if let Some(byte) = escape {
                 out.push(char::from(byte));
                 rest = &after[3..];
@@ -184,12 +172,7 @@ mod linux {
         fn a_mount_point_with_a_blank_and_a_backslash_is_read_back() {
             let mounts = parse_mounts("/dev/sda1 /mnt/a\\040b\\134c ext4 rw,relatime 0 0\nnone /x tmpfs rw 0 0\n");
             let expected = [
-                (
-                    "/dev/sda1".into(),
-                    "/mnt/a b\\c".into(),
-                    "ext4".into(),
-                    "rw,relatime".into(),
-                ),
+                ("/dev/sda1".into(), "/mnt/a b\\c".into(), "ext4".into(), "rw,relatime".into()),
                 (String::new(), "/x".into(), "tmpfs".into(), "rw".into()),
             ];
             assert_eq!(mounts, expected);

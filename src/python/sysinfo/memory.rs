@@ -17,9 +17,7 @@ pub fn virtual_memory() -> PyResult<[u64; 10]> {
     let [active, inactive, buffers, cached, shared, slab] = kernel_view()?;
     let (total, available) = (system.total_memory(), system.available_memory());
     let (used, free) = (system.used_memory(), system.free_memory());
-    Ok([
-        total, available, used, free, active, inactive, buffers, cached, shared, slab,
-    ])
+    Ok([total, available, used, free, active, inactive, buffers, cached, shared, slab])
 }
 
 #[cfg(target_os = "linux")]
@@ -28,14 +26,7 @@ fn kernel_view() -> PyResult<[u64; 6]> {
 
     let mem = procfs::Meminfo::current().map_err(super::unreadable)?;
     let cached = mem.cached + mem.s_reclaimable.unwrap_or(0);
-    Ok([
-        mem.active,
-        mem.inactive,
-        mem.buffers,
-        cached,
-        mem.shmem.unwrap_or(0),
-        mem.slab,
-    ])
+    Ok([mem.active, mem.inactive, mem.buffers, cached, mem.shmem.unwrap_or(0), mem.slab])
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -53,13 +44,7 @@ pub fn swap_memory() -> PyResult<[u64; 5]> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_swap());
     let (swapped_in, swapped_out) = swap_traffic()?;
-    Ok([
-        system.total_swap(),
-        system.used_swap(),
-        system.free_swap(),
-        swapped_in,
-        swapped_out,
-    ])
+    Ok([system.total_swap(), system.used_swap(), system.free_swap(), swapped_in, swapped_out])
 }
 
 #[cfg(target_os = "linux")]
@@ -69,14 +54,7 @@ fn swap_traffic() -> PyResult<(u64, u64)> {
     // psutil's unit, whatever the page size is.
     const PAGE: u64 = 4096;
     let procfs::VmStat(counters) = procfs::VmStat::current().map_err(super::unreadable)?;
-    let bytes = |name| {
-        counters
-            .get(name)
-            .copied()
-            .and_then(|pages| u64::try_from(pages).ok())
-            .unwrap_or(0)
-            * PAGE
-    };
+    let bytes = |name| counters.get(name).copied().and_then(|pages| u64::try_from(pages).ok()).unwrap_or(0) * PAGE;
     Ok((bytes("pswpin"), bytes("pswpout")))
 }
 

@@ -54,10 +54,7 @@ pub mod native {
 /// What a function answers on a platform that has no source for its figure.
 #[cfg(not(target_os = "linux"))]
 fn unavailable<T>(function: &str) -> PyResult<T> {
-    let text = format!(
-        "{function} has no native source on {}; install psutil for it",
-        std::env::consts::OS
-    );
+    let text = format!("{function} has no native source on {}; install psutil for it", std::env::consts::OS);
     Err(pyo3::exceptions::PyNotImplementedError::new_err(text))
 }
 
@@ -72,7 +69,5 @@ fn unreadable(error: procfs::ProcError) -> PyErr {
 /// which the kernel says with an error on read.
 #[cfg(target_os = "linux")]
 fn read_attribute(path: impl AsRef<std::path::Path>) -> Option<String> {
-    std::fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim_end().to_owned())
+    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
 }

@@ -40,10 +40,7 @@ pub fn net_io_counters() -> PyResult<BTreeMap<String, [u64; 8]>> {
 #[cfg(target_os = "linux")]
 fn dropped_packets() -> PyResult<HashMap<String, (u64, u64)>> {
     let devices = procfs::net::dev_status().map_err(super::unreadable)?;
-    Ok(devices
-        .into_iter()
-        .map(|(name, device)| (name, (device.recv_drop, device.sent_drop)))
-        .collect())
+    Ok(devices.into_iter().map(|(name, device)| (name, (device.recv_drop, device.sent_drop))).collect())
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -87,11 +84,7 @@ fn numeric(address: &SockaddrStorage, interface: &str) -> Option<String> {
     if let Some(v4) = address.as_sockaddr_in() {
         Some(v4.ip().to_string())
     } else if let Some(v6) = address.as_sockaddr_in6() {
-        let scope = if v6.scope_id() == 0 {
-            String::new()
-        } else {
-            format!("%{interface}")
-        };
+        let scope = if v6.scope_id() == 0 { String::new() } else { format!("%{interface}") };
         Some(format!("{}{scope}", v6.ip()))
     } else {
         let link = address.as_link_addr()?;
@@ -113,17 +106,12 @@ type Link = (bool, u8, u32, u64, Vec<String>);
 #[pyfunction]
 pub fn net_if_stats() -> PyResult<BTreeMap<String, Link>> {
     // One entry an address, all with the same flags.
-    let flags: HashMap<_, _> = interface_addresses()?
-        .map(|entry| (entry.interface_name, entry.flags))
-        .collect();
+    let flags: HashMap<_, _> = interface_addresses()?.map(|entry| (entry.interface_name, entry.flags)).collect();
     let networks = Networks::new_with_refreshed_list();
     let links = networks.iter().filter_map(|(name, data)| {
         let flags = *flags.get(name)?;
         let running = flags.contains(InterfaceFlags::IFF_RUNNING);
-        Some((
-            name.clone(),
-            (running, duplex(name), speed(name), data.mtu(), flag_names(flags)),
-        ))
+        Some((name.clone(), (running, duplex(name), speed(name), data.mtu(), flag_names(flags))))
     });
     Ok(links.collect())
 }
@@ -132,10 +120,7 @@ pub fn net_if_stats() -> PyResult<BTreeMap<String, Link>> {
 /// follows it are not in psutil's list.
 fn flag_names(flags: InterfaceFlags) -> Vec<String> {
     let classic = InterfaceFlags::from_bits_truncate(flags.bits() & 0xffff);
-    classic
-        .iter_names()
-        .map(|(name, _)| name.trim_start_matches("IFF_").to_ascii_lowercase())
-        .collect()
+    classic.iter_names().map(|(name, _)| name.trim_start_matches("IFF_").to_ascii_lowercase()).collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -150,9 +135,7 @@ fn duplex(interface: &str) -> u8 {
 #[cfg(target_os = "linux")]
 fn speed(interface: &str) -> u32 {
     // -1 when the driver does not know it.
-    super::read_attribute(format!("/sys/class/net/{interface}/speed"))
-        .and_then(|mbit| mbit.parse().ok())
-        .unwrap_or(0)
+    super::read_attribute(format!("/sys/class/net/{interface}/speed")).and_then(|mbit| mbit.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -176,10 +159,7 @@ mod tests {
         let flags = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_MULTICAST | InterfaceFlags::IFF_RUNNING;
         assert_eq!(flag_names(flags), ["up", "running", "multicast"]);
         #[cfg(target_os = "linux")]
-        assert_eq!(
-            flag_names(flags | InterfaceFlags::IFF_LOWER_UP),
-            ["up", "running", "multicast"]
-        );
+        assert_eq!(flag_names(flags | InterfaceFlags::IFF_LOWER_UP), ["up", "running", "multicast"]);
     }
 
     #[test]

@@ -40,15 +40,9 @@ mod linux {
         let mut chips: BTreeMap<String, Vec<Reading>> = BTreeMap::new();
         let sensors = monitor_sensors(&class.join("hwmon"));
         let found = if sensors.is_empty() {
-            entries(&class.join("thermal"), "thermal_zone")
-                .iter()
-                .filter_map(|zone| zone_reading(zone))
-                .collect()
+            entries(&class.join("thermal"), "thermal_zone").iter().filter_map(|zone| zone_reading(zone)).collect()
         } else {
-            sensors
-                .iter()
-                .filter_map(|(chip, sensor)| monitor_reading(chip, sensor))
-                .collect::<Vec<_>>()
+            sensors.iter().filter_map(|(chip, sensor)| monitor_reading(chip, sensor)).collect::<Vec<_>>()
         };
         for (chip, reading) in found {
             chips.entry(chip).or_default().push(reading);
@@ -59,9 +53,7 @@ mod linux {
     /// Chip folder and sensor prefix (`temp1`) of every temperature; old drivers have them a folder deeper.
     fn monitor_sensors(root: &Path) -> BTreeSet<(PathBuf, String)> {
         let monitors = entries(root, "hwmon");
-        let folders = monitors
-            .iter()
-            .flat_map(|monitor| [monitor.clone(), monitor.join("device")]);
+        let folders = monitors.iter().flat_map(|monitor| [monitor.clone(), monitor.join("device")]);
         let sensors = folders.flat_map(|folder| {
             entries(&folder, "temp").into_iter().filter_map(move |file| {
                 let (sensor, _) = file.file_name()?.to_str()?.split_once('_')?;
@@ -84,10 +76,7 @@ mod linux {
             let is_critical = read_attribute(&file).is_some_and(|kind| kind == "critical");
             is_critical.then(|| millidegrees(Path::new(&format!("{point}_temp"))))?
         });
-        Some((
-            read_attribute(zone.join("type"))?,
-            (String::new(), millidegrees(&zone.join("temp"))?, None, critical),
-        ))
+        Some((read_attribute(zone.join("type"))?, (String::new(), millidegrees(&zone.join("temp"))?, None, critical)))
     }
 
     fn millidegrees(path: &Path) -> Option<f64> {
@@ -138,10 +127,8 @@ mod linux {
                     ("thermal/thermal_zone0/temp", "1000\n"),
                 ],
             );
-            let readings = vec![
-                ("Package id 0".into(), 45.0, Some(80.0), Some(100.0)),
-                (String::new(), 41.5, None, None),
-            ];
+            let readings =
+                vec![("Package id 0".into(), 45.0, Some(80.0), Some(100.0)), (String::new(), 41.5, None, None)];
             assert_eq!(temperatures(&class), BTreeMap::from([("coretemp".into(), readings)]));
             fs::remove_dir_all(class).unwrap();
         }

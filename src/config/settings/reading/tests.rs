@@ -5,17 +5,10 @@ use std::time::Duration;
 
 /// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
 fn read(text: &str) -> (Result<Settings, ConfigErrors>, Vec<String>) {
-    let mut ini = Ini {
-        path: "t.ini".into(),
-        ..Ini::default()
-    };
+    let mut ini = Ini { path: "t.ini".into(), ..Ini::default() };
     for (at, line) in text.lines().map(str::trim).enumerate() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            ini.sections.push(Section {
-                name: name.into(),
-                line: at + 1,
-                entries: vec![],
-            });
+            ini.sections.push(Section { name: name.into(), line: at + 1, entries: vec![] });
         } else if let (Some((key, text)), Some(section)) = (line.split_once('='), ini.sections.last_mut()) {
             section.entries.push(Entry::new(key, text, at + 1));
         }
@@ -33,12 +26,7 @@ fn good(text: &str) -> (Settings, Vec<String>) {
 /// Errors of a file with the required section on the first two lines.
 fn errors(text: &str) -> Vec<String> {
     let (settings, _) = read(&format!("[paths]\nplugins=./plugins\n{text}"));
-    settings
-        .expect_err("the file is wrong")
-        .0
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    settings.expect_err("the file is wrong").0.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -62,27 +50,14 @@ fn every_error_is_told_at_once_in_file_order() {
         "[network]\nport=http\nbindto=\n[server]\nread_timeout=0\nbody_limit=int:x\n[compat]\nlegacy_status=maybe",
     );
     assert_eq!(told.len(), 5, "{told:#?}");
-    assert!(
-        told[0].starts_with("t.ini:4: [network] port: must be a number from 0 to 65535"),
-        "{told:#?}"
-    );
-    assert!(
-        told[3].starts_with("t.ini:8: [server] body_limit: what follows int:"),
-        "{told:#?}"
-    );
-    assert!(
-        told[4].starts_with("t.ini:10: [compat] legacy_status: must be on or off"),
-        "{told:#?}"
-    );
+    assert!(told[0].starts_with("t.ini:4: [network] port: must be a number from 0 to 65535"), "{told:#?}");
+    assert!(told[3].starts_with("t.ini:8: [server] body_limit: what follows int:"), "{told:#?}");
+    assert!(told[4].starts_with("t.ini:10: [compat] legacy_status: must be on or off"), "{told:#?}");
 }
 
 #[test]
 fn addresses_come_as_text_list_star_or_name() {
-    let listen = |bindto: &str| {
-        good(&format!("[network]\nbindto={bindto}\nport=int:80\n[auth]\napikey=k"))
-            .0
-            .listen
-    };
+    let listen = |bindto: &str| good(&format!("[network]\nbindto={bindto}\nport=int:80\n[auth]\napikey=k")).0.listen;
     assert_eq!(listen("*"), ["0.0.0.0:80".parse().unwrap()]);
     assert_eq!(
         listen("list:127.0.0.1 [::1] 127.0.0.1"),
@@ -111,51 +86,29 @@ fn no_key_beyond_loopback_is_warned_of() {
 fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert_eq!(good("[SSL]\ncertfile=/nowhere\nkeyfile=/nowhere").0.tls, None);
     let told = errors("[SSL]\nenabled=yes\ncertfile=/nowhere/cert.pem");
-    assert!(
-        told[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"),
-        "{told:#?}"
-    );
-    assert!(
-        told[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"),
-        "{told:#?}"
-    );
+    assert!(told[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{told:#?}");
+    assert!(told[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{told:#?}");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}"))
-        .0
-        .tls;
-    assert_eq!(
-        tls,
-        Some(TlsFiles {
-            certfile: file.into(),
-            keyfile: file.into()
-        })
-    );
+    let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}")).0.tls;
+    assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into() }));
 }
 
 #[test]
 fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
     let (settings, _) = good("[CORS]\nenabled=bool:true\norigin_url=https://a.example");
-    assert_eq!(
-        settings.cors,
-        Some(CorsSettings {
-            origins: vec!["https://a.example".into()]
-        })
-    );
+    assert_eq!(settings.cors, Some(CorsSettings { origins: vec!["https://a.example".into()] }));
     assert_eq!(good("[cors]\nenabled=bool:false\norigin_url=x").0.cors, None);
     let (settings, warnings) = good("[cors]\nenabled=true");
     assert_eq!(settings.cors, Some(CorsSettings::default()));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert_eq!(
-        good("[cors]\nenabled=on\norigin_url=list:* https://a.example/").1.len(),
-        2
-    );
+    assert_eq!(good("[cors]\nenabled=on\norigin_url=list:* https://a.example/").1.len(), 2);
 }
 
 #[test]
 fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\nmax_in_flight=3\n\
-         max_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nshutdown_timeout=float:1.5",
+         max_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5",
     )
     .0
     .server;
@@ -169,6 +122,7 @@ fn every_server_key_takes_effect() {
             max_in_flight: 3,
             max_in_flight_per_plugin: 2,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            plugin_timeout: Duration::from_secs(7),
             shutdown_timeout: Duration::from_millis(1500),
         }
     );
@@ -179,14 +133,8 @@ fn unknown_keys_and_misspelt_sections_are_warned_of() {
     let (_, warnings) =
         good("[netwrok]\nport=1\n[server]\nbody_limits=1\n[markdown]\nanything=goes\n[plugin_parms]\nx=a=b");
     assert_eq!(warnings.len(), 2, "{warnings:#?}");
-    assert!(
-        warnings[0].starts_with("t.ini:3: [netwrok]: ") && warnings[0].contains("[network]"),
-        "{warnings:#?}"
-    );
-    assert_eq!(
-        warnings[1],
-        "t.ini:6: [server] body_limits: is not known to the server (is body_limit meant?)"
-    );
+    assert!(warnings[0].starts_with("t.ini:3: [netwrok]: ") && warnings[0].contains("[network]"), "{warnings:#?}");
+    assert_eq!(warnings[1], "t.ini:6: [server] body_limits: is not known to the server (is body_limit meant?)");
 }
 
 #[test]
@@ -200,26 +148,16 @@ fn of_two_sections_that_differ_in_case_the_exact_one_counts() {
 }
 
 #[test]
-fn plugin_parameters_keep_their_order_and_text() {
-    let parms = good("[plugin_parms]\nb=route_path=x&auth_type=global\na=")
-        .0
-        .plugin_parms;
-    assert_eq!(
-        parms,
-        [
-            ("b".to_owned(), "route_path=x&auth_type=global".to_owned()),
-            ("a".to_owned(), String::new())
-        ]
-    );
-}
-
-#[test]
 fn running_without_a_file_equals_a_file_that_names_the_folder() {
     let folder = std::path::Path::new("/srv/a$b");
     let (made, warnings) = settings(&resolve(&Ini::for_folder(folder), |_| None));
-    assert_eq!(
-        format!("{made:?}"),
-        format!("{:?}", Ok::<_, ConfigErrors>(Settings::defaults_for(folder)))
-    );
+    assert_eq!(format!("{made:?}"), format!("{:?}", Ok::<_, ConfigErrors>(Settings::defaults_for(folder))));
     assert!(warnings.is_empty());
+}
+
+#[test]
+fn a_change_that_needs_a_restart_is_named() {
+    let (before, _) = good("[network]\nport=1000\n[server]\nbody_limit=1KiB");
+    let (after, _) = good("[network]\nport=1001\n[server]\nbody_limit=2KiB\nio_threads=2");
+    assert_eq!(after.needing_restart(&before), ["[network] bindto and port", "[server] io_threads"]);
 }
