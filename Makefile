@@ -1,0 +1,56 @@
+# The two commands of the README, and lint. Everything they need is installed into .venv and .venv-test.
+# PYTHON chooses the interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+TEST := .venv-test
+# Wheel and executable link Python differently; a target folder each keeps them from rebuilding one another's crates.
+WHEEL_TARGET := target/wheel
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+
+.PHONY: serve test test-rust test-python lint format clean
+
+# Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
+serve: $(VENV)/installed
+	$(VENV)/bin/plugincore -i plugincore.ini
+
+# Everything: Rust tests, then the Python tests against the installed wheel and the standalone executable.
+test: test-rust test-python
+
+test-rust: $(TEST)/requirements
+	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
+
+test-python: $(TEST)/installed target/release/plugincore
+	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
+
+lint: $(TEST)/requirements
+	cargo fmt --check
+	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo clippy --locked --all-targets --quiet -- -D warnings
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+
+format:
+	cargo fmt
+	$(TEST)/bin/ruff check --fix .
+	$(TEST)/bin/ruff format .
+
+$(VENV)/installed: $(SOURCES)
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(VENV)/bin/python -m pip install --quiet --force-reinstall .
+	touch $@
+
+$(TEST)/requirements: tests/requirements.txt
+	test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install --quiet -r tests/requirements.txt
+	touch $@
+
+$(TEST)/installed: $(TEST)/requirements $(SOURCES)
+	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(TEST)/bin/python -m pip install --quiet --force-reinstall .
+	touch $@
+
+target/release/plugincore: $(TEST)/requirements $(SOURCES)
+	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(TEST) target
