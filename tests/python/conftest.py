@@ -143,13 +143,13 @@ class Server:
             connection.shutdown(socket.SHUT_WR)
             return receive_all(connection)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask for a stop, wait for the end, and return the exit code."""
-        self.signal(number)
+        self.send(number)
         return self.wait()
 
     def wait(self) -> int:
