@@ -77,6 +77,8 @@ class Server:
             self.process.kill()
         self.process.wait()
         self._reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     @property
     def log(self) -> str:
