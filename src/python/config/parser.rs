@@ -119,9 +119,10 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
         let located = own.get_item(&name)?.cast_into::<Located>()?;
         let located = located.borrow();
         let items: Vec<(String, String)> = parser.call_method1("items", (&name,))?.extract()?;
-        let entry = |(key, text): (String, String)| match located.lines.get(&key) {
-            Some(line) => Entry::new(key, text, *line),
-            None => {
+        let entry = |(key, text): (String, String)| {
+            if let Some(line) = located.lines.get(&key) {
+                Entry::new(key, text, *line)
+            } else {
                 let line = default_lines.lines.get(&key).copied().unwrap_or_default();
                 Entry { inherited: true, ..Entry::new(key, text, line) }
             }
@@ -141,7 +142,7 @@ fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
     let section = text("section");
     let one = |message: &str, remedy: &str| {
         let error = Diagnostic::error(place(line), message).remedy(remedy);
-        section.iter().fold(error, |error, section| error.in_section(section))
+        section.iter().fold(error, crate::config::diagnostic::Diagnostic::in_section)
     };
     match kind.as_str() {
         "MissingSectionHeaderError" => one("text before the first section", "begin with a line like [network]").into(),
