@@ -3,9 +3,10 @@
 //! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before.
+//! `super().__init__(**kwargs)`, as before; a native class as the other base (`dict`, `Exception`) is not possible.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
@@ -25,58 +26,66 @@ use crate::policy::credential::{AuthPolicy, Credential};
 /// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
 /// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
 /// `auth_type` (`global` or `plugin`) and `apikey`.
-#[pyclass(subclass, dict, weakref, module = "plugincore.baseplugin")]
-pub struct BasePlugin {
-    access: Mutex<Access>,
-    policy: Arc<ArcSwap<AuthPolicy>>,
-}
+// It has no fields: all that an instance holds is in its `__dict__`, so copying, pickling and garbage collection are
+// Python's own, as for any class.
+#[pyclass(frozen, subclass, dict, weakref, module = "plugincore.baseplugin")]
+pub struct BasePlugin;
 
-/// `_auth_type` and `_apikey` as the plugin set them.
-#[derive(Default)]
-struct Access {
-    auth_type: Option<Py<PyAny>>,
-    apikey: Option<Py<PyAny>>,
+/// A policy that changes when the plugin changes its attributes.
+type LivePolicy = ArcSwap<AuthPolicy>;
+
+/// The policies of the plugins that serve, by the address of the instance. Whoever asked for one keeps the instance.
+static WATCHED: Mutex<BTreeMap<usize, Weak<LivePolicy>>> = Mutex::new(BTreeMap::new());
+
+fn watched() -> MutexGuard<'static, BTreeMap<usize, Weak<LivePolicy>>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BasePlugin {
-    /// What the host checks before a request enters this plugin; changes when the plugin changes its attributes.
-    pub fn policy(&self) -> Arc<ArcSwap<AuthPolicy>> {
-        Arc::clone(&self.policy)
+    /// What the host checks before a request enters `plugin`; it follows the plugin's attributes for as long as both
+    /// the plugin and the policy are kept.
+    ///
+    /// # Errors
+    /// Whatever `str()` of the plugin's key raises.
+    pub fn watch(plugin: &Bound<'_, Self>) -> PyResult<Arc<LivePolicy>> {
+        let policy = Arc::new(ArcSwap::from_pointee(policy_of(plugin.as_any())?));
+        let mut watched = watched();
+        watched.retain(|_, policy| policy.strong_count() > 0);
+        watched.insert(plugin.as_ptr() as usize, Arc::downgrade(&policy));
+        Ok(policy)
     }
 
-    fn access(&self) -> std::sync::MutexGuard<'_, Access> {
-        self.access.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, py: Python<'_>, change: impl FnOnce(&mut Access)) -> PyResult<()> {
-        let (auth_type, apikey) = {
-            let mut access = self.access();
-            change(&mut access);
-            let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py).into_bound(py));
-            (clone(&access.auth_type), clone(&access.apikey))
-        };
-        let asked_for = auth_type.is_some_and(|value| value.is_truthy().unwrap_or(true));
-        let key = apikey.filter(|value| value.is_truthy().unwrap_or(false)).map(|value| value.str()).transpose()?;
-        let policy = match (asked_for, key) {
-            (false, _) => AuthPolicy::Open,
-            (true, Some(key)) => AuthPolicy::key(&Secret::new(key.to_str()?)),
-            (true, None) => AuthPolicy::Closed,
-        };
-        self.policy.store(Arc::new(policy));
+    /// Sets an attribute that decides about access, and has the host obey it.
+    fn set_access(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.set_item(name, value)?;
+        let policy = watched().get(&(slf.as_ptr() as usize)).and_then(Weak::upgrade);
+        if let Some(policy) = policy {
+            policy.store(Arc::new(policy_of(slf.as_any())?));
+        }
         Ok(())
+    }
+
+    fn access<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.call_method1(intern!(slf.py(), "get"), (name,))
     }
 }
 
-fn some(value: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
-    (!value.is_none()).then(|| value.unbind())
+/// What `_auth_type` and `_apikey` of `plugin` ask for, as they are now.
+fn policy_of(plugin: &Bound<'_, PyAny>) -> PyResult<AuthPolicy> {
+    let py = plugin.py();
+    if !plugin.getattr(intern!(py, "_auth_type"))?.is_truthy()? {
+        return Ok(AuthPolicy::Open);
+    }
+    let key = plugin.getattr(intern!(py, "_apikey"))?;
+    Ok(if key.is_truthy()? { AuthPolicy::key(&Secret::new(key.str()?.to_str()?)) } else { AuthPolicy::Closed })
 }
 
 #[pymethods]
 impl BasePlugin {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(**kwargs)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { access: Mutex::default(), policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+        Self
     }
 
     #[pyo3(signature = (**kwargs))]
@@ -111,24 +120,24 @@ impl BasePlugin {
 
     /// None, `global` or `plugin`: whose key opens this plugin. Anything that is true asks for a key.
     #[getter(_auth_type)]
-    fn auth_type(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.access().auth_type.as_ref().map(|value| value.clone_ref(py))
+    fn auth_type<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::access(slf, intern!(slf.py(), "_auth_type"))
     }
 
     #[setter(_auth_type)]
-    fn set_auth_type(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |access| access.auth_type = some(value.clone()))
+    fn set_auth_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_access(slf, intern!(slf.py(), "_auth_type"), value)
     }
 
     /// The key that opens this plugin; compared as text.
     #[getter(_apikey)]
-    fn apikey(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.access().apikey.as_ref().map(|value| value.clone_ref(py))
+    fn apikey<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::access(slf, intern!(slf.py(), "_apikey"))
     }
 
     #[setter(_apikey)]
-    fn set_apikey(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |access| access.apikey = some(value.clone()))
+    fn set_apikey(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_access(slf, intern!(slf.py(), "_apikey"), value)
     }
 
     /// Called when the plugin is unloaded or the server stops; overload it to release what the plugin holds.
@@ -148,12 +157,20 @@ impl BasePlugin {
         if let Ok(request) = request.cast::<Request>() {
             return Ok(request.get().client_ip());
         }
-        let remote = request.getattr_opt(intern!(request.py(), "remote"))?.filter(|remote| !remote.is_none());
-        remote.map_or_else(|| Ok("unknown".to_owned()), |remote| remote.str()?.extract())
+        let py = request.py();
+        let mut address = request.getattr_opt(intern!(py, "remote"))?.filter(|remote| !remote.is_none());
+        if address.is_none()
+            && let Some(transport) =
+                request.getattr_opt(intern!(py, "transport"))?.filter(|transport| !transport.is_none())
+        {
+            let peer = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "peername"),))?;
+            address = if peer.is_none() { None } else { Some(peer.get_item(0)?) };
+        }
+        address.map_or_else(|| Ok("unknown".to_owned()), |address| address.str()?.extract())
     }
 
     /// True if `data` (as `request_handler` gets it) holds the key that this plugin asks for, or it asks for none.
-    fn _check_auth(&self, data: &Bound<'_, PyDict>) -> PyResult<bool> {
+    fn _check_auth(slf: &Bound<'_, Self>, data: &Bound<'_, PyDict>) -> PyResult<bool> {
         let py = data.py();
         let headers = data.get_item(intern!(py, "request_headers"))?;
         let header = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
@@ -165,10 +182,10 @@ impl BasePlugin {
             header(intern!(py, "X-Custom-Auth"))?.as_deref(),
             variable.as_deref(),
         );
-        let policy = self.policy.load();
+        let policy = policy_of(slf.as_any())?;
         Ok(match shown {
             Some(shown) => policy.admits(&shown),
-            None => matches!(**policy, AuthPolicy::Open),
+            None => matches!(policy, AuthPolicy::Open),
         })
     }
 
