@@ -115,6 +115,9 @@ impl PluginManager {
             let others =
                 manager.registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
             manager.publish(others)?;
+            if manager.registry.serving().of_file(&resident.file).is_empty() {
+                Python::attach(|py| manager.modules.bind(py).del_item(stem(&resident.file)))?;
+            }
             terminate(&[resident], Instant::now() + PATIENCE).await;
             Ok(())
         })
@@ -150,7 +153,7 @@ impl PluginManager {
             config: self.config(py),
             log: self.log.clone_ref(py),
             args: self.prog_args.clone_ref(py),
-            task_callback: Some(self.task_callback.clone_ref(py)),
+            task_callback: (!self.task_callback.is_none(py)).then(|| self.task_callback.clone_ref(py)),
             folder: self.plugin_dir.clone(),
             patience: PATIENCE,
             legacy_status: false,
