@@ -90,7 +90,7 @@ impl PluginManager {
 
     /// Load every plugin file of the folder, in sorted order; what fails is logged.
     fn load_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let folder = &slf.get().plugin_dir;
             Python::attach(|py| module::add_to_path(py, folder))?;
             for file in discover(folder)? {
@@ -102,12 +102,12 @@ impl PluginManager {
 
     /// Load one plugin file; what fails is logged.
     fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move { slf.get().bring_in(&path).await })
+        procedure(py, async move { slf.get().bring_in(&path).await })
     }
 
     /// Terminate a plugin and forget it; an unknown id is logged.
     fn remove_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let manager = slf.get();
             let Some(resident) = manager.registry.serving().get(&plugin_id).cloned() else {
                 return manager.tell("info", &format!("No plugin with ID {plugin_id}"));
@@ -125,7 +125,7 @@ impl PluginManager {
 
     /// Load the file of a plugin again; on failure the old instance stays.
     fn reload_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let manager = slf.get();
             match manager.registry.serving().get(&plugin_id).cloned() {
                 Some(resident) => manager.bring_in(&resident.file).await,
@@ -145,6 +145,14 @@ impl PluginManager {
     fn all_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
         coroutine(py, async move { Python::attach(|py| Ok(slf.get().plugins.clone_ref(py))) })
     }
+}
+
+/// A coroutine that returns None.
+fn procedure(
+    py: Python<'_>,
+    future: impl Future<Output = PyResult<()>> + Send + 'static,
+) -> PyResult<Bound<'_, Coroutine>> {
+    coroutine(py, async move { future.await.map(|()| None::<Py<PyAny>>) })
 }
 
 impl PluginManager {

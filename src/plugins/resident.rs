@@ -66,9 +66,7 @@ impl Resident {
         let py = instance.py();
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
-        let base = py.get_type::<BasePlugin>();
-        let overrides =
-            |name: &Bound<'_, PyString>| -> PyResult<bool> { Ok(!class.getattr(name)?.is(base.getattr(name)?)) };
+        let overrides = |name: &Bound<'_, PyString>| BasePlugin::hides(&class, name);
         let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
         // A class that hides the attributes, with a property of its own say, is asked at each request, too.
         let overrides_check = overrides(intern!(py, "_check_auth"))?

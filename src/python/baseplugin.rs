@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::logjam::LogJam;
 use super::request::Request;
@@ -53,6 +53,14 @@ impl BasePlugin {
         watched.retain(|_, policy| policy.strong_count() > 0);
         watched.insert(plugin.as_ptr() as usize, Arc::downgrade(&policy));
         Ok(policy)
+    }
+
+    /// True if `class`, or one between it and this one, has something of its own called `name`.
+    ///
+    /// # Errors
+    /// When the class has no such attribute.
+    pub fn hides(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        Ok(!class.getattr(name)?.is(class.py().get_type::<Self>().getattr(name)?))
     }
 
     /// Sets an attribute that decides about access, and has the host obey it.
@@ -106,8 +114,12 @@ impl BasePlugin {
         };
         slf.setattr(intern!(py, "_plugin_id"), &plugin_id)?;
         let (auth_type, apikey) = authentication(&given, config.as_ref())?;
-        slf.setattr(intern!(py, "_apikey"), apikey)?;
-        slf.setattr(intern!(py, "_auth_type"), auth_type)?;
+        for (name, value) in [(intern!(py, "_apikey"), apikey), (intern!(py, "_auth_type"), auth_type)] {
+            // What the class body says is the default, as class attributes are.
+            if value.is_some() || !Self::hides(&slf.get_type(), name)? {
+                slf.setattr(name, value)?;
+            }
+        }
         let options = PyDict::new(py);
         options.set_item("name", plugin_id.str()?)?;
         options.set_item("level", prog_args.getattr(intern!(py, "level"))?)?;

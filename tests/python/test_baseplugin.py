@@ -243,6 +243,21 @@ def test_attributes_that_a_class_hides_are_obeyed() -> None:
     assert (False, True) == (plugin._check_auth({"apikey": "first"}), plugin._check_auth({"apikey": "second"}))
 
 
+def test_a_key_in_the_class_is_a_default() -> None:
+    """Authentication in a class body protects; parameters and the instance stand above it."""
+
+    class InClass(BasePlugin):
+        _auth_type = "plugin"
+        _apikey: str | None = "class-key"
+
+    plugin = make(InClass)
+    assert (False, True) == (plugin._check_auth({}), plugin._check_auth({"apikey": "class-key"}))
+    plugin._apikey = "new"
+    assert (False, True) == (plugin._check_auth({"apikey": "class-key"}), plugin._check_auth({"apikey": "new"}))
+    assert "class-key" == InClass._apikey == make(InClass)._apikey
+    assert "host-key" == make(InClass, auth_type="global")._apikey
+
+
 # --- handle_request -------------------------------------------------------------------------------------------------
 
 
