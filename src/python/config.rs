@@ -54,7 +54,7 @@ pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> (Result<Reading,
             set_logging_level(py, config.bind(py), level)?;
             Ok(config)
         });
-        let told = |error: PyErr| Diagnostic::error(Place::file(&document.path), error.to_string()).into();
+        let told = |error: PyErr| ConfigErrors::from(Diagnostic::error(Place::file(&document.path), error.to_string()));
         Ok(Reading { settings, config: config.map_err(told)? })
     });
     (reading, warnings)
