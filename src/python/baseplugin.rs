@@ -3,7 +3,8 @@
 //! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before; a native class as the other base (`dict`, `Exception`) is not possible.
+//! `super().__init__(**kwargs)`, as before; from Python 3.12 on, a native class such as `dict`
+//! cannot be the other base.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
