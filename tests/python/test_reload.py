@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
-import httpx
 import pytest
+
 from conftest import INI, Launch, Server
 
 #: A plugin that answers with its version and notes what happens to it in the file ``events``.
@@ -199,7 +197,9 @@ def test_a_broken_ini_file_fails_the_reload_with_file_and_line(launch: Launch) -
 
 def test_new_files_are_found_and_deleted_ones_let_go(launch: Launch) -> None:
     """`/reload/all` makes the folder and the endpoints agree; plugins of deleted files are terminated."""
-    server = launch({"versioned": PLUGIN, "gone": PLUGIN.replace("Versioned", "Gone").replace("VERSION = 1", "VERSION = 9")})
+    server = launch(
+        {"versioned": PLUGIN, "gone": PLUGIN.replace("Versioned", "Gone").replace("VERSION = 1", "VERSION = 9")}
+    )
     (server.plugins / "gone.py").unlink()
     (server.plugins / "fresh.py").write_text(PLUGIN.replace("Versioned", "Fresh"))
     assert ["versioned", "fresh"] == server.get("/reload/all").json()["loaded_plugins"]
@@ -380,7 +380,9 @@ def test_other_plugins_keep_their_tasks(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["raise ValueError('no')", "raise SystemExit(3)", "raise KeyboardInterrupt"], ids=["error", "exit", "interrupt"]
+    "body",
+    ["raise ValueError('no')", "raise SystemExit(3)", "raise KeyboardInterrupt"],
+    ids=["error", "exit", "interrupt"],
 )
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_terminate_plugin_that_raises_is_logged_and_the_new_version_serves(
