@@ -132,10 +132,15 @@ impl Coroutine {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if matches!(*self.lock(), State::Fresh(_) | State::Finished) {
-            *self.lock() = State::Finished;
+        let mut state = self.lock();
+        if matches!(*state, State::Fresh(_) | State::Finished) {
+            let ended = std::mem::replace(&mut *state, State::Finished);
+            // Dropping what the future holds may run Python code, so it happens outside of the lock.
+            drop(state);
+            drop(ended);
             return Ok(());
         }
+        drop(state);
         match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
             Ok(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
             Err(error)

@@ -41,8 +41,11 @@ pub fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Py
 /// What the coroutine raised, `error` itself if it did not catch it.
 pub fn throw<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Step<'py>> {
     let py = coroutine.py();
-    let thrown = coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),));
-    match thrown {
+    let Some(method) = coroutine.getattr_opt(intern!(py, "throw"))? else {
+        // A plain iterator behind `__await__`: nothing in it could catch the error.
+        return Err(error);
+    };
+    match method.call1((error.into_value(py),)) {
         Ok(yielded) => Ok(Step::Yielded(yielded)),
         Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
             Ok(Step::Returned(error.value(py).getattr(intern!(py, "value"))?))

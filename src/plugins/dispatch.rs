@@ -17,6 +17,7 @@ use super::registry::Registry;
 use super::resident::{Entry, Resident};
 use crate::bridge::call::Call;
 use crate::bridge::consumer::{Consumer, Dispatch};
+use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Driver;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
@@ -26,8 +27,8 @@ use crate::http::rescue::{Failure, Rejection};
 use crate::python::headers::RequestHeaders;
 use crate::python::request::Request;
 
-/// Keys of `data` that are the host's: no variable of a request can replace them.
-const HOST_KEYS: [&str; 5] = ["log", "request_headers", "request", "subpath", "client_ip"];
+/// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
+const HOST_KEYS: [&str; 6] = ["log", "request_headers", "request", "subpath", "client_ip", "self"];
 
 /// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
 pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
@@ -48,10 +49,13 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
-    let started = Owner::enter_consumer(resident.owner.bind(py))
-        .and_then(|()| arguments(py, job.request, resident, log))
-        .and_then(|data| invoke(py, resident, &data));
-    match started {
+    // The owner is set before the context is copied: it stays for the next request of the same plugin.
+    let entered = Owner::enter_consumer(resident.owner.bind(py)).and_then(|()| OwnContext::enter(py));
+    let _context = match entered {
+        Ok(context) => context,
+        Err(error) => return call.finish(py, Err(error)),
+    };
+    match arguments(py, job.request, resident, log).and_then(|data| invoke(py, resident, &data)) {
         Err(error) => call.finish(py, Err(error)),
         Ok(result) => match step::awaitable(&result) {
             Err(error) => call.finish(py, Err(error)),
@@ -67,30 +71,12 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
 }
 
 fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
-    let instance = resident.instance.bind(py);
-    match resident.entry {
-        Entry::AsyncHandler => instance.getattr(intern!(py, "request_handler"))?.call((), Some(data)),
-        Entry::Handler => isolated(py, || instance.getattr(intern!(py, "request_handler"))?.call((), Some(data))),
-        Entry::HandleRequest => isolated(py, || instance.getattr(intern!(py, "handle_request"))?.call((), Some(data))),
-        Entry::Missing(_) => Err(PyRuntimeError::new_err("the plugin has no handler")),
-    }
-}
-
-/// Runs `body` in a copy of the current context, so that nothing a handler sets is seen by the next one.
-fn isolated<'py>(py: Python<'py>, body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set, which
-    // is just what `from_owned_ptr_or_err` takes.
-    let context = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContext_CopyCurrent()) }?;
-    // SAFETY: `context` is a live context object that nobody has entered, since it was made just now.
-    if unsafe { pyo3::ffi::PyContext_Enter(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    let result = body();
-    // SAFETY: entered above by this thread, and handlers cannot leave a context that they did not enter.
-    if unsafe { pyo3::ffi::PyContext_Exit(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    result
+    let method = match resident.entry {
+        Entry::Handler => intern!(py, "request_handler"),
+        Entry::HandleRequest => intern!(py, "handle_request"),
+        Entry::Missing(_) => return Err(PyRuntimeError::new_err("the plugin has no handler")),
+    };
+    resident.instance.bind(py).getattr(method)?.call((), Some(data))
 }
 
 /// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
@@ -105,7 +91,7 @@ fn arguments<'py>(
     data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
     // The place of `request` is kept before the variables, as pluginserver had it.
     data.set_item(intern!(py, "request"), py.None())?;
-    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receiver.as_deref() == Some(name);
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
         body_variables(&data, &request, &reserved)?;
     }
