@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import httpx
 import pytest
+
 from conftest import Launch, Server, serving
 
 ECHO = """
@@ -260,10 +261,10 @@ NAMES = ("log", "request", "request_headers", "subpath", "client_ip", "self", "t
 @pytest.mark.parametrize(
     "sent",
     [
-        {"params": {name: "forged" for name in NAMES}},
+        {"params": dict.fromkeys(NAMES, "forged")},
         {"content": json.dumps({name: {"User-Agent": "forged"} for name in NAMES})},
-        {"data": {name: "forged" for name in NAMES}},
-        {"data": {name: "forged" for name in NAMES}, "files": {"f": b""}},
+        {"data": dict.fromkeys(NAMES, "forged")},
+        {"data": dict.fromkeys(NAMES, "forged"), "files": {"f": b""}},
     ],
     ids=["query", "json", "form", "multipart"],
 )
@@ -281,7 +282,7 @@ def test_names_of_receivers_are_dropped_through_decorators_and_overloads(
     server: Server, plugin: str, names: tuple[str, ...]
 ) -> None:
     """A variable that is called like any `self` on the way to the handler cannot break the call."""
-    answer = server.get(f"/{plugin}", params={**{name: "x" for name in names}, "kept": "1"})
+    answer = server.get(f"/{plugin}", params={**dict.fromkeys(names, "x"), "kept": "1"})
     assert ["client_ip", "kept", "log", "request", "request_headers", "subpath"] == answer.json()
 
 
@@ -405,7 +406,11 @@ def test_files_come_by_post_with_name_type_and_content(server: Server) -> None:
     assert 500 == seen.status_code  # the handler's `text()`: the body is no UTF-8
     files["f"] = ("a b.bin", b"\x00\x7f\r\n--", "image/png")
     seen = server.post("/reader", data={"a": "1"}, files=files).json()
-    fields = [["a", "1"], ["f", ["f", "a b.bin", "image/png", "\x00\x7f\r\n--"]], ["g", ["g", "é.txt", "text/plain", ""]]]
+    fields = [
+        ["a", "1"],
+        ["f", ["f", "a b.bin", "image/png", "\x00\x7f\r\n--"]],
+        ["g", ["g", "é.txt", "text/plain", ""]],
+    ]
     assert ("1", fields) == (seen["data"], seen["fields"])
 
 
@@ -434,7 +439,7 @@ def test_a_chunked_body_is_a_body(server: Server) -> None:
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(
     launch: Launch, proxies: str, forwarded: str, expected: str
 ) -> None:
-    """`client_ip` is the address that the nearest proxies vouch for; loopback is trusted unless the ini says otherwise."""
+    """`client_ip` is what the nearest proxies vouch for; loopback is trusted unless the ini says otherwise."""
     server = launch({"echo": ECHO, "seen": SEEN}, ini_more=f"[server]\n{proxies}\n" if proxies else "")
     headers = {"X-Forwarded-For": forwarded}
     assert expected == server.get("/echo?client_ip=10.0.0.1", headers=headers).json()["client_ip"]
