@@ -91,7 +91,11 @@ impl Coroutine {
             }
             Poll::Ready(result) => {
                 *self.lock() = State::Finished;
-                Err(PyStopIteration::new_err((result?,)))
+                Err(match result {
+                    Ok(value) => PyStopIteration::new_err((value,)),
+                    Err(error) if error.is_instance_of::<PyStopIteration>(py) => stopped(py, error),
+                    Err(error) => error,
+                })
             }
         }
     }
@@ -151,6 +155,13 @@ impl Coroutine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What Python makes of a `StopIteration` that escapes from a coroutine: it would pass for a normal end.
+fn stopped(py: Python<'_>, error: PyErr) -> PyErr {
+    let raised = PyRuntimeError::new_err("coroutine raised StopIteration");
+    raised.set_cause(py, Some(error));
+    raised
 }
 
 /// The exception that `throw(kind, value)` asks for: an instance, or a class to be called with the value.

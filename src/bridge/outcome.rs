@@ -78,7 +78,9 @@ pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
             intern!(py, "format_exception"),
             (error.get_type(py), error.value(py), error.traceback(py)),
         )?;
-        PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?.extract()
+        let text = PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?;
+        // Lossy, since a message may hold lone surrogates.
+        Ok(text.cast::<PyString>()?.to_string_lossy().into_owned())
     };
     formatted().unwrap_or_else(|_| error.to_string())
 }
