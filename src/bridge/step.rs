@@ -63,12 +63,13 @@ pub fn awaitable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, 
     if unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
         return Ok(Some(object.clone()));
     }
-    let py = object.py();
-    // Looked up on the type, as the interpreter does it for `await`.
-    match object.get_type().getattr(intern!(py, "__await__")) {
-        Ok(method) => method.call1((object,)).map(Some),
-        Err(_) if is_generator_coroutine(object)? => Ok(Some(object.clone())),
-        Err(_) => Ok(None),
+    // SAFETY: a live object has a live type, whose table of async slots, if it has one, lives as long as it.
+    let slots = unsafe { (*pyo3::ffi::Py_TYPE(object.as_ptr())).tp_as_async.as_ref() };
+    match slots.and_then(|slots| slots.am_await) {
+        // SAFETY: the slot of the object's own type, which gives a new reference or null with an exception set.
+        Some(iterator) => unsafe { Bound::from_owned_ptr_or_err(object.py(), iterator(object.as_ptr())) }.map(Some),
+        None if is_generator_coroutine(object)? => Ok(Some(object.clone())),
+        None => Ok(None),
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use super::owner::Owner;
@@ -61,7 +60,7 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
             Err(error) => call.finish(py, Err(error)),
             Ok(None) => call.finish(py, Ok(result)),
             Ok(Some(inner)) => {
-                if let Err(error) = spawn(consumer, inner, call) {
+                if let Err(error) = consumer.spawn(py, Driver::new(inner, call)) {
                     // The call went down with the driver, which answered for it.
                     tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
                 }
@@ -134,20 +133,4 @@ fn first_of_each<'a>(
         }
     }
     Ok(())
-}
-
-/// Starts a task for `inner`. On 3.12 and later it runs at once up to its first wait.
-fn spawn(consumer: &Arc<Consumer>, inner: Bound<'_, PyAny>, call: Call) -> PyResult<()> {
-    static TASK: PyOnceLock<(Py<PyAny>, Py<PyDict>)> = PyOnceLock::new();
-    let py = inner.py();
-    let (task, options) = TASK.get_or_try_init(py, || -> PyResult<_> {
-        let options = PyDict::new(py);
-        options.set_item("loop", consumer.event_loop(py))?;
-        if py.version_info() >= (3, 12) {
-            options.set_item("eager_start", true)?;
-        }
-        Ok((py.import("asyncio")?.getattr("Task")?.unbind(), options.unbind()))
-    })?;
-    let driver = Bound::new(py, Driver::new(inner, call))?;
-    task.bind(py).call((driver,), Some(options.bind(py))).map(drop)
 }
