@@ -50,7 +50,7 @@ impl From<PyErr> for BadResult {
 /// The answer that a returned `value` stands for.
 pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
     match reply(value, source) {
-        Ok(reply) => Outcome::Reply(reply.as_its_status_demands()),
+        Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
         Err(BadResult(reason)) => {
             tracing::error!("plugin {}: request {id}: the handler's result cannot be sent: {reason}", source.plugin);
             Outcome::Failed(Failure::BadResult { reason })
@@ -208,7 +208,7 @@ impl Reply {
     }
 
     /// Without a body and its type where the status allows none: a client would take them for the next answer.
-    fn as_its_status_demands(mut self) -> Self {
+    fn fit_for_its_status(mut self) -> Self {
         if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
             self.body = Bytes::new();
             self.content_type = None;

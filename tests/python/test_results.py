@@ -83,6 +83,13 @@ RESULT = NAMES + textwrap.dedent(
         def request_handler(self, **data):
             return 202, "in"
 
+    class CheckedLater(BasePlugin):
+        async def _check_auth(self, data):
+            return data.get("user") == "me"
+
+        def request_handler(self, **data):
+            return 202, "in"
+
     class Modules(BasePlugin):
         def request_handler(self, **data):
             return 200, sorted(name for name in sys.modules if name.partition(".")[0] == "aiohttp")
@@ -482,10 +489,11 @@ def test_an_overloaded_handle_request_may_call_the_one_it_overloads(server: Serv
     assert (201, HTML, "text") == (answer.status_code, answer.headers["content-type"], answer.text)
 
 
-def test_an_overloaded_check_decides_who_comes_in(server: Server) -> None:
-    """`_check_auth` of the plugin is asked for each request."""
-    assert (202, "in") == ((answer := server.get("/checked?user=me")).status_code, answer.text)
-    assert (403, {"error": "unauthorized"}) == ((answer := server.get("/checked")).status_code, answer.json())
+@pytest.mark.parametrize("plugin", ["checked", "checkedlater"])
+def test_an_overloaded_check_decides_who_comes_in(server: Server, plugin: str) -> None:
+    """`_check_auth` of the plugin, plain or async, is asked for each request."""
+    assert (202, "in") == ((answer := server.get(f"/{plugin}?user=me")).status_code, answer.text)
+    assert (403, {"error": "unauthorized"}) == ((answer := server.get(f"/{plugin}")).status_code, answer.json())
 
 
 def test_the_host_never_imports_aiohttp(server: Server) -> None:
