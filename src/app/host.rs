@@ -369,9 +369,9 @@ impl Host {
     /// Reads the ini file again and applies what can change while serving.
     fn read_again(&self, py: Python<'_>, everything: bool) -> Result<(), Vec<String>> {
         let told = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level)
-            .map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level);
         warn(&warnings);
+        let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let certificate = match &reading.settings.tls {
             Some(files) if everything => Some(tls::load(files).map_err(|error| told(&error))?),
             _ => None,

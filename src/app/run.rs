@@ -119,9 +119,9 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
 
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
-    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level)?;
+    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level);
     warn(&warnings);
-    Ok(reading)
+    reading
 }
 
 /// Logs what is doubtful in the configuration.
