@@ -89,7 +89,9 @@ impl Driver {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         // Dropped outside of the lock; it answers the request.
         drop(self.take_call());
-        self.inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+        // A plain iterator behind `__await__` has nothing to close.
+        let close = self.inner.bind(py).getattr_opt(intern!(py, "close"))?;
+        close.map_or(Ok(()), |close| close.call0().map(drop))
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).

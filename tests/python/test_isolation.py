@@ -195,6 +195,30 @@ class Lost(BasePlugin):
         (HERE / "entered").touch()
         await asyncio.get_running_loop().create_future()
 
+class Bare:
+    # The least that can be awaited: an iterator without send, throw and close.
+
+    def __init__(self, future):
+        self.future = future
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        (HERE / "entered").touch()
+        self.future._asyncio_future_blocking = True
+        return self.future
+
+class LostBare(BasePlugin):
+    def request_handler(self, **data):
+        return Bare(asyncio.get_running_loop().create_future())
+
+class CancelledBare(BasePlugin):
+    def request_handler(self, **data):
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.cancel)
+        return Bare(future)
+
 class Collect(BasePlugin):
     def request_handler(self, **data):
         return 200, gc.collect()
@@ -383,10 +407,19 @@ def test_requests_above_the_limit_of_the_server_are_refused_at_once(waiting: Ser
     assert "2" == waiting.get("/counting").text
 
 
-def test_a_request_whose_task_nobody_can_wake_is_answered(waiting: Server, pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("plugin", ["lost", "lostbare"])
+def test_a_request_whose_task_nobody_can_wake_is_answered(
+    waiting: Server, pool: ThreadPoolExecutor, plugin: str
+) -> None:
     """A handler that awaits what no one will ever set is garbage; its client is told when it is collected."""
-    lost = enter(waiting, pool, "/lost")
+    lost = enter(waiting, pool, f"/{plugin}")
     assert 200 == waiting.get("/collect").status_code
     answer = lost.result()
     assert (500, "the request was interrupted") == (answer.status_code, answer.json()["error"])
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_a_cancellation_reaches_a_request_that_waits_for_a_bare_iterator(waiting: Server) -> None:
+    """What cannot catch an exception lets it through, as with `yield from`."""
+    answer = waiting.get("/cancelledbare")
+    assert (500, "CancelledError") == (answer.status_code, answer.json()["type"])
