@@ -30,8 +30,8 @@ pub struct Resident {
     pub instance: Py<PyAny>,
     /// Which method answers requests.
     pub entry: Entry,
-    /// The name of the handler's first parameter, which no variable of a request may take.
-    pub receiver: Option<String>,
+    /// What its methods call the instance, if not `self`: names that no variable of a request may take.
+    pub receivers: Vec<String>,
     /// Methods it answers: `http_methods` of the class, GET and POST by default.
     pub methods: MethodSet,
     /// What is asked of a client before a request enters.
@@ -47,9 +47,7 @@ pub struct Resident {
 /// Which method of a plugin answers requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// `async def request_handler`: calling it runs no plugin code yet.
-    AsyncHandler,
-    /// `def request_handler`.
+    /// `request_handler`, plain or async.
     Handler,
     /// The plugin overloads `handle_request` or `_check_auth`: it goes through `handle_request`.
     HandleRequest,
@@ -72,7 +70,7 @@ impl Resident {
         let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
         let overrides_check = overrides(intern!(py, "_check_auth"))?;
         let entry = entry(&instance, overrides_handle_request || overrides_check)?;
-        let receiver = receiver(&instance)?;
+        let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, &class, &base, overrides_check)?;
         Ok(Self {
@@ -81,7 +79,7 @@ impl Resident {
             file,
             instance: instance.unbind(),
             entry,
-            receiver,
+            receivers,
             methods,
             policy,
             occupancy: Arc::default(),
@@ -118,14 +116,10 @@ fn entry(instance: &Bound<'_, PyAny>, through_handle_request: bool) -> PyResult<
         let base = py.get_type::<BasePlugin>().getattr(intern!(py, "handle_request"))?;
         instance.get_type().getattr(intern!(py, "handle_request"))?.is(base)
     };
-    let Some(handler) = handler else {
-        return Ok(if through_base { Entry::Missing(hint(instance)?) } else { Entry::HandleRequest });
-    };
-    if through_handle_request {
-        return Ok(Entry::HandleRequest);
+    if handler.is_none() && through_base {
+        return Ok(Entry::Missing(hint(instance)?));
     }
-    let is_async = py.import("inspect")?.call_method1("iscoroutinefunction", (handler,))?.is_truthy()?;
-    Ok(if is_async { Entry::AsyncHandler } else { Entry::Handler })
+    Ok(if through_handle_request { Entry::HandleRequest } else { Entry::Handler })
 }
 
 /// What the author of a plugin without a handler probably meant.
@@ -152,13 +146,27 @@ fn hint(instance: &Bound<'_, PyAny>) -> PyResult<String> {
     })
 }
 
-/// A request variable that is called like the handler's first parameter could never be passed as a keyword.
-fn receiver(instance: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-    let py = instance.py();
-    let Some(handler) = instance.getattr_opt(intern!(py, "request_handler"))? else { return Ok(None) };
-    let code = handler.getattr_opt("__func__")?.map(|function| function.getattr_opt("__code__")).transpose()?.flatten();
-    let names = code.map(|code| code.getattr("co_varnames")?.extract::<Vec<String>>()).transpose()?;
-    Ok(names.and_then(|names| names.into_iter().next()))
+/// The names of the first parameters of both entry methods and of what decorators wrapped in them: a request variable
+/// of such a name could never be passed as a keyword.
+fn receivers(instance: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    /// More decorators than anybody stacks; a chain that leads back to itself ends here.
+    const MOST_WRAPPED: usize = 64;
+    let mut names = Vec::new();
+    for method in ["handle_request", "request_handler"] {
+        // Only what is bound to an instance gets it as its first argument.
+        let method = instance.getattr_opt(method)?;
+        let mut function = method.map(|method| method.getattr_opt("__func__")).transpose()?.flatten();
+        for _ in 0..MOST_WRAPPED {
+            let Some(wrapper) = function else { break };
+            if let Some(code) = wrapper.getattr_opt("__code__")?
+                && code.getattr("co_argcount")?.extract::<usize>()? > 0
+            {
+                names.push(code.getattr("co_varnames")?.get_item(0)?.extract::<String>()?);
+            }
+            function = wrapper.getattr_opt("__wrapped__")?;
+        }
+    }
+    Ok(names)
 }
 
 /// What a plugin may ask for; OPTIONS is the host's.

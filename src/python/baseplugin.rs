@@ -182,23 +182,34 @@ impl BasePlugin {
         let data = data.map_or_else(|| PyDict::new(py), Clone::clone).unbind();
         let plugin = slf.clone().into_any().unbind();
         let run = async move {
-            let result = Python::attach(|py| -> PyResult<_> {
+            let checked = Python::attach(|py| -> PyResult<_> {
                 let (plugin, data) = (plugin.bind(py), data.bind(py));
                 if let Some(request) = data.get_item("request")? {
                     data.set_item("client_ip", plugin.call_method1(intern!(py, "_get_client_ip"), (request,))?)?;
                 }
-                if !plugin.call_method1(intern!(py, "_check_auth"), (data,))?.is_truthy()? {
+                Ok(plugin.call_method1(intern!(py, "_check_auth"), (data,))?.unbind())
+            })?;
+            // An overloaded check may be async; taken as it is, its coroutine would count as a yes.
+            let admitted = settled(checked).await?;
+            let result = Python::attach(|py| -> PyResult<_> {
+                if !admitted.bind(py).is_truthy()? {
                     let body = PyDict::new(py);
                     body.set_item("error", "unauthorized")?;
                     return Ok((403, body).into_pyobject(py)?.into_any().unbind());
                 }
-                Ok(plugin.call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
+                let data = data.bind(py);
+                Ok(plugin.bind(py).call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
             })?;
-            let waits = Python::attach(|py| step::awaitable(result.bind(py)).map(|found| found.is_some()))?;
-            if waits { await_python(result).await } else { Ok(result) }
+            settled(result).await
         };
         Ok(coroutine(py, run)?.into_any())
     }
+}
+
+/// What `value` gives when it is awaited; `value` itself when it cannot be.
+async fn settled(value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let waits = Python::attach(|py| step::awaitable(value.bind(py)).map(|found| found.is_some()))?;
+    if waits { await_python(value).await } else { Ok(value) }
 }
 
 type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
