@@ -1,5 +1,4 @@
-"""
-Bytes per second of each network interface: ``/netrates``, or ``/netrates/eth0`` for one of them.
+"""Bytes per second of each network interface: ``/netrates``, or ``/netrates/eth0`` for one of them.
 
 A background task takes the measurements, so an answer never waits for one. The seconds between two measurements are
 the parameter ``interval`` (``netrates = interval=5`` in ``[plugin_parms]``), 2.5 when not given. ``import psutil``
@@ -11,6 +10,7 @@ import time
 from typing import Any
 
 import psutil
+
 from plugincore.baseplugin import BasePlugin
 
 

@@ -1,5 +1,4 @@
-"""
-The state of the machine: ``/systeminfo``, or one section of it: ``/systeminfo/memory``.
+"""The state of the machine: ``/systeminfo``, or one section of it: ``/systeminfo/memory``.
 
 Sections are cpu, memory, disks, network and uptime. Sizes are bytes, times are seconds.
 """
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
+
 from plugincore.baseplugin import BasePlugin
 
 

@@ -1,5 +1,4 @@
-"""
-``import psutil`` without psutil.
+"""``import psutil`` without psutil.
 
 `install` appends a finder to the END of `sys.meta_path`: it is asked only when nobody else knows psutil, so an
 installed psutil always wins, also one that is installed while the process runs. Caveat: a process that has imported
@@ -20,9 +19,9 @@ _NAME = "psutil"
 class _StandInLoader(Loader):
     """Puts `plugincore.sysinfo` where psutil would be."""
 
-    def exec_module(self, module: ModuleType) -> None:  # noqa: ARG002 (the empty module is thrown away)
+    def exec_module(self, module: ModuleType) -> None:
         """Replace the new, empty module; the import system returns what it finds in `sys.modules` afterwards."""
-        from plugincore import sysinfo  # noqa: PLC0415 (only when psutil is asked for)
+        from plugincore import sysinfo
 
         sys.modules[_NAME] = sysinfo
 
@@ -33,8 +32,8 @@ class _StandInFinder(MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None = None,  # noqa: ARG002 (the import system's signature)
-        target: ModuleType | None = None,  # noqa: ARG002
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Answer for psutil; of its submodules say that they are not here."""
         if fullname == _NAME:

@@ -41,6 +41,7 @@ class Config(UserDict[str, Any]):
     Raises:
         AttributeError: Neither ``file`` nor ``items`` is given, or a name is refused (see :func:`refusal`).
         ConfigError: The file is malformed, or a value in it cannot be made.
+
     """
 
     top_config: Config | None
@@ -99,6 +100,7 @@ class Config(UserDict[str, Any]):
         Args:
             other: Where to take from.
             overwrite: Whether a value that is here already gives way.
+
         """
         for key, theirs in other.data.items():
             ours = self.data.get(key)
@@ -147,7 +149,7 @@ class Config(UserDict[str, Any]):
 _CLASS_NAMES = frozenset(dir(Config)) | {"data", "top_config", "self"}
 """Names that mean something on the object itself and therefore cannot be keys."""
 
-masterConfig: Config | dict[str, Any] = {}
+masterConfig: Config | dict[str, Any] = {}  # noqa: N816 - the name that plugins import
 """The ``Config`` that was last built at top level; read it as ``configfile.masterConfig``."""
 
 
@@ -160,6 +162,7 @@ def refusal(section: str, key: str | None = None) -> str | None:
     Args:
         section: Name of the section.
         key: Name of a key in it; without it the section's own name is judged.
+
     """
     name = section if key is None else key
     if key is not None and not key[:1].isalpha():

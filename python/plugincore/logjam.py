@@ -18,7 +18,7 @@ class LogJamHandler(logging.Handler):
         """Write the record; its threshold is the server's."""
         try:
             emit_log_record(record.name, record.levelno, self.format(record))
-        except Exception:  # noqa: BLE001 -- a record that cannot be formatted must not break whoever logs
+        except Exception:
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the base class's name
@@ -29,8 +29,7 @@ class LogJamHandler(logging.Handler):
 
 
 def install_handler(threshold: int) -> None:
-    """
-    Send ``logging`` and ``warnings`` to the server's log, from ``threshold`` up.
+    """Send ``logging`` and ``warnings`` to the server's log, from ``threshold`` up.
 
     Nothing happens when the root logger has a handler already. Afterwards ``logging.basicConfig()`` has no effect, by
     its own rule, so that a plugin's call of it does not double the lines.

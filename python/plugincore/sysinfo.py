@@ -1,5 +1,4 @@
-"""
-Figures of the machine under psutil's names, measured natively.
+"""Figures of the machine under psutil's names, measured natively.
 
 ``import psutil`` gives this module when psutil itself is not installed. Names, fields and units are those of psutil
 7.2; processes (``Process``, ``process_iter``), connections, fans and batteries are not here.
@@ -265,8 +264,7 @@ def cpu_percent(interval: float | None = None, percpu: Literal[False] = False) -
 @overload
 def cpu_percent(interval: float | None = None, *, percpu: Literal[True]) -> list[float]: ...
 def cpu_percent(interval: float | None = None, percpu: bool = False) -> float | list[float]:
-    """
-    Give the share of the processors' time that was busy, in percent.
+    """Give the share of the processors' time that was busy, in percent.
 
     Args:
         interval: Seconds to measure; the call blocks that long, and with it the event loop when it is made there.
@@ -275,6 +273,7 @@ def cpu_percent(interval: float | None = None, percpu: bool = False) -> float | 
 
     Raises:
         ValueError: When `interval` is negative.
+
     """
     if interval is not None and interval < 0:
         message = f"interval is not positive (got {interval})"
@@ -338,11 +337,11 @@ def swap_memory() -> sswap:
 
 
 def disk_usage(path: str | os.PathLike[str]) -> sdiskusage:
-    """
-    Give the room on the file system that holds `path`, in bytes.
+    """Give the room on the file system that holds `path`, in bytes.
 
     Raises:
         OSError: When the path cannot be reached; `FileNotFoundError` when there is none.
+
     """
     total, used, free = _native.disk_usage(path)
     # Without the part that is kept for root, as df(1) has it.
@@ -359,12 +358,12 @@ def disk_io_counters(perdisk: Literal[False] = False, nowrap: bool = True) -> sd
 @overload
 def disk_io_counters(perdisk: Literal[True], nowrap: bool = True) -> dict[str, sdiskio]: ...
 def disk_io_counters(perdisk: bool = False, nowrap: bool = True) -> sdiskio | dict[str, sdiskio] | None:
-    """
-    Count the traffic of the disks since boot; None when there are none.
+    """Count the traffic of the disks since boot; None when there are none.
 
     Args:
         perdisk: Give a dict of every disk and partition instead of the sum over whole disks.
         nowrap: Accepted for psutil's sake; the counters have 64 bits and do not wrap.
+
     """
     rows = {name: sdiskio(*row) for name, row in _native.disk_io_counters(perdisk)}
     if perdisk:
@@ -377,12 +376,12 @@ def net_io_counters(pernic: Literal[False] = False, nowrap: bool = True) -> snet
 @overload
 def net_io_counters(pernic: Literal[True], nowrap: bool = True) -> dict[str, snetio]: ...
 def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | dict[str, snetio] | None:
-    """
-    Count the traffic of the network interfaces; None when there are none.
+    """Count the traffic of the network interfaces; None when there are none.
 
     Args:
         pernic: Give a dict of every interface instead of the sum.
         nowrap: Accepted for psutil's sake; the counters have 64 bits and do not wrap.
+
     """
     rows = {name: snetio(*row) for name, row in _native.net_io_counters().items()}
     if pernic:

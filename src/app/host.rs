@@ -557,10 +557,16 @@ fn log_report(report: &Report) {
         Report::One { plugin } => tracing::info!("Reloaded plugin {plugin}"),
         Report::All { loaded, failed } => {
             tracing::info!("Reloaded all plugins: {}", loaded.join(", "));
-            failed.iter().for_each(|reason| tracing::error!("{reason}"));
+            for reason in failed {
+                tracing::error!("{reason}");
+            }
         }
         Report::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
-        Report::Failed { reasons, .. } => reasons.iter().for_each(|reason| tracing::error!("reload: {reason}")),
+        Report::Failed { reasons, .. } => {
+            for reason in reasons {
+                tracing::error!("reload: {reason}");
+            }
+        }
         Report::Stopping => tracing::info!("no reload, since the server stops"),
     }
 }

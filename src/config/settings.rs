@@ -9,7 +9,7 @@ use super::diagnostic::{ConfigErrors, Diagnostic};
 use super::document::Document;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything the host needs to run, checked and ready to use.
@@ -43,21 +43,6 @@ impl Settings {
         reading::settings(document)
     }
 
-    /// Settings for running without an ini file: loopback, and the folder `plugins` in `folder`.
-    pub fn defaults_for(folder: &Path) -> Self {
-        Self {
-            listen: vec![SocketAddr::from((DEFAULT_ADDRESS, DEFAULT_PORT))],
-            paths: Paths { plugins: folder.join("plugins"), pidfile: None },
-            tls: None,
-            apikey: None,
-            cors: None,
-            server: ServerSettings::default(),
-            legacy_status: false,
-        }
-    }
-}
-
-impl Settings {
     /// The options that differ from `before` and count only after a restart.
     pub fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let (now, then) = (&self.server, &before.server);

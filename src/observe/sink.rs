@@ -57,12 +57,6 @@ impl Sink {
         Self { threshold: AtomicU8::new(level.severity()), file: None, stdio, standard_output }
     }
 
-    /// Another sink on the same outputs, with a threshold of its own that begins at this one's.
-    #[must_use]
-    pub fn sibling(&self) -> Self {
-        Self { threshold: AtomicU8::new(self.threshold()), file: self.file.clone(), ..*self }
-    }
-
     /// Whether a record of this level is written.
     #[must_use]
     pub fn admits(&self, level: Level) -> bool {
@@ -150,15 +144,5 @@ mod tests {
         let text = std::fs::read_to_string(folder.file("a.log")).unwrap();
         let ends: Vec<_> = text.lines().map(|line| &line[23..]).collect();
         assert_eq!([" - n - WARN - first", " - n - INFO - second"].as_slice(), ends);
-    }
-
-    #[test]
-    fn a_sibling_shares_the_file_and_not_the_threshold() {
-        let folder = Folder::new();
-        let sink = Sink::open(Level::Error, Some(&folder.file("a.log")), true).unwrap();
-        let sibling = sink.sibling();
-        sibling.set_threshold(0);
-        assert_eq!(sink.file(), sibling.file());
-        assert!(!sink.admits(Level::Info) && sibling.admits(Level::Info));
     }
 }

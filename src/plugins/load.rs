@@ -149,7 +149,7 @@ async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, ow
 /// Calls `initialize`, if there is one; what it returns is awaited if it can be.
 fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
     let initialize = instance.getattr_opt(intern!(instance.py(), "initialize"))?;
-    let Some(initialize) = initialize.filter(|initialize| initialize.is_callable()) else { return Ok(None) };
+    let Some(initialize) = initialize.filter(pyo3::types::PyAnyMethods::is_callable) else { return Ok(None) };
     let result = initialize.call((), Some(kwargs))?;
     Ok(step::awaitable(&result)?.map(|_| result.unbind()))
 }

@@ -124,7 +124,7 @@ impl TaskFactory {
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
-        let options = options.map_or_else(|| Ok(PyDict::new(py)), |options| options.copy())?;
+        let options = options.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
         options.set_item(intern!(py, "loop"), event_loop)?;
         let task = self.task.bind(py).call(PyTuple::new(py, [coroutine])?, Some(&options))?;
         if let Ok(owner) = current(py)?.call_method0(intern!(py, "get"))?.cast::<Owner>() {

@@ -113,7 +113,7 @@ fn plugin_id(instance: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
 
 fn entry(instance: &Bound<'_, PyAny>, through_handle_request: bool) -> PyResult<Entry> {
     let py = instance.py();
-    let handler = instance.getattr_opt(intern!(py, "request_handler"))?.filter(|handler| handler.is_callable());
+    let handler = instance.getattr_opt(intern!(py, "request_handler"))?.filter(pyo3::types::PyAnyMethods::is_callable);
     let through_base = !through_handle_request || {
         let base = py.get_type::<BasePlugin>().getattr(intern!(py, "handle_request"))?;
         instance.get_type().getattr(intern!(py, "handle_request"))?.is(base)

@@ -101,7 +101,7 @@ impl BasePlugin {
     #[pyo3(signature = (**kwargs))]
     fn __init__(slf: &Bound<'_, Self>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let py = slf.py();
-        let kwargs = kwargs.map_or_else(|| Ok(PyDict::new(py)), |kwargs| kwargs.copy())?;
+        let kwargs = kwargs.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
         let given = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
             Ok(kwargs.get_item(name)?.filter(|value| !value.is_none()))
         };

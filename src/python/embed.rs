@@ -164,16 +164,15 @@ fn preload(py: Python<'_>) -> PyResult<()> {
     modules.del_item("_core")?;
     let mut loaded = vec![("_core", core)];
     for (name, file, source) in SOURCES {
-        let code = CString::new(source).map_err(|_| PySystemError::new_err("a NUL byte in a source file"))?;
-        let module = PyModule::from_code(py, &code, file, name)?;
-        match name.to_str().ok().and_then(|name| name.strip_prefix("plugincore.")) {
-            Some(short) => loaded.push((short, module)),
-            None => {
-                // A package by its path; nothing is looked up there, because everything is loaded.
-                module.setattr("__path__", PyList::empty(py))?;
-                for (short, submodule) in loaded.drain(..) {
-                    module.setattr(short, submodule)?;
-                }
+        let text = CString::new(source).map_err(|_| PySystemError::new_err("a NUL byte in a source file"))?;
+        let module = PyModule::from_code(py, &text, file, name)?;
+        if let Some(short) = name.to_str().ok().and_then(|name| name.strip_prefix("plugincore.")) {
+            loaded.push((short, module));
+        } else {
+            // A package by its path; nothing is looked up there, because everything is loaded.
+            module.setattr("__path__", PyList::empty(py))?;
+            for (short, submodule) in loaded.drain(..) {
+                module.setattr(short, submodule)?;
             }
         }
     }

@@ -39,14 +39,6 @@ struct Stream {
 }
 
 impl LogJam {
-    /// A plugin's log: the server's level and outputs, the plugin's name, a threshold of its own.
-    ///
-    /// # Errors
-    /// `ValueError` when `name` is empty.
-    pub fn for_plugin(py: Python<'_>, name: &str) -> PyResult<Py<Self>> {
-        Self::create(py, name, Arc::new(server_sink().sibling()))
-    }
-
     /// The server's log, which handlers find as `data['log']`; changing its threshold changes the host's.
     ///
     /// # Errors
@@ -327,30 +319,4 @@ fn request_time(timestamp: Option<f64>) -> PyResult<Timestamp> {
     let since_1970 = SignedDuration::try_from_secs_f64(seconds);
     let time = since_1970.and_then(Timestamp::from_duration);
     time.map_err(|_| PyValueError::new_err(format!("timestamp={seconds} is not a time in seconds since 1970")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plugins_log_bears_its_name_and_needs_one() {
-        Python::initialize();
-        Python::attach(|py| {
-            let log = LogJam::for_plugin(py, "shop").unwrap();
-            assert_eq!("shop", log.getattr(py, "name").unwrap().extract::<String>(py).unwrap());
-            assert!(LogJam::for_plugin(py, "").unwrap_err().is_instance_of::<PyValueError>(py));
-        });
-    }
-
-    #[test]
-    fn a_plugins_threshold_is_its_own() {
-        Python::initialize();
-        Python::attach(|py| {
-            let [one, other] = ["one", "other"].map(|name| LogJam::for_plugin(py, name).unwrap());
-            let before = other.get().stream().unwrap().sink.threshold();
-            one.setattr(py, "threshold", 50).unwrap();
-            assert_eq!(before, other.get().stream().unwrap().sink.threshold());
-        });
-    }
 }

@@ -39,6 +39,7 @@ class Server:
         folder: Working directory; holds ``server.ini`` and ``plugins/``.
         base_url: Where it serves, such as ``http://127.0.0.1:12345``; empty when it did not start.
         lines: What it has written to its output so far.
+
     """
 
     def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
@@ -71,7 +72,9 @@ class Server:
         """Return the server itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Make sure that the process is gone."""
         if self.process.poll() is None:
             self.process.kill()
@@ -224,5 +227,5 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
 
     yield start
     for server in servers:
-        server.__exit__(None, None, None)
+        server.end()
         assert "panicked at" not in server.log, server.log

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from plugincore import configfile
 from plugincore.configfile import Config, ConfigError
 

@@ -34,8 +34,8 @@ fn a_connection_is_closed_when_the_client_says_so() {
 fn pipelined_requests_are_answered_in_order() {
     let server = Server::start(Options::default());
     let mut stream = server.connect();
-    let requests: String = (0..40).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
-    stream.write_all(requests.as_bytes()).unwrap();
+    let requests: Vec<_> = (0..40).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    stream.write_all(requests.concat().as_bytes()).unwrap();
     for number in 0..40 {
         assert_eq!(format!("/{number}"), Answer::read(&mut stream).unwrap().text());
     }

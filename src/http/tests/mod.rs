@@ -107,6 +107,7 @@ struct Desk {
     release: Arc<Notify>,
 }
 
+#[allow(clippy::manual_async_fn)] // the trait asks for a future that outlives the call
 impl Service for Desk {
     fn call(
         self: Rc<Self>,

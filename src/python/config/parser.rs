@@ -2,8 +2,8 @@
 //!
 //! `configparser` keeps no line numbers. It does take any iterable of lines and any dict type, so the lines are handed
 //! over by an iterator that counts them, and the dict notes the count when a key is first set. Caveat: this relies on
-//! the parser setting a key while it is at that key's line, which it has done in every version so far; were that to
-//! change, only the line numbers in messages would be off.
+//! the parser setting a key while it is at that key's line, and on its attribute `_sections` for a section's own dict;
+//! both have been so in every version up to 3.13.
 
 use crate::config::diagnostic::{ConfigErrors, Diagnostic, Place};
 use crate::config::ini::{Entry, Ini, Section};
@@ -119,9 +119,10 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
         let located = own.get_item(&name)?.cast_into::<Located>()?;
         let located = located.borrow();
         let items: Vec<(String, String)> = parser.call_method1("items", (&name,))?.extract()?;
-        let entry = |(key, text): (String, String)| match located.lines.get(&key) {
-            Some(line) => Entry::new(key, text, *line),
-            None => {
+        let entry = |(key, text): (String, String)| {
+            if let Some(line) = located.lines.get(&key) {
+                Entry::new(key, text, *line)
+            } else {
                 let line = default_lines.lines.get(&key).copied().unwrap_or_default();
                 Entry { inherited: true, ..Entry::new(key, text, line) }
             }
@@ -141,7 +142,7 @@ fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
     let section = text("section");
     let one = |message: &str, remedy: &str| {
         let error = Diagnostic::error(place(line), message).remedy(remedy);
-        section.iter().fold(error, |error, section| error.in_section(section))
+        section.iter().fold(error, crate::config::diagnostic::Diagnostic::in_section)
     };
     match kind.as_str() {
         "MissingSectionHeaderError" => one("text before the first section", "begin with a line like [network]").into(),

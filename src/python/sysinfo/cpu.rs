@@ -176,14 +176,14 @@ mod tests {
     impl Folder {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("plugincore-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
+            fs::create_dir_all(&path).expect("a folder for the test");
             Self(path)
         }
 
         fn write(&self, file: &str, text: &str) {
             let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            fs::create_dir_all(path.parent().expect("a folder for the test")).expect("a folder for the test");
+            fs::write(path, text).expect("a folder for the test");
         }
     }
 
