@@ -75,6 +75,10 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the process."""
+        self.end()
+
+    def end(self) -> None:
         """Make sure that the process is gone."""
         if self.process.poll() is None:
             self.process.kill()

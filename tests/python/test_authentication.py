@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import httpx
 import pytest
-from conftest import PATIENCE, Launch, Server
-from wire import HOST, Wire, ask, post, serving
+
+from conftest import Launch, Server
+from wire import HOST, Wire, ask, eventually, post, serving
 
 ECHO = """
 from plugincore.baseplugin import BasePlugin
@@ -344,7 +343,7 @@ def test_a_refusal_never_enters_the_interpreter(launch: Launch, wait: str) -> No
     preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     with Wire(server) as blocked:
         blocked.send(b"GET /blocking" + HOST + b"\r\n")
-        wait_for_file(server.folder / "blocked")
+        assert eventually((server.folder / "blocked").exists)
         with server.client() as client:
             statuses = [
                 client.get("/own").status_code,
@@ -360,11 +359,3 @@ def test_a_refusal_never_enters_the_interpreter(launch: Launch, wait: str) -> No
         (server.folder / "release").touch()
         assert (200, b"released") == (blocked.answer().status, b"released")
     assert [403, 403, 403, 404, 405, 200, 200, 200, 413] == statuses
-
-
-def wait_for_file(file: Path) -> None:
-    """Wait until a plugin has made ``file``."""
-    deadline = time.monotonic() + PATIENCE
-    while not file.exists():
-        assert time.monotonic() < deadline, f"{file} was not made"
-        time.sleep(0.01)

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from conftest import Launch, Server, receive_all
 from wire import HOST, Wire, ask, post, serving
 
@@ -31,7 +32,14 @@ HEALTHY = b"GET /-/healthy" + HOST + END
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all attacks."""
-    with serving(tmp_path_factory.mktemp("hostile"), {"echo": ECHO}, "[server]\nread_timeout=500ms\n") as running:
+    with serving(tmp_path_factory.mktemp("hostile"), {"echo": ECHO}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with a short read timeout."""
+    with serving(tmp_path_factory.mktemp("impatient"), {"echo": ECHO}, "[server]\nread_timeout=300ms\n") as running:
         yield running
 
 
@@ -426,27 +434,27 @@ def test_a_broken_multipart_body_is_no_data(server: Server, body: bytes) -> None
         assert wire.still_serves()
 
 
-def test_a_head_that_does_not_end_is_a_408(server: Server) -> None:
+def test_a_head_that_does_not_end_is_a_408(impatient: Server) -> None:
     """A client may not hold a connection for longer than the read timeout."""
-    with Wire(server) as wire:
+    with Wire(impatient) as wire:
         wire.send(b"GET /echo HTTP/1.1\r\nHo")
         answer = wire.answer()
         assert (408, "request line and headers took too long to arrive") == (answer.status, answer.error)
         assert wire.is_closed()
 
 
-def test_a_body_that_does_not_end_is_a_408(server: Server) -> None:
+def test_a_body_that_does_not_end_is_a_408(impatient: Server) -> None:
     """Neither with a length nor in chunks; the plugin is never asked."""
     for head in (b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"):
-        with Wire(server) as wire:
+        with Wire(impatient) as wire:
             answer = wire.ask(b"POST /echo" + HOST + head)
             assert (408, "the request body did not arrive in time") == (answer.status, answer.error)
             assert wire.is_closed()
 
 
-def test_an_idle_connection_is_closed_without_a_word(server: Server) -> None:
+def test_an_idle_connection_is_closed_without_a_word(impatient: Server) -> None:
     """Before its first request and after one."""
-    with Wire(server) as fresh, Wire(server) as used:
+    with Wire(impatient) as fresh, Wire(impatient) as used:
         assert used.still_serves()
         assert fresh.is_closed()
         assert used.is_closed()
@@ -540,9 +548,10 @@ def test_a_client_that_only_closes_its_sending_side_harms_nobody(server: Server)
 
 GRAMMAR = [
     b"GET ", b"POST ", b"/echo", b"/", b"?", b"%", b"=", b"&", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n", b"\n",
-    b"\r", b"Host: x\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Connection: keep-alive\r\n", b"0\r\n\r\n",
-    b"Expect: 100-continue\r\n", b"3\r\nabc\r\n", b"{", b'"apikey"', b": ", b"\0", b"\xff", b"12", b"Origin: ", b"..",
-    b"//", b"Content-Type: multipart/form-data; boundary=b\r\n", b"--b\r\n", b"Upgrade: websocket\r\n", b"PRI * HTTP/2.0\r\n",
+    b"\r", b"Host: x\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Connection: keep-alive\r\n",
+    b"0\r\n\r\n", b"Expect: 100-continue\r\n", b"3\r\nabc\r\n", b"{", b'"apikey"', b": ", b"\0", b"\xff", b"12",
+    b"Origin: ", b"..", b"//", b"Content-Type: multipart/form-data; boundary=b\r\n", b"--b\r\n",
+    b"Upgrade: websocket\r\n", b"PRI * HTTP/2.0\r\n",
 ]  # fmt: skip
 
 

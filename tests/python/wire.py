@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +108,16 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
     return b"POST " + path.encode() + HOST + lines.encode() + b"\r\n" + body
 
 
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Ask again until ``condition`` holds, within the usual patience."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
 @contextmanager
 def serving(folder: Path, plugins: Mapping[str, str], ini_more: str = "") -> Iterator[Server]:
     """Run a server that several tests share; at the end it must have shown no panic."""
@@ -116,4 +127,4 @@ def serving(folder: Path, plugins: Mapping[str, str], ini_more: str = "") -> Ite
     assert "panicked at" not in server.log, server.log
 
 
-__all__ = ["HOST", "PATIENCE", "Answer", "Wire", "ask", "post", "serving"]
+__all__ = ["HOST", "PATIENCE", "Answer", "Wire", "ask", "eventually", "post", "serving"]
