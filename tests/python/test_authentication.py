@@ -315,7 +315,7 @@ def test_parameters_stand_above_a_key_in_the_class(launch: Launch) -> None:
 
 
 BLOCKING = """
-import pathlib, time
+import ctypes, pathlib, time
 from plugincore.baseplugin import BasePlugin
 
 class Blocking(BasePlugin):
@@ -328,10 +328,11 @@ class Blocking(BasePlugin):
         return 200, "released"
 """
 
-#: Holds the GIL all the time, or gives it away while the event loop stands.
+#: The event loop stands in each case; the last one gives the GIL to nobody either.
 WAITS: Mapping[str, str] = {
     "sleeping": "time.sleep(0.01)",
-    "spinning": "sum(range(3_000_000))",
+    "spinning": "any(number < 0 for number in range(10_000))",
+    "holding the GIL": "ctypes.PyDLL(None).usleep(200_000)",
 }
 
 
