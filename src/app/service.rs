@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -79,7 +79,9 @@ impl Front {
         let id = RequestId::from_headers(&parts.headers);
         let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
-        let origin_headers = live.cors.is_some().then(|| cors_headers(&parts.headers));
+        // To OPTIONS the host itself says all that there is to say, a preflight's permission included.
+        let is_options = parts.method == Method::OPTIONS;
+        let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
         let visit = Visit { parts, query, client, peer, id: id.clone() };
         let answered = self.route(&live, visit, &mut body).await;
         let mut response = match answered {
@@ -87,8 +89,8 @@ impl Front {
             Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
             Err(Refusal::Failed(failure)) => failure.respond(&id, live.legacy_status),
         };
-        if let (Some(cors), Some(headers)) = (&live.cors, &origin_headers) {
-            cors.decorate(headers, response.headers_mut());
+        if let Some(cors) = &live.cors {
+            cors.decorate(origin.as_ref(), response.headers_mut());
         }
         if body.leaves_bytes() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -210,15 +212,6 @@ impl Unread {
 struct Place {
     path: String,
     subpath: Option<String>,
-}
-
-/// The few headers that CORS looks at, kept because the rest goes to the plugin.
-fn cors_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    if let Some(origin) = headers.get(ORIGIN) {
-        kept.insert(ORIGIN, origin.clone());
-    }
-    kept
 }
 
 /// Answers one of the host's own read-only addresses.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PySuper, PyTuple, PyType};
 
 use super::logjam::LogJam;
 use super::request::Request;
@@ -67,6 +67,9 @@ impl BasePlugin {
     }
 }
 
+/// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
+const DEFAULTS: [(&str, &str); 2] = [("_auth_type", "_default_auth_type"), ("_apikey", "_default_apikey")];
+
 fn some(value: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
     (!value.is_none()).then(|| value.unbind())
 }
@@ -77,6 +80,22 @@ impl BasePlugin {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self { access: Mutex::default(), policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+    }
+
+    /// Moves `_auth_type` and `_apikey` of a class body aside, or they would hide the properties.
+    #[classmethod]
+    #[pyo3(signature = (**options))]
+    fn __init_subclass__(class: &Bound<'_, PyType>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let py = class.py();
+        PySuper::new(&py.get_type::<Self>(), class)?.call_method("__init_subclass__", (), options)?;
+        let body = class.getattr(intern!(py, "__dict__"))?;
+        for (name, default) in DEFAULTS {
+            if body.contains(name)? && !body.get_item(name)?.get_type().hasattr(intern!(py, "__get__"))? {
+                class.setattr(default, body.get_item(name)?)?;
+                class.delattr(name)?;
+            }
+        }
+        Ok(())
     }
 
     #[pyo3(signature = (**kwargs))]
@@ -97,8 +116,10 @@ impl BasePlugin {
         };
         slf.setattr(intern!(py, "_plugin_id"), &plugin_id)?;
         let (auth_type, apikey) = authentication(&given, config.as_ref())?;
-        slf.setattr(intern!(py, "_apikey"), apikey)?;
-        slf.setattr(intern!(py, "_auth_type"), auth_type)?;
+        for ((name, default), value) in DEFAULTS.into_iter().zip([auth_type, apikey]) {
+            let value = value.map_or_else(|| slf.getattr_opt(default), |value| Ok(Some(value)))?;
+            slf.setattr(name, value)?;
+        }
         let options = PyDict::new(py);
         options.set_item("name", plugin_id.str()?)?;
         options.set_item("level", prog_args.getattr(intern!(py, "level"))?)?;

@@ -76,10 +76,6 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
-        self.end()
-
-    def end(self) -> None:
         """Make sure that the process is gone."""
         self.end()
 
