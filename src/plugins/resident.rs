@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
 
 use super::owner::Owner;
 use crate::bridge::call::Occupancy;
@@ -49,7 +48,7 @@ pub struct Resident {
 pub enum Entry {
     /// `request_handler`, plain or async.
     Handler,
-    /// The plugin overloads `handle_request` or `_check_auth`: it goes through `handle_request`.
+    /// The plugin overloads `handle_request` or what decides about access: it goes through `handle_request`.
     HandleRequest,
     /// There is no handler; the text says what to do about it.
     Missing(String),
@@ -64,15 +63,16 @@ impl Resident {
         let py = instance.py();
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
-        let base = py.get_type::<BasePlugin>();
-        let overrides =
-            |name: &Bound<'_, PyString>| -> PyResult<bool> { Ok(!class.getattr(name)?.is(base.getattr(name)?)) };
-        let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
-        let overrides_check = overrides(intern!(py, "_check_auth"))?;
+        let overrides = |name: &str| BasePlugin::hides(&class, name);
+        let overrides_handle_request = overrides("handle_request")?;
+        // A class that hides the attributes, with a property of its own say, is asked at each request, too.
+        let overrides_check = overrides("_check_auth")?
+            || overrides("_auth_type")?
+            || overrides("_apikey")?;
         let entry = entry(&instance, overrides_handle_request || overrides_check)?;
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
-        let policy = policy(&instance, &class, &base, overrides_check)?;
+        let policy = policy(&instance, overrides_check)?;
         Ok(Self {
             source: Arc::new(Source { plugin: Arc::clone(&id), overrides_handle_request, legacy_status }),
             id,
@@ -192,23 +192,10 @@ fn methods(instance: &Bound<'_, PyAny>) -> PyResult<MethodSet> {
 }
 
 /// The live policy of the instance, unless the class takes authentication into its own hands.
-fn policy(
-    instance: &Bound<'_, PyAny>,
-    class: &Bound<'_, PyType>,
-    base: &Bound<'_, PyType>,
-    overrides_check: bool,
-) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
-    let py = instance.py();
-    let plugin = instance.cast::<BasePlugin>().map_err(PyErr::from)?;
+fn policy(instance: &Bound<'_, PyAny>, overrides_check: bool) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
     if overrides_check {
         // `_check_auth` decides, on the Python thread.
         return Ok(Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)));
     }
-    for name in [intern!(py, "_apikey"), intern!(py, "_auth_type")] {
-        if !class.getattr(name)?.is(base.getattr(name)?) {
-            // A class attribute or a property of the subclass hides ours: take its value over.
-            base.getattr(name)?.call_method1(intern!(py, "__set__"), (instance, instance.getattr(name)?))?;
-        }
-    }
-    Ok(plugin.borrow().policy())
+    BasePlugin::policy(instance.cast::<BasePlugin>().map_err(PyErr::from)?)
 }
