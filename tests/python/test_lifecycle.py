@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import INI, PATIENCE, Launch, Server, receive_all
+from conftest import INI, PATIENCE, Launch, Server, command, receive_all
 
 #: Notes what happens to it in the file ``events``; ``/plugin?gate=x`` answers when the file ``x`` exists.
 PLUGIN = """
@@ -380,14 +381,18 @@ def hammered(server: Server, path: str, threads: int = 3) -> Iterator[list[int |
             end.set()
 
 
-@pytest.mark.parametrize("port", ["fixed", "any"])
-def test_sigusr1_restarts_in_place_and_refuses_nobody(launch: Launch, port: str) -> None:
+@pytest.mark.parametrize(
+    ("port", "program"),
+    [("fixed", command()), ("any", [sys.executable, "-m", "plugincore"])],
+    ids=["command", "module"],
+)
+def test_sigusr1_restarts_in_place_and_refuses_nobody(launch: Launch, port: str, program: list[str]) -> None:
     """The same process id and port, plugins imported again, and no client that gets an error meanwhile."""
     ini = INI + "pidfile = server.pid\n"
     if port == "fixed":
         with socket.create_server(("127.0.0.1", 0)) as other:
             ini = ini.replace("port = 0", f"port = {other.getsockname()[1]}")
-    server = launch({"plugin": PLUGIN}, ini=ini)
+    server = launch({"plugin": PLUGIN}, ini=ini, program=program)
     with hammered(server, "/plugin") as seen:
         for number in (1, 2, 3):
             since = len(server.lines)
