@@ -60,15 +60,12 @@ impl Resident {
     /// # Errors
     /// When the plugin has no usable id or `http_methods`.
     pub fn new(instance: Bound<'_, PyAny>, file: PathBuf, owner: Py<Owner>, legacy_status: bool) -> PyResult<Self> {
-        let py = instance.py();
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
         let overrides = |name: &str| BasePlugin::hides(&class, name);
         let overrides_handle_request = overrides("handle_request")?;
         // A class that hides the attributes, with a property of its own say, is asked at each request, too.
-        let overrides_check = overrides("_check_auth")?
-            || overrides("_auth_type")?
-            || overrides("_apikey")?;
+        let overrides_check = overrides("_check_auth")? || overrides("_auth_type")? || overrides("_apikey")?;
         let entry = entry(&instance, overrides_handle_request || overrides_check)?;
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
