@@ -6,6 +6,10 @@
 
 use std::process::ExitCode;
 
+use plugincore::python::embed;
+use plugincore::{_core, cli};
+
 fn main() -> ExitCode {
-    plugincore::python::embed::main()
+    pyo3::append_to_inittab!(_core);
+    embed::main(cli::main)
 }

@@ -60,7 +60,8 @@ pub struct Options {
 pub struct Host {
     launch: Launch,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<TcpListener>,
+    /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
+    listeners: Mutex<Vec<TcpListener>>,
     settings: Mutex<Settings>,
     environment: Mutex<Arc<Environment>>,
     registry: Arc<Registry>,
@@ -121,7 +122,7 @@ impl Host {
             consumer: Consumer::new(event_loop, inbox, outboxes.clone(), dispatch)?,
             launch,
             addresses,
-            listeners,
+            listeners: Mutex::new(listeners),
             settings: Mutex::new(settings),
             environment: Mutex::new(Arc::new(environment)),
             registry,
@@ -150,9 +151,14 @@ impl Host {
                 let mailbox = Arc::clone(&host.mailbox);
                 return host.shared.inbox.send(Box::new(move |py| mailbox.post(py, Command::Hangup)));
             }
+            host.stopping.store(true, Ordering::Release);
+            host.restart.store(request == Request::Restart, Ordering::Release);
+            if request == Request::Stop {
+                lock(&host.listeners).clear();
+            }
             host.begin_drain();
             let errand = Arc::clone(&host);
-            host.shared.inbox.send(Box::new(move |py| errand.take_up_stop(py, request)));
+            host.shared.inbox.send(Box::new(move |py| errand.take_up_stop(py)));
         }
     }
 
@@ -172,10 +178,12 @@ impl Host {
         {
             tracing::error!("an I/O thread did not end in time");
         }
-        if !self.restart.load(Ordering::Acquire) {
-            return None;
-        }
-        Some(self.listeners.iter().filter_map(|listener| listener.try_clone().ok()).collect())
+        self.restart.load(Ordering::Acquire).then(|| self.listeners())
+    }
+
+    /// The sockets that an image of this process which takes over needs.
+    pub fn listeners(&self) -> Vec<TcpListener> {
+        lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
     }
 
     /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
@@ -186,10 +194,8 @@ impl Host {
         }
     }
 
-    fn take_up_stop(&self, py: Python<'_>, request: Request) {
+    fn take_up_stop(&self, py: Python<'_>) {
         self.acknowledged.store(true, Ordering::Release);
-        self.stopping.store(true, Ordering::Release);
-        self.restart.store(request == Request::Restart, Ordering::Release);
         if let Some(task) = lock(&self.under_way).take()
             && let Err(error) = task.bind(py).call_method0("cancel")
         {
@@ -202,9 +208,11 @@ impl Host {
     pub async fn live(self: Arc<Self>) -> PyResult<()> {
         let host = Arc::clone(&self);
         self.undisturbed(async move { host.load_all().await }).await;
-        if !self.stopping.load(Ordering::Acquire) {
+        if !self.is_stopping() {
             self.open()?;
         }
+        // The I/O threads may be done before the stop that drained them is taken up.
+        let mut drained = false;
         loop {
             match self.mailbox.next().await? {
                 Command::Reload(target, reply) => {
@@ -220,15 +228,16 @@ impl Host {
                     log_report(&self.reload_undisturbed(Target::All).await);
                 }
                 Command::Stop => break,
-                Command::Drained | Command::TooLate => {}
+                Command::Drained => drained = true,
+                Command::TooLate => {}
             }
         }
-        self.stop().await
+        self.stop(drained).await
     }
 
     /// Runs `future` in a task that a stop cancels; `None` if it did.
     async fn undisturbed<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        if self.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             return None;
         }
         let result = Arc::new(Mutex::new(None));
@@ -254,6 +263,10 @@ impl Host {
         lock(&result).take()
     }
 
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     async fn reload_undisturbed(self: &Arc<Self>, target: Target) -> Report {
         let host = Arc::clone(self);
         self.undisturbed(async move { host.reload(target).await }).await.unwrap_or(Report::Stopping)
@@ -277,7 +290,11 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", environment.folder.display());
         }
         for file in files {
-            for reason in self.bring_in(&environment, &file).await {
+            let problems = self.bring_in(&environment, &file).await;
+            if self.is_stopping() {
+                return;
+            }
+            for reason in problems {
                 tracing::error!("{reason}");
             }
         }
@@ -295,7 +312,7 @@ impl Host {
                 inbox.send(Box::new(move |py| mailbox.post(py, Command::Drained)));
             }
         });
-        *lock(&self.io) = Some(IoThreads::start(&self.listeners, &self.outboxes, &self.shared, &params, &ended)?);
+        *lock(&self.io) = Some(IoThreads::start(&self.listeners(), &self.outboxes, &self.shared, &params, &ended)?);
         self.shared.set_ready(true);
         for address in &self.addresses {
             let url = url(*address, settings.tls.is_some());
@@ -340,6 +357,9 @@ impl Host {
         for file in &files {
             let served = !self.registry.serving().of_file(file).is_empty();
             let problems = self.bring_in(&environment, file).await;
+            if self.is_stopping() {
+                return Report::Stopping;
+            }
             if served || matches!(target, Target::One(_)) { &mut reasons } else { &mut failed }.extend(problems);
         }
         if file.is_none() {
@@ -369,9 +389,9 @@ impl Host {
     /// Reads the ini file again and applies what can change while serving.
     fn read_again(&self, py: Python<'_>, everything: bool) -> Result<(), Vec<String>> {
         let told = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level)
-            .map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level);
         warn(&warnings);
+        let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let certificate = match &reading.settings.tls {
             Some(files) if everything => Some(tls::load(files).map_err(|error| told(&error))?),
             _ => None,
@@ -391,7 +411,7 @@ impl Host {
 
     /// Loads one file and, if that went well, has it take over from its earlier generation. Returns what went wrong.
     async fn bring_in(&self, environment: &Arc<Environment>, file: &Path) -> Vec<String> {
-        let old = self.registry.serving().of_file(file);
+        let mut old = self.registry.serving().of_file(file);
         let mut loaded = load_file(environment, file).await;
         let refused = self.refuse_taken_ids(&mut loaded, file);
         terminate(&refused, Instant::now() + environment.patience).await;
@@ -404,19 +424,19 @@ impl Host {
             }
             return reasons;
         }
+        old.extend(self.replace(file, loaded.residents.clone()));
         for resident in &loaded.residents {
             tracing::info!("Loaded plugin {} from {}", resident.id, file.display());
         }
-        self.replace(file, loaded.residents);
         self.end(&old).await;
         reasons
     }
 
-    /// An id belongs to the file that had it first.
+    /// An id belongs to the file that had it first, for as long as that file is there.
     fn refuse_taken_ids(&self, loaded: &mut LoadedFile, file: &Path) -> Vec<Arc<Resident>> {
         let serving = self.registry.serving();
         let mut table = RouteTable::default();
-        let others = serving.residents().iter().filter(|resident| resident.file != file);
+        let others = serving.residents().iter().filter(|resident| resident.file != file && resident.file.exists());
         for resident in others {
             // Those were accepted when they were loaded.
             let _ = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint));
@@ -432,14 +452,19 @@ impl Host {
         Endpoint::new(&resident.id, limit, resident.methods, policy).map(Arc::new)
     }
 
-    /// Puts `new` where the plugins of `file` are, or at the end.
-    fn replace(&self, file: &Path, new: Vec<Arc<Resident>>) {
+    /// Puts `new` where the plugins of `file` are, or at the end. Returns the plugins of other, deleted files whose ids
+    /// they take over.
+    fn replace(&self, file: &Path, new: Vec<Arc<Resident>>) -> Vec<Arc<Resident>> {
         let serving = self.registry.serving();
         let mut residents: Vec<_> = serving.residents().to_vec();
         let place = residents.iter().position(|resident| resident.file == file).unwrap_or(residents.len());
         residents.retain(|resident| resident.file != file);
-        residents.splice(place..place, new);
+        residents.splice(place..place, new.iter().cloned());
+        let heir = |resident: &Resident| new.iter().any(|new| new.id == resident.id && new.file != resident.file);
+        let superseded = residents.iter().filter(|resident| heir(resident)).cloned().collect();
+        residents.retain(|resident| !heir(resident));
         self.publish(residents);
+        superseded
     }
 
     /// Swaps the registry and then the native table, so that whatever the table names is there.
@@ -476,10 +501,10 @@ impl Host {
     }
 
     /// Drains, ends the plugins and whatever they left behind.
-    async fn stop(&self) -> PyResult<()> {
+    async fn stop(&self, drained: bool) -> PyResult<()> {
         let patience = lock(&self.settings).server.shutdown_timeout;
         self.begin_drain();
-        if lock(&self.io).is_some() {
+        if !drained && lock(&self.io).is_some() {
             self.wait_until_drained(patience).await?;
         }
         Python::attach(|py| self.consumer.detach(py))?;

@@ -4,7 +4,7 @@
 //! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable that
 //! counts only in the process which wrote it; children see it and must ignore it, as the process id in it tells them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -25,9 +25,8 @@ pub fn hand_over(listeners: &[TcpListener]) -> std::io::Result<String> {
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
 
-/// Takes over what the process's earlier image left, as far as it listens on `addresses`; the rest is closed. Call it
-/// once, at the start.
-pub fn take_over(addresses: &[SocketAddr]) -> Vec<TcpListener> {
+/// Takes over what the process's earlier image left. Call it once, at the start.
+pub fn take_over() -> Vec<TcpListener> {
     let value = std::env::var(VARIABLE).unwrap_or_default();
     let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
     if pid.parse() != Ok(std::process::id()) {
@@ -40,8 +39,5 @@ pub fn take_over(addresses: &[SocketAddr]) -> Vec<TcpListener> {
         let socket = unsafe { OwnedFd::from_raw_fd(number) };
         TcpListener::from(socket)
     });
-    sockets
-        .filter(|listener| listener.local_addr().is_ok_and(|address| addresses.contains(&address)))
-        .filter(|listener| fcntl_setfd(listener, FdFlags::CLOEXEC).is_ok())
-        .collect()
+    sockets.filter(|listener| fcntl_setfd(listener, FdFlags::CLOEXEC).is_ok()).collect()
 }

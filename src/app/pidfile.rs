@@ -29,11 +29,21 @@ impl PidFile {
             .map_err(|reason| PidFileError { path: path.to_path_buf(), reason })?;
         Ok(Self { path: path.to_path_buf() })
     }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Somebody else may have removed it, which is all that is wanted.
-        let _ = std::fs::remove_file(&self.path);
+        remove(&self.path);
     }
+}
+
+/// Removes the file at `path`.
+pub fn remove(path: &Path) {
+    // Somebody else may have removed it, which is all that is wanted.
+    let _ = std::fs::remove_file(path);
 }

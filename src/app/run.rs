@@ -16,8 +16,8 @@ use pyo3::prelude::*;
 
 use super::host::{Host, Options};
 use super::inherited;
-use super::pidfile::{PidFile, PidFileError};
-use super::supervisor;
+use super::pidfile::{self, PidFile, PidFileError};
+use super::supervisor::{self, Request};
 use crate::bridge::coroutine::coroutine;
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
 use crate::http::listener::{self, BindError};
@@ -102,7 +102,8 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
-    supervisor::start(patience, host.acknowledged(), host.signal_handler())?;
+    let last_resort = last_resort(Arc::clone(&host), launch.command.clone(), pidfile.as_ref().map(PidFile::path));
+    supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
     host.attach(py)?;
     let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
@@ -112,16 +113,19 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     drop(pidfile);
     result?;
     match restart {
-        Some(listeners) => Err(replace(py, &launch.command, &listeners).into()),
+        Some(listeners) => {
+            interpreter::prepare_replacement(py)?;
+            Err(replace(&launch.command, &listeners).into())
+        }
         None => Ok(Ending::Stopped),
     }
 }
 
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
-    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level)?;
+    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level);
     warn(&warnings);
-    Ok(reading)
+    reading
 }
 
 /// Logs what is doubtful in the configuration.
@@ -133,10 +137,17 @@ pub fn warn(warnings: &[Diagnostic]) {
 
 /// The listening sockets: those of an earlier image of this process, new ones for the rest.
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    let mut listeners = inherited::take_over(addresses);
-    let known: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let missing: Vec<_> = addresses.iter().copied().filter(|address| !known.contains(address)).collect();
-    listeners.extend(listener::bind(&missing)?);
+    let mut inherited = inherited::take_over();
+    let mut listeners = Vec::new();
+    for address in addresses {
+        // Port 0 asks for any port, such as the one that clients know already.
+        let serves =
+            |local: SocketAddr| local.ip() == address.ip() && (address.port() == 0 || local.port() == address.port());
+        match inherited.iter().position(|listener| listener.local_addr().is_ok_and(serves)) {
+            Some(index) => listeners.push(inherited.swap_remove(index)),
+            None => listeners.extend(listener::bind(&[*address])?),
+        }
+    }
     Ok(listeners)
 }
 
@@ -160,12 +171,24 @@ fn close(event_loop: &Bound<'_, PyAny>) {
     }
 }
 
-/// Replaces the process by a new image of the same program. Returns only when that fails.
-fn replace(py: Python<'_>, command: &[OsString], listeners: &[TcpListener]) -> std::io::Error {
-    for stream in ["stdout", "stderr"] {
-        // A closed stream has nothing left to flush.
-        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)).and_then(|stream| stream.call_method0("flush"));
+/// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
+fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
+    move |request| {
+        let code = if request == Request::Restart {
+            tracing::error!("the server cannot start again: {}", replace(&command, &host.listeners()));
+            1
+        } else {
+            0
+        };
+        if let Some(pidfile) = &pidfile {
+            pidfile::remove(pidfile);
+        }
+        interpreter::exit_immediately(code);
     }
+}
+
+/// Replaces the process by a new image of the same program. Returns only when that fails.
+fn replace(command: &[OsString], listeners: &[TcpListener]) -> std::io::Error {
     let Some((program, arguments)) = command.split_first() else {
         return std::io::Error::other("the command that started the server is not known");
     };

@@ -5,13 +5,12 @@
 //! for these signals takes them away from the host.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::python::interpreter::exit_immediately;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +31,23 @@ const SAME_STOP: Duration = Duration::from_secs(1);
 
 /// Starts the thread; `act` is called on it for each request.
 ///
-/// A stop that Python does not take up within `patience`, or does not finish within twice that, ends the process
-/// with code 0, since it was asked for; so does another SIGINT or SIGTERM more than a second after the first.
+/// A stop that Python does not take up within `patience`, or does not finish within twice that, is left to `give_up`;
+/// so is another SIGINT or SIGTERM more than a second after the first.
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub fn start(patience: Duration, acknowledged: Acknowledged, act: impl Fn(Request) + Send + 'static) -> io::Result<()> {
+pub fn start(
+    patience: Duration,
+    acknowledged: Acknowledged,
+    act: impl Fn(Request) + Send + 'static,
+    give_up: impl Fn(Request) + Send + 'static,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
         Signals::new()?
     };
-    let supervise = move || runtime.block_on(supervise(signals, patience, acknowledged, act));
+    let supervise = move || runtime.block_on(supervise(signals, patience, acknowledged, act, give_up));
     std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise).map(drop)
 }
 
@@ -74,33 +78,48 @@ impl Signals {
     }
 }
 
-async fn supervise(mut signals: Signals, patience: Duration, acknowledged: Acknowledged, act: impl Fn(Request)) {
-    loop {
+async fn supervise(
+    mut signals: Signals,
+    patience: Duration,
+    acknowledged: Acknowledged,
+    act: impl Fn(Request),
+    give_up: impl Fn(Request),
+) {
+    let mut wanted = loop {
         let (request, name) = signals.next().await;
         tracing::info!("Received {name}");
         act(request);
         if request != Request::Reload {
-            break;
+            break request;
         }
-    }
-    let limit = async {
+    };
+    let mut limit = pin!(async {
         tokio::time::sleep(patience).await;
         if acknowledged.load(Ordering::Acquire) {
             tokio::time::sleep(patience + Duration::from_secs(1)).await;
         }
-    };
-    let asked = Instant::now();
-    let again = async {
-        loop {
-            let (request, name) = signals.next().await;
-            if request == Request::Stop && asked.elapsed() > SAME_STOP {
-                return name;
+    });
+    let mut asked = Instant::now();
+    loop {
+        let (request, name) = tokio::select! {
+            () = &mut limit => {
+                tracing::error!("a plugin kept the server from ending in time; ending without it");
+                break;
             }
+            signal = signals.next() => signal,
+        };
+        match (wanted, request) {
+            (Request::Restart, Request::Stop) => {
+                tracing::info!("Received {name}; stopping instead of starting again");
+                act(request);
+                (wanted, asked) = (request, Instant::now());
+            }
+            (_, Request::Stop) if asked.elapsed() > SAME_STOP => {
+                tracing::error!("Received {name} again; ending at once");
+                break;
+            }
+            _ => {}
         }
-    };
-    tokio::select! {
-        () = limit => tracing::error!("a plugin kept the server from ending in time; ending without it"),
-        name = again => tracing::error!("Received {name} again; ending at once"),
     }
-    exit_immediately(0);
+    give_up(wanted);
 }

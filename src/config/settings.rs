@@ -51,6 +51,8 @@ impl Settings {
             ("[paths] pidfile", self.paths.pidfile != before.paths.pidfile),
             ("[server] io_threads", now.io_threads != then.io_threads),
             ("[server] head_limit", now.head_limit != then.head_limit),
+            ("[server] read_timeout", now.read_timeout != then.read_timeout),
+            ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
         ];
@@ -100,10 +102,10 @@ pub struct ServerSettings {
     pub max_in_flight_per_plugin: usize,
     /// `trusted_proxies`: networks whose `X-Forwarded-For` is believed (default loopback).
     pub trusted_proxies: Vec<IpNet>,
-    /// `plugin_timeout`: seconds for an async `initialize`, and for the requests inside a plugin that is being replaced
-    /// and its `terminate_plugin` (default 60).
+    /// `plugin_timeout`: seconds for an async `initialize` (default 60).
     pub plugin_timeout: Duration,
-    /// `shutdown_timeout`: seconds for draining and for `terminate_plugin` at a stop (default 10).
+    /// `shutdown_timeout`: seconds for the requests that are under way and again for `terminate_plugin`, when the server
+    /// stops or a plugin is replaced (default 10).
     pub shutdown_timeout: Duration,
 }
 

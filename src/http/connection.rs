@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -41,6 +42,10 @@ const MIN_BUFFER: usize = 8 * 1024;
 
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a connection on which nothing was asked yet stays open when a drain starts: the request of a client that has
+/// just connected is on its way, and closing now would lose it although the listening socket refuses nobody.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub trait Service: 'static {
@@ -200,7 +205,10 @@ impl<S: Service> Edge<S> {
 
     async fn converse<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, peer: Peer) {
         let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
+        let asked = Rc::new(Notify::new());
+        let asking = Rc::clone(&asked);
         let respond = service_fn(move |request| {
+            asking.notify_one();
             if names_its_host(&request) {
                 Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(Ok::<_, Infallible>))
             } else {
@@ -214,8 +222,15 @@ impl<S: Service> Edge<S> {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.
             biased;
             () = drain.started() => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+                let first_request = tokio::time::timeout(FIRST_REQUEST_GRACE, asked.notified());
+                tokio::select! {
+                    biased;
+                    _ = first_request => {
+                        std::pin::Pin::new(&mut connection).graceful_shutdown();
+                        (&mut connection).await
+                    }
+                    ended = &mut connection => ended,
+                }
             }
             ended = &mut connection => ended,
         };

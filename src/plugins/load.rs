@@ -20,6 +20,7 @@ use super::module::{self, Registration};
 use super::owner::Owner;
 use super::parameters::keyword_arguments;
 use super::resident::{Entry, Resident};
+use super::terminate::{end_tasks, terminate_instance, wait_for};
 use crate::bridge::coroutine::{await_python, coroutine};
 use crate::bridge::{outcome, step};
 
@@ -83,12 +84,30 @@ impl LoadedFile {
 /// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
 pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
     let mut loaded = LoadedFile::default();
-    let imported = Python::attach(|py| import(py, file).map_err(|error| failure(py, file, None, &error)));
-    let Imported { owner, classes, module, registration } = match imported {
+    let owner = match Python::attach(Owner::new) {
+        Ok(owner) => owner,
+        Err(error) => {
+            loaded.failures.push(Python::attach(|py| failure(py, file, None, &error)));
+            return loaded;
+        }
+    };
+    load_into(&mut loaded, environment, file, &owner).await;
+    if loaded.residents.is_empty()
+        && let Err(error) = end_tasks(&owner, environment.patience).await
+    {
+        let reason = Python::attach(|py| describe(py, &error));
+        tracing::error!("{}: ending its background tasks: {reason}", file.display());
+    }
+    loaded
+}
+
+async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, owner: &Py<Owner>) {
+    let imported = Python::attach(|py| import(py, file, owner).map_err(|error| failure(py, file, None, &error)));
+    let Imported { classes, module, registration } = match imported {
         Ok(imported) => imported,
         Err(failure) => {
             loaded.failures.push(failure);
-            return loaded;
+            return;
         }
     };
     loaded.registration = Some(registration);
@@ -98,7 +117,7 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
     }
     for class in classes {
         let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
-        match bring_up(environment, file, &class, &owner).await {
+        match bring_up(environment, file, &class, owner).await {
             Ok(resident) => {
                 if let Entry::Missing(hint) = &resident.entry {
                     tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
@@ -111,22 +130,19 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
             }
         }
     }
-    loaded
 }
 
 struct Imported {
-    owner: Py<Owner>,
     classes: Vec<Py<PyType>>,
     module: Py<PyModule>,
     registration: Registration,
 }
 
-fn import(py: Python<'_>, file: &Path) -> PyResult<Imported> {
-    let owner = Owner::new(py)?;
+fn import(py: Python<'_>, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
     Owner::enter(owner.bind(py))?;
     let (module, registration) = module::run(py, file)?;
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
-    Ok(Imported { owner, classes, module: module.unbind(), registration })
+    Ok(Imported { classes, module: module.unbind(), registration })
 }
 
 async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, owner: &Py<Owner>) -> PyResult<Resident> {
@@ -140,10 +156,17 @@ async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, ow
     if let Some(started) = started {
         patiently(environment.patience, started, "initialize").await?;
     }
-    Python::attach(|py| {
-        let owner = owner.clone_ref(py);
-        Resident::new(instance.into_bound(py), file.to_path_buf(), owner, environment.legacy_status)
-    })
+    let resident = Python::attach(|py| {
+        let (instance, owner) = (instance.bind(py).clone(), owner.clone_ref(py));
+        Resident::new(instance, file.to_path_buf(), owner, environment.legacy_status)
+    });
+    if resident.is_err()
+        && let Err(error) = terminate_instance(&instance, owner, environment.patience).await
+    {
+        let reason = Python::attach(|py| describe(py, &error));
+        tracing::error!("{}: terminate_plugin: {reason}", file.display());
+    }
+    resident
 }
 
 /// Calls `initialize`, if there is one; what it returns is awaited if it can be.
@@ -154,28 +177,33 @@ fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Op
     Ok(step::awaitable(&result)?.map(|_| result.unbind()))
 }
 
-/// Awaits what a plugin's life-cycle method returned, for as long as plugins are waited for.
+/// Awaits what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
+/// and left to its owner, since it may not heed a cancellation.
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
 pub async fn patiently(patience: Duration, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
-    let limited = Python::attach(|py| -> PyResult<Py<PyAny>> {
+    let (task, waiting) = Python::attach(|py| -> PyResult<_> {
         let fenced = coroutine(py, async move {
             await_python(awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
         })?;
-        let wait_for = py.import("asyncio")?.getattr("wait_for")?;
-        Ok(wait_for.call1((fenced, patience.as_secs_f64()))?.unbind())
+        let task = py.import("asyncio")?.call_method1("ensure_future", (fenced,))?;
+        let waiting = wait_for(py, vec![task.clone()], patience)?;
+        Ok((task.unbind(), waiting))
     })?;
-    await_python(limited).await.map(drop).map_err(|error| {
-        Python::attach(|py| {
-            let timeout = py.import("asyncio").and_then(|asyncio| asyncio.getattr("TimeoutError"));
-            let timed_out = timeout.is_ok_and(|timeout| error.is_instance(py, &timeout));
-            if timed_out && error.traceback(py).is_none_or(|_| error.value(py).to_string().is_empty()) {
-                let seconds = patience.as_secs_f64();
-                return PyTimeoutError::new_err(format!("{what} did not end within {seconds} s"));
-            }
-            error
-        })
+    let waited = match waiting {
+        Some(waiting) => await_python(waiting).await.map(drop),
+        None => Ok(()),
+    };
+    Python::attach(|py| {
+        let task = task.bind(py);
+        if task.call_method0("done")?.is_truthy()? {
+            return task.call_method0("result").map(drop);
+        }
+        task.call_method0("cancel")?;
+        waited?;
+        let seconds = patience.as_secs_f64();
+        Err(PyTimeoutError::new_err(format!("{what} did not end within {seconds} s")))
     })
 }
 

@@ -90,7 +90,7 @@ impl PluginManager {
 
     /// Load every plugin file of the folder, in sorted order; what fails is logged.
     fn load_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let folder = &slf.get().plugin_dir;
             Python::attach(|py| module::add_to_path(py, folder))?;
             for file in discover(folder)? {
@@ -102,12 +102,12 @@ impl PluginManager {
 
     /// Load one plugin file; what fails is logged.
     fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move { slf.get().bring_in(&path).await })
+        procedure(py, async move { slf.get().bring_in(&path).await })
     }
 
     /// Terminate a plugin and forget it; an unknown id is logged.
     fn remove_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let manager = slf.get();
             let Some(resident) = manager.registry.serving().get(&plugin_id).cloned() else {
                 return manager.tell("info", &format!("No plugin with ID {plugin_id}"));
@@ -115,6 +115,9 @@ impl PluginManager {
             let others =
                 manager.registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
             manager.publish(others)?;
+            if manager.registry.serving().of_file(&resident.file).is_empty() {
+                Python::attach(|py| manager.modules.bind(py).del_item(stem(&resident.file)))?;
+            }
             terminate(&[resident], Instant::now() + PATIENCE).await;
             Ok(())
         })
@@ -122,7 +125,7 @@ impl PluginManager {
 
     /// Load the file of a plugin again; on failure the old instance stays.
     fn reload_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move {
+        procedure(py, async move {
             let manager = slf.get();
             match manager.registry.serving().get(&plugin_id).cloned() {
                 Some(resident) => manager.bring_in(&resident.file).await,
@@ -144,13 +147,21 @@ impl PluginManager {
     }
 }
 
+/// A coroutine that returns None.
+fn procedure(
+    py: Python<'_>,
+    future: impl Future<Output = PyResult<()>> + Send + 'static,
+) -> PyResult<Bound<'_, Coroutine>> {
+    coroutine(py, async move { future.await.map(|()| None::<Py<PyAny>>) })
+}
+
 impl PluginManager {
     async fn bring_in(&self, file: &Path) -> PyResult<()> {
         let environment = Python::attach(|py| Environment {
             config: self.config(py),
             log: self.log.clone_ref(py),
             args: self.prog_args.clone_ref(py),
-            task_callback: Some(self.task_callback.clone_ref(py)),
+            task_callback: (!self.task_callback.is_none(py)).then(|| self.task_callback.clone_ref(py)),
             folder: self.plugin_dir.clone(),
             patience: PATIENCE,
             legacy_status: false,

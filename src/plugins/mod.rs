@@ -1,8 +1,8 @@
 //! The life of plugins: found, loaded, called, replaced, ended.
 //!
 //! [`discover`] → [`parameters`] → [`module`] → [`load`] → [`resident`] in the [`registry`]; [`dispatch`] calls them,
-//! [`terminate`] ends them, [`owner`] knows their background tasks, [`manager`] offers it to Python code. Promise: whatever one plugin does, the others go
-//! on. Caveat: all of it runs on the Python thread.
+//! [`terminate`] ends them, [`owner`] knows their background tasks, [`manager`] offers it to Python code. Promise:
+//! whatever one plugin does, the others go on. Caveat: all of it runs on the Python thread.
 
 pub mod discover;
 pub mod dispatch;

@@ -57,6 +57,10 @@ fn register(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Registration> 
     let mut names = vec![format!("{PRIVATE}{name}")];
     if may_be_called(py, &modules, name)? {
         names.push(name.to_owned());
+    } else if !modules.contains(name)? {
+        // Data classes with postponed annotations look up whatever goes by this name, and cannot do without. Should
+        // that module be broken, this is not the place to say so.
+        let _ = py.import(name);
     }
     let mut before = Vec::new();
     for name in names {
@@ -72,9 +76,10 @@ fn may_be_called(py: Python<'_>, modules: &Bound<'_, PyDict>, name: &str) -> PyR
         let earlier = modules.get_item(format!("{PRIVATE}{name}"))?;
         return Ok(earlier.is_some_and(|earlier| earlier.is(&known)));
     }
-    // A name with a dot would be looked up as a submodule, which imports the parent.
     if name.contains('.') {
-        return Ok(false);
+        // Looked up as a submodule, which imports the parent; without a parent there is nothing to shadow.
+        let found = py.import("importlib.util")?.call_method1("find_spec", (name,));
+        return Ok(found.map_or(true, |found| found.is_none()));
     }
     let found = py.import("importlib.machinery")?.getattr("PathFinder")?.call_method1("find_spec", (name,))?;
     let built_in = py.import("importlib.machinery")?.getattr("BuiltinImporter")?.call_method1("find_spec", (name,))?;
@@ -135,11 +140,22 @@ pub fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py
         let file = file.and_then(|file| file.extract::<PathBuf>().ok());
         if !plugin && file.is_some_and(|file| file.starts_with(&folder)) {
             modules.del_item(&name)?;
+            drop_byte_code(&module);
             forgotten.push((name, module.unbind()));
         }
     }
     py.import("importlib")?.call_method0("invalidate_caches")?;
     Ok(forgotten)
+}
+
+/// Removes the cached byte code of `module`: it is told from stale code only by size and second of the source, which an
+/// edit need not change.
+fn drop_byte_code(module: &Bound<'_, PyAny>) {
+    let cached = module.getattr("__spec__").and_then(|spec| spec.getattr("cached"));
+    if let Ok(cached) = cached.and_then(|cached| cached.extract::<PathBuf>()) {
+        // Nothing there is as good as removed.
+        let _ = std::fs::remove_file(cached);
+    }
 }
 
 /// Puts forgotten helper modules back, after a reload that failed.

@@ -43,7 +43,7 @@ pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<(
 pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
-        if let Err(error) = terminate_one(resident, left(deadline)).await {
+        if let Err(error) = terminate_instance(&resident.instance, &resident.owner, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
         }
@@ -61,10 +61,14 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
 
-async fn terminate_one(resident: &Resident, patience: Duration) -> PyResult<()> {
+/// Calls `terminate_plugin` and awaits what it returns, if it can be awaited, at most for `patience`.
+///
+/// # Errors
+/// What it raised, or a time-out.
+pub async fn terminate_instance(instance: &Py<PyAny>, owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
     let result = Python::attach(|py| -> PyResult<_> {
-        Owner::enter(resident.owner.bind(py))?;
-        let result = resident.instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
+        Owner::enter(owner.bind(py))?;
+        let result = instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
         Ok(step::awaitable(&result)?.map(|_| result.unbind()))
     })?;
     match result {
@@ -73,8 +77,11 @@ async fn terminate_one(resident: &Resident, patience: Duration) -> PyResult<()> 
     }
 }
 
-/// Cancels the owner's tasks and awaits them.
-async fn end_tasks(owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
+/// Cancels the owner's tasks and awaits them, at most for `patience`.
+///
+/// # Errors
+/// When the wait itself is cancelled.
+pub async fn end_tasks(owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
         let tasks = owner.get().cancel(py)?;
         wait_for(py, tasks, patience)

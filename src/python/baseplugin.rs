@@ -3,9 +3,9 @@
 //! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before.
+//! `super().__init__(**kwargs)`, as before; a native class as the other base (`dict`, `Exception`) is not possible.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
@@ -25,61 +25,72 @@ use crate::policy::credential::{AuthPolicy, Credential};
 /// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
 /// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
 /// `auth_type` (`global` or `plugin`) and `apikey`.
-#[pyclass(subclass, dict, weakref, module = "plugincore.baseplugin")]
+// No Python object is in its fields: all that an instance holds is in its `__dict__`, so garbage collection is Python's.
+#[pyclass(frozen, subclass, dict, weakref, module = "plugincore.baseplugin")]
 pub struct BasePlugin {
-    access: Mutex<Access>,
+    /// What the I/O threads check; follows the attributes.
     policy: Arc<ArcSwap<AuthPolicy>>,
 }
 
-/// `_auth_type` and `_apikey` as the plugin set them.
-#[derive(Default)]
-struct Access {
-    auth_type: Option<Py<PyAny>>,
-    apikey: Option<Py<PyAny>>,
-}
+/// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
+const DEFAULTS: [(&str, &str); 2] = [("_apikey", "_default_apikey"), ("_auth_type", "_default_auth_type")];
 
 impl BasePlugin {
-    /// What the host checks before a request enters this plugin; changes when the plugin changes its attributes.
-    pub fn policy(&self) -> Arc<ArcSwap<AuthPolicy>> {
-        Arc::clone(&self.policy)
+    /// What the host checks before a request enters `plugin`; it follows the plugin's attributes from here on.
+    ///
+    /// # Errors
+    /// Whatever `str()` of the plugin's key raises.
+    pub fn policy(plugin: &Bound<'_, Self>) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
+        Self::update(plugin)?;
+        Ok(Arc::clone(&plugin.get().policy))
     }
 
-    fn access(&self) -> std::sync::MutexGuard<'_, Access> {
-        self.access.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, py: Python<'_>, change: impl FnOnce(&mut Access)) -> PyResult<()> {
-        let (auth_type, apikey) = {
-            let mut access = self.access();
-            change(&mut access);
-            let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py).into_bound(py));
-            (clone(&access.auth_type), clone(&access.apikey))
-        };
-        let asked_for = auth_type.is_some_and(|value| value.is_truthy().unwrap_or(true));
-        let key = apikey.filter(|value| value.is_truthy().unwrap_or(false)).map(|value| value.str()).transpose()?;
-        let policy = match (asked_for, key) {
-            (false, _) => AuthPolicy::Open,
-            (true, Some(key)) => AuthPolicy::key(&Secret::new(key.to_str()?)),
-            (true, None) => AuthPolicy::Closed,
-        };
-        self.policy.store(Arc::new(policy));
+    /// Has the host obey the attributes as they are now.
+    fn update(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().policy.store(Arc::new(policy_of(slf.as_any())?));
         Ok(())
+    }
+
+    /// True if `class`, or something between it and this one, has an attribute of its own called `name`.
+    ///
+    /// # Errors
+    /// When the class has no such attribute.
+    pub fn hides(class: &Bound<'_, PyType>, name: &str) -> PyResult<bool> {
+        Ok(!class.getattr(name)?.is(class.py().get_type::<Self>().getattr(name)?))
+    }
+
+    /// Sets an attribute that decides about access.
+    fn set_access(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.set_item(name, value)?;
+        Self::update(slf)
+    }
+
+    fn access<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.call_method1(intern!(slf.py(), "get"), (name,))
     }
 }
 
-/// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
-const DEFAULTS: [(&str, &str); 2] = [("_auth_type", "_default_auth_type"), ("_apikey", "_default_apikey")];
-
-fn some(value: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
-    (!value.is_none()).then(|| value.unbind())
+/// What `_auth_type` and `_apikey` of `plugin` ask for, as they are now.
+fn policy_of(plugin: &Bound<'_, PyAny>) -> PyResult<AuthPolicy> {
+    let py = plugin.py();
+    if !plugin.getattr(intern!(py, "_auth_type"))?.is_truthy()? {
+        return Ok(AuthPolicy::Open);
+    }
+    let key = plugin.getattr(intern!(py, "_apikey"))?;
+    Ok(if key.is_truthy()? { AuthPolicy::key(&Secret::new(key.str()?.to_str()?)) } else { AuthPolicy::Closed })
 }
 
 #[pymethods]
 impl BasePlugin {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(**kwargs)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { access: Mutex::default(), policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+        Self { policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+    }
+
+    /// What copies and pickles of a plugin hold: its attributes.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.call_method0(intern!(slf.py(), "copy"))
     }
 
     /// Moves `_auth_type` and `_apikey` of a class body aside, or they would hide the properties.
@@ -116,9 +127,11 @@ impl BasePlugin {
         };
         slf.setattr(intern!(py, "_plugin_id"), &plugin_id)?;
         let (auth_type, apikey) = authentication(&given, config.as_ref())?;
-        for ((name, default), value) in DEFAULTS.into_iter().zip([auth_type, apikey]) {
-            let value = value.map_or_else(|| slf.getattr_opt(default), |value| Ok(Some(value)))?;
-            slf.setattr(name, value)?;
+        for ((name, default), value) in DEFAULTS.into_iter().zip([apikey, auth_type]) {
+            // What a class body says is the default, as class attributes are; one of a mixin stands as it is.
+            if value.is_some() || !Self::hides(&slf.get_type(), name)? {
+                slf.setattr(name, value.map_or_else(|| slf.getattr_opt(default), |value| Ok(Some(value)))?)?;
+            }
         }
         let options = PyDict::new(py);
         options.set_item("name", plugin_id.str()?)?;
@@ -132,24 +145,24 @@ impl BasePlugin {
 
     /// None, `global` or `plugin`: whose key opens this plugin. Anything that is true asks for a key.
     #[getter(_auth_type)]
-    fn auth_type(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.access().auth_type.as_ref().map(|value| value.clone_ref(py))
+    fn auth_type<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::access(slf, intern!(slf.py(), "_auth_type"))
     }
 
     #[setter(_auth_type)]
-    fn set_auth_type(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |access| access.auth_type = some(value.clone()))
+    fn set_auth_type(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_access(slf, intern!(slf.py(), "_auth_type"), value)
     }
 
     /// The key that opens this plugin; compared as text.
     #[getter(_apikey)]
-    fn apikey(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.access().apikey.as_ref().map(|value| value.clone_ref(py))
+    fn apikey<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::access(slf, intern!(slf.py(), "_apikey"))
     }
 
     #[setter(_apikey)]
-    fn set_apikey(&self, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.change(value.py(), |access| access.apikey = some(value.clone()))
+    fn set_apikey(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::set_access(slf, intern!(slf.py(), "_apikey"), value)
     }
 
     /// Called when the plugin is unloaded or the server stops; overload it to release what the plugin holds.
@@ -169,12 +182,20 @@ impl BasePlugin {
         if let Ok(request) = request.cast::<Request>() {
             return Ok(request.get().client_ip());
         }
-        let remote = request.getattr_opt(intern!(request.py(), "remote"))?.filter(|remote| !remote.is_none());
-        remote.map_or_else(|| Ok("unknown".to_owned()), |remote| remote.str()?.extract())
+        let py = request.py();
+        let mut address = request.getattr_opt(intern!(py, "remote"))?.filter(|remote| !remote.is_none());
+        if address.is_none()
+            && let Some(transport) =
+                request.getattr_opt(intern!(py, "transport"))?.filter(|transport| !transport.is_none())
+        {
+            let peer = transport.call_method1(intern!(py, "get_extra_info"), (intern!(py, "peername"),))?;
+            address = if peer.is_none() { None } else { Some(peer.get_item(0)?) };
+        }
+        address.map_or_else(|| Ok("unknown".to_owned()), |address| address.str()?.extract())
     }
 
     /// True if `data` (as `request_handler` gets it) holds the key that this plugin asks for, or it asks for none.
-    fn _check_auth(&self, data: &Bound<'_, PyDict>) -> PyResult<bool> {
+    fn _check_auth(slf: &Bound<'_, Self>, data: &Bound<'_, PyDict>) -> PyResult<bool> {
         let py = data.py();
         let headers = data.get_item(intern!(py, "request_headers"))?;
         let header = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
@@ -186,10 +207,10 @@ impl BasePlugin {
             header(intern!(py, "X-Custom-Auth"))?.as_deref(),
             variable.as_deref(),
         );
-        let policy = self.policy.load();
+        let policy = policy_of(slf.as_any())?;
         Ok(match shown {
             Some(shown) => policy.admits(&shown),
-            None => matches!(**policy, AuthPolicy::Open),
+            None => matches!(policy, AuthPolicy::Open),
         })
     }
 
@@ -203,23 +224,34 @@ impl BasePlugin {
         let data = data.map_or_else(|| PyDict::new(py), Clone::clone).unbind();
         let plugin = slf.clone().into_any().unbind();
         let run = async move {
-            let result = Python::attach(|py| -> PyResult<_> {
+            let checked = Python::attach(|py| -> PyResult<_> {
                 let (plugin, data) = (plugin.bind(py), data.bind(py));
                 if let Some(request) = data.get_item("request")? {
                     data.set_item("client_ip", plugin.call_method1(intern!(py, "_get_client_ip"), (request,))?)?;
                 }
-                if !plugin.call_method1(intern!(py, "_check_auth"), (data,))?.is_truthy()? {
+                Ok(plugin.call_method1(intern!(py, "_check_auth"), (data,))?.unbind())
+            })?;
+            // An overloaded check may be async; taken as it is, its coroutine would count as a yes.
+            let admitted = settled(checked).await?;
+            let result = Python::attach(|py| -> PyResult<_> {
+                if !admitted.bind(py).is_truthy()? {
                     let body = PyDict::new(py);
                     body.set_item("error", "unauthorized")?;
                     return Ok((403, body).into_pyobject(py)?.into_any().unbind());
                 }
-                Ok(plugin.call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
+                let data = data.bind(py);
+                Ok(plugin.bind(py).call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
             })?;
-            let waits = Python::attach(|py| step::awaitable(result.bind(py)).map(|found| found.is_some()))?;
-            if waits { await_python(result).await } else { Ok(result) }
+            settled(result).await
         };
         Ok(coroutine(py, run)?.into_any())
     }
+}
+
+/// What `value` gives when it is awaited; `value` itself when it cannot be.
+async fn settled(value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let waits = Python::attach(|py| step::awaitable(value.bind(py)).map(|found| found.is_some()))?;
+    if waits { await_python(value).await } else { Ok(value) }
 }
 
 type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);

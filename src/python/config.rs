@@ -41,25 +41,23 @@ pub struct Reading {
 
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
 ///
-/// `level` is what plugins find as `config.logging.level`.
-///
-/// # Errors
-/// Every error that the file has.
-pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> Result<(Reading, Vec<Diagnostic>), ConfigErrors> {
-    let document = match ini {
-        Some(ini) => read(py, ini)?,
-        None => read_defaults(py, Path::new("")),
+/// `level` is what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
+/// is doubtful in it besides.
+pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
+    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, ini)) {
+        Ok(document) => document,
+        Err(errors) => return (Err(errors), Vec::new()),
     };
     let (settings, warnings) = Settings::from_document(&document);
-    let settings = settings?;
-    let config = to_python(py, &document).and_then(|config| {
-        set_logging_level(py, config.bind(py), level)?;
-        Ok(config)
+    let reading = settings.and_then(|settings| {
+        let config = to_python(py, &document).and_then(|config| {
+            set_logging_level(py, config.bind(py), level)?;
+            Ok(config)
+        });
+        let told = |error: PyErr| ConfigErrors::from(Diagnostic::error(Place::file(&document.path), error.to_string()));
+        Ok(Reading { settings, config: config.map_err(told)? })
     });
-    match config {
-        Ok(config) => Ok((Reading { settings, config }, warnings)),
-        Err(error) => Err(ConfigErrors(vec![Diagnostic::error(Place::file(&document.path), error.to_string())])),
-    }
+    (reading, warnings)
 }
 
 /// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.

@@ -15,8 +15,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
 
-use crate::{_core, cli};
-
 /// The Python version that the executable was built for, such as `3.11`.
 const VERSION: &str = env!("PLUGINCORE_PYTHON_VERSION");
 /// The interpreter that it was built with; its standard library is used outside of virtual environments.
@@ -37,10 +35,13 @@ const SOURCES: [(&CStr, &CStr, &str); 7] = [
     (c"plugincore", c"<plugincore>/__init__.py", include_str!("../../python/plugincore/__init__.py")),
 ];
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.
+pub type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
+
+/// Runs `program` inside an interpreter, which has to know the built-in module `_core` already.
+pub fn main(program: Program) -> ExitCode {
     let code = match python_executable().and_then(|executable| initialize(&executable)) {
-        Ok(()) => serve(),
+        Ok(()) => run(program),
         Err(problem) => {
             // Without standard error there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "{problem}");
@@ -87,7 +88,6 @@ fn environment_version(text: &str) -> Option<String> {
 fn initialize(executable: &Path) -> Result<(), String> {
     let path = CString::new(executable.as_os_str().as_bytes())
         .map_err(|_| "the path of the Python interpreter has a NUL byte".to_owned())?;
-    pyo3::append_to_inittab!(_core);
     // SAFETY: the interpreter is not initialised yet, which is when its configuration may be made; `config` is
     // initialised by `PyConfig_InitPythonConfig` before any other use, its address of `executable` and `program_name`
     // are fields of that same live struct, and it is cleared on every way out. Nothing else runs in this process.
@@ -129,7 +129,7 @@ fn message(status: &ffi::PyStatus) -> String {
     unsafe { CStr::from_ptr(status.err_msg) }.to_string_lossy().into_owned()
 }
 
-fn serve() -> u8 {
+fn run(program: Program) -> u8 {
     let code = Python::attach(|py| match preload(py) {
         Ok(()) => {
             let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -137,7 +137,7 @@ fn serve() -> u8 {
             if let (Some(program), Ok(executable)) = (restart.first_mut(), std::env::current_exe()) {
                 *program = executable.into_os_string();
             }
-            cli::main(py, arguments, restart)
+            program(py, arguments, restart)
         }
         Err(error) => {
             error.print(py);

@@ -24,6 +24,25 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Prepares for the process to be replaced by a new image of the program.
+///
+/// # Errors
+/// When this is not the main thread.
+pub fn prepare_replacement(py: Python<'_>) -> PyResult<()> {
+    let sys = py.import("sys")?;
+    for stream in ["stdout", "stderr"] {
+        // A closed stream has nothing left to flush.
+        let _ = sys.getattr(stream).and_then(|stream| stream.call_method0("flush"));
+    }
+    // Unlike handlers, this outlives the replacement: a signal that comes before the new image listens for it asks for
+    // what is under way anyhow, and must not kill it.
+    let signal = py.import("signal")?;
+    for name in ["SIGUSR1", "SIGHUP"] {
+        signal.call_method1("signal", (signal.getattr(name)?, signal.getattr("SIG_IGN")?))?;
+    }
+    Ok(())
+}
+
 /// What plugins find as `args` and `prog_args`: `argparse.Namespace(ini_file, log, level)`.
 ///
 /// # Errors

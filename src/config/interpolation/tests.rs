@@ -1,3 +1,5 @@
+//! What references become, and which are refused.
+
 use super::super::ini::Section;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Reading a whole ini file, from Rust's side.
+
 use super::*;
 use crate::config::settings::Settings;
 use pyo3::types::{PyList, PyModule};

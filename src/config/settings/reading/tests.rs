@@ -1,3 +1,5 @@
+//! What an ini file says, read into settings.
+
 use super::*;
 use crate::config::ini::{Entry, Ini, Section};
 use crate::config::interpolation::resolve;

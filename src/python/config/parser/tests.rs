@@ -1,3 +1,5 @@
+//! What Python's own reader of ini files hands over.
+
 use super::*;
 
 fn ini(text: &str) -> Result<Ini, Vec<String>> {
