@@ -314,6 +314,40 @@ def test_parameters_stand_above_a_key_in_the_class(launch: Launch) -> None:
     assert {"key": "ini-key"} == server.get("/inclass?apikey=ini-key").json()
 
 
+OVERRIDING = """
+from plugincore.baseplugin import BasePlugin
+
+class Checks(BasePlugin):
+    def _check_auth(self, data):
+        return data.get("word") == "sesame" or super()._check_auth(data)
+
+    async def request_handler(self, **data):
+        return 200, {"in": "checks"}
+
+class Handles(BasePlugin):
+    async def handle_request(self, **data):
+        return {"in": "handles"}
+"""
+
+
+def test_a_plugin_that_checks_for_itself_is_asked(launch: Launch) -> None:
+    """An overridden _check_auth decides, and may leave the rest to the original one."""
+    server = launch({"both": OVERRIDING}, ini_more="[plugin_parms]\nboth=auth_type=plugin&apikey=own-key\n")
+    assert UNAUTHORIZED == seen(server.get("/checks"))
+    assert UNAUTHORIZED == seen(server.get("/checks?word=other&apikey=wrong"))
+    for way in WAYS.values():
+        assert {"in": "checks"} == server.post("/checks", **way("own-key")).json()
+        assert UNAUTHORIZED == seen(server.post("/checks", **way("wrong")))
+    assert {"in": "checks"} == server.get("/checks?word=sesame").json()
+
+
+def test_a_plugin_that_handles_for_itself_is_still_guarded(launch: Launch) -> None:
+    """The key is checked before an overridden handle_request; in pluginserver it was left open."""
+    server = launch({"both": OVERRIDING}, ini_more="[plugin_parms]\nboth=auth_type=plugin&apikey=own-key\n")
+    assert UNAUTHORIZED == seen(server.get("/handles"))
+    assert {"in": "handles"} == server.get("/handles?apikey=own-key").json()
+
+
 BLOCKING = """
 import ctypes, pathlib, time
 from plugincore.baseplugin import BasePlugin

@@ -79,6 +79,14 @@ def test_without_a_key_the_list_is_open(keyless: Server) -> None:
     assert 200 == keyless.get("/plugins", headers=ELSEWHERE).status_code
 
 
+def test_an_empty_key_is_no_key_and_is_warned_of(launch: Launch) -> None:
+    """It guards nothing, and does not pretend to."""
+    server = launch(PLUGINS, ini_more="[auth]\napikey=\n")
+    server.wait_for(r"WARN.*\[auth\] apikey: is empty, which is the same as no key")
+    assert 200 == server.get("/plugins?apikey=").status_code
+    assert 403 == server.get("/reload/alpha?apikey=", headers=ELSEWHERE).status_code
+
+
 @pytest.mark.parametrize("path", ["/reload/alpha", "/reload/all", "/reload/nobody"])
 def test_without_a_key_a_reload_is_taken_only_from_this_machine(keyless: Server, path: str) -> None:
     """What changes the server's state is not for strangers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,6 +207,38 @@ def test_the_read_timeout_is_what_is_configured(launch: Launch) -> None:
         slow.send(b"GET /")
         assert idle.is_closed()
         assert 408 == slow.answer().status
+
+
+BIG = """
+from plugincore.baseplugin import BasePlugin
+
+class Big(BasePlugin):
+    def request_handler(self, **data):
+        return 200, b"x" * int(data["size"])
+"""
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(launch: Launch) -> None:
+    """After the read timeout."""
+    server = launch({"big": BIG}, ini_more="[server]\nread_timeout=300ms\n")
+    process = psutil.Process(server.process.pid)
+    with Wire(server) as deaf:
+        assert deaf.still_serves()
+        deaf.send(asked("/big?size=50000000"))
+        assert eventually(lambda: all(found.status != "ESTABLISHED" for found in process.net_connections()))
+        assert 50_000_000 > len(receive_all(deaf.socket))
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(launch: Launch) -> None:
+    """However long it takes, if something is taken in each read timeout."""
+    server = launch({"big": BIG}, ini_more="[server]\nread_timeout=100ms\n")
+    with Wire(server) as slow:
+        slow.send(asked("/big?size=6000000"))
+        received = 0
+        while received < 6_000_000:
+            received += (taken := len(slow.socket.recv(40_000)))
+            assert taken, f"cut off after {received} bytes"
+            time.sleep(0.01)
 
 
 CLIENT = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import signal
 import socket
 import ssl
@@ -11,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
@@ -26,6 +29,8 @@ class Hello(BasePlugin):
         request = data["request"]
         return 200, {"scheme": request.scheme, "secure": request.secure, "body": data.get("x")}
 """
+
+DAY = datetime.timedelta(days=1)
 
 SSL = "[SSL]\nenabled=bool:true\ncertfile=cert.pem\nkeyfile=key.pem\n"
 
@@ -86,6 +91,24 @@ def test_every_usual_kind_of_key_serves(launch: Launch, tmp_path: Path, authorit
     assert server.base_url.startswith("https://")
     assert SERVED == hello(server, authority)
     assert 0 == server.stop()
+
+
+@pytest.mark.parametrize("kind", ["Ed25519", "P-384"])
+def test_other_keys_serve_too(launch: Launch, tmp_path: Path, kind: str) -> None:
+    """What `openssl req -x509` makes of them."""
+    key = ed25519.Ed25519PrivateKey.generate() if kind == "Ed25519" else ec.generate_private_key(ec.SECP384R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+    builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    certificate = builder.sign(key, None if kind == "Ed25519" else hashes.SHA384())
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path)
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with server.client(verify=context) as client:
+        assert 200 == client.get("/hello").status_code
 
 
 def test_key_and_chain_may_be_in_one_file(launch: Launch, tmp_path: Path, authority: trustme.CA) -> None:
