@@ -10,7 +10,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyModule};
@@ -20,19 +19,16 @@ const VERSION: &str = env!("PLUGINCORE_PYTHON_VERSION");
 /// The interpreter that it was built with; its standard library is used outside of virtual environments.
 const BUILT_WITH: &str = env!("PLUGINCORE_PYTHON");
 
-/// The Python half of the package: module name, file name, source; the package itself last, since it names the others.
-const SOURCES: [(&CStr, &CStr, &str); 7] = [
-    (c"plugincore.logjam", c"<plugincore>/logjam.py", include_str!("../../python/plugincore/logjam.py")),
-    (c"plugincore.baseplugin", c"<plugincore>/baseplugin.py", include_str!("../../python/plugincore/baseplugin.py")),
-    (c"plugincore.configfile", c"<plugincore>/configfile.py", include_str!("../../python/plugincore/configfile.py")),
-    (
-        c"plugincore.pluginmanager",
-        c"<plugincore>/pluginmanager.py",
-        include_str!("../../python/plugincore/pluginmanager.py"),
-    ),
-    (c"plugincore.sysinfo", c"<plugincore>/sysinfo.py", include_str!("../../python/plugincore/sysinfo.py")),
-    (c"plugincore._psutil", c"<plugincore>/_psutil.py", include_str!("../../python/plugincore/_psutil.py")),
-    (c"plugincore", c"<plugincore>/__init__.py", include_str!("../../python/plugincore/__init__.py")),
+/// The Python half of the package: names of its files and what is in them. The package itself comes first, since
+/// importing any of the others looks at it.
+const SOURCES: [(&str, &str); 7] = [
+    ("__init__", include_str!("../../python/plugincore/__init__.py")),
+    ("logjam", include_str!("../../python/plugincore/logjam.py")),
+    ("baseplugin", include_str!("../../python/plugincore/baseplugin.py")),
+    ("configfile", include_str!("../../python/plugincore/configfile.py")),
+    ("pluginmanager", include_str!("../../python/plugincore/pluginmanager.py")),
+    ("sysinfo", include_str!("../../python/plugincore/sysinfo.py")),
+    ("_psutil", include_str!("../../python/plugincore/_psutil.py")),
 ];
 
 /// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.
@@ -162,19 +158,17 @@ fn preload(py: Python<'_>) -> PyResult<()> {
     core.setattr("__name__", "plugincore._core")?;
     modules.set_item("plugincore._core", &core)?;
     modules.del_item("_core")?;
-    let mut loaded = vec![("_core", core)];
-    for (name, file, source) in SOURCES {
-        let text = CString::new(source).map_err(|_| PySystemError::new_err("a NUL byte in a source file"))?;
-        let module = PyModule::from_code(py, &text, file, name)?;
-        if let Some(short) = name.to_str().ok().and_then(|name| name.strip_prefix("plugincore.")) {
-            loaded.push((short, module));
-        } else {
-            // A package by its path; nothing is looked up there, because everything is loaded.
-            module.setattr("__path__", PyList::empty(py))?;
-            for (short, submodule) in loaded.drain(..) {
-                module.setattr(short, submodule)?;
-            }
-        }
+    let module = |name: &str, file: &str, source: &str| {
+        let file = format!("<plugincore>/{file}.py");
+        PyModule::from_code(py, &CString::new(source)?, &CString::new(file)?, &CString::new(name)?)
+    };
+    let [(init, source), submodules @ ..] = SOURCES;
+    let package = module("plugincore", init, source)?;
+    // A package by its path; nothing is looked up there, because everything is loaded.
+    package.setattr("__path__", PyList::empty(py))?;
+    package.setattr("_core", &core)?;
+    for (name, source) in submodules {
+        package.setattr(name, module(&format!("plugincore.{name}"), name, source)?)?;
     }
     Ok(())
 }

@@ -132,6 +132,14 @@ def test_a_module_says_what_it_promises(file: str) -> None:
     assert (SOURCES / file).read_text().startswith("//! ")
 
 
+def test_the_executable_holds_the_whole_python_half() -> None:
+    """A new Python module of the package is put into the standalone executable, too."""
+    package = SOURCES.parent / "python" / "plugincore"
+    modules = {file.stem for file in package.glob("*.py")} - {"__main__"}  # the executable's own entry is main.rs
+    embedded = (SOURCES / "python" / "embed.rs").read_text()
+    assert modules == set(re.findall(r"python/plugincore/(\w+)\.py", embedded))
+
+
 def test_the_checks_see_what_they_are_about() -> None:
     """The reading of the sources itself works: known arrows and uses are found."""
     assert {"bridge", "http", "plugins", "python"} <= arrows("app/host.rs")
