@@ -23,7 +23,7 @@ use crate::control::{self, Report, Target};
 use crate::http::body::{self, BodyError};
 use crate::http::connection::{Peer, Service};
 use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
-use crate::http::rescue::{Failure, Realm, Rejection};
+use crate::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
 use crate::http::response::Body;
 use crate::policy::address::client_address;
 use crate::policy::admission::admit;
@@ -89,6 +89,10 @@ impl Front {
             Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
             Err(Refusal::Failed(failure)) => failure.respond(&id, live.legacy_status),
         };
+        if response.status().is_client_error() || response.status().is_server_error() {
+            // A plugin that chose an id of its own keeps it.
+            response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.header());
+        }
         if let Some(cors) = &live.cors {
             cors.decorate(origin.as_ref(), response.headers_mut());
         }
@@ -117,7 +121,8 @@ impl Front {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;
-                if matches!(live.control, AuthPolicy::Open) && !visit.client.is_loopback() {
+                let is_stranger = !visit.client.is_loopback() || cors::is_cross_site(&visit.parts.headers);
+                if matches!(live.control, AuthPolicy::Open) && is_stranger {
                     return Err(Rejection::ControlRefused.into());
                 }
                 let report = self.shared.operator.reload(Target::named(name)).await;

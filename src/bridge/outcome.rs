@@ -37,13 +37,37 @@ pub struct Source {
     pub legacy_status: bool,
 }
 
-/// Why a result cannot be an answer; the text is for the plugin's author.
+/// Why a result cannot be an answer.
 #[derive(Debug)]
-pub(super) struct BadResult(pub String);
+pub(super) struct BadResult {
+    /// What is wrong, without the plugin's data: the client sees it.
+    reason: String,
+    /// Where in the result it is, if that is known: for the log alone, since it names the data's keys.
+    place: Option<String>,
+}
+
+impl BadResult {
+    /// A result with this against it.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), place: None }
+    }
+}
 
 impl From<PyErr> for BadResult {
     fn from(error: PyErr) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
+    }
+}
+
+impl From<json::EncodeError> for BadResult {
+    fn from(error: json::EncodeError) -> Self {
+        match error {
+            json::EncodeError::Python { path, error } => Self { reason: error.to_string(), place: Some(path) },
+            json::EncodeError::TooDeep { path } => {
+                let reason = format!("it is nested more than {} levels deep, or contains itself", json::MAX_DEPTH);
+                Self { reason, place: Some(path) }
+            }
+        }
     }
 }
 
@@ -51,8 +75,10 @@ impl From<PyErr> for BadResult {
 pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
     match reply(value, source) {
         Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
-        Err(BadResult(reason)) => {
-            tracing::error!("plugin {}: request {id}: the handler's result cannot be sent: {reason}", source.plugin);
+        Err(BadResult { reason, place }) => {
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            let plugin = &source.plugin;
+            tracing::error!("plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}");
             Outcome::Failed(Failure::BadResult { reason })
         }
     }
@@ -92,7 +118,7 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
     };
     if tuple.len() < 2 || tuple.len() > 3 {
         let message = "a tuple of {} items; return (code, body) or (code, body, headers), or a list for an array";
-        return Err(BadResult(message.replace("{}", &tuple.len().to_string())));
+        return Err(BadResult::new(message.replace("{}", &tuple.len().to_string())));
     }
     let status = status(&tuple.get_item(0)?)?;
     let status = if source.legacy_status { StatusCode::OK } else { status };
@@ -108,8 +134,10 @@ fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
     let accepted =
         number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
     accepted.ok_or_else(|| {
-        let shown = code.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
-        BadResult(format!("the code {shown} is not a whole number from 200 to 599"))
+        // What stands in the code's place by mistake may be data, so only a number is shown.
+        let kind = code.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        let shown = number.map_or_else(|| format!("of type {kind}"), |number| number.to_string());
+        BadResult::new(format!("the code {shown} is not a whole number from 200 to 599"))
     })
 }
 
@@ -141,7 +169,7 @@ fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Resu
 
 fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
     let mut out = Vec::with_capacity(256);
-    json::encode(value, &mut out).map_err(|error| BadResult(error.to_string()))?;
+    json::encode(value, &mut out).map_err(BadResult::from)?;
     Ok(Bytes::from(out))
 }
 
@@ -154,10 +182,10 @@ fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResu
         Ok(items) => items,
         Err(_) => given.clone(),
     };
-    for pair in pairs.try_iter().map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))? {
+    for pair in pairs.try_iter().map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))? {
         let (name, value) = pair?
             .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-            .map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))?;
+            .map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))?;
         if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
             for value in value.try_iter()? {
                 header(&name, &value?, into)?;
@@ -172,17 +200,17 @@ fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResu
 /// Adds one header, unless it is the host's business.
 pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
     let shown = name.str()?.to_string_lossy().into_owned();
-    let bytes = header_bytes(name)?.ok_or_else(|| BadResult(format!("the header name {shown:?} is not text")))?;
-    let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult(format!("{shown:?} is not a header name")))?;
+    let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
+    let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;
     if CONNECTION_HEADERS.contains(&name) {
         return Ok(());
     }
     let bytes = header_bytes(value)?.ok_or_else(|| {
         let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        BadResult(format!("the value of header {name} is of type {kind}; it must be text, bytes or a number"))
+        BadResult::new(format!("the value of header {name} is of type {kind}; it must be text, bytes or a number"))
     })?;
     let value = HeaderValue::from_bytes(&bytes)
-        .map_err(|_| BadResult(format!("the value of header {name} has a line break or another control character")))?;
+        .map_err(|_| BadResult::new(format!("the value of header {name} has a line break or another control character")))?;
     into.append(name, value);
     Ok(())
 }

@@ -110,6 +110,12 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
+/// Whether a browser made the request for a page of another site. Browsers say so in a header that pages cannot set;
+/// other clients do not send it.
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
 /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
 fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
     let mut granted: Vec<&str> = Vec::new();

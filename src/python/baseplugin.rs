@@ -3,7 +3,8 @@
 //! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before; defaults in a class body are read on instances; a native class as the other base (`dict`, `Exception`) is not possible.
+//! `super().__init__(**kwargs)`, as before; what a class body says of authentication is read on its instances; a native
+//! class as the other base (`dict`, `Exception`) is not possible.
 
 use std::sync::Arc;
 

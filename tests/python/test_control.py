@@ -153,3 +153,28 @@ def test_a_file_named_like_an_address_of_the_server_is_not_served(launch: Launch
     server = launch({"plugins": PLUGIN.format(name="Plugins"), "alpha": PLUGIN.format(name="Alpha")})
     assert {"loaded_plugins": ["alpha"]} == server.get("/plugins").json()
     server.wait_for(r"belongs to the server; choose another route_path")
+
+
+@pytest.mark.parametrize(("site", "expected"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)])
+def test_a_web_page_elsewhere_cannot_reload_through_the_browser_of_this_machine(
+    launch: Launch, site: str, expected: int
+) -> None:
+    """Without a key, loopback is no proof of intent when a browser says that another site's page asks."""
+    server = launch()
+    assert expected == server.get("/reload/all", headers={"Sec-Fetch-Site": site}).status_code
+    assert 200 == server.get("/plugins", headers={"Sec-Fetch-Site": site}).status_code
+
+
+def test_every_answer_that_tells_of_trouble_has_a_request_id(launch: Launch) -> None:
+    """Refusals, failed reloads and a plugin's own 404 can be found in the log by the id that the client chose."""
+    source = """
+    from plugincore.baseplugin import BasePlugin
+
+    class Shop(BasePlugin):
+        def request_handler(self, **data):
+            return int(data["code"]), {}
+    """
+    server = launch({"shop": source})
+    for path in ["/nowhere", "/reload/nowhere", "/shop?code=404", "/shop?code=503", "/shop?code=x", "/shop?code=99"]:
+        assert "my-id" == server.get(path, headers={"X-Request-Id": "my-id"}).headers["x-request-id"], path
+    assert "x-request-id" not in server.get("/shop?code=200").headers
