@@ -279,15 +279,14 @@ def test_two_plugins_of_one_file_are_replaced_together(launch: Launch) -> None:
     assert ["start 1"] * 2 + ["start 2"] * 2 + ["end 1"] * 2 == events(server)
 
 
-@pytest.mark.parametrize("helper", [False, True], ids=["plugin", "helper"])
-def test_an_edit_of_the_same_length_in_the_same_second_is_seen(launch: Launch, helper: bool) -> None:
+@pytest.mark.parametrize("helper", ["", "zz_helper", "aa_helper"], ids=["plugin", "later_helper", "earlier_helper"])
+def test_an_edit_of_the_same_length_in_the_same_second_is_seen(launch: Launch, helper: str) -> None:
     """No stale byte code, in plugins as in the modules beside them."""
     source = PLUGIN
-    name = "versioned.py"
+    name = f"{helper or 'versioned'}.py"
     if helper:
-        source = PLUGIN.replace("VERSION = 1", "from zz_helper import VERSION")
-        name = "zz_helper.py"
-    server = launch({"zz_helper": "VERSION = 1\n", "versioned": source})
+        source = PLUGIN.replace("VERSION = 1", f"from {helper} import VERSION")
+    server = launch({helper or "other": "VERSION = 1\n", "versioned": source})
     before = (server.plugins / name).stat()
     for number in (2, 3):
         edit(server, f"VERSION = {number - 1}", f"VERSION = {number}", name=name)
