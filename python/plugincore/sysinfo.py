@@ -43,7 +43,10 @@ BSD = FREEBSD or OPENBSD or NETBSD
 SUNOS = sys.platform.startswith(("sunos", "solaris"))
 AIX = sys.platform.startswith("aix")
 
-AF_LINK: socket.AddressFamily = getattr(socket, "AF_PACKET", None) or socket.AF_LINK
+if sys.platform == "linux":
+    AF_LINK = socket.AF_PACKET
+else:
+    AF_LINK = socket.AF_LINK
 """The family of hardware (MAC) addresses."""
 
 
@@ -392,8 +395,8 @@ def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | dict[
 def net_if_addrs() -> dict[str, list[snicaddr]]:
     """Give the addresses of every interface: IPv4, then IPv6, then `AF_LINK`."""
     addresses: dict[str, list[snicaddr]] = {}
-    for name, family, *texts in sorted(_native.net_if_addrs(), key=lambda row: row[1]):
-        addresses.setdefault(name, []).append(snicaddr(socket.AddressFamily(family), *texts))
+    for name, family, address, *others in sorted(_native.net_if_addrs(), key=lambda row: row[1]):
+        addresses.setdefault(name, []).append(snicaddr(socket.AddressFamily(family), address, *others))
     return addresses
 
 
@@ -426,12 +429,15 @@ def pids() -> list[int]:
 def sensors_temperatures(fahrenheit: bool = False) -> dict[str, list[shwtemp]]:
     """Give the temperatures by chip; where a sensor has only one of the two limits, it stands for both."""
 
-    def convert(celsius: float | None) -> float | None:
-        return celsius * 9 / 5 + 32 if fahrenheit and celsius is not None else celsius
+    def convert(celsius: float) -> float:
+        return celsius * 9 / 5 + 32 if fahrenheit else celsius
+
+    def limit(celsius: float | None) -> float | None:
+        return None if celsius is None else convert(celsius)
 
     return {
         chip: [
-            shwtemp(label, convert(current), convert(high or critical), convert(critical or high))
+            shwtemp(label, convert(current), limit(high or critical), limit(critical or high))
             for label, current, high, critical in readings
         ]
         for chip, readings in _native.sensors_temperatures().items()
