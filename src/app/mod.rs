@@ -1,16 +1,18 @@
 //! The composition root: the one place that knows every part and puts them together.
 //!
 //! [`shared`] is what the I/O threads and the Python thread have in common, [`service`] the way of a request through
-//! the native stages, [`io`] the threads that serve it, [`host`] the life of the plugins on the Python thread,
-//! [`supervisor`] the thread that hears signals, [`run`] the order of it all. Caveat: nothing imports this module but
-//! the command line and the exported module.
+//! the native stages, [`io`] the threads that serve it, [`host`] the life of the server on the Python thread with
+//! [`reload`] and [`stop`], [`supervisor`] the thread that hears signals, [`run`] the order of it all. Caveat: nothing
+//! imports this module but the command line.
 
 pub mod host;
 pub mod inherited;
 pub mod io;
 pub mod mailbox;
 pub mod pidfile;
+pub mod reload;
 pub mod run;
 pub mod service;
 pub mod shared;
+pub mod stop;
 pub mod supervisor;

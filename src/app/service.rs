@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -23,7 +23,7 @@ use crate::control::{self, Report, Target};
 use crate::http::body::{self, BodyError};
 use crate::http::connection::{Peer, Service};
 use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
-use crate::http::rescue::{Failure, Realm, Rejection};
+use crate::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
 use crate::http::response::Body;
 use crate::policy::address::client_address;
 use crate::policy::admission::admit;
@@ -79,7 +79,9 @@ impl Front {
         let id = RequestId::from_headers(&parts.headers);
         let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
-        let origin_headers = live.cors.is_some().then(|| cors_headers(&parts.headers));
+        // To OPTIONS the host itself says all that there is to say, a preflight's permission included.
+        let is_options = parts.method == Method::OPTIONS;
+        let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
         let visit = Visit { parts, query, client, peer, id: id.clone() };
         let answered = self.route(&live, visit, &mut body).await;
         let mut response = match answered {
@@ -87,8 +89,12 @@ impl Front {
             Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
             Err(Refusal::Failed(failure)) => failure.respond(&id, live.legacy_status),
         };
-        if let (Some(cors), Some(headers)) = (&live.cors, &origin_headers) {
-            cors.decorate(headers, response.headers_mut());
+        if response.status().is_client_error() || response.status().is_server_error() {
+            // A plugin that chose an id of its own keeps it.
+            response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.header());
+        }
+        if let Some(cors) = &live.cors {
+            cors.decorate(origin.as_ref(), response.headers_mut());
         }
         if body.leaves_bytes() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -115,7 +121,8 @@ impl Front {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;
-                if matches!(live.control, AuthPolicy::Open) && !visit.client.is_loopback() {
+                let is_stranger = !visit.client.is_loopback() || cors::is_cross_site(&visit.parts.headers);
+                if matches!(live.control, AuthPolicy::Open) && is_stranger {
                     return Err(Rejection::ControlRefused.into());
                 }
                 let report = self.shared.operator.reload(Target::named(name)).await;
@@ -210,15 +217,6 @@ impl Unread {
 struct Place {
     path: String,
     subpath: Option<String>,
-}
-
-/// The few headers that CORS looks at, kept because the rest goes to the plugin.
-fn cors_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    if let Some(origin) = headers.get(ORIGIN) {
-        kept.insert(ORIGIN, origin.clone());
-    }
-    kept
 }
 
 /// Answers one of the host's own read-only addresses.

@@ -31,13 +31,13 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     let complete = class(py, "Response").is_some_and(|class| response.is_instance(&class).unwrap_or(false));
     if !complete {
         let name = response.get_type().name()?;
-        return Err(BadResult(format!(
+        return Err(BadResult::new(format!(
             "aiohttp's {name} cannot be a result; read the content and return web.Response"
         )));
     }
     let code = response.getattr(intern!(py, "status"))?.extract::<u16>()?;
     let status = StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code));
-    let status = status.ok_or_else(|| BadResult(format!("the response's status {code} is not from 200 to 599")))?;
+    let status = status.ok_or_else(|| BadResult::new(format!("the response's status {code} is not from 200 to 599")))?;
     let mut headers = HeaderMap::new();
     for item in response.getattr(intern!(py, "headers"))?.call_method0(intern!(py, "items"))?.try_iter()? {
         let (name, value) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
@@ -47,7 +47,7 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
         let text = morsel?.call_method1(intern!(py, "output"), (py.None(), ""))?;
         let text = text.extract::<String>()?;
         let cookie = HeaderValue::from_str(text.trim_start());
-        headers.append(SET_COOKIE, cookie.map_err(|_| BadResult("a cookie has a control character".to_owned()))?);
+        headers.append(SET_COOKIE, cookie.map_err(|_| BadResult::new("a cookie has a control character"))?);
     }
     Ok(Reply::with_headers(status, headers, body(&response.getattr(intern!(py, "body"))?)?))
 }
@@ -69,6 +69,6 @@ fn body(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
     let held = value.getattr_opt(intern!(value.py(), "_value"))?;
     match held.and_then(|held| PyBuffer::<u8>::get(&held).ok()) {
         Some(buffer) => Ok(Bytes::from(buffer.to_vec(value.py())?)),
-        None => Err(BadResult(format!("a body of type {} cannot be sent", value.get_type().name()?))),
+        None => Err(BadResult::new(format!("a body of type {} cannot be sent", value.get_type().name()?))),
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
+use super::driver::Driver;
 use super::exchange::{Job, Outbox};
 use super::inbox::Inbox;
 
@@ -33,6 +35,8 @@ pub struct Consumer {
     draining: AtomicBool,
     flush_scheduled: AtomicBool,
     event_loop: Py<PyAny>,
+    /// `asyncio.Task` and the options to call it with.
+    task: (Py<PyAny>, Py<PyDict>),
     cancelled_error: Py<PyAny>,
 }
 
@@ -48,6 +52,12 @@ impl Consumer {
         dispatch: Dispatch,
     ) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
+        let asyncio = py.import("asyncio")?;
+        let options = PyDict::new(py);
+        options.set_item("loop", event_loop)?;
+        if py.version_info() >= (3, 12) {
+            options.set_item("eager_start", true)?;
+        }
         Ok(Arc::new(Self {
             inbox,
             outboxes,
@@ -56,13 +66,23 @@ impl Consumer {
             draining: AtomicBool::new(false),
             flush_scheduled: AtomicBool::new(false),
             event_loop: event_loop.clone().unbind(),
-            cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
+            task: (asyncio.getattr("Task")?.unbind(), options.unbind()),
+            cancelled_error: asyncio.getattr("CancelledError")?.unbind(),
         }))
     }
 
     /// The loop that everything runs on.
     pub fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.event_loop.bind(py)
+    }
+
+    /// Starts a task for `driver`. On 3.12 and later it runs at once up to its first wait.
+    ///
+    /// # Errors
+    /// When there is no memory; the driver's call is answered even then.
+    pub fn spawn(&self, py: Python<'_>, driver: Driver) -> PyResult<()> {
+        let (task, options) = &self.task;
+        task.bind(py).call((Bound::new(py, driver)?,), Some(options.bind(py))).map(drop)
     }
 
     /// asyncio's `CancelledError`.

@@ -91,7 +91,11 @@ impl Coroutine {
             }
             Poll::Ready(result) => {
                 *self.lock() = State::Finished;
-                Err(PyStopIteration::new_err((result?,)))
+                Err(match result {
+                    Ok(value) => PyStopIteration::new_err((value,)),
+                    Err(error) if error.is_instance_of::<PyStopIteration>(py) => stopped(py, error),
+                    Err(error) => error,
+                })
             }
         }
     }
@@ -132,10 +136,15 @@ impl Coroutine {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if matches!(*self.lock(), State::Fresh(_) | State::Finished) {
-            *self.lock() = State::Finished;
+        let mut state = self.lock();
+        if matches!(*state, State::Fresh(_) | State::Finished) {
+            let ended = std::mem::replace(&mut *state, State::Finished);
+            // Dropping what the future holds may run Python code, so it happens outside of the lock.
+            drop(state);
+            drop(ended);
             return Ok(());
         }
+        drop(state);
         match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
             Ok(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
             Err(error)
@@ -146,6 +155,13 @@ impl Coroutine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What Python makes of a `StopIteration` that escapes from a coroutine: it would pass for a normal end.
+fn stopped(py: Python<'_>, error: PyErr) -> PyErr {
+    let raised = PyRuntimeError::new_err("coroutine raised StopIteration");
+    raised.set_cause(py, Some(error));
+    raised
 }
 
 /// The exception that `throw(kind, value)` asks for: an instance, or a class to be called with the value.

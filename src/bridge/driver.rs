@@ -28,6 +28,10 @@ impl Driver {
         Self { inner: inner.unbind(), call: Mutex::new(Some(call)) }
     }
 
+    fn take_call(&self) -> Option<Call> {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn advance<'py>(
         &self,
         py: Python<'py>,
@@ -39,7 +43,7 @@ impl Driver {
             Ok(Step::Returned(value)) => Ok(value),
             Err(error) => Err(error),
         };
-        let Some(call) = self.call.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(call) = self.take_call() else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
         // A task that is being cancelled must end as cancelled, or whoever cancelled it is misled.
@@ -83,8 +87,11 @@ impl Driver {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+        // Dropped outside of the lock; it answers the request.
+        drop(self.take_call());
+        // A plain iterator behind `__await__` has nothing to close.
+        let close = self.inner.bind(py).getattr_opt(intern!(py, "close"))?;
+        close.map_or(Ok(()), |close| close.call0().map(drop))
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).

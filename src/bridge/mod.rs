@@ -8,6 +8,7 @@
 pub mod aiohttp;
 pub mod call;
 pub mod consumer;
+pub mod context;
 pub mod coroutine;
 pub mod driver;
 pub mod exchange;

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
 use super::exchange::{Outcome, Reply};
 use super::{aiohttp, json};
@@ -31,28 +31,54 @@ const CONNECTION_HEADERS: [HeaderName; 4] =
 pub struct Source {
     /// Id of the plugin, for the log.
     pub plugin: Arc<str>,
-    /// True if the plugin overrides `handle_request`: text is then `text/plain`, as it was in pluginserver.
+    /// True if the plugin overrides `handle_request`: bare text is then `text/plain`, as it was in pluginserver.
     pub overrides_handle_request: bool,
     /// True if plain results and exceptions answer 200 whatever their code, for clients of pluginserver.
     pub legacy_status: bool,
 }
 
-/// Why a result cannot be an answer; the text is for the plugin's author.
+/// Why a result cannot be an answer.
 #[derive(Debug)]
-pub(super) struct BadResult(pub String);
+pub(super) struct BadResult {
+    /// What is wrong, without the plugin's data: the client sees it.
+    reason: String,
+    /// Where in the result it is, if that is known: for the log alone, since it names the data's keys.
+    place: Option<String>,
+}
+
+impl BadResult {
+    /// A result with this against it.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), place: None }
+    }
+}
 
 impl From<PyErr> for BadResult {
     fn from(error: PyErr) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
+    }
+}
+
+impl From<json::EncodeError> for BadResult {
+    fn from(error: json::EncodeError) -> Self {
+        match error {
+            json::EncodeError::Python { path, error } => Self { reason: error.to_string(), place: Some(path) },
+            json::EncodeError::TooDeep { path } => {
+                let reason = format!("it is nested more than {} levels deep, or contains itself", json::MAX_DEPTH);
+                Self { reason, place: Some(path) }
+            }
+        }
     }
 }
 
 /// The answer that a returned `value` stands for.
 pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
     match reply(value, source) {
-        Ok(reply) => Outcome::Reply(reply),
-        Err(BadResult(reason)) => {
-            tracing::error!("plugin {}: request {id}: the handler's result cannot be sent: {reason}", source.plugin);
+        Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
+        Err(BadResult { reason, place }) => {
+            let place = place.map_or_else(String::new, |place| format!("{place}: "));
+            let plugin = &source.plugin;
+            tracing::error!("plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}");
             Outcome::Failed(Failure::BadResult { reason })
         }
     }
@@ -78,22 +104,25 @@ pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
             intern!(py, "format_exception"),
             (error.get_type(py), error.value(py), error.traceback(py)),
         )?;
-        PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?.extract()
+        let text = PyString::new(py, "").call_method1(intern!(py, "join"), (lines,))?;
+        // Lossy, since a message may hold lone surrogates.
+        Ok(text.cast::<PyString>()?.to_string_lossy().into_owned())
     };
     formatted().unwrap_or_else(|_| error.to_string())
 }
 
 fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> {
     let Ok(tuple) = value.cast::<PyTuple>() else {
-        return body(value, StatusCode::OK, source);
+        let text = if source.overrides_handle_request { PLAIN } else { HTML };
+        return body(value, StatusCode::OK, text);
     };
     if tuple.len() < 2 || tuple.len() > 3 {
         let message = "a tuple of {} items; return (code, body) or (code, body, headers), or a list for an array";
-        return Err(BadResult(message.replace("{}", &tuple.len().to_string())));
+        return Err(BadResult::new(message.replace("{}", &tuple.len().to_string())));
     }
     let status = status(&tuple.get_item(0)?)?;
     let status = if source.legacy_status { StatusCode::OK } else { status };
-    let mut reply = body(&tuple.get_item(1)?, status, source)?;
+    let mut reply = body(&tuple.get_item(1)?, status, HTML)?;
     if tuple.len() == 3 {
         headers(&tuple.get_item(2)?, &mut reply.headers)?;
     }
@@ -105,20 +134,22 @@ fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
     let accepted =
         number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
     accepted.ok_or_else(|| {
-        let shown = code.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned());
-        BadResult(format!("the code {shown} is not a whole number from 200 to 599"))
+        // What stands in the code's place by mistake may be data, so only a number is shown.
+        let kind = code.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        let shown = number.map_or_else(|| format!("of type {kind}"), |number| number.to_string());
+        BadResult::new(format!("the code {shown} is not a whole number from 200 to 599"))
     })
 }
 
-fn body(value: &Bound<'_, PyAny>, status: StatusCode, source: &Source) -> Result<Reply, BadResult> {
+/// An answer with `value` as its body; `text` is the content type if that is a `str`.
+fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Result<Reply, BadResult> {
     let reply =
         |content_type, body| Reply { status, content_type: Some(content_type), headers: HeaderMap::new(), body };
     if value.is_exact_instance_of::<PyDict>() || value.is_exact_instance_of::<PyList>() {
         return Ok(reply(JSON, encode(value)?));
     }
-    if let Ok(text) = value.cast::<PyString>() {
-        let content_type = if source.overrides_handle_request { PLAIN } else { HTML };
-        return Ok(reply(content_type, Bytes::copy_from_slice(text.to_str()?.as_bytes())));
+    if let Ok(string) = value.cast::<PyString>() {
+        return Ok(reply(text, Bytes::copy_from_slice(string.to_str()?.as_bytes())));
     }
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.as_bytes())));
@@ -138,7 +169,7 @@ fn body(value: &Bound<'_, PyAny>, status: StatusCode, source: &Source) -> Result
 
 fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
     let mut out = Vec::with_capacity(256);
-    json::encode(value, &mut out).map_err(|error| BadResult(error.to_string()))?;
+    json::encode(value, &mut out).map_err(BadResult::from)?;
     Ok(Bytes::from(out))
 }
 
@@ -151,13 +182,16 @@ fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResu
         Ok(items) => items,
         Err(_) => given.clone(),
     };
-    for pair in pairs.try_iter().map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))? {
+    for pair in pairs.try_iter().map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))? {
         let (name, value) = pair?
             .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-            .map_err(|_| BadResult("the headers must be a dict or a list of pairs".to_owned()))?;
-        match value.cast::<PyList>() {
-            Ok(several) => several.iter().try_for_each(|value| header(&name, &value, into))?,
-            Err(_) => header(&name, &value, into)?,
+            .map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))?;
+        if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+            for value in value.try_iter()? {
+                header(&name, &value?, into)?;
+            }
+        } else {
+            header(&name, &value, into)?;
         }
     }
     Ok(())
@@ -165,18 +199,33 @@ fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResu
 
 /// Adds one header, unless it is the host's business.
 pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
-    let (name_text, value) = (name.str()?, value.str()?);
-    let name_text = name_text.to_str()?;
-    let name = HeaderName::from_bytes(name_text.as_bytes())
-        .map_err(|_| BadResult(format!("{name_text:?} is not a header name")))?;
+    let shown = name.str()?.to_string_lossy().into_owned();
+    let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
+    let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;
     if CONNECTION_HEADERS.contains(&name) {
         return Ok(());
     }
-    let value = HeaderValue::from_str(value.to_str()?)
-        .or_else(|_| HeaderValue::from_bytes(value.to_str().unwrap_or_default().as_bytes()))
-        .map_err(|_| BadResult(format!("the value of header {name} has a line break or another control character")))?;
+    let bytes = header_bytes(value)?.ok_or_else(|| {
+        let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        BadResult::new(format!("the value of header {name} is of type {kind}; it must be text, bytes or a number"))
+    })?;
+    let value = HeaderValue::from_bytes(&bytes)
+        .map_err(|_| BadResult::new(format!("the value of header {name} has a line break or another control character")))?;
     into.append(name, value);
     Ok(())
+}
+
+/// The bytes of a text, bytes or number; `None` for anything else, whose `str()` would hardly be what was meant.
+fn header_bytes(part: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+    if let Ok(bytes) = part.cast::<PyBytes>() {
+        return Ok(Some(bytes.as_bytes().to_vec()));
+    }
+    let text = match part.cast::<PyString>() {
+        Ok(text) => text.clone(),
+        Err(_) if part.is_instance_of::<PyInt>() || part.is_instance_of::<PyFloat>() => part.str()?,
+        Err(_) => return Ok(None),
+    };
+    Ok(Some(text.to_str()?.as_bytes().to_vec()))
 }
 
 impl Reply {
@@ -184,5 +233,14 @@ impl Reply {
     pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
         Self { status, content_type, headers, body }
+    }
+
+    /// Without a body and its type where the status allows none: a client would take them for the next answer.
+    fn fit_for_its_status(mut self) -> Self {
+        if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+            self.body = Bytes::new();
+            self.content_type = None;
+        }
+        self
     }
 }

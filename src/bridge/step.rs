@@ -41,8 +41,11 @@ pub fn send<'py>(coroutine: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Py
 /// What the coroutine raised, `error` itself if it did not catch it.
 pub fn throw<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Step<'py>> {
     let py = coroutine.py();
-    let thrown = coroutine.call_method1(intern!(py, "throw"), (error.into_value(py),));
-    match thrown {
+    let Some(method) = coroutine.getattr_opt(intern!(py, "throw"))? else {
+        // A plain iterator behind `__await__`: nothing in it could catch the error.
+        return Err(error);
+    };
+    match method.call1((error.into_value(py),)) {
         Ok(yielded) => Ok(Step::Yielded(yielded)),
         Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
             Ok(Step::Returned(error.value(py).getattr(intern!(py, "value"))?))
@@ -60,12 +63,13 @@ pub fn awaitable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, 
     if unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
         return Ok(Some(object.clone()));
     }
-    let py = object.py();
-    // Looked up on the type, as the interpreter does it for `await`.
-    match object.get_type().getattr(intern!(py, "__await__")) {
-        Ok(method) => method.call1((object,)).map(Some),
-        Err(_) if is_generator_coroutine(object)? => Ok(Some(object.clone())),
-        Err(_) => Ok(None),
+    // SAFETY: a live object has a live type, whose table of async slots, if it has one, lives as long as it.
+    let slots = unsafe { (*pyo3::ffi::Py_TYPE(object.as_ptr())).tp_as_async.as_ref() };
+    match slots.and_then(|slots| slots.am_await) {
+        // SAFETY: the slot of the object's own type, which gives a new reference or null with an exception set.
+        Some(iterator) => unsafe { Bound::from_owned_ptr_or_err(object.py(), iterator(object.as_ptr())) }.map(Some),
+        None if is_generator_coroutine(object)? => Ok(Some(object.clone())),
+        None => Ok(None),
     }
 }
 

@@ -14,6 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections that may wait in the kernel before they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// Bytes of an answer that the kernel takes before the client does. With less, a socket is writable again as soon as a
+/// client takes something; with the usual megabytes a slow client would look like one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
+
 /// How long to wait for a file descriptor to come free before accepting again.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,6 +68,8 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         // `::` and `0.0.0.0` can then both be configured, and an IPv4 client never shows as `::ffff:…`.
         socket.set_only_v6(true)?;
     }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

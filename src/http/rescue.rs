@@ -32,8 +32,10 @@ pub enum Rejection {
     /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
     #[error("unauthorized")]
     Unauthorized(Realm),
-    /// 403: what changes the server's state needs a key, or a client on the same machine.
-    #[error("without an apikey in section [auth] this is allowed only from the server's own machine")]
+    /// 403: what changes the server's state needs a key, or a client on the same machine that no web page sent.
+    #[error(
+        "without an apikey in section [auth] this is allowed only on the server's own machine, not to other web sites"
+    )]
     ControlRefused,
     /// 403: a CORS preflight that is not granted; the text says why.
     #[error("CORS preflight refused: {0}")]
@@ -107,10 +109,10 @@ pub enum Failure {
         /// The exception as text (`str(e)`), without traceback.
         message: String,
     },
-    /// The handler returned something that is no answer; the text says what is wrong with it.
-    #[error("{reason}")]
+    /// The handler returned something that is no answer; the text says what is wrong with it, without showing it.
+    #[error("the plugin's answer cannot be sent: {reason}")]
     BadResult {
-        /// What is wrong, for the client and the plugin's author.
+        /// What is wrong.
         reason: String,
     },
     /// The handler was cut off before it could answer.
@@ -241,8 +243,8 @@ mod tests {
 
     #[test]
     fn a_bad_result_and_a_missing_handler_name_the_request() {
-        let failure = Failure::BadResult { reason: "no".into() };
-        assert_eq!(text(failure.respond("i", false)), r#"{"error": "no", "request_id": "i"}"#);
+        let shown = text(Failure::BadResult { reason: "no".into() }.respond("i", false));
+        assert_eq!(shown, r#"{"error": "the plugin's answer cannot be sent: no", "request_id": "i"}"#);
         let response = Failure::NoHandler { hint: "define one".into() }.respond("i", false);
         assert_eq!((response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()), (500, &b"i"[..]));
     }

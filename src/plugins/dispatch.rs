@@ -9,7 +9,6 @@ use std::sync::Arc;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use super::owner::Owner;
@@ -17,6 +16,7 @@ use super::registry::Registry;
 use super::resident::{Entry, Resident};
 use crate::bridge::call::Call;
 use crate::bridge::consumer::{Consumer, Dispatch};
+use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Driver;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
@@ -26,8 +26,8 @@ use crate::http::rescue::{Failure, Rejection};
 use crate::python::headers::RequestHeaders;
 use crate::python::request::Request;
 
-/// Keys of `data` that are the host's: no variable of a request can replace them.
-const HOST_KEYS: [&str; 5] = ["log", "request_headers", "request", "subpath", "client_ip"];
+/// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
+const HOST_KEYS: [&str; 6] = ["log", "request_headers", "request", "subpath", "client_ip", "self"];
 
 /// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
 pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
@@ -48,16 +48,19 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
-    let started = Owner::enter_consumer(resident.owner.bind(py))
-        .and_then(|()| arguments(py, job.request, resident, log))
-        .and_then(|data| invoke(py, resident, &data));
-    match started {
+    // The owner is set before the context is copied: it stays for the next request of the same plugin.
+    let entered = Owner::enter_consumer(resident.owner.bind(py)).and_then(|()| OwnContext::enter(py));
+    let _context = match entered {
+        Ok(context) => context,
+        Err(error) => return call.finish(py, Err(error)),
+    };
+    match arguments(py, job.request, resident, log).and_then(|data| invoke(py, resident, &data)) {
         Err(error) => call.finish(py, Err(error)),
         Ok(result) => match step::awaitable(&result) {
             Err(error) => call.finish(py, Err(error)),
             Ok(None) => call.finish(py, Ok(result)),
             Ok(Some(inner)) => {
-                if let Err(error) = spawn(consumer, inner, call) {
+                if let Err(error) = consumer.spawn(py, Driver::new(inner, call)) {
                     // The call went down with the driver, which answered for it.
                     tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
                 }
@@ -67,30 +70,12 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
 }
 
 fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
-    let instance = resident.instance.bind(py);
-    match resident.entry {
-        Entry::AsyncHandler => instance.getattr(intern!(py, "request_handler"))?.call((), Some(data)),
-        Entry::Handler => isolated(py, || instance.getattr(intern!(py, "request_handler"))?.call((), Some(data))),
-        Entry::HandleRequest => isolated(py, || instance.getattr(intern!(py, "handle_request"))?.call((), Some(data))),
-        Entry::Missing(_) => Err(PyRuntimeError::new_err("the plugin has no handler")),
-    }
-}
-
-/// Runs `body` in a copy of the current context, so that nothing a handler sets is seen by the next one.
-fn isolated<'py>(py: Python<'py>, body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set, which
-    // is just what `from_owned_ptr_or_err` takes.
-    let context = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContext_CopyCurrent()) }?;
-    // SAFETY: `context` is a live context object that nobody has entered, since it was made just now.
-    if unsafe { pyo3::ffi::PyContext_Enter(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    let result = body();
-    // SAFETY: entered above by this thread, and handlers cannot leave a context that they did not enter.
-    if unsafe { pyo3::ffi::PyContext_Exit(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
-    result
+    let method = match resident.entry {
+        Entry::Handler => intern!(py, "request_handler"),
+        Entry::HandleRequest => intern!(py, "handle_request"),
+        Entry::Missing(_) => return Err(PyRuntimeError::new_err("the plugin has no handler")),
+    };
+    resident.instance.bind(py).getattr(method)?.call((), Some(data))
 }
 
 /// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
@@ -105,7 +90,7 @@ fn arguments<'py>(
     data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
     // The place of `request` is kept before the variables, as pluginserver had it.
     data.set_item(intern!(py, "request"), py.None())?;
-    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receiver.as_deref() == Some(name);
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
         body_variables(&data, &request, &reserved)?;
     }
@@ -148,20 +133,4 @@ fn first_of_each<'a>(
         }
     }
     Ok(())
-}
-
-/// Starts a task for `inner`. On 3.12 and later it runs at once up to its first wait.
-fn spawn(consumer: &Arc<Consumer>, inner: Bound<'_, PyAny>, call: Call) -> PyResult<()> {
-    static TASK: PyOnceLock<(Py<PyAny>, Py<PyDict>)> = PyOnceLock::new();
-    let py = inner.py();
-    let (task, options) = TASK.get_or_try_init(py, || -> PyResult<_> {
-        let options = PyDict::new(py);
-        options.set_item("loop", consumer.event_loop(py))?;
-        if py.version_info() >= (3, 12) {
-            options.set_item("eager_start", true)?;
-        }
-        Ok((py.import("asyncio")?.getattr("Task")?.unbind(), options.unbind()))
-    })?;
-    let driver = Bound::new(py, Driver::new(inner, call))?;
-    task.bind(py).call((driver,), Some(options.bind(py))).map(drop)
 }

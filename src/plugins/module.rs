@@ -133,15 +133,14 @@ pub fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py
     let modules = modules(py)?;
     let mut forgotten = Vec::new();
     for (name, module) in modules.copy()?.iter() {
-        let Ok(name) = name.extract::<String>() else { continue };
-        let private = modules.get_item(format!("{PRIVATE}{name}"))?;
-        let plugin = name.starts_with(PRIVATE) || private.is_some_and(|private| private.is(&module));
+        let (Ok(name), Ok(module)) = (name.extract::<String>(), module.cast_into::<PyModule>()) else { continue };
         let file = module.getattr_opt(intern!(py, "__file__")).ok().flatten();
-        let file = file.and_then(|file| file.extract::<PathBuf>().ok());
-        if !plugin && file.is_some_and(|file| file.starts_with(&folder)) {
+        let file = file.and_then(|file| file.extract::<PathBuf>().ok()).and_then(|file| std::path::absolute(file).ok());
+        // A file without a plugin class was run like a plugin, too, but only serves those that import it.
+        if file.is_some_and(|file| file.starts_with(&folder)) && plugin_classes(&module)?.is_empty() {
             modules.del_item(&name)?;
             drop_byte_code(&module);
-            forgotten.push((name, module.unbind()));
+            forgotten.push((name, module.into_any().unbind()));
         }
     }
     py.import("importlib")?.call_method0("invalidate_caches")?;

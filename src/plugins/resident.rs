@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use super::owner::Owner;
 use crate::bridge::call::Occupancy;
@@ -30,8 +29,8 @@ pub struct Resident {
     pub instance: Py<PyAny>,
     /// Which method answers requests.
     pub entry: Entry,
-    /// The name of the handler's first parameter, which no variable of a request may take.
-    pub receiver: Option<String>,
+    /// What its methods call the instance, if not `self`: names that no variable of a request may take.
+    pub receivers: Vec<String>,
     /// Methods it answers: `http_methods` of the class, GET and POST by default.
     pub methods: MethodSet,
     /// What is asked of a client before a request enters.
@@ -47,9 +46,7 @@ pub struct Resident {
 /// Which method of a plugin answers requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// `async def request_handler`: calling it runs no plugin code yet.
-    AsyncHandler,
-    /// `def request_handler`.
+    /// `request_handler`, plain or async.
     Handler,
     /// The plugin overloads `handle_request` or what decides about access: it goes through `handle_request`.
     HandleRequest,
@@ -63,17 +60,14 @@ impl Resident {
     /// # Errors
     /// When the plugin has no usable id or `http_methods`.
     pub fn new(instance: Bound<'_, PyAny>, file: PathBuf, owner: Py<Owner>, legacy_status: bool) -> PyResult<Self> {
-        let py = instance.py();
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
-        let overrides = |name: &Bound<'_, PyString>| BasePlugin::hides(&class, name);
-        let overrides_handle_request = overrides(intern!(py, "handle_request"))?;
+        let overrides = |name: &str| BasePlugin::hides(&class, name);
+        let overrides_handle_request = overrides("handle_request")?;
         // A class that hides the attributes, with a property of its own say, is asked at each request, too.
-        let overrides_check = overrides(intern!(py, "_check_auth"))?
-            || overrides(intern!(py, "_auth_type"))?
-            || overrides(intern!(py, "_apikey"))?;
+        let overrides_check = overrides("_check_auth")? || overrides("_auth_type")? || overrides("_apikey")?;
         let entry = entry(&instance, overrides_handle_request || overrides_check)?;
-        let receiver = receiver(&instance)?;
+        let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
         Ok(Self {
@@ -82,7 +76,7 @@ impl Resident {
             file,
             instance: instance.unbind(),
             entry,
-            receiver,
+            receivers,
             methods,
             policy,
             occupancy: Arc::default(),
@@ -119,14 +113,10 @@ fn entry(instance: &Bound<'_, PyAny>, through_handle_request: bool) -> PyResult<
         let base = py.get_type::<BasePlugin>().getattr(intern!(py, "handle_request"))?;
         instance.get_type().getattr(intern!(py, "handle_request"))?.is(base)
     };
-    let Some(handler) = handler else {
-        return Ok(if through_base { Entry::Missing(hint(instance)?) } else { Entry::HandleRequest });
-    };
-    if through_handle_request {
-        return Ok(Entry::HandleRequest);
+    if handler.is_none() && through_base {
+        return Ok(Entry::Missing(hint(instance)?));
     }
-    let is_async = py.import("inspect")?.call_method1("iscoroutinefunction", (handler,))?.is_truthy()?;
-    Ok(if is_async { Entry::AsyncHandler } else { Entry::Handler })
+    Ok(if through_handle_request { Entry::HandleRequest } else { Entry::Handler })
 }
 
 /// What the author of a plugin without a handler probably meant.
@@ -153,13 +143,27 @@ fn hint(instance: &Bound<'_, PyAny>) -> PyResult<String> {
     })
 }
 
-/// A request variable that is called like the handler's first parameter could never be passed as a keyword.
-fn receiver(instance: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-    let py = instance.py();
-    let Some(handler) = instance.getattr_opt(intern!(py, "request_handler"))? else { return Ok(None) };
-    let code = handler.getattr_opt("__func__")?.map(|function| function.getattr_opt("__code__")).transpose()?.flatten();
-    let names = code.map(|code| code.getattr("co_varnames")?.extract::<Vec<String>>()).transpose()?;
-    Ok(names.and_then(|names| names.into_iter().next()))
+/// The names of the first parameters of both entry methods and of what decorators wrapped in them: a request variable
+/// of such a name could never be passed as a keyword.
+fn receivers(instance: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    /// More decorators than anybody stacks; a chain that leads back to itself ends here.
+    const MOST_WRAPPED: usize = 64;
+    let mut names = Vec::new();
+    for method in ["handle_request", "request_handler"] {
+        // Only what is bound to an instance gets it as its first argument.
+        let method = instance.getattr_opt(method)?;
+        let mut function = method.map(|method| method.getattr_opt("__func__")).transpose()?.flatten();
+        for _ in 0..MOST_WRAPPED {
+            let Some(wrapper) = function else { break };
+            if let Some(code) = wrapper.getattr_opt("__code__")?
+                && code.getattr("co_argcount")?.extract::<usize>()? > 0
+            {
+                names.push(code.getattr("co_varnames")?.get_item(0)?.extract::<String>()?);
+            }
+            function = wrapper.getattr_opt("__wrapped__")?;
+        }
+    }
+    Ok(names)
 }
 
 /// What a plugin may ask for; OPTIONS is the host's.
@@ -190,5 +194,5 @@ fn policy(instance: &Bound<'_, PyAny>, overrides_check: bool) -> PyResult<Arc<Ar
         // `_check_auth` decides, on the Python thread.
         return Ok(Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)));
     }
-    BasePlugin::watch(instance.cast::<BasePlugin>().map_err(PyErr::from)?)
+    BasePlugin::policy(instance.cast::<BasePlugin>().map_err(PyErr::from)?)
 }

@@ -51,11 +51,11 @@ impl Cors {
         }
     }
 
-    /// Adds what the answer to a request with these headers needs, be it a plugin's answer or a refusal. Takes the
-    /// place of headers of the same names that a plugin set.
-    pub fn decorate(&self, request: &HeaderMap, response: &mut HeaderMap) {
+    /// Adds what the answer to a script of `origin` needs, be it a plugin's answer or a refusal. Takes the place of
+    /// headers of the same names that a plugin set.
+    pub fn decorate(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         add_vary_origin(response);
-        if let Some(origin) = request.get(ORIGIN)
+        if let Some(origin) = origin
             && self.allow(origin, response)
         {
             response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
@@ -110,6 +110,12 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
+/// Whether a browser made the request for a page of another site. Browsers say so in a header that pages cannot set;
+/// other clients do not send it.
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
 /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
 fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
     let mut granted: Vec<&str> = Vec::new();
@@ -157,7 +163,7 @@ mod tests {
 
     fn decorated(cors: &Cors, origin: &'static str) -> HeaderMap {
         let mut response = HeaderMap::new();
-        cors.decorate(&request(&[("origin", origin)]), &mut response);
+        cors.decorate(Some(&HeaderValue::from_static(origin)), &mut response);
         response
     }
 
@@ -199,7 +205,7 @@ mod tests {
     #[test]
     fn a_request_without_origin_gets_only_vary() {
         let mut response = HeaderMap::new();
-        cors(&["*"]).decorate(&HeaderMap::new(), &mut response);
+        cors(&["*"]).decorate(None, &mut response);
         assert_eq!((response.len(), &response["vary"]), (1, &VARY_ORIGIN));
     }
 
@@ -225,8 +231,8 @@ mod tests {
     #[test]
     fn what_a_plugin_varies_by_is_kept_and_origin_is_named_once() {
         let mut response = request(&[("vary", "Accept")]);
-        cors(&[]).decorate(&HeaderMap::new(), &mut response);
-        cors(&[]).decorate(&HeaderMap::new(), &mut response);
+        cors(&[]).decorate(None, &mut response);
+        cors(&[]).decorate(None, &mut response);
         assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
     }
 
@@ -236,7 +242,7 @@ mod tests {
             ("access-control-allow-origin", "https://other.example"),
             ("access-control-allow-credentials", "true"),
         ]);
-        cors(&["*"]).decorate(&request(&[("origin", ORIGIN_URL)]), &mut response);
+        cors(&["*"]).decorate(Some(&HeaderValue::from_static(ORIGIN_URL)), &mut response);
         assert_eq!(response["access-control-allow-origin"], "*");
         assert!(!response.contains_key("access-control-allow-credentials"));
     }

@@ -1,8 +1,8 @@
 //! Decisions taken on a request before any Python runs, one file a policy.
 //!
-//! Their order: [`request_id`], [`address`], then for a known route [`cors`] (a preflight ends there, without a key),
-//! the method, [`credential`]. Caveat: CORS headers also go onto refusals of such a route, else browsers hide them from
-//! scripts.
+//! Their order: [`request_id`], [`address`], then for a known route preflights by [`cors`] (which end there, without a
+//! key), the method, [`credential`], [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
+//! browsers hide them from scripts.
 
 pub mod address;
 pub mod admission;

@@ -1,4 +1,4 @@
-//! A name for each request, the same in the answer, in the log and in what a plugin sees.
+//! A name for each request, the same in the log and in every answer with a status of 400 or more.
 //!
 //! A client may choose it by `X-Request-Id`, so that one name follows a request through several servers. Caveat: ids
 //! are unique, not secret.

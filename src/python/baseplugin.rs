@@ -3,17 +3,16 @@
 //! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before; from Python 3.12 on, a native class such as `dict`
-//! cannot be the other base.
+//! `super().__init__(**kwargs)`, as before; what a class body says of authentication is read on its instances; a native
+//! class (`dict`, `Exception`) cannot be the other base.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PySuper, PyTuple, PyType};
 
 use super::logjam::LogJam;
 use super::request::Request;
@@ -27,51 +26,44 @@ use crate::policy::credential::{AuthPolicy, Credential};
 /// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
 /// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
 /// `auth_type` (`global` or `plugin`) and `apikey`.
-// It has no fields: all that an instance holds is in its `__dict__`, so copying, pickling and garbage collection are
-// Python's own, as for any class.
+// No Python object is in its fields: all that an instance holds is in its `__dict__`, so garbage collection is Python's.
 #[pyclass(frozen, subclass, dict, weakref, module = "plugincore.baseplugin")]
-pub struct BasePlugin;
-
-/// A policy that changes when the plugin changes its attributes.
-type LivePolicy = ArcSwap<AuthPolicy>;
-
-/// The policies of the plugins that serve, by the address of the instance. Whoever asked for one keeps the instance.
-static WATCHED: Mutex<BTreeMap<usize, Weak<LivePolicy>>> = Mutex::new(BTreeMap::new());
-
-fn watched() -> MutexGuard<'static, BTreeMap<usize, Weak<LivePolicy>>> {
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+pub struct BasePlugin {
+    /// What the I/O threads check; follows the attributes.
+    policy: Arc<ArcSwap<AuthPolicy>>,
 }
 
+/// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
+const DEFAULTS: [(&str, &str); 2] = [("_apikey", "_default_apikey"), ("_auth_type", "_default_auth_type")];
+
 impl BasePlugin {
-    /// What the host checks before a request enters `plugin`; it follows the plugin's attributes for as long as both
-    /// the plugin and the policy are kept.
+    /// What the host checks before a request enters `plugin`; it follows the plugin's attributes from here on.
     ///
     /// # Errors
     /// Whatever `str()` of the plugin's key raises.
-    pub fn watch(plugin: &Bound<'_, Self>) -> PyResult<Arc<LivePolicy>> {
-        let policy = Arc::new(ArcSwap::from_pointee(policy_of(plugin.as_any())?));
-        let mut watched = watched();
-        watched.retain(|_, policy| policy.strong_count() > 0);
-        watched.insert(plugin.as_ptr() as usize, Arc::downgrade(&policy));
-        Ok(policy)
+    pub fn policy(plugin: &Bound<'_, Self>) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
+        Self::update(plugin)?;
+        Ok(Arc::clone(&plugin.get().policy))
     }
 
-    /// True if `class`, or one between it and this one, has something of its own called `name`.
+    /// Has the host obey the attributes as they are now.
+    fn update(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().policy.store(Arc::new(policy_of(slf.as_any())?));
+        Ok(())
+    }
+
+    /// True if `class`, or something between it and this one, has an attribute of its own called `name`.
     ///
     /// # Errors
     /// When the class has no such attribute.
-    pub fn hides(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    pub fn hides(class: &Bound<'_, PyType>, name: &str) -> PyResult<bool> {
         Ok(!class.getattr(name)?.is(class.py().get_type::<Self>().getattr(name)?))
     }
 
-    /// Sets an attribute that decides about access, and has the host obey it.
+    /// Sets an attribute that decides about access.
     fn set_access(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         slf.getattr(intern!(slf.py(), "__dict__"))?.set_item(name, value)?;
-        let policy = watched().get(&(slf.as_ptr() as usize)).and_then(Weak::upgrade);
-        if let Some(policy) = policy {
-            policy.store(Arc::new(policy_of(slf.as_any())?));
-        }
-        Ok(())
+        Self::update(slf)
     }
 
     fn access<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
@@ -94,7 +86,28 @@ impl BasePlugin {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(**kwargs)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self
+        Self { policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+    }
+
+    /// What copies and pickles of a plugin hold: its attributes.
+    fn __getstate__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.call_method0(intern!(slf.py(), "copy"))
+    }
+
+    /// Moves `_auth_type` and `_apikey` of a class body aside, or they would hide the properties.
+    #[classmethod]
+    #[pyo3(signature = (**options))]
+    fn __init_subclass__(class: &Bound<'_, PyType>, options: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let py = class.py();
+        PySuper::new(&py.get_type::<Self>(), class)?.call_method("__init_subclass__", (), options)?;
+        let body = class.getattr(intern!(py, "__dict__"))?;
+        for (name, default) in DEFAULTS {
+            if body.contains(name)? && !body.get_item(name)?.get_type().hasattr(intern!(py, "__get__"))? {
+                class.setattr(default, body.get_item(name)?)?;
+                class.delattr(name)?;
+            }
+        }
+        Ok(())
     }
 
     #[pyo3(signature = (**kwargs))]
@@ -115,10 +128,10 @@ impl BasePlugin {
         };
         slf.setattr(intern!(py, "_plugin_id"), &plugin_id)?;
         let (auth_type, apikey) = authentication(&given, config.as_ref())?;
-        for (name, value) in [(intern!(py, "_apikey"), apikey), (intern!(py, "_auth_type"), auth_type)] {
-            // What the class body says is the default, as class attributes are.
+        for ((name, default), value) in DEFAULTS.into_iter().zip([apikey, auth_type]) {
+            // What a class body says is the default, as class attributes are; one of a mixin stands as it is.
             if value.is_some() || !Self::hides(&slf.get_type(), name)? {
-                slf.setattr(name, value)?;
+                slf.setattr(name, value.map_or_else(|| slf.getattr_opt(default), |value| Ok(Some(value)))?)?;
             }
         }
         let options = PyDict::new(py);
@@ -212,23 +225,34 @@ impl BasePlugin {
         let data = data.map_or_else(|| PyDict::new(py), Clone::clone).unbind();
         let plugin = slf.clone().into_any().unbind();
         let run = async move {
-            let result = Python::attach(|py| -> PyResult<_> {
+            let checked = Python::attach(|py| -> PyResult<_> {
                 let (plugin, data) = (plugin.bind(py), data.bind(py));
                 if let Some(request) = data.get_item("request")? {
                     data.set_item("client_ip", plugin.call_method1(intern!(py, "_get_client_ip"), (request,))?)?;
                 }
-                if !plugin.call_method1(intern!(py, "_check_auth"), (data,))?.is_truthy()? {
+                Ok(plugin.call_method1(intern!(py, "_check_auth"), (data,))?.unbind())
+            })?;
+            // An overloaded check may be async; taken as it is, its coroutine would count as a yes.
+            let admitted = settled(checked).await?;
+            let result = Python::attach(|py| -> PyResult<_> {
+                if !admitted.bind(py).is_truthy()? {
                     let body = PyDict::new(py);
                     body.set_item("error", "unauthorized")?;
                     return Ok((403, body).into_pyobject(py)?.into_any().unbind());
                 }
-                Ok(plugin.call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
+                let data = data.bind(py);
+                Ok(plugin.bind(py).call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
             })?;
-            let waits = Python::attach(|py| step::awaitable(result.bind(py)).map(|found| found.is_some()))?;
-            if waits { await_python(result).await } else { Ok(result) }
+            settled(result).await
         };
         Ok(coroutine(py, run)?.into_any())
     }
+}
+
+/// What `value` gives when it is awaited; `value` itself when it cannot be.
+async fn settled(value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let waits = Python::attach(|py| step::awaitable(value.bind(py)).map(|found| found.is_some()))?;
+    if waits { await_python(value).await } else { Ok(value) }
 }
 
 type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -75,7 +76,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process."""
+        """Make sure that the process is gone."""
         self.end()
 
     def end(self) -> None:
@@ -199,6 +200,15 @@ def prepare(folder: Path, plugins: Mapping[str, str], ini: str | None) -> None:
     if ini is not None:
         (folder / "server.ini").write_text(textwrap.dedent(ini))
     (folder / "scheme").write_text("https" if ini and "[SSL]" in ini else "http")
+
+
+@contextlib.contextmanager
+def serving(folder: Path, plugins: Mapping[str, str], ini_more: str = "") -> Iterator[Server]:
+    """Serve ``plugins`` from ``folder``: for fixtures whose server is shared by the tests of a module."""
+    prepare(folder, plugins, INI + "\n" + textwrap.dedent(ini_more))
+    with Server([*command(), "-i", "server.ini"], folder, {}) as server:
+        yield server.ready()
+    assert "panicked at" not in server.log, server.log
 
 
 @pytest.fixture

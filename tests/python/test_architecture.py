@@ -41,11 +41,11 @@ ON_IO_THREADS = {
 #: The files with `unsafe` blocks, and for what.
 WITH_UNSAFE = {
     "app/inherited.rs": "takes over file descriptors by their numbers",
+    "bridge/context.rs": "enters contexts by the C interface",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
     "bridge/json/number.rs": "reads digits that were just written",
     "bridge/json/text.rs": "reads the storage of Python strings",
     "bridge/step.rs": "steps coroutines by the C interface",
-    "plugins/dispatch.rs": "enters contexts by the C interface",
     "python/embed.rs": "starts and ends the interpreter",
     "python/interpreter.rs": "ends the process at once",
 }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from conftest import INI, PATIENCE, Launch, command, prepare
 
 HELLO = """
@@ -115,9 +116,7 @@ def test_a_folder_with_plugins_is_served_without_an_ini_file(launch: Launch) -> 
 
 
 @pytest.mark.parametrize("program", ["plugincore", "pserve"])
-def test_the_ini_file_is_looked_for_under_the_name_of_the_program(
-    launch: Launch, tmp_path: Path, program: str
-) -> None:
+def test_the_ini_file_is_looked_for_under_the_name_of_the_program(launch: Launch, tmp_path: Path, program: str) -> None:
     """`pserve` reads pserve.ini of the working directory, `plugincore` reads plugincore.ini."""
     prepare(tmp_path / "here", {"hello": HELLO}, None)
     (tmp_path / "here" / f"{program}.ini").write_text(INI + "[plugin_parms]\nhello = route_path=greet\n")
@@ -142,7 +141,9 @@ def test_the_original_options_work_together(launch: Launch, tmp_path: Path) -> N
     assert server.wait_for(r"^hello is up server\.ini$")
     assert 0 == server.stop()
     lines = log.read_text().splitlines()
-    assert any(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pserve - INFO - Server started", line) for line in lines)
+    assert any(
+        re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - pserve - INFO - Server started", line) for line in lines
+    )
     assert not [line for line in lines if " - DEBUG - " in line]
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from conftest import INI, Launch
 
 GOOD = """
@@ -49,12 +50,17 @@ CLASS = HEAD + "class Bad(BasePlugin):\n"
         pytest.param("if True:\nx = 1\n", 2, "IndentationError: expected an indented block", id="indentation"),
         pytest.param("x = '\x00'\n", None, "null bytes", id="null byte"),
         pytest.param(HEAD + "import no_such_module\n", 2, "No module named 'no_such_module'", id="missing module"),
-        pytest.param("\n\nfrom json import nothing\n", 3, "ImportError: cannot import name 'nothing'", id="import error"),
+        pytest.param(
+            "\n\nfrom json import nothing\n", 3, "ImportError: cannot import name 'nothing'", id="import error"
+        ),
         pytest.param("import sys\n\nsys.exit(3)\n", 3, "SystemExit: 3", id="sys.exit at import"),
         pytest.param("raise KeyboardInterrupt\n", 1, "KeyboardInterrupt", id="KeyboardInterrupt at import"),
         pytest.param("import asyncio\nraise asyncio.CancelledError\n", 2, "CancelledError", id="cancelled at import"),
         pytest.param(
-            CLASS + "    def __init__(self, **kwargs):\n        1 / 0\n", 4, "class Bad: ZeroDivisionError", id="__init__"
+            CLASS + "    def __init__(self, **kwargs):\n        1 / 0\n",
+            4,
+            "class Bad: ZeroDivisionError",
+            id="__init__",
         ),
         pytest.param(
             CLASS + "    def __init__(self, **kwargs):\n        raise SystemExit(3)\n",
@@ -111,7 +117,7 @@ CLASS = HEAD + "class Bad(BasePlugin):\n"
             id="unreachable id",
         ),
         pytest.param(
-            CLASS + "    http_methods = ('GET', 'TRACE')\n" + HANDLER, None, "http_methods names \"TRACE\"", id="methods"
+            CLASS + "    http_methods = ('GET', 'TRACE')\n" + HANDLER, None, 'http_methods names "TRACE"', id="methods"
         ),
     ],
 )
@@ -141,9 +147,7 @@ def test_a_plugin_that_fails_is_reported_and_the_others_serve(
 def test_an_initialize_that_does_not_end_is_given_up(launch: Launch, wait: str) -> None:
     """`[server] plugin_timeout` limits an async `initialize`; the others serve."""
     bad = f"import asyncio\n{CLASS}    async def initialize(self, **kwargs):\n        {wait}\n{HANDLER}"
-    server = launch(
-        {"bad": bad, "good": GOOD}, ini_more="[server]\nplugin_timeout = 100ms\nshutdown_timeout = 100ms\n"
-    )
+    server = launch({"bad": bad, "good": GOOD}, ini_more="[server]\nplugin_timeout = 100ms\nshutdown_timeout = 100ms\n")
     assert server.wait_for(r"plugins/bad\.py: class Bad: TimeoutError: initialize did not end within 0\.1 s")
     assert ["good"] == server.get("/plugins").json()["loaded_plugins"]
     assert 0 == server.stop()
@@ -203,7 +207,7 @@ def test_a_missing_parameter_file_is_warned_about(launch: Launch) -> None:
 
 
 def test_files_are_loaded_in_sorted_order(launch: Launch) -> None:
-    """The order in /plugins is that of the file names, whatever the folder's own order is; `_x.py` and `my-p.py` count."""
+    """The order in /plugins is that of the file names, not of the folder; `_x.py` and `my-p.py` count."""
     names = ["zeta", "b", "_under", "my-plugin", "a1", "a", "Upper", "__init__"]
     plugins = {name: GOOD.replace("Good", "P" + re.sub(r"\W", "", name)) for name in names}
     server = launch({**plugins, ".hidden.py": GOOD, "notes.txt": "not Python", "folder.pyc": ""})
@@ -253,7 +257,7 @@ def test_a_parameter_file_may_have_an_absolute_path(launch: Launch, tmp_path: Pa
 
 
 def test_precedence_is_that_of_pluginserver(launch: Launch) -> None:
-    """An ini parameter replaces `log`, `task_callback` and `args`; only the JSON file replaces `config` and `prog_args`."""
+    """An ini parameter replaces `log`, `task_callback`, `args`; only the JSON file replaces `config`, `prog_args`."""
     source = """
     from plugincore.baseplugin import BasePlugin
 
@@ -276,7 +280,7 @@ def test_precedence_is_that_of_pluginserver(launch: Launch) -> None:
 
 @pytest.mark.parametrize("key", ["MyPlugin", "myplugin", "MYPLUGIN"])
 def test_a_stem_with_capitals_finds_its_parameters(launch: Launch, key: str) -> None:
-    """configparser lower-cases keys; a file name with capitals still gets its parameters, its key above all."""
+    """Configparser lower-cases keys; a file name with capitals still gets its parameters, its key above all."""
     server = launch({"MyPlugin": GOOD}, ini_more=f"[plugin_parms]\n{key} = auth_type=plugin&apikey=k\n")
     assert [403, 200] == [server.get(path).status_code for path in ("/good", "/good?apikey=k")]
 

@@ -157,11 +157,13 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
             return None;
         }
         Some(item) => match item.value.as_ref()? {
-            Value::List(_) => {
+            Value::Text(_) => item.text.trim().to_owned(),
+            // As Python spells the number, since plugins with `auth_type=global` compare with that.
+            Value::Int(number) => number.to_string(),
+            Value::Float(_) | Value::Bool(_) | Value::List(_) => {
                 auth.misfit("apikey", Misfit::new("must be text", "write one key without a type prefix"));
                 return None;
             }
-            _ => item.text.trim(),
         },
     };
     if key.is_empty() {

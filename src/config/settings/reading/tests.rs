@@ -69,9 +69,9 @@ fn addresses_come_as_text_list_star_or_name() {
 }
 
 #[test]
-fn an_apikey_is_text_whatever_its_type() {
+fn an_apikey_is_a_text_or_a_number_as_text() {
     let key = |text: &str| good(&format!("[auth]\napikey={text}")).0.apikey;
-    assert_eq!(key("int:007"), Some(Secret::new("007")));
+    assert_eq!(key("int:007"), Some(Secret::new("7")));
     assert_eq!(key("secret"), Some(Secret::new("secret")));
     let (settings, warnings) = good("[auth]\napikey=");
     assert_eq!(settings.apikey, None);

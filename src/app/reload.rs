@@ -1,0 +1,253 @@
+//! How plugins come in, take over from one another, and go.
+//!
+//! Promise: a new instance is built and initialised before it takes over, the old one is drained and terminated after;
+//! whatever fails leaves what was serving in place and says why. Caveat: each file is a step of its own; a reload of all
+//! can replace some files and keep others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::prelude::*;
+
+use super::host::{Host, lock};
+use super::run::{Launch, warn};
+use super::shared::Live;
+use crate::config::settings::Settings;
+use crate::control::{Report, Target};
+use crate::http::tls;
+use crate::plugins::discover::discover;
+use crate::plugins::environment::Environment;
+use crate::plugins::load::{LoadedFile, load_file};
+use crate::plugins::module;
+use crate::plugins::resident::Resident;
+use crate::plugins::terminate::{drain, terminate};
+use crate::policy::admission::Limit;
+use crate::python::logjam::LogJam;
+use crate::python::{config, interpreter};
+use crate::routing::{Endpoint, RouteError, RouteTable};
+
+impl Host {
+    /// The first load: each file for itself, in sorted order.
+    pub(super) async fn load_all(self: Arc<Self>) {
+        let environment = self.environment();
+        tracing::info!("Loading plugins from {}", environment.folder.display());
+        if let Err(error) = Python::attach(|py| module::add_to_path(py, &environment.folder)) {
+            tracing::warn!("modules beside the plugins cannot be imported: {error}");
+        }
+        let files = match discover(&environment.folder) {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::warn!("[paths] plugins: {}: {error}; serving no plugins", environment.folder.display());
+                return;
+            }
+        };
+        if files.is_empty() {
+            tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", environment.folder.display());
+        }
+        for file in files {
+            let problems = self.bring_in(&environment, &file).await;
+            if self.is_stopping() {
+                return;
+            }
+            for reason in problems {
+                tracing::error!("{reason}");
+            }
+        }
+    }
+
+    /// Reads the ini file and loads what `target` names.
+    pub(super) async fn reload(self: Arc<Self>, target: Target) -> Report {
+        let serving = self.registry.serving();
+        let file = match &target {
+            Target::All => None,
+            Target::One(id) => match serving.get(id) {
+                Some(resident) => Some(resident.file.clone()),
+                None => return Report::Unknown { plugin: id.clone() },
+            },
+        };
+        if let Err(reasons) = Python::attach(|py| self.read_again(py, file.is_none())) {
+            return self.failed(target, reasons);
+        }
+        let mut reasons = Vec::new();
+        let environment = self.environment();
+        let helpers = Python::attach(|py| module::forget_helpers(py, &environment.folder)).unwrap_or_default();
+        let files = match &file {
+            Some(file) => vec![file.clone()],
+            None => match discover(&environment.folder) {
+                Ok(files) => files,
+                Err(error) => {
+                    return self.failed(target, vec![format!("{}: {error}", environment.folder.display())]);
+                }
+            },
+        };
+        let mut failed = Vec::new();
+        for file in &files {
+            let served = !self.registry.serving().of_file(file).is_empty();
+            let problems = self.bring_in(&environment, file).await;
+            if self.is_stopping() {
+                return Report::Stopping;
+            }
+            if served || matches!(target, Target::One(_)) { &mut reasons } else { &mut failed }.extend(problems);
+        }
+        if file.is_none() {
+            self.let_go(&files).await;
+        }
+        if !reasons.is_empty() {
+            if let Err(error) = Python::attach(|py| module::restore_helpers(py, helpers)) {
+                tracing::error!("helper modules cannot be restored: {error}");
+            }
+            reasons.extend(failed);
+            return self.failed(target, reasons);
+        }
+        match target {
+            Target::All => Report::All { loaded: self.loaded(), failed },
+            Target::One(plugin) => Report::One { plugin },
+        }
+    }
+
+    fn failed(&self, target: Target, reasons: Vec<String>) -> Report {
+        Report::Failed { target, reasons, loaded: self.loaded() }
+    }
+
+    fn loaded(&self) -> Vec<String> {
+        self.registry.serving().residents().iter().map(|resident| resident.id.to_string()).collect()
+    }
+
+    /// Reads the ini file again and applies what can change while serving.
+    fn read_again(&self, py: Python<'_>, everything: bool) -> Result<(), Vec<String>> {
+        let told = |error: &dyn std::fmt::Display| vec![error.to_string()];
+        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level);
+        warn(&warnings);
+        let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let certificate = match &reading.settings.tls {
+            Some(files) if everything => Some(tls::load(files).map_err(|error| told(&error))?),
+            _ => None,
+        };
+        let environment = environment(py, &self.launch, &reading.settings, reading.config);
+        *lock(&self.environment) = Arc::new(environment.map_err(|error| told(&error))?);
+        if everything {
+            self.shared.tls.store(certificate);
+        }
+        let before = std::mem::replace(&mut *lock(&self.settings), reading.settings);
+        for option in lock(&self.settings).needing_restart(&before) {
+            tracing::warn!("{option} has changed; the new value counts after a restart");
+        }
+        self.publish(self.registry.serving().residents().to_vec());
+        Ok(())
+    }
+
+    /// Loads one file and, if that went well, has it take over from its earlier generation. Returns what went wrong.
+    async fn bring_in(&self, environment: &Arc<Environment>, file: &Path) -> Vec<String> {
+        let mut old = self.registry.serving().of_file(file);
+        let mut loaded = load_file(environment, file).await;
+        let refused = self.refuse_taken_ids(&mut loaded, file);
+        terminate(&refused, Instant::now() + environment.patience).await;
+        let mut reasons: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
+        if !loaded.failures.is_empty() && !old.is_empty() {
+            reasons.push(format!("{}: the earlier version goes on serving", file.display()));
+            terminate(&loaded.residents, Instant::now() + environment.patience).await;
+            if let Some(registration) = loaded.registration {
+                Python::attach(|py| registration.undo(py));
+            }
+            return reasons;
+        }
+        old.extend(self.replace(file, loaded.residents.clone()));
+        for resident in &loaded.residents {
+            tracing::info!("Loaded plugin {} from {}", resident.id, file.display());
+        }
+        self.end(&old).await;
+        reasons
+    }
+
+    /// An id belongs to the file that had it first, for as long as that file is there.
+    fn refuse_taken_ids(&self, loaded: &mut LoadedFile, file: &Path) -> Vec<Arc<Resident>> {
+        let serving = self.registry.serving();
+        let mut table = RouteTable::default();
+        let others = serving.residents().iter().filter(|resident| resident.file != file && resident.file.exists());
+        for resident in others {
+            // Those were accepted when they were loaded.
+            let _ = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint));
+        }
+        loaded.refuse(|resident| self.endpoint(resident).and_then(|endpoint| table.insert(endpoint)).err())
+    }
+
+    fn endpoint(&self, resident: &Resident) -> Result<Arc<Endpoint>, RouteError> {
+        let most = lock(&self.settings).server.max_in_flight_per_plugin;
+        let mut limits = lock(&self.limits);
+        let limit = limits.entry(Arc::clone(&resident.id)).or_insert_with(|| Limit::new(most));
+        let (limit, policy) = (Arc::clone(limit), Arc::clone(&resident.policy));
+        Endpoint::new(&resident.id, limit, resident.methods, policy).map(Arc::new)
+    }
+
+    /// Puts `new` where the plugins of `file` are, or at the end. Returns the plugins of other, deleted files whose ids
+    /// they take over.
+    fn replace(&self, file: &Path, new: Vec<Arc<Resident>>) -> Vec<Arc<Resident>> {
+        let serving = self.registry.serving();
+        let mut residents: Vec<_> = serving.residents().to_vec();
+        let place = residents.iter().position(|resident| resident.file == file).unwrap_or(residents.len());
+        residents.retain(|resident| resident.file != file);
+        residents.splice(place..place, new.iter().cloned());
+        let heir = |resident: &Resident| new.iter().any(|new| new.id == resident.id && new.file != resident.file);
+        let superseded = residents.iter().filter(|resident| heir(resident)).cloned().collect();
+        residents.retain(|resident| !heir(resident));
+        self.publish(residents);
+        superseded
+    }
+
+    /// Swaps the registry and then the native table, so that whatever the table names is there.
+    fn publish(&self, residents: Vec<Arc<Resident>>) {
+        let mut table = RouteTable::default();
+        for resident in &residents {
+            if let Err(error) = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint)) {
+                tracing::error!("{}: {error}", resident.file.display());
+            }
+        }
+        self.registry.publish(residents);
+        let live = Live::new(&lock(&self.settings), table);
+        self.shared.live.store(Arc::new(live));
+    }
+
+    /// Ends the plugins whose files are gone.
+    async fn let_go(&self, files: &[PathBuf]) {
+        let serving = self.registry.serving();
+        let gone: Vec<_> = serving.residents().iter().filter(|one| !files.contains(&one.file)).cloned().collect();
+        for resident in &gone {
+            tracing::info!("{} is gone, and plugin {} with it", resident.file.display(), resident.id);
+            self.replace(&resident.file, Vec::new());
+        }
+        self.end(&gone).await;
+    }
+
+    /// Ends plugins that serve no more, once the requests inside them have ended.
+    async fn end(&self, residents: &[Arc<Resident>]) {
+        let deadline = Instant::now() + self.patience;
+        if let Err(error) = drain(residents, deadline).await {
+            tracing::warn!("not waiting for requests any longer: {error}");
+        }
+        terminate(residents, deadline).await;
+    }
+}
+
+/// What plugins are loaded with, from one reading of the ini file.
+///
+/// # Errors
+/// When Python refuses an object.
+pub(super) fn environment(
+    py: Python<'_>,
+    launch: &Launch,
+    settings: &Settings,
+    config: Py<PyAny>,
+) -> PyResult<Environment> {
+    let ini = launch.ini.as_ref().map(|ini| ini.to_string_lossy().into_owned()).unwrap_or_default();
+    let log = launch.log.as_ref().map(|log| log.to_string_lossy().into_owned());
+    Ok(Environment {
+        config,
+        log: LogJam::server(py)?.into_any(),
+        task_callback: None,
+        args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
+        folder: settings.paths.plugins.clone(),
+        patience: settings.server.plugin_timeout,
+        legacy_status: settings.legacy_status,
+    })
+}
