@@ -340,10 +340,12 @@ def certificate(server: Server) -> str:
 
 def started(server: Server, count: int) -> list[str]:
     """Return the addresses that it listens on."""
-    server.wait_for(r"Serving ")
-    lines = [line for line in server.lines if "Server started on " in line]
-    assert count == len(lines), server.log
-    return [line.rpartition(" ")[2] for line in lines]
+    addresses, begin = [], 0
+    for _ in range(count):
+        line = server.wait_for("Server started on ", since=begin)
+        begin = server.lines.index(line, begin) + 1
+        addresses.append(line.rpartition(" ")[2])
+    return addresses
 
 
 needs_ipv6 = pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="the system has no IPv6")
