@@ -30,6 +30,7 @@ __all__ = [
     "sysinfo",
 ]
 
+@disjoint_base
 class BasePlugin:
     config: Config
     log: LogJam
