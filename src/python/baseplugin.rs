@@ -4,7 +4,7 @@
 //! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
 //! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
 //! `super().__init__(**kwargs)`, as before; what a class body says of authentication is read on its instances; a native
-//! class as the other base (`dict`, `Exception`) is not possible.
+//! class (`dict`, `Exception`) cannot be the other base.
 
 use std::sync::Arc;
 
