@@ -37,7 +37,8 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     }
     let code = response.getattr(intern!(py, "status"))?.extract::<u16>()?;
     let status = StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code));
-    let status = status.ok_or_else(|| BadResult::new(format!("the response's status {code} is not from 200 to 599")))?;
+    let status =
+        status.ok_or_else(|| BadResult::new(format!("the response's status {code} is not from 200 to 599")))?;
     let mut headers = HeaderMap::new();
     for item in response.getattr(intern!(py, "headers"))?.call_method0(intern!(py, "items"))?.try_iter()? {
         let (name, value) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;

@@ -209,8 +209,9 @@ pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &m
         let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
         BadResult::new(format!("the value of header {name} is of type {kind}; it must be text, bytes or a number"))
     })?;
-    let value = HeaderValue::from_bytes(&bytes)
-        .map_err(|_| BadResult::new(format!("the value of header {name} has a line break or another control character")))?;
+    let value = HeaderValue::from_bytes(&bytes).map_err(|_| {
+        BadResult::new(format!("the value of header {name} has a line break or another control character"))
+    })?;
     into.append(name, value);
     Ok(())
 }

@@ -155,7 +155,9 @@ def test_a_file_named_like_an_address_of_the_server_is_not_served(launch: Launch
     server.wait_for(r"belongs to the server; choose another route_path")
 
 
-@pytest.mark.parametrize(("site", "expected"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)])
+@pytest.mark.parametrize(
+    ("site", "expected"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
 def test_a_web_page_elsewhere_cannot_reload_through_the_browser_of_this_machine(
     launch: Launch, site: str, expected: int
 ) -> None:

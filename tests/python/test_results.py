@@ -369,7 +369,7 @@ def test_a_result_that_cannot_be_sent_is_a_500_with_the_reason_in_the_log(
 
 
 def test_an_error_deep_inside_a_value_is_told_with_its_place(server: Server) -> None:
-    """In a large result it matters where the one bad value is; the log says it, the client does not see the data's keys."""
+    """In a large result it matters where the one bad value is; the log says it, not the answer."""
     answer = result(server, "(200, {'rows': [1, {'when': {3}}]})").json()
     server.wait_for(rf'{answer["request_id"]}: .*result\["rows"\]\[1\]\["when"\]: TypeError')
     assert "rows" not in answer["error"]
