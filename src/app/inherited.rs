@@ -4,19 +4,54 @@
 //! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable that
 //! counts only in the process which wrote it; children see it and must ignore it, as the process id in it tells them.
 
+use std::ffi::OsString;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use nix::sys::signal::{SigSet, Signal};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Holds `<pid>:<fd>,<fd>,…`.
-pub const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+
+/// SIGTERM and SIGINT: held back while nobody listens for them, so that a stop asked for meanwhile comes to its end.
+fn stop_signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
+}
+
+/// Replaces the process by a new image of the same program. Returns only when that fails.
+pub fn replace(command: &[OsString], listeners: &[TcpListener]) -> io::Error {
+    let Some((program, arguments)) = command.split_first() else {
+        return io::Error::other("the command that started the server is not known");
+    };
+    let value = match hand_over(listeners) {
+        Ok(value) => value,
+        Err(error) => return error,
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env(VARIABLE, value);
+    // SAFETY: there is no fork before `exec`, and what runs here is one system call. It comes last because `Command`
+    // itself clears the mask of signals before.
+    unsafe { command.pre_exec(|| Ok(stop_signals().thread_block()?)) };
+    command.exec()
+}
+
+/// Lets signals that were held back while the process was replaced come in. Call it once somebody listens.
+///
+/// # Errors
+/// When the system refuses.
+pub fn release_stop() -> io::Result<()> {
+    Ok(stop_signals().thread_unblock()?)
+}
 
 /// Lets `listeners` survive an `exec` and returns the variable's value for the new image.
 ///
 /// # Errors
 /// When a descriptor's flags cannot be changed.
-pub fn hand_over(listeners: &[TcpListener]) -> std::io::Result<String> {
+fn hand_over(listeners: &[TcpListener]) -> io::Result<String> {
     let mut numbers = Vec::new();
     for listener in listeners {
         fcntl_setfd(listener, fcntl_getfd(listener)? - FdFlags::CLOEXEC)?;

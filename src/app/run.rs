@@ -6,9 +6,7 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +102,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let host = Host::new(&event_loop, reading, options)?;
     let last_resort = last_resort(Arc::clone(&host), launch.command.clone(), pidfile.as_ref().map(PidFile::path));
     supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
+    inherited::release_stop()?;
 
     host.attach(py)?;
     let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
@@ -115,7 +114,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     match restart {
         Some(listeners) => {
             interpreter::prepare_replacement(py)?;
-            Err(replace(&launch.command, &listeners).into())
+            Err(inherited::replace(&launch.command, &listeners).into())
         }
         None => Ok(Ending::Stopped),
     }
@@ -175,7 +174,7 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
-            tracing::error!("the server cannot start again: {}", replace(&command, &host.listeners()));
+            tracing::error!("the server cannot start again: {}", inherited::replace(&command, &host.listeners()));
             1
         } else {
             0
@@ -184,16 +183,5 @@ fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>
             pidfile::remove(pidfile);
         }
         interpreter::exit_immediately(code);
-    }
-}
-
-/// Replaces the process by a new image of the same program. Returns only when that fails.
-fn replace(command: &[OsString], listeners: &[TcpListener]) -> std::io::Error {
-    let Some((program, arguments)) = command.split_first() else {
-        return std::io::Error::other("the command that started the server is not known");
-    };
-    match inherited::hand_over(listeners) {
-        Ok(value) => Command::new(program).args(arguments).env(inherited::VARIABLE, value).exec(),
-        Err(error) => error,
     }
 }
