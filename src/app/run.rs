@@ -18,7 +18,7 @@ use super::host::{Host, Options};
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
 use super::supervisor::{self, Request};
-use crate::bridge::coroutine::coroutine;
+use crate::bridge::coroutine::{coroutine, host_task};
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
 use crate::http::listener::{self, BindError};
 use crate::http::tls::{self, TlsError};
@@ -72,6 +72,8 @@ pub struct Launch {
     pub name: String,
     /// The ini file; without one, the folder `plugins` is served with the defaults.
     pub ini: Option<PathBuf>,
+    /// The working directory at the start, in which the program starts again, wherever plugins went since.
+    pub folder: PathBuf,
     /// `-l`: the log file.
     pub log: Option<PathBuf>,
     /// `-v`: the level, as it was written.
@@ -102,11 +104,11 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
-    let last_resort = last_resort(Arc::clone(&host), launch.command.clone(), pidfile.as_ref().map(PidFile::path));
+    let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
     supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
     host.attach(py)?;
-    let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
+    let life = host_task(&event_loop, coroutine(py, Arc::clone(&host).live())?)?;
     let result = turn(&event_loop, &life);
     let restart = host.finish(py, JOIN);
     close(&event_loop);
@@ -115,7 +117,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     match restart {
         Some(listeners) => {
             interpreter::prepare_replacement(py)?;
-            Err(replace(&launch.command, &listeners).into())
+            Err(replace(&launch, &listeners).into())
         }
         None => Ok(Ending::Stopped),
     }
@@ -172,10 +174,10 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 }
 
 /// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
-fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
+fn last_resort(host: Arc<Host>, launch: Launch, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
-            tracing::error!("the server cannot start again: {}", replace(&command, &host.listeners()));
+            tracing::error!("the server cannot start again: {}", replace(&launch, &host.listeners()));
             1
         } else {
             0
@@ -188,12 +190,15 @@ fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>
 }
 
 /// Replaces the process by a new image of the same program. Returns only when that fails.
-fn replace(command: &[OsString], listeners: &[TcpListener]) -> std::io::Error {
-    let Some((program, arguments)) = command.split_first() else {
+fn replace(launch: &Launch, listeners: &[TcpListener]) -> std::io::Error {
+    let Some((program, arguments)) = launch.command.split_first() else {
         return std::io::Error::other("the command that started the server is not known");
     };
     match inherited::hand_over(listeners) {
-        Ok(value) => Command::new(program).args(arguments).env(inherited::VARIABLE, value).exec(),
+        Ok(value) => {
+            let folder = &launch.folder;
+            Command::new(program).args(arguments).current_dir(folder).env(inherited::VARIABLE, value).exec()
+        }
         Err(error) => error,
     }
 }
