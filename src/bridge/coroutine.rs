@@ -61,8 +61,8 @@ where
     Bound::new(py, Coroutine { future: Mutex::new(State::Fresh(Box::pin(erased))) })
 }
 
-/// Starts a task of the host's own for `coroutine`, one that `asyncio.all_tasks()` does not show: plugins cancel all tasks
-/// they find there when they tidy up, and would take the server down with them.
+/// Starts a task of the host's own for `coroutine`, one that `asyncio.all_tasks()` does not show: plugins that tidy up
+/// cancel whatever they find there, and would take the server down with them.
 ///
 /// # Errors
 /// When the loop is closed.
