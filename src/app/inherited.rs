@@ -9,6 +9,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -22,8 +23,8 @@ fn stop_signals() -> SigSet {
     SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
 }
 
-/// Replaces the process by a new image of the same program. Returns only when that fails.
-pub fn replace(command: &[OsString], listeners: &[TcpListener]) -> io::Error {
+/// Replaces the process by a new image of the same program, started in `folder`. Returns only when that fails.
+pub fn replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Error {
     let Some((program, arguments)) = command.split_first() else {
         return io::Error::other("the command that started the server is not known");
     };
@@ -32,7 +33,7 @@ pub fn replace(command: &[OsString], listeners: &[TcpListener]) -> io::Error {
         Err(error) => return error,
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(VARIABLE, value);
+    command.args(arguments).current_dir(folder).env(VARIABLE, value);
     // SAFETY: there is no fork before `exec`, and what runs here is one system call. It comes last because `Command`
     // itself clears the mask of signals before.
     unsafe { command.pre_exec(|| Ok(stop_signals().thread_block()?)) };
