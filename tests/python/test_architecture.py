@@ -43,7 +43,7 @@ WITH_UNSAFE = {
     "app/inherited.rs": "takes over file descriptors by their numbers, and prepares exec",
     "bridge/context.rs": "enters contexts by the C interface",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
-    "bridge/json/number.rs": "reads digits that were just written",
+    "bridge/json/number.rs": "lets digits be written where they belong",
     "bridge/json/text.rs": "reads the storage of Python strings",
     "bridge/step.rs": "steps coroutines by the C interface",
     "python/embed.rs": "starts and ends the interpreter",

@@ -103,6 +103,32 @@ values += [''.join(chr(rng.randrange(top)) for _ in range(rng.randrange(40)))
 }
 
 #[test]
+fn an_escape_is_found_at_every_place_of_a_string_of_every_length() {
+    assert_each_as_dumps(
+        c"
+def around(length):
+    plain = ''.join(chr(48 + i % 70) for i in range(length)).replace(chr(92), '-')
+    yield plain
+    for place in range(length):
+        for odd in (0, 31, 34, 92, 127, 128, 256, 65536):
+            yield plain[:place] + chr(odd) + plain[place + 1:]
+texts = [text for length in range(70) for text in around(length)]
+values = [texts, dict.fromkeys(texts)] + texts[:200]
+",
+    );
+}
+
+#[test]
+fn floats_near_zero_are_laid_out_as_python_does() {
+    assert_each_as_dumps(
+        c"
+digits = ('1', '12', '123', '1234567890123456', '12345678901234567', '99999999999999999')
+values = [[float(f'{sign}{d}e{e}') for d in digits for e in range(-345, 25) for sign in ('', '-')]]
+",
+    );
+}
+
+#[test]
 fn subclasses_are_written_as_their_base() {
     assert_each_as_dumps(
         c"
@@ -190,12 +216,12 @@ values += [float(rng.randrange(10**rng.randrange(1, 30))) for _ in range(5000)]
 texts = ['NaN' if v != v else 'Infinity' if v == float('inf') else '-Infinity' if v == -float('inf') else repr(v)
          for v in values]
 ";
-    with(code, |py, names| {
+    with(code, |_, names| {
         let values: Vec<f64> = get(&names, "values").extract().unwrap();
         let texts: Vec<String> = get(&names, "texts").extract().unwrap();
         for (value, expected) in values.into_iter().zip(texts) {
             let mut out = Vec::new();
-            write_float(py, &mut out, value).unwrap();
+            write_float(&mut out, value);
             assert_eq!(expected, String::from_utf8(out).unwrap());
         }
     });
