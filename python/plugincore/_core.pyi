@@ -21,6 +21,7 @@ __all__ = [
     "MultiDict",
     "PluginManager",
     "Ready",
+    "Rehearsal",
     "Request",
     "RequestHeaders",
     "Transport",
@@ -126,6 +127,26 @@ class PluginManager:
     def reload_plugin(self, plugin_id: str) -> Coroutine[Any, Any, None]: ...
     def get_plugin(self, plugin_id: str) -> Coroutine[Any, Any, Any]: ...
     def all_plugins(self) -> Coroutine[Any, Any, dict[str, Any]]: ...
+
+@final
+class Rehearsal:
+    def __new__(
+        cls,
+        file: str | os.PathLike[str],
+        plugin: type[BasePlugin] | str | None,
+        config: Config,
+        parameters: dict[str, Any] | None,
+        level: str,
+    ) -> Self: ...
+    @property
+    def instance(self) -> Any: ...
+    @property
+    def plugin_id(self) -> str | None: ...
+    def start(self) -> Coroutine[Any, Any, None]: ...
+    def request(
+        self, method: str, target: str, headers: Sequence[tuple[str, bytes]], body: bytes, client: str
+    ) -> Coroutine[Any, Any, tuple[int, MultiDict, bytes, BaseException | None]]: ...
+    def stop(self) -> Coroutine[Any, Any, None]: ...
 
 class _HttpVersion(NamedTuple):
     major: int

@@ -85,6 +85,11 @@ impl Consumer {
         task.bind(py).call((Bound::new(py, driver)?,), Some(options.bind(py))).map(drop)
     }
 
+    /// The queue that it takes from.
+    pub fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
     /// asyncio's `CancelledError`.
     pub fn cancelled_error<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.cancelled_error.bind(py)

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bridge::outcome::Witness;
 
 /// The surroundings of a load.
 pub struct Environment {
@@ -24,6 +27,10 @@ pub struct Environment {
     pub patience: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
+    pub overrides: Option<Py<PyDict>>,
+    /// Who is shown what handlers raise.
+    pub witness: Option<Witness>,
 }
 
 impl Environment {

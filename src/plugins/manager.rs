@@ -165,6 +165,8 @@ impl PluginManager {
             folder: self.plugin_dir.clone(),
             patience: PATIENCE,
             legacy_status: false,
+            overrides: None,
+            witness: None,
         });
         let old = self.registry.serving().of_file(file);
         let loaded = load_file(&environment, file).await;

@@ -49,6 +49,9 @@ pub fn keyword_arguments<'py>(
             );
         }
     }
+    if let Some(overrides) = &environment.overrides {
+        kwargs.update(overrides.bind(py).as_mapping())?;
+    }
     Ok(kwargs)
 }
 

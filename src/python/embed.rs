@@ -21,7 +21,7 @@ const BUILT_WITH: &str = env!("PLUGINCORE_PYTHON");
 
 /// The Python half of the package: names of its files and what is in them. The package itself comes first, since
 /// importing any of the others looks at it.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 9] = [
     ("__init__", include_str!("../../python/plugincore/__init__.py")),
     ("logjam", include_str!("../../python/plugincore/logjam.py")),
     ("baseplugin", include_str!("../../python/plugincore/baseplugin.py")),
@@ -29,6 +29,8 @@ const SOURCES: [(&str, &str); 7] = [
     ("pluginmanager", include_str!("../../python/plugincore/pluginmanager.py")),
     ("sysinfo", include_str!("../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../python/plugincore/_psutil.py")),
+    ("testing", include_str!("../../python/plugincore/testing.py")),
+    ("testing_pytest", include_str!("../../python/plugincore/testing_pytest.py")),
 ];
 
 /// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.

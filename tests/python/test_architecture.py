@@ -29,6 +29,7 @@ WITH_PYTHON = {"bridge", "python", "plugins", "app", "cli", "lib", "main"}
 #: Files of those modules that run on I/O threads.
 ON_IO_THREADS = {
     "app/io.rs",
+    "app/rehearsal/wire.rs",
     "app/service.rs",
     "app/shared.rs",
     "app/supervisor.rs",
