@@ -249,6 +249,7 @@ pub(super) fn environment(
         folder: settings.paths.plugins.clone(),
         patience: settings.server.plugin_timeout,
         legacy_status: settings.legacy_status,
+        given: None,
         overrides: None,
         witness: None,
     })

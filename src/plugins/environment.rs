@@ -27,6 +27,8 @@ pub struct Environment {
     pub patience: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// Arguments that all others win over: what a manager was given besides those that it knows.
+    pub given: Option<Py<PyDict>>,
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
     pub overrides: Option<Py<PyDict>>,
     /// Who is shown what handlers raise.

@@ -22,6 +22,9 @@ pub fn keyword_arguments<'py>(
     owner: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let kwargs = PyDict::new(py);
+    if let Some(given) = &environment.given {
+        kwargs.update(given.bind(py).as_mapping())?;
+    }
     kwargs.set_item("config", environment.config.bind(py))?;
     kwargs.set_item("log", environment.log.bind(py))?;
     match &environment.task_callback {

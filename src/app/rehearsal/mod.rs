@@ -134,6 +134,7 @@ impl Rehearsal {
             folder: settings.paths.plugins.clone(),
             patience: settings.server.plugin_timeout,
             legacy_status: settings.legacy_status,
+            given: None,
             overrides: parameters,
             witness: Some(waiting.witness()),
         };
