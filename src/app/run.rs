@@ -101,8 +101,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
     let last_resort = last_resort(Arc::clone(&host), launch.command.clone(), pidfile.as_ref().map(PidFile::path));
-    supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
-    inherited::release_stop()?;
+    let supervisor = supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
     host.attach(py)?;
     let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
@@ -112,11 +111,11 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     drop(pidfile);
     result?;
     match restart {
-        Some(listeners) => {
+        Some(listeners) if py.detach(|| supervisor.last_word()) == Request::Restart => {
             interpreter::prepare_replacement(py)?;
             Err(inherited::replace(&launch.command, &listeners).into())
         }
-        None => Ok(Ending::Stopped),
+        _ => Ok(Ending::Stopped),
     }
 }
 
@@ -174,6 +173,7 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
+            supervisor::hold_stop();
             tracing::error!("the server cannot start again: {}", inherited::replace(&command, &host.listeners()));
             1
         } else {
