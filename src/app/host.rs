@@ -21,7 +21,7 @@ use super::run::{Launch, StartError};
 use super::shared::{Live, Shared, url};
 use super::supervisor::{Acknowledged, Request};
 use crate::bridge::consumer::Consumer;
-use crate::bridge::coroutine::{await_python, coroutine};
+use crate::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::bridge::exchange::Outbox;
 use crate::bridge::inbox::Inbox;
 use crate::config::settings::Settings;
@@ -244,7 +244,7 @@ impl Host {
                 *lock(&slot) = Some(value);
                 Ok(())
             })?;
-            let task = self.consumer.event_loop(py).call_method1("create_task", (work,))?.unbind();
+            let task = host_task(self.consumer.event_loop(py), work)?.unbind();
             *lock(&self.under_way) = Some(task.clone_ref(py));
             Ok(task)
         });

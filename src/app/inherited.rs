@@ -10,6 +10,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::unistd::execve;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -17,14 +18,14 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 /// Holds `<pid>:<fd>,<fd>,…`.
 const VARIABLE: &str = "PLUGINCORE_LISTENERS";
 
-/// Replaces the process by a new image of the same program; `command` begins with its path. Returns only when that
-/// fails. Signals that this thread holds back stay held back.
-pub fn replace(command: &[OsString], listeners: &[TcpListener]) -> io::Error {
-    let Err(error) = try_replace(command, listeners);
+/// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path. Returns
+/// only when that fails. Signals that this thread holds back stay held back.
+pub fn replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Error {
+    let Err(error) = try_replace(command, folder, listeners);
     error
 }
 
-fn try_replace(command: &[OsString], listeners: &[TcpListener]) -> io::Result<Infallible> {
+fn try_replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Result<Infallible> {
     let arguments = command.iter().map(|part| CString::new(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let Some(program) = arguments.first() else {
         return Err(io::Error::other("the command that started the server is not known"));
@@ -32,6 +33,7 @@ fn try_replace(command: &[OsString], listeners: &[TcpListener]) -> io::Result<In
     let listeners = (OsString::from(VARIABLE), OsString::from(hand_over(listeners)?));
     let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE).chain([listeners]);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    std::env::set_current_dir(folder)?;
     // Not by way of `std::process::Command`, which lets all signals in before.
     Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }

@@ -25,9 +25,11 @@ impl PidFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(path: &Path) -> Result<Self, PidFileError> {
+        // Plugins may change the working directory before the file is removed.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         std::fs::write(path, format!("{}\n", std::process::id()))
             .map_err(|reason| PidFileError { path: path.to_path_buf(), reason })?;
-        Ok(Self { path: path.to_path_buf() })
+        Ok(Self { path: absolute })
     }
 
     /// Where it is.

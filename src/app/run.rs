@@ -16,7 +16,7 @@ use super::host::{Host, Options};
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
 use super::supervisor::{self, Request};
-use crate::bridge::coroutine::coroutine;
+use crate::bridge::coroutine::{coroutine, host_task};
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
 use crate::http::listener::{self, BindError};
 use crate::http::tls::{self, TlsError};
@@ -70,6 +70,8 @@ pub struct Launch {
     pub name: String,
     /// The ini file; without one, the folder `plugins` is served with the defaults.
     pub ini: Option<PathBuf>,
+    /// The working directory at the start, in which the program starts again, wherever plugins went since.
+    pub folder: PathBuf,
     /// `-l`: the log file.
     pub log: Option<PathBuf>,
     /// `-v`: the level, as it was written.
@@ -100,11 +102,11 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
-    let last_resort = last_resort(Arc::clone(&host), launch.command.clone(), pidfile.as_ref().map(PidFile::path));
+    let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
     let supervisor = supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
     host.attach(py)?;
-    let life = event_loop.call_method1("create_task", (coroutine(py, Arc::clone(&host).live())?,))?;
+    let life = host_task(&event_loop, coroutine(py, Arc::clone(&host).live())?)?;
     let result = turn(&event_loop, &life);
     let restart = host.finish(py, JOIN);
     close(&event_loop);
@@ -113,7 +115,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     match restart {
         Some(listeners) if py.detach(|| supervisor.last_word()) == Request::Restart => {
             interpreter::prepare_replacement(py)?;
-            Err(inherited::replace(&launch.command, &listeners).into())
+            Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())
         }
         _ => Ok(Ending::Stopped),
     }
@@ -170,11 +172,12 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 }
 
 /// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
-fn last_resort(host: Arc<Host>, command: Vec<OsString>, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
+fn last_resort(host: Arc<Host>, launch: Launch, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
             supervisor::hold_stop();
-            tracing::error!("the server cannot start again: {}", inherited::replace(&command, &host.listeners()));
+            let failed = inherited::replace(&launch.command, &launch.folder, &host.listeners());
+            tracing::error!("the server cannot start again: {failed}");
             1
         } else {
             0

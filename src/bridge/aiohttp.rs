@@ -48,7 +48,8 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
         let text = morsel?.call_method1(intern!(py, "output"), (py.None(), ""))?;
         let text = text.extract::<String>()?;
         let cookie = HeaderValue::from_str(text.trim_start());
-        headers.append(SET_COOKIE, cookie.map_err(|_| BadResult::new("a cookie has a control character"))?);
+        let cookie = cookie.map_err(|_| BadResult::new("a cookie has a control character"))?;
+        outcome::append(SET_COOKIE, cookie, &mut headers)?;
     }
     Ok(Reply::with_headers(status, headers, body(&response.getattr(intern!(py, "body"))?)?))
 }

@@ -61,6 +61,17 @@ where
     Bound::new(py, Coroutine { future: Mutex::new(State::Fresh(Box::pin(erased))) })
 }
 
+/// Starts a task of the host's own for `coroutine`, one that `asyncio.all_tasks()` does not show: plugins that tidy up
+/// cancel whatever they find there, and would take the server down with them.
+///
+/// # Errors
+/// When the loop is closed.
+pub fn host_task<'py>(event_loop: &Bound<'py, PyAny>, coroutine: Bound<'py, Coroutine>) -> PyResult<Bound<'py, PyAny>> {
+    let task = event_loop.call_method1("create_task", (coroutine,))?;
+    event_loop.py().import("asyncio")?.call_method1("_unregister_task", (&task,))?;
+    Ok(task)
+}
+
 impl Coroutine {
     fn resume<'py>(&self, py: Python<'py>, resume: Resume) -> PyResult<Bound<'py, PyAny>> {
         let state = std::mem::replace(&mut *self.lock(), State::Running);

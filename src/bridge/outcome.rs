@@ -22,6 +22,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// Headers that an answer may have.
+const MOST_HEADERS: usize = 1000;
 
 /// Headers that describe the connection, not the answer: the host alone decides them.
 const CONNECTION_HEADERS: [HeaderName; 4] =
@@ -212,6 +214,15 @@ pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &m
     let value = HeaderValue::from_bytes(&bytes).map_err(|_| {
         BadResult::new(format!("the value of header {name} has a line break or another control character"))
     })?;
+    append(name, value, into)
+}
+
+/// Adds a header as long as there are not absurdly many: the map itself has a bound, at which it would panic, and the
+/// host adds headers of its own later.
+pub(super) fn append(name: HeaderName, value: HeaderValue, into: &mut HeaderMap) -> Result<(), BadResult> {
+    if into.len() >= MOST_HEADERS {
+        return Err(BadResult::new(format!("it has more than {MOST_HEADERS} headers")));
+    }
     into.append(name, value);
     Ok(())
 }

@@ -51,7 +51,11 @@ pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) ->
         Ok(ini) => ini,
         Err(problem) => return told(&problem, USAGE),
     };
-    let launch = Launch { name, ini, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
+    let folder = match std::env::current_dir() {
+        Ok(folder) => folder,
+        Err(error) => return told(&format!("the working directory cannot be used: {error}"), FAILED),
+    };
+    let launch = Launch { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
     match run(py, launch) {
         Ok(_) => 0,
         Err(StartError::Config(errors)) => told(&errors.to_string(), USAGE),

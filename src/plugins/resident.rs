@@ -48,7 +48,7 @@ pub struct Resident {
 pub enum Entry {
     /// `request_handler`, plain or async.
     Handler,
-    /// The plugin overloads `handle_request` or what decides about access: it goes through `handle_request`.
+    /// The plugin overloads `handle_request` or something that it calls first: it goes through `handle_request`.
     HandleRequest,
     /// There is no handler; the text says what to do about it.
     Missing(String),
@@ -66,7 +66,8 @@ impl Resident {
         let overrides_handle_request = overrides("handle_request")?;
         // A class that hides the attributes, with a property of its own say, is asked at each request, too.
         let overrides_check = overrides("_check_auth")? || overrides("_auth_type")? || overrides("_apikey")?;
-        let entry = entry(&instance, overrides_handle_request || overrides_check)?;
+        let through_handle_request = overrides_handle_request || overrides_check || overrides("_get_client_ip")?;
+        let entry = entry(&instance, through_handle_request)?;
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;

@@ -39,11 +39,11 @@ impl fmt::Debug for KeyDigest {
 pub struct Credential(Vec<u8>);
 
 impl Credential {
-    /// The key of `Authorization: Bearer` (the scheme in any case; other schemes are passed over) or `X-Custom-Auth`.
+    /// The key of `Authorization: Bearer` (the scheme in any case; other schemes are passed over) or `X-Custom-Auth`;
+    /// of repeated headers the first, which is the one that a plugin finds in `request_headers`.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let bearer = headers.get_all(AUTHORIZATION).iter().find_map(|value| bearer_token(value.as_bytes()));
-        let custom =
-            || headers.get_all(X_CUSTOM_AUTH).iter().find_map(|value| Self::present(value.as_bytes().trim_ascii()));
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer_token(value.as_bytes()));
+        let custom = || headers.get(X_CUSTOM_AUTH).and_then(|value| Self::present(value.as_bytes().trim_ascii()));
         bearer.or_else(custom)
     }
 

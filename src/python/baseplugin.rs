@@ -215,8 +215,8 @@ impl BasePlugin {
         })
     }
 
-    /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it or
-    /// `_check_auth`, and does the same natively for all others.
+    /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it,
+    /// `_check_auth` or `_get_client_ip`, and does the same natively for all others.
     ///
     /// Returns what `request_handler` returned, or `(403, {"error": "unauthorized"})`.
     #[pyo3(signature = (**data))]

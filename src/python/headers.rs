@@ -133,7 +133,8 @@ pub fn value_text<'py>(py: Python<'py>, value: &HeaderValue) -> PyResult<Bound<'
 
 /// The headers of a request: a `dict` of `str` whose keys may be given in any case.
 ///
-/// Of a header that came several times the last value stays; `request.headers` has them all.
+/// Of a header that came several times the first value stays, the one that authentication looks at too;
+/// `request.headers` has them all.
 #[pyclass(extends = PyDict, mapping, module = "plugincore")]
 pub struct RequestHeaders;
 
@@ -145,7 +146,8 @@ impl RequestHeaders {
     #[expect(clippy::new_ret_no_self, reason = "callers need the dict that it is, not the class")]
     pub fn new<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyDict>> {
         let dict = Bound::new(py, Self)?.into_super();
-        for (name, value) in headers {
+        let first_values = headers.keys().filter_map(|name| Some((name, headers.get(name)?)));
+        for (name, value) in first_values {
             dict.set_item(canonical_name(py, name.as_str()), value_text(py, value)?)?;
         }
         Ok(dict)
@@ -325,8 +327,8 @@ else:
     }
 
     #[test]
-    fn the_last_of_repeated_values_stays() {
-        run(c"assert h['x-many'] == 'last'");
+    fn the_first_of_repeated_values_stays() {
+        run(c"assert h['x-many'] == 'first'");
     }
 
     #[test]

@@ -19,6 +19,17 @@ class {name}(BasePlugin):
         return 200, {{"in": self._plugin_id}}
 """
 
+CHECKS = """
+from plugincore.baseplugin import BasePlugin
+
+class Checks(BasePlugin):
+    def _check_auth(self, data):
+        return super()._check_auth(data)
+
+    async def request_handler(self, **data):
+        return 200, {"in": self._plugin_id}
+"""
+
 UNAUTHORIZED = (403, "application/json; charset=utf-8", '{"error": "unauthorized"}')
 
 INI_MORE = """
@@ -28,6 +39,7 @@ apikey=server-key
 [plugin_parms]
 common=auth_type=global
 own=auth_type=plugin&apikey=own-key
+checks=auth_type=plugin&apikey=own-key
 odd=auth_type=plugin&apikey=k%C3%A4se+%26%2B%25
 """
 
@@ -45,6 +57,7 @@ def multipart(name: str, value: str) -> bytes:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that only ask questions."""
     plugins = {name: ECHO.format(name=name.title()) for name in ("common", "own", "odd", "free")}
+    plugins["checks"] = CHECKS
     with serving(tmp_path_factory.mktemp("authentication"), plugins, INI_MORE) as running:
         yield running
 
@@ -155,6 +168,24 @@ def test_another_scheme_is_passed_over(server: Server) -> None:
 def test_a_key_in_json_has_to_be_a_text_of_the_outermost_object(server: Server, body: object) -> None:
     """What is no text equals no key."""
     assert UNAUTHORIZED == seen(server.post("/own", json=body))
+
+
+@pytest.mark.parametrize("path", ["/own", "/checks"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("Authorization", "Bearer own-key"), ("Authorization", "Bearer wrong")], 200),
+        ([("Authorization", "Bearer wrong"), ("Authorization", "Bearer own-key")], 403),
+        ([("Authorization", "Basic eDp5"), ("Authorization", "Bearer own-key")], 403),
+        ([("X-Custom-Auth", "own-key"), ("X-Custom-Auth", "wrong")], 200),
+        ([("X-Custom-Auth", ""), ("X-Custom-Auth", "own-key")], 403),
+    ],
+)
+def test_the_first_of_a_repeated_header_counts(
+    server: Server, path: str, headers: list[tuple[str, str]], status: int
+) -> None:
+    """It is the same one for the server's own check and for a plugin that overloads `_check_auth`."""
+    assert status == server.get(path, headers=headers).status_code
 
 
 def test_repeated_variables_count_as_they_do_in_data(server: Server) -> None:

@@ -594,6 +594,8 @@ def test_only_classes_of_the_file_itself_are_endpoints(launch: Launch) -> None:
         ("def _check_auth(self, data): return False\n"
          "    def request_handler(self, **data): return 'checked'", 403, '{"error": "unauthorized"}'),
         ("def _get_client_ip(self, request): return 'me'\n"
+         "    def request_handler(self, **data): return data['client_ip']", 200, "me"),
+        ("def _get_client_ip(self, request): return 'me'\n"
          "    async def handle_request(self, **data): return await super().handle_request(**data)\n"
          "    def request_handler(self, **data): return data['client_ip']", 200, "me"),
         ("def _get_plugin_id(self): return 'own'\n"
@@ -605,7 +607,8 @@ def test_only_classes_of_the_file_itself_are_endpoints(launch: Launch) -> None:
     ],
     ids=[
         "plain", "async", "handle_request", "handle_request through super", "_check_auth yes", "_check_auth no",
-        "_get_client_ip", "_get_plugin_id", "staticmethod", "classmethod", "callable object",
+        "_get_client_ip", "_get_client_ip through super", "_get_plugin_id", "staticmethod", "classmethod",
+        "callable object",
     ],
 )  # fmt: skip
 def test_any_method_can_be_overloaded(launch: Launch, plugin: str, status: int, text: str) -> None:
