@@ -76,6 +76,11 @@ impl Consumer {
         self.event_loop.bind(py)
     }
 
+    /// The queue, for who wants to be run on the Python thread.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
     /// Starts a task for `driver`. On 3.12 and later it runs at once up to its first wait.
     ///
     /// # Errors
@@ -83,11 +88,6 @@ impl Consumer {
     pub fn spawn(&self, py: Python<'_>, driver: Driver) -> PyResult<()> {
         let (task, options) = &self.task;
         task.bind(py).call((Bound::new(py, driver)?,), Some(options.bind(py))).map(drop)
-    }
-
-    /// The queue that it takes from.
-    pub fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
     }
 
     /// asyncio's `CancelledError`.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from conftest import Launch
 from plugincore.baseplugin import BasePlugin
 from plugincore.configfile import Config
+from plugincore.responses import StreamingResponse
 from plugincore.testing import PluginClient, SyncPluginClient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -333,6 +335,49 @@ def test_a_client_that_stops_waiting_is_seen_as_gone(plugin_client: Open) -> Non
     assert "done" == client.get().text
 
 
+class Streams(BasePlugin):
+    """Answers piece by piece."""
+
+    async def initialize(self, **kwargs: Any) -> None:
+        """Have something to wait for."""
+        self.left = asyncio.Event()
+
+    async def pieces(self) -> AsyncIterator[str]:
+        """Give a few."""
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield f"{number};"
+
+    async def endless(self) -> AsyncIterator[bytes]:
+        """Give more than any client takes."""
+        try:
+            while True:
+                yield bytes(65536)
+        finally:
+            self.left.set()
+
+    async def broken(self) -> AsyncIterator[bytes]:
+        """Fail in the middle."""
+        yield b"some"
+        raise ValueError("no more")
+
+    async def request_handler(self, **data: Any) -> object:
+        """Answer with the iterator that the path names."""
+        return StreamingResponse(getattr(self, data["subpath"])(), content_type="text/plain")
+
+
+def test_a_streamed_answer_is_collected(plugin_client: Open) -> None:
+    """The test gets the whole body; one that breaks off is no answer."""
+    client = plugin_client(Streams)
+    answer = client.get("/pieces")
+    assert (200, "text/plain", "0;1;2;") == (answer.status, answer.content_type, answer.text)
+    with pytest.raises(ConnectionError, match="broke off"):
+        client.get("/broken")
+    with pytest.raises(asyncio.TimeoutError):
+        client.get("/endless", timeout=0.1)
+    client.run(client.plugin.left.wait())
+
+
 def test_leaving_with_a_request_under_way_tells_it(plugin_client: Open) -> None:
     """Nothing hangs when the client is left while a handler still waits."""
 
@@ -356,13 +401,18 @@ def test_leaving_with_a_request_under_way_tells_it(plugin_client: Open) -> None:
 
 def test_no_thread_or_descriptor_is_left_behind() -> None:
     """A test suite may open as many clients as it likes."""
+
+    def held() -> tuple[int, int]:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
     with SyncPluginClient(Mirror) as client:
         client.get()
-    before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    before = held()
     for _ in range(20):
         with SyncPluginClient(Mirror) as client:
             assert 200 == client.get().status
-    assert before == (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
+    assert before == held()
 
 
 def test_the_server_answers_the_same(launch: Launch, tmp_path: Path) -> None:

@@ -301,7 +301,8 @@ impl Rehearsal {
             let future = running.consumer.event_loop(py).call_method0("create_future")?.unbind();
             let (open, waiting) = oneshot::channel();
             let place = self.waiting.enter(future.clone_ref(py), open);
-            let (queue, serial, inbox) = (Arc::clone(&self.waiting), place.serial, running.consumer.inbox());
+            let (queue, serial, inbox) =
+                (Arc::clone(&self.waiting), place.serial, Arc::clone(running.consumer.inbox()));
             let answer = Box::new(move |answer: Answer| {
                 inbox.send(Box::new(move |py| queue.settle(py, serial, answer)));
             });
