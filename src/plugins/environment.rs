@@ -2,7 +2,7 @@
 //!
 //! Promise: all plugins of one load see the same configuration object. Caveat: immutable; a reload makes a new one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyo3::intern;
@@ -21,6 +21,9 @@ pub struct Environment {
     pub args: Py<PyAny>,
     /// What plugins get as `task_callback`; without one, the owner of their own tasks.
     pub task_callback: Option<Py<PyAny>>,
+    /// Where relative paths begin: the folder that the server was started in, since a plugin may go elsewhere. Empty
+    /// for whatever folder the process is in.
+    pub base: PathBuf,
     /// Folder of the plugin files; parameter files are looked up here too.
     pub folder: PathBuf,
     /// How long an async `initialize` or `terminate_plugin` may take.
@@ -36,6 +39,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Where `path` is on disk; messages name it as it was written.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
     /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because
     /// `configparser` lower-cases the names of an ini file.
     ///

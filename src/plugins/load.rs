@@ -66,6 +66,11 @@ pub struct LoadedFile {
 }
 
 impl LoadedFile {
+    /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
+    pub fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
+        self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
+    }
+
     /// Turns the plugins that `objection` has something against into failures, and returns them.
     pub fn refuse<E: fmt::Display>(&mut self, mut objection: impl FnMut(&Resident) -> Option<E>) -> Vec<Arc<Resident>> {
         let mut refused = Vec::new();
@@ -122,7 +127,8 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
 }
 
 async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, owner: &Py<Owner>) {
-    let imported = Python::attach(|py| import(py, file, owner).map_err(|error| failure(py, file, None, &error)));
+    let imported =
+        Python::attach(|py| import(py, environment, file, owner).map_err(|error| failure(py, file, None, &error)));
     let Imported { classes, module, registration } = match imported {
         Ok(imported) => imported,
         Err(failure) => {
@@ -169,9 +175,9 @@ struct Imported {
     registration: Registration,
 }
 
-fn import(py: Python<'_>, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
+fn import(py: Python<'_>, environment: &Environment, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
     Owner::enter(owner.bind(py))?;
-    let (module, registration) = module::run(py, file)?;
+    let (module, registration) = module::run(py, file, &environment.locate(file))?;
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
     Ok(Imported { classes, module: module.unbind(), registration })
 }

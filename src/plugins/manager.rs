@@ -93,7 +93,7 @@ impl PluginManager {
                 module::add_to_path(py, &folder)?;
                 PyResult::Ok(folder)
             })?;
-            let files = match discover(&folder) {
+            let files = match discover(Path::new(""), &folder) {
                 Ok(files) => files,
                 Err(error) => return tell(&slf, "warn", &format!("{}: {error}", folder.display())),
             };
@@ -170,6 +170,7 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
         task_callback: Some(manager.getattr("task_callback")?)
             .filter(|callback| !callback.is_none())
             .map(Bound::unbind),
+        base: PathBuf::new(),
         folder: manager.getattr("plugin_dir")?.extract()?,
         patience: PATIENCE,
         legacy_status: false,
@@ -188,7 +189,7 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
     for failure in &loaded.failures {
         tell(manager, "exception", &format!("Exception loading plugin from {failure}"))?;
     }
-    if !loaded.failures.is_empty() && !old.is_empty() {
+    if !loaded.may_replace(&old) {
         terminate(&loaded.residents, Instant::now() + PATIENCE).await;
         if let Some(registration) = loaded.registration {
             Python::attach(|py| registration.undo(py));

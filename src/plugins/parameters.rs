@@ -43,8 +43,9 @@ pub fn keyword_arguments<'py>(
     kwargs.set_item("config", environment.config.bind(py))?;
     if let Some(name) = json {
         let file = environment.folder.join(&name);
-        if file.exists() {
-            kwargs.update(read_json(py, &file)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
+        let on_disk = environment.locate(&file);
+        if on_disk.exists() {
+            kwargs.update(read_json(py, &file, &on_disk)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
         } else {
             tracing::warn!(
                 "[plugin_parms] {stem}: the parameter file {} is not there; going on without it",
@@ -77,11 +78,11 @@ fn parse(text: &str) -> Vec<(String, String)> {
     found
 }
 
-fn read_json<'py>(py: Python<'py>, file: &Path) -> PyResult<Bound<'py, PyAny>> {
+fn read_json<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<Bound<'py, PyAny>> {
     let bad = |reason: String| {
         pyo3::exceptions::PyValueError::new_err(format!("parameter file {}: {reason}", file.display()))
     };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let text = std::fs::read_to_string(on_disk).map_err(|error| bad(error.to_string()))?;
     let value =
         py.import("json")?.call_method1(intern!(py, "loads"), (text,)).map_err(|error| bad(error.to_string()))?;
     if value.is_instance_of::<PyDict>() {

@@ -19,15 +19,15 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Reads the host's file, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
+/// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
 ///
 /// Errors of single values are in [`Document::errors`], for
 /// [`Settings::from_document`](crate::config::settings::Settings::from_document) to tell with its own.
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
-pub fn read(py: Python<'_>, path: &Path) -> Result<Document, ConfigErrors> {
-    let mut ini = parser::parse(py, path, &parser::text(path)?)?;
+pub fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
+    let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
     overrides::apply_host(&mut ini, variable);
     Ok(checked(py, &ini))
 }
@@ -42,11 +42,17 @@ pub struct Reading {
 
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
 ///
-/// `level` is what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
+/// Relative paths begin at `base`, the folder that the server was started in, wherever the process is now. `level` is
+/// what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
 /// is doubtful in it besides.
-pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
-    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, ini)) {
-        Ok(document) => document,
+pub fn load(
+    py: Python<'_>,
+    base: &Path,
+    ini: Option<&Path>,
+    level: &str,
+) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
+    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
+        Ok(document) => Document { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
     };
     let (settings, warnings) = Settings::from_document(&document);
@@ -206,7 +212,7 @@ pub fn read_ini<'py>(
         return Ok(PyDict::new(py));
     }
     let read = || -> Result<Document, ConfigErrors> {
-        let mut ini = parser::parse(py, &path, &parser::text(&path)?)?;
+        let mut ini = parser::parse(py, &path, &parser::text(Path::new(""), &path)?)?;
         if env_override {
             overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);
         }

@@ -131,6 +131,7 @@ impl Rehearsal {
             log: LogJam::server(py)?.into_any(),
             args: interpreter::program_arguments(py, "", None, level)?,
             task_callback: None,
+            base: PathBuf::new(),
             folder: settings.paths.plugins.clone(),
             patience: settings.server.plugin_timeout,
             legacy_status: settings.legacy_status,
