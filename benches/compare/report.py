@@ -118,9 +118,11 @@ def write(results: Results, rounds: int, seconds: int) -> None:
         "# Benchmarks\n\n"
         "<!-- Written by `make bench`; do not edit. -->\n\n"
         f"Measured on {datetime.date.today():%Y-%m-%d} with `make bench`: {_machine()}, "
-        f"Python {platform.python_version()}, {versions}. One worker process each, access logs off, wrk with one thread; {rounds} rounds of {seconds} s in "
+        f"Python {platform.python_version()}, {versions}. One worker process each, access logs off, "
+        f"wrk with one thread; {rounds} rounds of {seconds} s in "
         "turns, medians. Every answer was checked before it was measured. A server with more than one configuration "
-        "counts with the best one for the row. Absolute figures are this machine's; what carries over is the ratios.\n\n"
+        "counts with the best one for the row. Absolute figures are this machine's; the ratios "
+        "are what carries over.\n\n"
         "![Requests per second as a ratio to hyper without Python](benchmarks.svg)\n\n"
     )
     _PAGE.write_text(head + "\n\n".join(tables) + "\n")
@@ -151,8 +153,8 @@ def _rates(results: Results) -> str:
             cells.append("-" if figure is None else f"{_thousands(figure.rate)} ({figure.cpu:.2f})<br>{spread}")
         body.append(cells)
     text = (
-        "## Requests per second\n\nIn brackets CPU seconds of the server per 10,000 requests; below, the slowest and the "
-        "fastest round.\n\n"
+        "## Requests per second\n\nIn brackets CPU seconds of the server per 10,000 requests; below, the slowest and "
+        "the fastest round.\n\n"
     )
     return text + _table(["request", *_COLUMNS], body)
 
