@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import sqlite3
 import stat
-import subprocess
 import tempfile
 import threading
 import time
@@ -24,6 +22,7 @@ import trustme
 import plugincore
 from conftest import PATIENCE, Launch, Server
 from environments import create
+from session_stores import Backend, start_redis, wait_for_redis
 
 PLUGIN = (Path(__file__).parent.parent.parent / "plugins" / "sessman.py").read_text()
 HELLO = """
@@ -33,27 +32,6 @@ HELLO = """
         async def request_handler(self, **data):
             return 200, "hello"
 """
-
-
-def start_redis(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    """Start a Redis server that listens at a socket in `folder` and stores nothing."""
-    program = shutil.which("redis-server")
-    assert program is not None, "these tests need redis-server: apt-get install redis-server"
-    command = [program, "--port", "0", "--unixsocket", str(folder / "redis"), "--save", "", "--dir", str(folder)]
-    return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
-
-
-def wait_for_redis(client: redis.Redis) -> redis.Redis:
-    """Return the client when its server answers."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            client.ping()
-        except redis.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return client
 
 
 @pytest.fixture
@@ -74,69 +52,16 @@ def running_redis() -> Iterator[redis.Redis]:
             process.kill()
 
 
-class Backend:
-    """One of the two stores, as tests see it."""
-
-    def __init__(self, name: str, parameters: str, client: redis.Redis | None, file: Path) -> None:
-        """Remember."""
-        self.name = name
-        self.parameters = parameters
-        self.client = client
-        self.file = file
-
-    def content(self) -> str:
-        """Return all that is stored, as one text."""
-        if self.client is None:
-            with sqlite3.connect(f"file:{self.file}?mode=ro", uri=True) as connection:
-                rows = connection.execute("SELECT * FROM session").fetchall()
-            connection.close()
-            return repr(rows)
-        keys = sorted(self.client.keys("*"))
-        return repr(keys) + repr([self.client.hgetall(key) for key in keys if ":session:" in key])
-
-    def sessions(self) -> int:
-        """Return how many sessions are stored, expired ones included."""
-        if self.client is None:
-            with sqlite3.connect(f"file:{self.file}?mode=ro", uri=True) as connection:
-                (count,) = connection.execute("SELECT count(*) FROM session").fetchone()
-            connection.close()
-            return int(count)
-        return len(self.client.keys("*:session:*"))
-
-    def time_left(self) -> float:
-        """Return the seconds for which the only session will live."""
-        if self.client is None:
-            with sqlite3.connect(f"file:{self.file}?mode=ro", uri=True) as connection:
-                (expires,) = connection.execute("SELECT expires FROM session").fetchone()
-            connection.close()
-            return float(expires) - time.time()
-        (key,) = self.client.keys("*:session:*")
-        return self.client.pttl(key) / 1000
-
-    def age(self, seconds: float) -> None:
-        """Let the sessions grow older."""
-        if self.client is None:
-            with sqlite3.connect(self.file) as connection:
-                connection.execute("UPDATE session SET expires = expires - ?", (seconds,))
-            connection.close()
-        else:
-            for key in self.client.keys("*"):
-                self.client.pexpire(key, round(self.client.pttl(key) - seconds * 1000))
-            for key in self.client.keys("*:all") + self.client.keys("*:client:*"):
-                for member in self.client.zrange(key, 0, -1):
-                    self.client.zincrby(key, -seconds * 1000, member)
-
-
 @pytest.fixture(params=["sqlite", "redis"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """Return an empty store of either kind."""
     file = tmp_path / "sessions.sqlite"
     if request.param == "sqlite":
-        return Backend("sqlite", f"database={file}", None, file)
+        return Backend(f"database={file}", None, file)
     client: redis.Redis = request.getfixturevalue("running_redis")
     client.flushall()
     address = client.connection_pool.connection_kwargs["path"]
-    return Backend("redis", f"backend=redis&server_url=unix://{address}", client, file)
+    return Backend(f"backend=redis&server_url=unix://{address}", client, file)
 
 
 #: Starts a server with the plugin and these parameters.
@@ -456,10 +381,18 @@ def test_a_client_may_have_so_many_sessions(start: Start, backend: Backend) -> N
     addresses = ["2001:db8::1", "2001:db8::2:3", "2001:db8::4"]
     assert [(200, None), (200, None), too_many] == [ask(address) for address in addresses]
     assert (200, None) == ask("2001:db8:0:1::1")
+
+
+def test_an_expired_session_makes_room(start: Start, backend: Backend) -> None:
+    """For one, beside others that still live."""
+    server = start(f"{backend.parameters}&max_sessions_per_client=2&max_sessions=2")
+    new(server)
     backend.age(86_000)
-    assert too_many == ask("192.0.2.1")
-    backend.age(400)
-    assert (200, None) == ask("192.0.2.1")
+    new(server)
+    assert 429 == server.get("/sessman/new").status_code
+    backend.age(401)
+    new(server)
+    assert 429 == server.get("/sessman/new").status_code
 
 
 def test_all_clients_together_may_have_so_many_sessions(start: Start, backend: Backend) -> None:
@@ -473,10 +406,10 @@ def test_all_clients_together_may_have_so_many_sessions(start: Start, backend: B
 
 
 def test_limits_hold_for_requests_at_once(start: Start, backend: Backend) -> None:
-    """Counting and adding are one step."""
-    server = start(f"{backend.parameters}&max_sessions_per_client=10")
+    """Counting and adding are one step, for several servers too."""
+    servers = [start(f"{backend.parameters}&max_sessions_per_client=10") for _ in range(2)]
     with ThreadPoolExecutor(16) as pool:
-        statuses = list(pool.map(lambda _: server.get("/sessman/new").status_code, range(40)))
+        statuses = list(pool.map(lambda n: servers[n % 2].get("/sessman/new").status_code, range(40)))
     assert (10, 30) == (statuses.count(200), statuses.count(429))
 
 
