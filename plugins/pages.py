@@ -77,11 +77,8 @@ class Documents:
     """The documents folder. Nothing outside of it, and nothing hidden, is found or read."""
 
     def __init__(self, folder: str) -> None:
-        """Make sure that there is such a folder."""
+        """Settle which folder is meant; it may come later."""
         self.root = Path(folder).expanduser().resolve()
-        if not self.root.is_dir():
-            message = f"pages: documents: {folder} is not a folder"
-            raise ValueError(message)
 
     def find(self, name: str, base: Path) -> Path | None:
         """Return where `name` leads to from the folder `base`, all symbolic links followed."""
@@ -272,15 +269,18 @@ class Site:
 
     def __init__(self, config: Any, endpoint: str, cache_limit: int, log: Any) -> None:
         """Read the settings of `[file_server]`, or the older ones of `[paths]`; one of them has `documents`."""
-        section, paths = config.get("file_server", {}), config.get("paths", {})
-        setting = str(section.get("documents") or paths["documents"])
+        section, older = config.get("file_server", {}), config.get("paths", {})
+        place = section if section.get("documents") else older
+        setting = str(place["documents"])
         route, colon, folder = setting.partition(":")
-        self.documents = Documents(folder if colon else setting)
+        self.documents = Documents((folder if colon else setting).strip())
         if not colon:
-            route = self.documents.root.name if section.get("documents") else "docs"
-        self.files = quote(route.strip("/"))
+            route = "docs" if place is older else self.documents.root.name
+        self.files = quote(route.strip(" /"))
+        if not self.documents.root.is_dir():
+            log.warning(f"documents: {self.documents.root} is not a folder, so there are no pages")
         self.endpoint = endpoint
-        self.index = (str(section.get("indexfile") or paths.get("indexfile") or "index.html"), "index.md")
+        self.index = (str(place.get("indexfile") or "index.html"), "index.md")
         self.converter = Converter()
         self.sheets = (
             (str(section.get("markdown_css") or "markdown.css"), STYLE),

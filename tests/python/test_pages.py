@@ -454,10 +454,26 @@ def test_without_documents_there_are_no_pages(launch: Launch) -> None:
     assert (404, True) == (answer.status_code, "No documents folder is configured." in answer.text)
 
 
-def test_a_missing_folder_is_told(launch: Launch) -> None:
-    """The plugin does not load, and the line names setting and folder."""
-    server = launch({"pages": PLUGIN}, ini_more="[file_server]\ndocuments = /nowhere/at/all")
-    assert "documents: /nowhere/at/all is not a folder" in server.wait_for(" - ERROR - ")
+def test_a_folder_may_come_later(launch: Launch, tmp_path: Path) -> None:
+    """It is warned of with its name, and its pages are there as soon as it is."""
+    server = launch({"pages": PLUGIN}, ini_more=f"[file_server]\ndocuments = html : {tmp_path}/later")
+    assert f"documents: {tmp_path}/later is not a folder" in server.wait_for(" - WARN - .*pages|pages - WARN")
+    assert 404 == server.get("/pages/").status_code
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "index.md").write_text("here")
+    assert "<p>here</p>" == body(server, "/pages/")
+
+
+@pytest.mark.parametrize("section", ["paths", "file_server"])
+def test_the_index_file_may_have_another_name(launch: Launch, tmp_path: Path, section: str) -> None:
+    """`indexfile` counts in the section of `documents`."""
+    (tmp_path / "app.html").write_text("the app")
+    (tmp_path / "index.html").write_text("not asked for")
+    ini = "[network]\nbindto = 127.0.0.1\nport = 0\n"
+    ini += {"paths": "[paths]\n", "file_server": "[paths]\nplugins = plugins\n[file_server]\n"}[section]
+    ini += f"documents = {tmp_path}\nindexfile = app.html\n"
+    ini += {"paths": "plugins = plugins\n", "file_server": ""}[section]
+    assert "the app" == launch({"pages": PLUGIN}, ini=ini).get("/pages/").text
 
 
 def packages(*modules: object) -> list[Path]:
