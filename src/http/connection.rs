@@ -6,6 +6,7 @@
 //! a content type, which is how [`malformed`](super::malformed) tells it from one that hyper made.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use super::drain::Drain;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded};
 use super::response::Body;
+use super::upgrade::Upgrade;
 use crate::config::settings::ServerSettings;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
@@ -121,12 +123,7 @@ pub async fn serve<S: Service>(
     service: Rc<S>,
     mut drain: Drain,
 ) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(params.read_timeout)
-        .max_header_size(params.head_limit)
-        .max_buf_size(params.head_limit.max(MIN_BUFFER));
-    let edge = Rc::new(Edge { tls, http, params, service, drain: drain.clone() });
+    let edge = Rc::new(Edge::new(tls, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -145,6 +142,17 @@ pub async fn serve<S: Service>(
     }
 }
 
+/// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
+pub async fn converse<S: Service, I: AsyncRead + AsyncWrite + Unpin>(
+    io: I,
+    peer: Peer,
+    params: ConnectionParams,
+    service: Rc<S>,
+    drain: Drain,
+) {
+    Edge::new(Arc::default(), params, service, drain).converse(io, peer).await;
+}
+
 /// What all connections of a listener share.
 struct Edge<S> {
     tls: Arc<ArcSwapOption<ServerConfig>>,
@@ -155,6 +163,15 @@ struct Edge<S> {
 }
 
 impl<S: Service> Edge<S> {
+    fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(params.read_timeout)
+            .max_header_size(params.head_limit)
+            .max_buf_size(params.head_limit.max(MIN_BUFFER));
+        Self { tls, http, params, service, drain }
+    }
+
     /// Attends to one connection from its first byte to its last.
     async fn attend(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else {
@@ -207,10 +224,18 @@ impl<S: Service> Edge<S> {
         let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
         let asked = Rc::new(Notify::new());
         let asking = Rc::clone(&asked);
+        let upgrade = Rc::new(Cell::new(None));
+        let announced = Rc::clone(&upgrade);
         let respond = service_fn(move |request| {
             asking.notify_one();
             if names_its_host(&request) {
-                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(Ok::<_, Infallible>))
+                let announced = Rc::clone(&announced);
+                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(move |mut response| {
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        announced.set(Upgrade::take_from(&mut response));
+                    }
+                    Ok::<_, Infallible>(response)
+                }))
             } else {
                 Either::Right(ready(Ok(host_wanted())))
             }
@@ -238,6 +263,9 @@ impl<S: Service> Edge<S> {
             tracing::debug!(%error, "connection ended");
         }
         let parts = connection.into_parts();
+        if let (Some(upgrade), Ok(())) = (upgrade.take(), &ended) {
+            return upgrade.relay(parts.io.into_inner(), parts.read_buf).await;
+        }
         parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit).await;
     }
 
