@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Weak;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -72,7 +73,7 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function("request object", |bencher| {
             bencher.iter_batched(
                 request,
-                |data| black_box(Request::new(py, data).expect("there is memory")),
+                |data| black_box(Py::new(py, Request::new(data, Weak::new())).expect("there is memory")),
                 criterion::BatchSize::SmallInput,
             );
         });
