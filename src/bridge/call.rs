@@ -15,6 +15,7 @@ use super::channel::{Channel, Downlink};
 use super::consumer::Consumer;
 use super::exchange::{Exchange, Outcome, Reply};
 use super::outcome::{self, Source};
+use crate::files::answer::Sending;
 use crate::http::pipe::{self, pipe};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
@@ -135,8 +136,9 @@ impl Slot {
         self.begin(py, |call| {
             let (writer, reader) = pipe(pipe::CAPACITY);
             reply.body = Body::streamed(reader, length);
-            let opened = Channel::open(py, call.consumer.inbox(), writer, None)?;
-            Ok((Outcome::Reply(reply.fit_for_its_status()), opened))
+            let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, None)?;
+            call.downlink = Some(downlink);
+            Ok((Outcome::Reply(reply.fit_for_its_status()), channel))
         })
     }
 
@@ -147,25 +149,29 @@ impl Slot {
     pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
         self.begin(py, |call| {
             let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
-            let opened = Channel::open(py, call.consumer.inbox(), writer, Some(reader))?;
-            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, opened))
+            let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, Some(reader))?;
+            call.downlink = Some(downlink);
+            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, channel))
         })
     }
 
-    fn begin<'py>(
-        &self,
-        py: Python<'py>,
-        open: impl FnOnce(&Call) -> PyResult<(Outcome, (Bound<'py, Channel>, Arc<Downlink>))>,
-    ) -> PyResult<Bound<'py, Channel>> {
+    /// Answers with a file. What the handler returns afterwards is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::stream`].
+    pub fn send_file(&self, py: Python<'_>, sending: Sending) -> PyResult<()> {
+        self.begin(py, |_| Ok((Outcome::File(Box::new(sending)), ())))
+    }
+
+    fn begin<T>(&self, py: Python<'_>, open: impl FnOnce(&mut Call) -> PyResult<(Outcome, T)>) -> PyResult<T> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let call = slot.as_mut().filter(|call| call.downlink.is_none());
+        let call = slot.as_mut().filter(|call| !call.exchange.is_answered());
         let call = call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))?;
-        let (outcome, (channel, downlink)) = open(call)?;
-        call.downlink = Some(downlink);
+        let (outcome, opened) = open(call)?;
         call.exchange.begin(outcome);
         let consumer = Arc::clone(&call.consumer);
         drop(slot);
         consumer.completed(py);
-        Ok(channel)
+        Ok(opened)
     }
 }
