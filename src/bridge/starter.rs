@@ -79,9 +79,9 @@ impl Starter {
         }
         let attributes = catch.attributes.bind(py);
         attributes.set_item(name, &catch.caught)?;
-        let made = make();
+        let outcome = make();
         attributes.del_item(name)?;
-        made?;
+        outcome?;
         let Some((step, context)) = FIRST_STEP.take() else { return Ok(()) };
         // As the loop does it: what escapes from a step is reported and not raised.
         if let Err(error) = context.bind(py).call_method1(intern!(py, "run"), (step,)) {
