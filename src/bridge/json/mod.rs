@@ -7,10 +7,12 @@
 //! Caveat: the walk reads CPython's structures directly and leans on the lock for it, so a free-threaded build is
 //! refused when compiling.
 
+mod build_text;
 mod decode;
 mod encode;
 mod fault;
 mod number;
+mod scan;
 mod text;
 
 #[cfg(test)]
