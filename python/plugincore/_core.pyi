@@ -4,7 +4,6 @@ import os
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, KeysView, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeVar, final, overload
 
@@ -106,7 +105,7 @@ class PluginManager:
         args: Namespace | None = None,
     ) -> Self: ...
     @property
-    def plugin_dir(self) -> Path: ...
+    def plugin_dir(self) -> str: ...
     @property
     def plugins(self) -> dict[str, Any]: ...
     @property

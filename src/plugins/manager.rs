@@ -3,6 +3,7 @@
 //! Promise: the methods are pluginserver's; loading, reloading and ending are the host's own. Caveat: it serves nothing
 //! and shares nothing with a running server.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,8 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `args` (a namespace with `ini_file`, `log` and `level`) is required.
 #[pyclass(frozen, module = "plugincore.pluginmanager")]
 pub struct PluginManager {
-    /// The folder of the plugin files.
-    #[pyo3(get)]
     plugin_dir: PathBuf,
     /// The plugins by id.
     #[pyo3(get)]
@@ -77,6 +76,12 @@ impl PluginManager {
         })
     }
 
+    /// The folder of the plugin files.
+    #[getter]
+    fn plugin_dir(&self) -> &OsStr {
+        self.plugin_dir.as_os_str()
+    }
+
     /// The configuration that plugins get.
     #[getter]
     fn config(&self, py: Python<'_>) -> Py<PyAny> {
@@ -93,10 +98,18 @@ impl PluginManager {
         procedure(py, async move {
             let folder = &slf.get().plugin_dir;
             Python::attach(|py| module::add_to_path(py, folder))?;
-            for file in discover(folder)? {
-                slf.get().bring_in(&file).await?;
+            match discover(folder) {
+                Ok(files) => {
+                    for file in files {
+                        slf.get().bring_in(&file).await?;
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    let folder = folder.display();
+                    slf.get().tell("warning", &format!("the plugin folder {folder} cannot be read: {error}"))
+                }
             }
-            Ok(())
         })
     }
 

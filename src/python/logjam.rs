@@ -35,6 +35,8 @@ pub struct LogJam {
 /// A name and where its lines go.
 struct Stream {
     name: String,
+    /// The log file as it was named.
+    file: Option<OsString>,
     sink: Arc<Sink>,
 }
 
@@ -51,7 +53,8 @@ impl LogJam {
     }
 
     fn create(py: Python<'_>, name: &str, sink: Arc<Sink>) -> PyResult<Py<Self>> {
-        let stream = Stream { name: checked_name(Some(name))?, sink };
+        let file = sink.file().map(|path| path.as_os_str().to_owned());
+        let stream = Stream { name: name.to_owned(), file, sink };
         Py::new(py, Self { stream: OnceLock::from(stream) })
     }
 
@@ -81,7 +84,7 @@ impl LogJam {
     fn __init__(
         &self,
         py: Python<'_>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyAny>>,
         level: &str,
         file: Option<PathBuf>,
         stdio: bool,
@@ -89,7 +92,8 @@ impl LogJam {
         let name = checked_name(name)?;
         let file = file.filter(|path| !path.as_os_str().is_empty());
         let sink = Sink::open(Level::parse(level), file.as_deref(), stdio).map_err(|error| os_error(py, error))?;
-        let unset = self.stream.set(Stream { name, sink: Arc::new(sink) });
+        let file = file.map(PathBuf::into_os_string);
+        let unset = self.stream.set(Stream { name, file, sink: Arc::new(sink) });
         unset.map_err(|_| PyRuntimeError::new_err("LogJam.__init__() was called a second time"))
     }
 
@@ -99,10 +103,10 @@ impl LogJam {
         Ok(&self.stream()?.name)
     }
 
-    /// The log file's absolute path, or None.
+    /// The log file as it was named, or None.
     #[getter]
     fn file(&self) -> PyResult<Option<OsString>> {
-        Ok(self.stream()?.sink.file().map(|path| path.as_os_str().to_owned()))
+        Ok(self.stream()?.file.clone())
     }
 
     /// The argument of that name: False keeps lines from a terminal (not from a pipe).
@@ -272,9 +276,9 @@ fn server_sink() -> Arc<Sink> {
     installed.unwrap_or_else(|| Arc::new(Sink::without_file(Level::Info, true)))
 }
 
-fn checked_name(name: Option<&str>) -> PyResult<String> {
+fn checked_name(name: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
     match name {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        Some(name) if name.is_truthy()? => Ok(name.str()?.to_string_lossy().into_owned()),
         _ => Err(PyValueError::new_err("a log needs a name: LogJam(name='...')")),
     }
 }
