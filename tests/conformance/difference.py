@@ -100,7 +100,7 @@ class Ledger:
             self.counts[kind]["unlisted"] += 1
             raise AssertionError("\n".join(["an unlisted difference", *wrong, "", f"case: {pformat(case, width=120)}"]))
         self.counts[kind]["intended"] += 1
-        self.used[kind].update(needed)
+        self.used[kind].update(needed.keys())
 
     @staticmethod
     def _explained(row: Difference, case: object, original: Observation, ours: Observation) -> set[str]:

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from conformance import differences
 from conformance.difference import Ledger
+from conformance.values import differences as value_differences
 
-LEDGER = Ledger(differences.ROWS)
+LEDGER = Ledger([*differences.ROWS, *value_differences.ROWS])

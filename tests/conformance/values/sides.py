@@ -20,6 +20,7 @@ WORKER = Path(__file__).with_name("worker.py")
 #: Longest wait for the answer to one script, in seconds.
 PATIENCE = 20.0
 
+
 @dataclass(frozen=True)
 class Case:
     """A script that both sides run, with the files and the environment that it finds.

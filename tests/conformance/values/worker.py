@@ -92,7 +92,7 @@ class Output:
     def __init__(self) -> None:
         """Take standard output over; what was there before is returned by :meth:`channel`."""
         self._channel = os.dup(1)
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the process
         os.dup2(self._file.fileno(), 1)
 
     def channel(self) -> int:
