@@ -100,11 +100,11 @@ class Ledger:
             self.counts[kind]["unlisted"] += 1
             raise AssertionError("\n".join(["an unlisted difference", *wrong, "", f"case: {pformat(case, width=120)}"]))
         self.counts[kind]["intended"] += 1
-        self.used[kind].update(needed)
+        self.used[kind].update(needed.keys())
 
     @staticmethod
     def _explained(row: Difference, case: object, original: Observation, ours: Observation) -> set[str]:
-        return set(row.explains(case, original, ours)) & set(differing(original, ours))
+        return set(row.explains(case, original, ours)).intersection(differing(original, ours))
 
     def never_needed(self) -> list[str]:
         """Return the rows that no fixed case has needed: differences that are listed and do not occur."""
