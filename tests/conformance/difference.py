@@ -104,7 +104,7 @@ class Ledger:
 
     @staticmethod
     def _explained(row: Difference, case: object, original: Observation, ours: Observation) -> set[str]:
-        return set(row.explains(case, original, ours)) & set(differing(original, ours))
+        return set(row.explains(case, original, ours)).intersection(differing(original, ours))
 
     def never_needed(self) -> list[str]:
         """Return the rows that no fixed case has needed: differences that are listed and do not occur."""

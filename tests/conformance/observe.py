@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from conformance.case import Case
 from conformance.server import Server
-from conformance.wire import Answer, Closed, Hangs, Wire
+from conformance.wire import Answer, ClosedError, HangError, Wire, method_of
+from conformance.world import World
 
 #: The headers that clients rely on, with the reason.
 HEADERS = {
@@ -37,41 +39,71 @@ ALIVE = b"GET /alive HTTP/1.1\r\nHost: alive\r\n\r\n"
 
 def observe(answer: Answer, method: str, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return what is seen of one answer."""
-    seen: dict[str, Any] = {"status": answer.status, "framing": answer.framing}
+    seen: dict[str, Any] = {"status": answer.status, "framing": answer.framing, "body": answer.body}
     for name in (*HEADERS, *more_headers):
         if values := answer.all(name):
             seen[f"header {name}"] = values if len(values) > 1 else values[0]
     if method == "HEAD":
         seen["header content-length"] = answer.one("content-length")
-    try:
-        echo = json.loads(answer.body) if b'"echo": true' in answer.body else None
-    except ValueError:
-        echo = None
-    if echo is None:
-        seen["body"] = answer.body
-    else:
-        for group in ("data", "host keys", "request_headers", "request"):
-            seen.update({f"{group}: {name}": value for name, value in echo[group].items()})
     return seen
 
 
+def open_echoes(original: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Where both sides answered with what their handler was given, replace these bodies by an aspect for each thing."""
+    for aspect in [aspect for aspect in original if aspect.endswith("body") and aspect in ours]:
+        echoes = [echo_of(seen[aspect]) for seen in (original, ours)]
+        if None not in echoes:
+            for seen, echo in zip((original, ours), echoes, strict=True):
+                prefix = aspect.removesuffix("body")
+                del seen[aspect]
+                seen.update({prefix + key: value for key, value in (echo or {}).items()})
+
+
+def echo_of(body: bytes) -> dict[str, Any] | None:
+    """Return what a handler was given, if this is the answer of the plugin that tells."""
+    if not body.startswith(b'{"echo": true'):
+        return None
+    groups = json.loads(body)
+    del groups["echo"]
+    return {f"{group} {name}": value for group, names in groups.items() for name, value in names.items()}
+
+
+def compare(world: World, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is seen of both servers in a case."""
+    original = converse(world.original, case.requests, case.more_headers)
+    ours = converse(world.ours, case.requests, case.more_headers)
+    open_echoes(original, ours)
+    return original, ours
+
+
 def converse(server: Server, requests: tuple[bytes, ...], more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Send requests over one connection and return what is seen of all answers, and of the server afterwards."""
+    """Send requests, over one connection as far as the server keeps it, and return what is seen of all answers.
+
+    With several requests the aspects of each begin with its number.
+    """
     seen: dict[str, Any] = {}
-    if not server.alive:
-        server.start()
-    with Wire(server.port) as wire:
-        try:
-            for number, request in enumerate(requests):
-                method = request.partition(b" ")[0].decode("latin-1")
-                prefix = "" if len(requests) == 1 else f"{number + 1}. "
-                answer = wire.ask(request)
-                seen.update({prefix + key: value for key, value in observe(answer, method, more_headers).items()})
-        except (Closed, Hangs) as error:
-            seen["no answer"] = type(error).__name__.lower()
-        else:
-            seen["connection"] = state(wire)
-    seen["server"] = survival(server)
+    wire = Wire(server.port)
+    for number, request in enumerate(requests):
+        prefix = "" if len(requests) == 1 else f"{number + 1}. "
+        one = exchange(server, wire, request, more_headers)
+        seen.update({prefix + aspect: value for aspect, value in one.items()})
+        if one["connection"] != "open":
+            wire.close()
+            if one["server"] != "serves":  # it may still be on its way to its end
+                assert server.start(), "\n".join(server.lines)
+            wire = Wire(server.port)
+    wire.close()
+    return seen
+
+
+def exchange(server: Server, wire: Wire, request: bytes, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Send one request; return what is seen of the answer, and of connection and server afterwards."""
+    try:
+        seen = observe(wire.ask(request), method_of(request), more_headers)
+        seen["connection"] = state(wire)
+    except (ClosedError, HangError) as error:
+        seen = {"no answer": type(error).__name__, "connection": "lost"}
+    seen["server"] = "serves" if seen["connection"] == "open" else survival(server)
     return seen
 
 
@@ -79,17 +111,19 @@ def state(wire: Wire) -> str:
     """Tell whether a connection is still good for a request."""
     try:
         answer = wire.ask(ALIVE)
-    except (Closed, Hangs) as error:
-        return type(error).__name__.lower()
+    except ClosedError:
+        return "closed"
+    except HangError:
+        return "hangs"
     return "open" if (answer.status, answer.body) == (200, b"alive") else f"confused: {answer.status}"
 
 
 def survival(server: Server) -> str:
     """Tell whether a server still serves."""
-    if not server.alive:
-        return "died"
     try:
         with Wire(server.port) as wire:
             return "serves" if wire.ask(ALIVE).status == 200 else "confused"
-    except (Closed, Hangs) as error:
-        return "died" if server.wait(1.0) is not None else type(error).__name__.lower()
+    except ClosedError:
+        return "died"
+    except HangError:
+        return "hangs"

@@ -58,7 +58,7 @@ OURS = Side("plugincore", str(Path(sys.executable).parent / "pserve"), dict(os.e
 class Server:
     """A server process in a folder of its own."""
 
-    def __init__(self, side: Side, folder: Path, options: Sequence[str] = (), env: Mapping[str, str] | None = None):
+    def __init__(self, side: Side, folder: Path, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         """Prepare a server of ``side`` that runs in ``folder``, which has a ``server.ini``."""
         self.side = side
         self.folder = folder

@@ -8,16 +8,10 @@ from conformance.case import Case
 from conformance.cases import CASES
 from conformance.conftest import Worlds
 from conformance.ledger import LEDGER
-from conformance.observe import converse
+from conformance.observe import compare
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_same_or_listed(case: Case, worlds: Worlds) -> None:
     """Both servers do the same, or what the table of intended differences says."""
-    world = worlds(case.world)
-    LEDGER.judge(
-        "fixed",
-        case,
-        converse(world.original, case.requests, case.more_headers),
-        converse(world.ours, case.requests, case.more_headers),
-    )
+    LEDGER.judge("fixed", case, *compare(worlds(case.world), case))

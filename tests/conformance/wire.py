@@ -13,11 +13,11 @@ from typing import cast
 PATIENCE = 8.0
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """The server closed the connection instead of answering."""
 
 
-class Hangs(Exception):
+class HangError(Exception):
     """The server neither answered nor closed the connection."""
 
 
@@ -54,7 +54,7 @@ class Wire:
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         except ConnectionRefusedError as error:
-            raise Closed("refused") from error
+            raise ClosedError("refused") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = _Shared(cast("io.RawIOBase", socket.SocketIO(self._socket, "rb")))
 
@@ -83,7 +83,7 @@ class Wire:
         except (BrokenPipeError, ConnectionResetError):
             return
         except TimeoutError as error:
-            raise Hangs("it stopped reading") from error
+            raise HangError("it stopped reading") from error
 
     def answer(self, method: str) -> Answer:
         """Read the next answer, to a request of ``method``."""
@@ -92,9 +92,9 @@ class Wire:
             response.begin()
             body = response.read()
         except TimeoutError as error:
-            raise Hangs("no answer") from error
+            raise HangError("no answer") from error
         except (http.client.HTTPException, ConnectionError) as error:
-            raise Closed(type(error).__name__) from error
+            raise ClosedError(type(error).__name__) from error
         headers = response.getheaders()
         names = {name.lower() for name, _ in headers}
         framing = "length" if "content-length" in names else "chunked" if "transfer-encoding" in names else "none"

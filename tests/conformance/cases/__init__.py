@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from conformance.case import Case
-from conformance.cases import results
+from conformance.cases import keys, requests, results
 
-CASES: list[Case] = [*results.CASES]
+CASES: list[Case] = [*results.CASES, *requests.CASES, *keys.CASES]
