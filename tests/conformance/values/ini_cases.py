@@ -41,7 +41,7 @@ VALUES = [
     *("int:42", "int: 42", "int:+42", "int:-42", "int:0", "int:-0", "int:007", "int:1_000", "int:42 ", "int:\t42"),
     *("int:", "int:x", "int:4.2", "int:0x10", "int:1__0", "int:_1", "int:1_", "int:--1", "int:1 2", "int:1e3", "int:²"),
     *(f"int:{2**63 - 1}", f"int:{-(2**63)}", f"int:{2**64}", f"int:{2**127 - 1}", f"int:{2**127}", "int:" + "9" * 60),
-    *("int:٤٢", "float:٤.٢", "int:１２"),  # noqa: RUF001 -- digits that are none of ASCII's are what is tried
+    *("int:٤٢", "float:٤.٢", "int:１２"),
     *("float:3.14", "float:1", "float:-0.0", "float:1e3", "float:1E-3", "float:.5", "float:5.", "float:1_0.5"),
     *(
         "float:inf",
