@@ -31,6 +31,8 @@ pub mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::bridge::channel::Channel;
+    #[pymodule_export]
     use crate::plugins::manager::PluginManager;
     #[pymodule_export]
     use crate::python::baseplugin::BasePlugin;

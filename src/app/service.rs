@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -25,6 +25,7 @@ use crate::http::connection::{Peer, Service};
 use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
 use crate::http::response::Body;
+use crate::http::upgrade::Upgrade;
 use crate::policy::address::client_address;
 use crate::policy::admission::admit;
 use crate::policy::cors;
@@ -178,6 +179,7 @@ impl Front {
             Outcome::Reply(reply) => Ok(response(reply)),
             Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
             Outcome::Rejected(rejection) => Err(rejection.into()),
+            Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
         }
     }
 }
@@ -283,8 +285,16 @@ fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) ->
     }
 }
 
+fn switching_protocols(headers: HeaderMap, upgrade: Upgrade) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    upgrade.attach_to(&mut response);
+    response
+}
+
 fn response(reply: Reply) -> Response<Body> {
-    let mut response = Response::new(Body::new(reply.body));
+    let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
     *headers = reply.headers;

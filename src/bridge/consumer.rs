@@ -76,6 +76,11 @@ impl Consumer {
         self.event_loop.bind(py)
     }
 
+    /// The queue, for who wants to be run on the Python thread.
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
     /// Starts a task for `driver`. On 3.12 and later it runs at once up to its first wait.
     ///
     /// # Errors

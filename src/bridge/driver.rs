@@ -4,32 +4,36 @@
 //! `KeyboardInterrupt` included, ends that request and nothing else. Caveat: for introspection (`task.get_stack()`,
 //! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::call::Call;
+use super::call::Slot;
 use super::coroutine::thrown;
+use super::outcome;
 use super::step::{self, Step};
 
-/// Drives one handler's coroutine inside an asyncio task.
+/// Drives one handler's coroutine inside an asyncio task, and after it the sending of a result that is no whole.
 #[pyclass(frozen, module = "plugincore._core", name = "request")]
 pub struct Driver {
     /// The iterator of the plugin's awaitable.
     inner: Py<PyAny>,
-    call: Mutex<Option<Call>>,
+    /// What sends the result once the handler has returned it, if it is sent piece by piece.
+    sender: OnceLock<Py<PyAny>>,
+    slot: Arc<Slot>,
+    request: Py<PyAny>,
 }
 
 impl Driver {
-    /// A driver of `inner`, which answers through `call` when it ends.
-    pub fn new(inner: Bound<'_, PyAny>, call: Call) -> Self {
-        Self { inner: inner.unbind(), call: Mutex::new(Some(call)) }
+    /// A driver of `inner`, which ends the call in `slot` for `request`.
+    pub fn new(inner: Bound<'_, PyAny>, slot: Arc<Slot>, request: Py<PyAny>) -> Self {
+        Self { inner: inner.unbind(), sender: OnceLock::new(), slot, request }
     }
 
-    fn take_call(&self) -> Option<Call> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn current<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.sender.get().unwrap_or(&self.inner).bind(py)
     }
 
     fn advance<'py>(
@@ -40,10 +44,18 @@ impl Driver {
     ) -> PyResult<Bound<'py, PyAny>> {
         let result = match step {
             Ok(Step::Yielded(object)) => return Ok(object),
+            Ok(Step::Returned(value)) if self.sender.get().is_none() => match outcome::sender(&value, &self.request) {
+                Ok(None) => Ok(value),
+                Ok(Some(sender)) => {
+                    let sender = self.sender.get_or_init(|| sender.unbind());
+                    return self.advance(py, step::send(sender.bind(py), py.None().bind(py)), false);
+                }
+                Err(error) => Err(error),
+            },
             Ok(Step::Returned(value)) => Ok(value),
             Err(error) => Err(error),
         };
-        let Some(call) = self.take_call() else {
+        let Some(call) = self.slot.take() else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
         // A task that is being cancelled must end as cancelled, or whoever cancelled it is misled.
@@ -53,6 +65,13 @@ impl Driver {
         };
         call.finish(py, result);
         Err(cancelled.unwrap_or_else(|| PyStopIteration::new_err((py.None(),))))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A task that was destroyed answers through the call, which the request must not keep alive.
+        drop(self.slot.take());
     }
 }
 
@@ -67,11 +86,11 @@ impl Driver {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.advance(py, step::send(self.inner.bind(py), py.None().bind(py)), false)
+        self.advance(py, step::send(self.current(py), py.None().bind(py)), false)
     }
 
     fn send<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.advance(py, step::send(self.inner.bind(py), &value), false)
+        self.advance(py, step::send(self.current(py), &value), false)
     }
 
     #[pyo3(signature = (kind, value = None, _traceback = None))]
@@ -83,14 +102,14 @@ impl Driver {
         _traceback: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let error = thrown(kind, value)?;
-        self.advance(py, step::throw(self.inner.bind(py), error), true)
+        self.advance(py, step::throw(self.current(py), error), true)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         // Dropped outside of the lock; it answers the request.
-        drop(self.take_call());
+        drop(self.slot.take());
         // A plain iterator behind `__await__` has nothing to close.
-        let close = self.inner.bind(py).getattr_opt(intern!(py, "close"))?;
+        let close = self.current(py).getattr_opt(intern!(py, "close"))?;
         close.map_or(Ok(()), |close| close.call0().map(drop))
     }
 
@@ -100,10 +119,12 @@ impl Driver {
         py: Python<'py>,
         name: &Bound<'py, pyo3::types::PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.inner.bind(py).getattr(name)
+        self.current(py).getattr(name)
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.inner)
+        visit.call(&self.inner)?;
+        visit.call(self.sender.get())?;
+        visit.call(&self.request)
     }
 }

@@ -7,12 +7,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
 use crate::http::rescue::{Failure, Rejection};
+use crate::http::response::Body;
+use crate::http::upgrade::Upgrade;
 use crate::policy::admission::Permit;
 use crate::policy::request_id::RequestId;
 
@@ -35,9 +36,16 @@ pub enum Outcome {
     Failed(Failure),
     /// The host could not run the handler at all.
     Rejected(Rejection),
+    /// The connection leaves HTTP behind.
+    Switched {
+        /// Headers of the 101 answer, `Upgrade` and `Connection` among them.
+        headers: HeaderMap,
+        /// What becomes of the connection.
+        upgrade: Upgrade,
+    },
 }
 
-/// A complete answer of a plugin.
+/// An answer of a plugin.
 #[derive(Debug)]
 pub struct Reply {
     /// 200 to 599.
@@ -46,8 +54,8 @@ pub struct Reply {
     pub content_type: Option<HeaderValue>,
     /// Headers that the plugin set.
     pub headers: HeaderMap,
-    /// The whole body.
-    pub body: Bytes,
+    /// The body, whole or as it comes.
+    pub body: Body,
 }
 
 /// The way home of one request; holds its permit until it is answered.
@@ -81,8 +89,13 @@ impl Exchange {
         self.started = true;
     }
 
-    /// Answers the request.
+    /// Answers the request, unless it has been begun to answer already.
     pub fn complete(mut self, outcome: Outcome) {
+        self.begin(outcome);
+    }
+
+    /// Answers the request and keeps its place, because the answer is the beginning of a longer one.
+    pub fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
             self.outbox.push(reply, outcome);
         }

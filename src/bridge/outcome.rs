@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
@@ -16,6 +17,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, 
 use super::exchange::{Outcome, Reply};
 use super::{aiohttp, json};
 use crate::http::rescue::Failure;
+use crate::http::response::Body;
 use crate::policy::request_id::RequestId;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -41,7 +43,7 @@ pub struct Source {
 
 /// Why a result cannot be an answer.
 #[derive(Debug)]
-pub(super) struct BadResult {
+pub struct BadResult {
     /// What is wrong, without the plugin's data: the client sees it.
     reason: String,
     /// Where in the result it is, if that is known: for the log alone, since it names the data's keys.
@@ -52,6 +54,12 @@ impl BadResult {
     /// A result with this against it.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), place: None }
+    }
+}
+
+impl From<BadResult> for PyErr {
+    fn from(bad: BadResult) -> Self {
+        PyValueError::new_err(bad.reason)
     }
 }
 
@@ -99,6 +107,30 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
+/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
+///
+/// # Errors
+/// When the result refuses to be sent.
+pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let held;
+    let result = match value.cast_exact::<PyTuple>() {
+        Ok(tuple) if matches!(tuple.len(), 2 | 3) => {
+            held = tuple.get_item(1)?;
+            &held
+        }
+        _ => value,
+    };
+    if result.is_exact_instance_of::<PyDict>()
+        || result.is_exact_instance_of::<PyList>()
+        || result.is_exact_instance_of::<PyString>()
+        || result.is_none()
+    {
+        return Ok(None);
+    }
+    let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
+    send.map(|send| send.call1((result, request))).transpose()
+}
+
 /// The traceback as Python prints it.
 pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
@@ -131,7 +163,11 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
     Ok(reply)
 }
 
-fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
+/// The status that a plugin's `code` stands for.
+///
+/// # Errors
+/// When it is not a whole number from 200 to 599.
+pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
     let number = if code.is_instance_of::<PyBool>() { None } else { code.extract::<u16>().ok() };
     let accepted =
         number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
@@ -145,8 +181,12 @@ fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
 
 /// An answer with `value` as its body; `text` is the content type if that is a `str`.
 fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Result<Reply, BadResult> {
-    let reply =
-        |content_type, body| Reply { status, content_type: Some(content_type), headers: HeaderMap::new(), body };
+    let reply = |content_type, body| Reply {
+        status,
+        content_type: Some(content_type),
+        headers: HeaderMap::new(),
+        body: Body::new(body),
+    };
     if value.is_exact_instance_of::<PyDict>() || value.is_exact_instance_of::<PyList>() {
         return Ok(reply(JSON, encode(value)?));
     }
@@ -176,7 +216,7 @@ fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
 }
 
 /// Adds the headers that a handler gave: a mapping, or pairs; a value may be a list for a header that is repeated.
-fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+pub fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
     if given.is_none() {
         return Ok(());
     }
@@ -200,7 +240,7 @@ fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResu
 }
 
 /// Adds one header, unless it is the host's business.
-pub(super) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+pub fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
     let shown = name.str()?.to_string_lossy().into_owned();
     let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
     let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;
@@ -244,13 +284,13 @@ impl Reply {
     /// An answer whose type is among its headers.
     pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
-        Self { status, content_type, headers, body }
+        Self { status, content_type, headers, body: Body::new(body) }
     }
 
     /// Without a body and its type where the status allows none: a client would take them for the next answer.
-    fn fit_for_its_status(mut self) -> Self {
+    pub(super) fn fit_for_its_status(mut self) -> Self {
         if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-            self.body = Bytes::new();
+            self.body = Body::default();
             self.content_type = None;
         }
         self

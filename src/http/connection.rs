@@ -6,6 +6,7 @@
 //! a content type, which is how [`malformed`](super::malformed) tells it from one that hyper made.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use super::drain::Drain;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded};
 use super::response::Body;
+use super::upgrade::Upgrade;
 use crate::config::settings::ServerSettings;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
@@ -207,10 +209,18 @@ impl<S: Service> Edge<S> {
         let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
         let asked = Rc::new(Notify::new());
         let asking = Rc::clone(&asked);
+        let upgrade = Rc::new(Cell::new(None));
+        let announced = Rc::clone(&upgrade);
         let respond = service_fn(move |request| {
             asking.notify_one();
             if names_its_host(&request) {
-                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(Ok::<_, Infallible>))
+                let announced = Rc::clone(&announced);
+                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(move |mut response| {
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        announced.set(Upgrade::take_from(&mut response));
+                    }
+                    Ok::<_, Infallible>(response)
+                }))
             } else {
                 Either::Right(ready(Ok(host_wanted())))
             }
@@ -238,6 +248,9 @@ impl<S: Service> Edge<S> {
             tracing::debug!(%error, "connection ended");
         }
         let parts = connection.into_parts();
+        if let (Some(upgrade), Ok(())) = (upgrade.take(), &ended) {
+            return upgrade.relay(parts.io.into_inner(), parts.read_buf).await;
+        }
         parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit).await;
     }
 

@@ -1,7 +1,8 @@
 //! The native HTTP edge: sockets, TLS, HTTP/1.1 conversations and what is refused before a request exists.
 //!
 //! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
-//! [`connection::Service`]; [`body`] reads what the request carries and [`drain`] ends it all in order. Caveat:
+//! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
+//! piece, [`upgrade`] leaves HTTP behind, and [`drain`] ends it all in order. Caveat:
 //! everything here lives on one I/O thread (a current-thread runtime inside a `LocalSet`) and is not `Send`.
 
 pub mod body;
@@ -9,10 +10,12 @@ pub mod connection;
 pub mod drain;
 pub mod listener;
 pub mod malformed;
+pub mod pipe;
 pub mod request;
 pub mod rescue;
 pub mod response;
 pub mod tls;
+pub mod upgrade;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,103 @@
-//! Responses that the host writes itself: complete JSON bodies in the spelling of Python's `json.dumps`.
+//! The body of an answer, whole or streamed, and the JSON that the host writes itself in the spelling of `json.dumps`.
 //!
 //! Clients of pluginserver compare texts, so separators are `", "` and `": "` and all but printable ASCII is escaped.
 //! Caveat: floats are spelled the Rust way, which differs from Python's for exponents (`1e16` for `1e+16`).
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// A body whose bytes are all there.
-pub type Body = Full<Bytes>;
+use super::pipe::{Broken, Reader};
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// All of its bytes; `None` once they have been taken.
+    Whole(Option<Bytes>),
+    /// Bytes as they come.
+    Streamed(Streamed),
+}
+
+/// A body that is still on its way from another thread.
+#[derive(Debug)]
+pub struct Streamed {
+    reader: Reader,
+    length: Option<u64>,
+    broken: bool,
+}
+
+impl Body {
+    /// A body whose bytes are all there.
+    pub fn new(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// A body that comes out of `reader`; `length` is how many bytes will come, if that is known: it becomes
+    /// `Content-Length`, chunks are used otherwise.
+    pub fn streamed(reader: Reader, length: Option<u64>) -> Self {
+        Self::Streamed(Streamed { reader, length, broken: false })
+    }
+
+    /// True if there is nothing in it, and nothing to come.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+}
+
+impl Streamed {
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let next = ready!(self.reader.poll_next(cx));
+        if matches!(next, Some(Err(Broken))) && !self.broken {
+            // hyper drops what it has not flushed when a body fails; a turn later the client has what there was.
+            self.broken = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(None)
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Self::new(bytes.into())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(streamed) => streamed.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Streamed(streamed) => streamed.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
 
 /// `Content-Type` of every JSON answer, as pluginserver sent it.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -31,7 +115,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
             (StatusCode::INTERNAL_SERVER_ERROR, body)
         }
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

@@ -14,13 +14,13 @@ use pyo3::types::{PyDict, PyString};
 use super::owner::Owner;
 use super::registry::Registry;
 use super::resident::{Entry, Resident};
-use crate::bridge::call::Call;
+use crate::bridge::call::{Call, Slot};
 use crate::bridge::consumer::{Consumer, Dispatch};
 use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Driver;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
-use crate::bridge::{json, step};
+use crate::bridge::{json, outcome, step};
 use crate::http::request::BodyData;
 use crate::http::rescue::{Failure, Rejection};
 use crate::python::headers::RequestHeaders;
@@ -54,19 +54,42 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };
-    match arguments(py, job.request, resident, log).and_then(|data| invoke(py, resident, &data)) {
-        Err(error) => call.finish(py, Err(error)),
-        Ok(result) => match step::awaitable(&result) {
-            Err(error) => call.finish(py, Err(error)),
-            Ok(None) => call.finish(py, Ok(result)),
-            Ok(Some(inner)) => {
-                if let Err(error) = consumer.spawn(py, Driver::new(inner, call)) {
-                    // The call went down with the driver, which answered for it.
-                    tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
-                }
-            }
-        },
+    let slot = Slot::new(call);
+    let ended = match begin(py, consumer, resident, &slot, job.request, log) {
+        Ok(None) => return, // a task goes on with it
+        Ok(Some(result)) => Ok(result),
+        Err(error) => Err(error),
+    };
+    if let Some(call) = slot.take() {
+        call.finish(py, ended);
+    } else if let Err(error) = ended {
+        // A driver that got no task took the call down with it, which answered.
+        tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
     }
+}
+
+/// Calls the handler; `None` when a task goes on with what it returned.
+fn begin<'py>(
+    py: Python<'py>,
+    consumer: &Arc<Consumer>,
+    resident: &Resident,
+    slot: &Arc<Slot>,
+    request: RequestData,
+    log: &Py<PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
+    let data = arguments(&request, resident, log)?;
+    let request = request.into_any().unbind();
+    let result = invoke(py, resident, &data)?;
+    let inner = match step::awaitable(&result)? {
+        Some(inner) => inner,
+        None => match outcome::sender(&result, &request)? {
+            Some(sender) => sender,
+            None => return Ok(Some(result)),
+        },
+    };
+    consumer.spawn(py, Driver::new(inner, Arc::clone(slot), request))?;
+    Ok(None)
 }
 
 fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
@@ -79,20 +102,16 @@ fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) 
 }
 
 /// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
-fn arguments<'py>(
-    py: Python<'py>,
-    request: RequestData,
-    resident: &Resident,
-    log: &Py<PyAny>,
-) -> PyResult<Bound<'py, PyDict>> {
+fn arguments<'py>(object: &Bound<'py, Request>, resident: &Resident, log: &Py<PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = object.py();
+    let request = object.get().data();
     let data = PyDict::new(py);
     data.set_item(intern!(py, "log"), log)?;
     data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
-    // The place of `request` is kept before the variables, as pluginserver had it.
-    data.set_item(intern!(py, "request"), py.None())?;
+    data.set_item(intern!(py, "request"), object)?;
     let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
     if request.method != http::Method::GET && request.method != http::Method::HEAD {
-        body_variables(&data, &request, &reserved)?;
+        body_variables(&data, request, &reserved)?;
     }
     if !request.query.is_empty() {
         let query = PyDict::new(py);
@@ -101,7 +120,6 @@ fn arguments<'py>(
     }
     data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
     data.set_item(intern!(py, "client_ip"), request.client.to_string())?;
-    data.set_item(intern!(py, "request"), Request::new(py, request)?)?;
     Ok(data)
 }
 

@@ -19,14 +19,16 @@ const VERSION: &str = env!("PLUGINCORE_PYTHON_VERSION");
 /// The interpreter that it was built with; its standard library is used outside of virtual environments.
 const BUILT_WITH: &str = env!("PLUGINCORE_PYTHON");
 
-/// The Python half of the package: names of its files and what is in them. The package itself comes first, since
-/// importing any of the others looks at it.
-const SOURCES: [(&str, &str); 7] = [
-    ("__init__", include_str!("../../python/plugincore/__init__.py")),
+/// The package itself, which comes first, since importing any of its modules looks at it.
+const PACKAGE: &str = include_str!("../../python/plugincore/__init__.py");
+
+/// The modules of the Python half: names of their files and what is in them, each after those that it imports.
+const MODULES: &[(&str, &str)] = &[
     ("logjam", include_str!("../../python/plugincore/logjam.py")),
     ("baseplugin", include_str!("../../python/plugincore/baseplugin.py")),
     ("configfile", include_str!("../../python/plugincore/configfile.py")),
     ("pluginmanager", include_str!("../../python/plugincore/pluginmanager.py")),
+    ("responses", include_str!("../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../python/plugincore/_psutil.py")),
 ];
@@ -162,12 +164,11 @@ fn preload(py: Python<'_>) -> PyResult<()> {
         let file = format!("<plugincore>/{file}.py");
         PyModule::from_code(py, &CString::new(source)?, &CString::new(file)?, &CString::new(name)?)
     };
-    let [(init, source), submodules @ ..] = SOURCES;
-    let package = module("plugincore", init, source)?;
+    let package = module("plugincore", "__init__", PACKAGE)?;
     // A package by its path; nothing is looked up there, because everything is loaded.
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("_core", &core)?;
-    for (name, source) in submodules {
+    for (name, source) in MODULES {
         package.setattr(name, module(&format!("plugincore.{name}"), name, source)?)?;
     }
     Ok(())

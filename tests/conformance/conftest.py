@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conformance import world
 from conformance.ledger import LEDGER
+from conformance.scenario import play
+from conformance.server import ORIGINAL, OURS
 
 #: What the fixture :func:`worlds` returns.
 Worlds = Callable[[str], world.World]
+#: What the fixture :func:`played` returns: by the scenario's name, what is seen of both sides.
+Played = dict[str, tuple[Future[dict[str, Any]], ...]]
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +34,25 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
             return running[name]
 
         yield the
+
+
+@pytest.fixture(scope="session")
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """Play the scenarios of this run, several at a time since most of them wait, and return what was seen."""
+    scenarios = [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "played" in item.fixturenames
+    ]
+    folder = tmp_path_factory.mktemp("life")
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        yield {
+            scenario.name: tuple(
+                pool.submit(play, scenario, side, folder / f"{number}-{side.name}") for side in (ORIGINAL, OURS)
+            )
+            for number, scenario in enumerate(scenarios)
+        }
+        pool.shutdown(cancel_futures=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -33,6 +33,9 @@ HEADERS = {
     "x-plugin": "stands for every header that a plugin sets",
 }
 
+#: Headers that are lists without an order. pluginserver sends some of them in another order after each start.
+LISTS = {"allow", "access-control-allow-methods", "access-control-allow-headers", "access-control-expose-headers"}
+
 #: A request whose answer tells that connection and server are still usable.
 ALIVE = b"GET /alive HTTP/1.1\r\nHost: alive\r\n\r\n"
 
@@ -42,6 +45,8 @@ def observe(answer: Answer, method: str, more_headers: tuple[str, ...] = ()) -> 
     seen: dict[str, Any] = {"status": answer.status, "framing": answer.framing, "body": answer.body}
     for name in (*HEADERS, *more_headers):
         if values := answer.all(name):
+            if name in LISTS:
+                values = [", ".join(sorted(item.strip() for item in value.split(","))) for value in values]
             seen[f"header {name}"] = values if len(values) > 1 else values[0]
     if method == "HEAD":
         seen["header content-length"] = answer.one("content-length")

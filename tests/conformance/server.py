@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -58,14 +57,14 @@ OURS = Side("plugincore", str(Path(sys.executable).parent / "pserve"), dict(os.e
 class Server:
     """A server process in a folder of its own."""
 
-    def __init__(self, side: Side, folder: Path, options: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, side: Side, folder: Path, options: Sequence[str] = ("-i", "server.ini"), env: Mapping[str, str] | None = None) -> None:
         """Prepare a server of ``side`` that runs in ``folder``, which has a ``server.ini``."""
         self.side = side
         self.folder = folder
         self.port = 0
         self.starts = 0
         self.lines: list[str] = []
-        self._options = ["-i", "server.ini", *options]
+        self._options = options
         self._env = {**side.environment, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -73,13 +72,8 @@ class Server:
     def launch(self) -> None:
         """Start the process, without waiting for it to serve."""
         self.end()
-        self.port = free_port()
-        ini = self.folder / "server.ini"
-        template = self.folder / "server.ini.template"
-        if ini.exists() and not template.exists():
-            shutil.copy(ini, template)
-        if template.exists():
-            ini.write_bytes(template.read_bytes().replace(PORT.encode(), str(self.port).encode()))
+        self.port = self.port or free_port()
+        self.keep_port()
         self.starts += 1
         self.lines = []
         self._fresh = queue.SimpleQueue()
@@ -95,6 +89,11 @@ class Server:
         )
         threading.Thread(target=self._read, args=(self._process, self.lines, self._fresh), daemon=True).start()
 
+    def keep_port(self) -> None:
+        """Put the port into the ini files, which say PORT instead."""
+        for ini in self.folder.glob("*.ini"):
+            ini.write_bytes(ini.read_bytes().replace(PORT.encode(), str(self.port).encode()))
+
     @staticmethod
     def _read(process: subprocess.Popen[str], lines: list[str], fresh: queue.SimpleQueue[str | None]) -> None:
         assert process.stdout is not None
@@ -104,13 +103,13 @@ class Server:
                 fresh.put(line)
         fresh.put(None)
 
-    def says(self, pattern: str) -> bool:
-        """Wait until it has written a line that matches; false if it ends, or keeps silent, without."""
+    def says(self, pattern: str, since: int = 0) -> bool:
+        """Wait until a line from ``since`` on matches; false if it ends, or keeps silent, without writing one."""
         deadline = time.monotonic() + PATIENCE
-        while not any(re.search(pattern, line) for line in list(self.lines)):
+        while not any(re.search(pattern, line) for line in self.lines[since:]):
             try:
                 if self._fresh.get(timeout=max(0.0, deadline - time.monotonic())) is None:
-                    return any(re.search(pattern, line) for line in self.lines)
+                    return any(re.search(pattern, line) for line in self.lines[since:])
             except queue.Empty:
                 return False
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
@@ -71,6 +72,14 @@ class Wire:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Go on in TLS."""
+        try:
+            self._socket = context.wrap_socket(self._socket)
+        except ConnectionError as error:
+            raise ClosedError(type(error).__name__) from error
+        self._reader = _Shared(cast("io.RawIOBase", socket.SocketIO(self._socket, "rb")))
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return the reader; `http.client` asks for it by this name."""

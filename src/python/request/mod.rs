@@ -11,11 +11,11 @@ mod query_string;
 mod tests;
 mod transport;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
-use http::Version;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
-use pyo3::exceptions::{PyImportError, PyKeyError};
+use http::{HeaderMap, HeaderValue, Version};
+use pyo3::exceptions::{PyImportError, PyKeyError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -27,12 +27,18 @@ use self::media_type::MediaType;
 pub use self::transport::Transport;
 use super::multidict::MultiDict;
 use super::ready::Ready;
+use crate::bridge::call::Slot;
+use crate::bridge::channel::Channel;
+use crate::bridge::exchange::Reply;
+use crate::bridge::outcome;
 use crate::bridge::request_data::RequestData;
+use crate::http::response::Body;
 
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
 #[pyclass(frozen, weakref, mapping, module = "plugincore")]
 pub struct Request {
     data: RequestData,
+    slot: Weak<Slot>,
     headers: OnceLock<Py<MultiDict>>,
     query: OnceLock<Py<MultiDict>>,
     cookies: OnceLock<Py<PyDict>>,
@@ -56,21 +62,27 @@ fn cached<'py, T>(
 }
 
 impl Request {
-    /// Hands a request to Python.
-    ///
-    /// # Errors
-    /// `MemoryError` only.
-    pub fn new(py: Python<'_>, data: RequestData) -> PyResult<Py<Self>> {
-        let request = Self {
+    /// A request whose answer can be begun through `slot` as long as the call in it runs.
+    pub fn new(data: RequestData, slot: Weak<Slot>) -> Self {
+        Self {
             data,
+            slot,
             headers: OnceLock::new(),
             query: OnceLock::new(),
             cookies: OnceLock::new(),
             body: OnceLock::new(),
             form: OnceLock::new(),
             storage: OnceLock::new(),
-        };
-        Py::new(py, request)
+        }
+    }
+
+    /// What the client sent.
+    pub fn data(&self) -> &RequestData {
+        &self.data
+    }
+
+    fn slot(&self) -> PyResult<Arc<Slot>> {
+        self.slot.upgrade().ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
     }
 
     /// The client's address as text; behind a trusted proxy the one that the proxy reports.
@@ -134,10 +146,13 @@ impl Request {
         &self.data.target
     }
 
-    /// Path and query as sent.
+    /// Path and query as sent, without the question mark of an empty query.
     #[getter]
     fn path_qs(&self) -> &str {
-        &self.data.target
+        match self.data.target.split_once('?') {
+            Some((path, "")) => path,
+            _ => &self.data.target,
+        }
     }
 
     /// The query, decoded for reading; take variables from `query`.
@@ -327,6 +342,33 @@ impl Request {
     /// Do nothing; the body has been read already.
     fn release(&self, py: Python<'_>) -> Ready {
         Ready::new(Ok(py.None()))
+    }
+
+    /// Begin an answer that is sent piece by piece; for the modules that offer such results to plugins.
+    ///
+    /// `headers` is a mapping or pairs; `length` is the number of bytes to come, `None` if that is unknown.
+    /// `RuntimeError` when the request has been answered, or begun to be.
+    #[pyo3(signature = (status, headers, length = None))]
+    fn _stream<'py>(
+        &self,
+        py: Python<'py>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        length: Option<u64>,
+    ) -> PyResult<Bound<'py, Channel>> {
+        let status = outcome::status(status)?;
+        let mut given = HeaderMap::new();
+        outcome::headers(headers, &mut given)?;
+        let reply = Reply { status, content_type: None, headers: given, body: Body::default() };
+        self.slot()?.stream(py, reply, length)
+    }
+
+    /// Answer 101 with `headers`: the connection's bytes go through the channel from then on.
+    fn _switch_protocols<'py>(&self, py: Python<'py>, headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Channel>> {
+        let mut given = HeaderMap::new();
+        outcome::headers(headers, &mut given)?;
+        given.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        self.slot()?.switch_protocols(py, given)
     }
 
     /// Return what the plugin stored under `key`, or `default`.

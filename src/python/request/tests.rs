@@ -36,7 +36,7 @@ fn run(data: RequestData, code: &CStr) {
     Python::initialize();
     Python::attach(|py| {
         let names = PyDict::new(py);
-        names.set_item("request", Request::new(py, data).unwrap()).unwrap();
+        names.set_item("request", Bound::new(py, Request::new(data, std::sync::Weak::new())).unwrap()).unwrap();
         let prelude = c"
 import asyncio
 

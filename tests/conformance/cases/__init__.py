@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from conformance.case import Case
-from conformance.cases import keys, requests, results
+from conformance.cases import cors, keys, requests, results
 
-CASES: list[Case] = [*results.CASES, *requests.CASES, *keys.CASES]
+CASES: list[Case] = [*results.CASES, *requests.CASES, *keys.CASES, *cors.CASES]

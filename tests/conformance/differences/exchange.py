@@ -97,7 +97,7 @@ def json_of(side: Seen) -> dict[str, Any]:
     """Return the JSON object in a body, or an empty one."""
     try:
         value = json.loads(side["body"])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -34,7 +34,7 @@ def not_allowed(exchange: Exchange) -> Collection[str]:
     text = exchange.original["body"] == b"405: Method Not Allowed"
     error = exchange.says(exchange.ours, "method not allowed; this address answers ")
     lists = (exchange.original["header allow"], exchange.ours["header allow"])
-    known = lists == ("GET,HEAD,POST", "GET, HEAD, POST, OPTIONS")
+    known = lists[1] == "GET, HEAD, OPTIONS, POST" and lists[0] in ("GET, HEAD, POST", lists[1])
     return {*BODY, "header allow"} if exchange.statuses(405, 405) and text and error and known else ()
 
 
@@ -47,7 +47,7 @@ def unread_body(exchange: Exchange) -> Collection[str]:
 def options(exchange: Exchange) -> Collection[str]:
     if not (exchange.method == "OPTIONS" and exchange.statuses(405, 204) and exchange.header("Origin") is None):
         return ()
-    allowed = exchange.ours["header allow"] == "GET, HEAD, POST, OPTIONS" and exchange.ours["body"] == b""
+    allowed = exchange.ours["header allow"] == "GET, HEAD, OPTIONS, POST" and exchange.ours["body"] == b""
     return {"status", "framing", "header allow", *BODY} if allowed else ()
 
 
@@ -74,6 +74,13 @@ def tolerated(exchange: Exchange) -> Collection[str]:
     )
     refused = exchange.original["status"] in (400, 417) and original.startswith(known)
     return {"status", "connection", *BODY} if refused and ours["status"] in (200, 404) else ()
+
+
+def both_lengths(exchange: Exchange) -> Collection[str]:
+    text = exchange.original["body"].startswith(b"Transfer-Encoding can't be present with Content-Length")
+    both = exchange.header("Content-Length") is not None and exchange.header("Transfer-Encoding") == "chunked"
+    closes = exchange.ours["connection"] == "closed"
+    return {"status", *BODY} if text and both and closes and exchange.statuses(400, 200) else ()
 
 
 def refused_path(exchange: Exchange) -> Collection[str]:
@@ -290,6 +297,16 @@ ROWS = [
         "served, within [limits](limits.md)",
         Reason.ROBUSTNESS,
         answers(tolerated),
+    ),
+    Difference(
+        "both-lengths",
+        AREA,
+        "`Content-Length` beside `Transfer-Encoding: chunked`",
+        "400",
+        "read by its chunks; the connection closes afterwards",
+        Reason.ROBUSTNESS,
+        answers(both_lengths),
+        "as RFC 9112 (6.3) allows",
     ),
     Difference(
         "target-no-path",

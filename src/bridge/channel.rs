@@ -1,0 +1,197 @@
+//! The Python end of an answer that is sent piece by piece, and of a connection that left HTTP behind.
+//!
+//! Promise: writing never blocks the loop; whoever writes can learn that the client is slow, and that it is gone, and is
+//! called on the loop when that changes. Caveat: this is a mechanism; what to do with a slow client, or with one that is
+//! gone, is for the Python code that holds the channel.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
+
+use super::inbox::Inbox;
+use crate::http::pipe::{Reader, Writer};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Values are only replaced under these locks, so a panic elsewhere leaves them whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What goes to the client.
+pub struct Downlink {
+    writer: Writer,
+    waker: Waker,
+}
+
+impl Downlink {
+    fn context(&self) -> Context<'_> {
+        Context::from_waker(&self.waker)
+    }
+
+    /// The answer is complete.
+    pub fn finish(&self) {
+        self.writer.finish();
+    }
+
+    /// The answer ends here although it is not complete; the client sees a broken connection.
+    pub fn abort(&self) {
+        self.writer.abort();
+    }
+
+    /// True when nobody reads any more.
+    pub fn is_gone(&self) -> bool {
+        self.writer.poll_gone(&self.context()).is_ready()
+    }
+}
+
+/// An answer under way, or a connection after its upgrade.
+///
+/// `watch` names a callable that is run on the event loop whenever there may be news: room after `has_room()` was
+/// false, bytes after `receive()` gave `None`, or the client is gone.
+#[pyclass(frozen, weakref, module = "plugincore._core")]
+pub struct Channel {
+    id: u64,
+    down: Arc<Downlink>,
+    up: Option<Mutex<Reader>>,
+    watcher: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Channel {
+    /// A channel that writes to `writer` and, after an upgrade, reads from `up`.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn open<'py>(
+        py: Python<'py>,
+        inbox: &Arc<Inbox>,
+        writer: Writer,
+        up: Option<Reader>,
+    ) -> PyResult<(Bound<'py, Self>, Arc<Downlink>)> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed);
+        let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
+        let down = Arc::new(Downlink { writer, waker });
+        let channel = Self { id, down: Arc::clone(&down), up: up.map(Mutex::new), watcher: Mutex::default() };
+        let channel = Bound::new(py, channel)?;
+        lock(open_channels(py)).insert(id, PyWeakrefReference::new(&channel)?.unbind());
+        Ok((channel, down))
+    }
+}
+
+#[pymethods]
+impl Channel {
+    /// Send bytes, or anything with a buffer; `ConnectionResetError` when the client is gone.
+    ///
+    /// They are queued whether the client keeps up or not: ask `has_room()` before the next piece.
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let piece = match data.cast::<PyBytes>() {
+            Ok(bytes) => Bytes::copy_from_slice(bytes.as_bytes()),
+            Err(_) => Bytes::from(PyBuffer::<u8>::get(data)?.to_vec(data.py())?),
+        };
+        self.down.writer.write(piece).map_err(|gone| PyConnectionResetError::new_err(gone.to_string()))
+    }
+
+    /// Return whether more should be written now.
+    fn has_room(&self) -> bool {
+        self.down.writer.poll_room(&self.down.context()).is_ready()
+    }
+
+    /// Return whether the client is gone.
+    fn is_gone(&self) -> bool {
+        self.down.is_gone()
+    }
+
+    /// Return what the client has sent after an upgrade: bytes, `None` when nothing waits, `b""` after the end.
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(up) = &self.up else {
+            return Err(PyRuntimeError::new_err("the connection still speaks HTTP"));
+        };
+        let piece = lock(up).poll_next(&self.down.context());
+        Ok(match piece {
+            Poll::Ready(Some(Ok(piece))) => Some(PyBytes::new(py, &piece)),
+            Poll::Ready(Some(Err(_)) | None) => Some(PyBytes::new(py, b"")),
+            Poll::Pending => None,
+        })
+    }
+
+    /// Call `watcher()` on the event loop when there may be news; `None` ends it.
+    fn watch(&self, watcher: Option<Py<PyAny>>) {
+        // What was there is dropped outside of the lock, since that may run Python code.
+        let earlier = std::mem::replace(&mut *lock(&self.watcher), watcher);
+        drop(earlier);
+    }
+
+    /// End the answer: it is complete.
+    fn finish(&self) {
+        self.down.finish();
+    }
+
+    /// End the answer although it is not complete: the client sees a broken connection.
+    fn abort(&self) {
+        self.down.abort();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A lock that is held means that the watcher is being replaced: it will be seen the next time.
+        self.watcher.try_lock().map_or(Ok(()), |watcher| visit.call(&*watcher))
+    }
+
+    fn __clear__(&self) {
+        self.watch(None);
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let entry = lock(open_channels(py)).remove(&self.id);
+            drop(entry);
+        });
+    }
+}
+
+type OpenChannels = Mutex<HashMap<u64, Py<PyWeakrefReference>>>;
+
+/// By id, because the I/O threads, which tell of news, may hold no Python object.
+fn open_channels(py: Python<'_>) -> &'static OpenChannels {
+    static OPEN: PyOnceLock<OpenChannels> = PyOnceLock::new();
+    OPEN.get_or_init(py, Mutex::default)
+}
+
+/// Has the Python thread look at a channel.
+struct Knock {
+    inbox: Arc<Inbox>,
+    id: u64,
+    on_its_way: AtomicBool,
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        if self.on_its_way.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let knock = Arc::clone(&self);
+        self.inbox.send(Box::new(move |py| {
+            // First this and then the look, or news that come between would be lost.
+            knock.on_its_way.store(false, Ordering::Release);
+            if let Err(error) = look(py, knock.id) {
+                error.write_unraisable(py, None);
+            }
+        }));
+    }
+}
+
+fn look(py: Python<'_>, id: u64) -> PyResult<()> {
+    let reference = lock(open_channels(py)).get(&id).map(|reference| reference.clone_ref(py));
+    let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
+    let watcher = lock(&channel.cast::<Channel>()?.get().watcher).as_ref().map(|watcher| watcher.clone_ref(py));
+    watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
+}
