@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from conformance import world
+from conformance import profiles, world
 from conformance.ledger import LEDGER
 from conformance.scenario import play
 from conformance.server import ORIGINAL, OURS
+
+__all__ = ["profiles"]
 
 #: What the fixture :func:`worlds` returns.
 Worlds = Callable[[str], world.World]

@@ -157,7 +157,7 @@ def variable_seen(case: Case, aspect: str, original: object, ours: object) -> bo
 
 ROWS: list[Difference] = [
     Difference(
-        "list-end",
+        "ini-list-end",
         INI,
         "`list:a b &`",
         "`&` is an item",
@@ -166,7 +166,7 @@ ROWS: list[Difference] = [
         about("ini", ends_at_ampersand),
     ),
     Difference(
-        "typed-reference",
+        "ini-typed-reference",
         INI,
         "`${key}` where `key = int:42`",
         "the text `int:42`",
@@ -175,7 +175,7 @@ ROWS: list[Difference] = [
         about("ini", typed_reference),
     ),
     Difference(
-        "dollar-after-prefix",
+        "ini-dollar-after-prefix",
         INI,
         "`${…}` and `$$` after a type prefix",
         "left as they are: `int:${n}` is an error",
@@ -184,7 +184,7 @@ ROWS: list[Difference] = [
         about("ini", dollar_behind_prefix),
     ),
     Difference(
-        "unknown-after-prefix",
+        "ini-unknown-after-prefix",
         INI,
         "a reference to nothing after a type prefix",
         "left as it is",
@@ -193,7 +193,7 @@ ROWS: list[Difference] = [
         about("ini", unknown_behind_prefix),
     ),
     Difference(
-        "variable-in-reference",
+        "ini-variable-in-reference",
         INI,
         "a reference to a value with `${ENV:X}`",
         "an error",
@@ -202,7 +202,7 @@ ROWS: list[Difference] = [
         about("ini", original_said("interpolation key 'ENV:")),
     ),
     Difference(
-        "reference-chain",
+        "ini-reference-chain",
         INI,
         "a chain of more than ten references",
         "an error",
@@ -211,7 +211,7 @@ ROWS: list[Difference] = [
         about("ini", original_said("InterpolationDepthError")),
     ),
     Difference(
-        "empty-section",
+        "ini-empty-section",
         INI,
         "an empty section",
         "an error that names neither file nor section",
@@ -220,7 +220,7 @@ ROWS: list[Difference] = [
         about("ini", original_said("items or file must be specified")),
     ),
     Difference(
-        "byte-order-mark",
+        "ini-byte-order-mark",
         INI,
         "a byte order mark",
         "an error",
@@ -229,7 +229,7 @@ ROWS: list[Difference] = [
         about("ini", byte_order_mark),
     ),
     Difference(
-        "ascii-digits",
+        "ini-ascii-digits",
         INI,
         "`int:` and `float:` with digits of other scripts",
         "a number",
@@ -238,7 +238,7 @@ ROWS: list[Difference] = [
         about("ini", other_digits),
     ),
     Difference(
-        "long-int",
+        "ini-long-int",
         INI,
         "`int:` with more than 38 digits",
         "a number",
@@ -247,7 +247,7 @@ ROWS: list[Difference] = [
         about("ini", long_integer),
     ),
     Difference(
-        "all-values-first",
+        "ini-all-values-first",
         INI,
         "a refused name and a wrong value in one file",
         "the first of them is told",
@@ -265,7 +265,7 @@ ROWS: list[Difference] = [
         ),
     ),
     Difference(
-        "private-names",
+        "ini-private-names",
         INI,
         "`[_keyok]` and `[_foo]` as sections",
         "refused",
@@ -280,7 +280,7 @@ ROWS: list[Difference] = [
         "They were names of the class's own insides.",
     ),
     Difference(
-        "not-a-file",
+        "ini-not-a-file",
         INI,
         "a path that is there but cannot be read as a file",
         "an empty `Config`",
@@ -289,7 +289,7 @@ ROWS: list[Difference] = [
         about("ini", lambda case, aspect, original, ours: original == "nothing" and "cannot be read: " in str(ours)),
     ),
     Difference(
-        "typed-variable",
+        "ini-typed-variable",
         INI,
         "`env_override` and a variable `int:2`",
         "the text `int:2`",
@@ -299,7 +299,7 @@ ROWS: list[Difference] = [
         "A variable could not replace a typed value by one of its type.",
     ),
     Difference(
-        "variable-before-references",
+        "ini-variable-before-references",
         INI,
         "`env_override` of a value that others refer to",
         "they see the file's text",
@@ -308,7 +308,7 @@ ROWS: list[Difference] = [
         about("ini", variable_seen),
     ),
     Difference(
-        "json-colon",
+        "ini-json-colon",
         INI,
         "`json:settings.json` among a plugin's parameters",
         "ignored",
@@ -320,7 +320,7 @@ ROWS: list[Difference] = [
         ),
     ),
     Difference(
-        "empty-items",
+        "config-empty-items",
         CONFIG,
         "`Config(items={})`",
         "AttributeError",
@@ -329,7 +329,7 @@ ROWS: list[Difference] = [
         named("config", "empty items"),
     ),
     Difference(
-        "unknown-keyword",
+        "config-unknown-keyword",
         CONFIG,
         "an unknown keyword argument, of `PluginManager` too",
         "ignored, or handed to plugins",
@@ -341,7 +341,7 @@ ROWS: list[Difference] = [
         ],
     ),
     Difference(
-        "private-keys",
+        "config-private-keys",
         CONFIG,
         "the key `_keyok`",
         "refused",
@@ -350,7 +350,7 @@ ROWS: list[Difference] = [
         named("config", "keys of the class"),
     ),
     Difference(
-        "master-of-sections",
+        "config-master-of-sections",
         CONFIG,
         "`masterConfig` after a section was made by hand, with `top_config=`",
         "the section",
@@ -359,7 +359,7 @@ ROWS: list[Difference] = [
         named("config", "masterConfig after a section by hand"),
     ),
     Difference(
-        "attributes-are-items",
+        "config-attributes-are-items",
         CONFIG,
         "setting an attribute, deleting an item, `|=`",
         "item and attribute went apart",
@@ -368,7 +368,7 @@ ROWS: list[Difference] = [
         named("config", "setting an attribute and the item", "deleting an item and the attribute", "union in place"),
     ),
     Difference(
-        "wrong-type",
+        "log-wrong-type",
         LOG,
         "a level that is no text",
         "AttributeError",
@@ -386,7 +386,7 @@ ROWS: list[Difference] = [
         named("log", "a lone surrogate", "a failing str"),
     ),
     Difference(
-        "one-line-a-record",
+        "log-one-line-a-record",
         LOG,
         "line feeds and terminal sequences in a message",
         "written as they are",
@@ -396,7 +396,7 @@ ROWS: list[Difference] = [
         "A client could forge lines of the log.",
     ),
     Difference(
-        "traceback",
+        "log-traceback",
         LOG,
         "`exception()` while one is handled",
         "the message alone",
@@ -405,7 +405,7 @@ ROWS: list[Difference] = [
         named("log", "exception within except"),
     ),
     Difference(
-        "older-methods",
+        "log-older-methods",
         LOG,
         "`warning` and `common_log`",
         "missing since 0.10",
@@ -414,7 +414,7 @@ ROWS: list[Difference] = [
         named("log", "common_log", "warning"),
     ),
     Difference(
-        "level-warning",
+        "log-level-warning",
         LOG,
         "`level='WARNING'`",
         "unknown, so INFO",
@@ -423,7 +423,7 @@ ROWS: list[Difference] = [
         named("log", "level 'WARNING'"),
     ),
     Difference(
-        "misspelt-auth-type",
+        "plugin-misspelt-auth-type",
         PLUGIN,
         "`auth_type` with an unknown word",
         "no key is asked for",
@@ -432,7 +432,7 @@ ROWS: list[Difference] = [
         named("plugin", "auth_type misspelt"),
     ),
     Difference(
-        "bearer-in-any-case",
+        "plugin-bearer-in-any-case",
         PLUGIN,
         "`Authorization: bearer …` in `_check_auth`",
         "not seen",
@@ -441,7 +441,7 @@ ROWS: list[Difference] = [
         named("plugin", "_check_auth lower-case bearer"),
     ),
     Difference(
-        "get-client-ip",
+        "plugin-get-client-ip",
         PLUGIN,
         "`X-Forwarded-For` in `_get_client_ip`",
         "believed",
@@ -450,7 +450,7 @@ ROWS: list[Difference] = [
         named("plugin", "_get_client_ip", "_get_client_ip of a chain"),
     ),
     Difference(
-        "broken-file",
+        "manager-broken-file",
         MANAGER,
         "`load_plugin` of a file that is missing or cannot be imported",
         "raises",
@@ -459,7 +459,7 @@ ROWS: list[Difference] = [
         named("manager", *(f"load a file that {does}" for does in ("is not there", "does not compile", "raises"))),
     ),
     Difference(
-        "modules-after-removal",
+        "manager-modules-after-removal",
         MANAGER,
         "`modules` after `remove_plugin`",
         "keeps the module",
@@ -468,7 +468,7 @@ ROWS: list[Difference] = [
         named("manager", "remove_plugin and its module"),
     ),
     Difference(
-        "bad-json-file",
+        "manager-bad-json-file",
         MANAGER,
         "a `json=` file that is no JSON object",
         "the plugin is loaded without it, or the server does not start",

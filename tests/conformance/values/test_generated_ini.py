@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,6 +109,7 @@ def files(draw: st.DrawFn) -> str | bytes:
     return draw(st.sampled_from(["", "", "", "", "", "\ufeff"])) + text
 
 
+@pytest.mark.timeout(1200)
 @given(text=files())
 def test_files(sides: Sides, text: str) -> None:
     """A file gives the same ``Config`` on both sides, or the same kind of error, or what the table says."""
@@ -115,6 +117,7 @@ def test_files(sides: Sides, text: str) -> None:
     LEDGER.judge("generated", case, *sides.compare(case))
 
 
+@pytest.mark.timeout(1200)
 @given(value=VALUES, prefix=st.sampled_from(["", "", "int:", "float:", "bool:", "list:"]))
 def test_single_values(sides: Sides, value: str, prefix: str) -> None:
     """A single value among well-known ones is read alike."""
@@ -123,6 +126,7 @@ def test_single_values(sides: Sides, value: str, prefix: str) -> None:
     LEDGER.judge("generated", case, *sides.compare(case))
 
 
+@pytest.mark.timeout(1200)
 @given(
     text=files(),
     prefix=st.sampled_from([None, "", "p", "A b"]),

@@ -127,6 +127,7 @@ WRONG = st.recursive(
 )
 
 
+@pytest.mark.timeout(1200)
 @given(value=st.one_of(VALUES, VALUES, VALUES, WRONG))
 def test_generated_results(mirror: Mirror, value: Any) -> None:
     """Any value is written as ``json.dumps`` writes it, or refused as there."""
@@ -173,6 +174,7 @@ TOKENS = st.one_of(
 )
 
 
+@pytest.mark.timeout(1200)
 @given(body=st.lists(TOKENS, max_size=12).map(lambda tokens: '{"a": ' + "".join(tokens) + "}"))
 def test_generated_bodies(mirror: Mirror, body: str) -> None:
     """A body put together at random is read, or ignored, as ``json.loads`` does."""
@@ -180,6 +182,7 @@ def test_generated_bodies(mirror: Mirror, body: str) -> None:
     LEDGER.judge("generated", Case("body", body), loaded(sent), handed_over(*mirror.post("seen", sent)))
 
 
+@pytest.mark.timeout(1200)
 @given(
     value=st.dictionaries(TEXTS, VALUES, max_size=6), escaped=st.booleans(), indent=st.sampled_from([None, 0, 1, "\t"])
 )
@@ -189,6 +192,7 @@ def test_valid_bodies(mirror: Mirror, value: dict[str, Any], escaped: bool, inde
     LEDGER.judge("generated", Case("body", repr(sent)), loaded(sent), handed_over(*mirror.post("seen", sent)))
 
 
+@pytest.mark.timeout(1200)
 @given(body=st.binary(max_size=30).map(lambda middle: b'{"a": "' + middle + b'"}') | st.binary(max_size=30))
 def test_any_bytes(mirror: Mirror, body: bytes) -> None:
     """Bytes that are no text are ignored."""
