@@ -276,6 +276,11 @@ FILES: dict[str, str | bytes] = {
     "a dollar within a reference": "[a]\nx = ${b:y}\n[b]\ny = a$$$$b\n",
     "a reference to an environment list": "[a]\nx = list:${ENV:V_LIST} c\n",
     "a typed value with a reference to a list": "[a]\nl = list:1 2\nx = list:${l}\n",
+    "a refused key and a wrong value": "[s]\nif = 1\n[t]\nx = int:x\n",
+    "a wrong value and a refused key": "[t]\nx = int:x\n[s]\nif = 1\n",
+    "a refused key in DEFAULT": "[DEFAULT]\nif = 1\n[s]\nx = 1\n",
+    "a refused key in DEFAULT alone": "[DEFAULT]\nif = 1\n",
+    "a refused key that is overridden": "[DEFAULT]\nid = 1\n[s]\nid = 2\n",
     "a section called ENV": "[ENV]\nx = 1\n[a]\ny = ${ENV:x}\n",
     "the whole of a usual file": (
         "[network]\nbindto = 0.0.0.0\nport = 9192\n[paths]\nplugins = /p\ndocuments = ${plugins}/docs\n[SSL]\n"
