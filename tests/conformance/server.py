@@ -117,7 +117,23 @@ class Server:
     def start(self) -> bool:
         """Start, and wait until it serves; false if it does not."""
         self.launch()
-        return self.says("Server started on ")
+        return self.serves()
+
+    def serves(self) -> bool:
+        """Wait until it reacts to a request; false if it ends without."""
+        deadline = time.monotonic() + PATIENCE
+        while self.alive and time.monotonic() < deadline:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+                    connection.sendall(b"GET / HTTP/1.1\r\nHost: start\r\nConnection: close\r\n\r\n")
+                    connection.recv(1)
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+                continue
+            except (ConnectionResetError, TimeoutError):
+                pass  # it may speak TLS only
+            return self.alive
+        return False
 
     @property
     def alive(self) -> bool:

@@ -33,7 +33,7 @@ def serving(name: str, folder: Path) -> Iterator[World]:
         server.launch()
     try:
         for server in servers:
-            assert server.says("Server started on "), "\n".join(server.lines)
+            assert server.serves(), "\n".join(server.lines)
         yield World(*servers)
     finally:
         for server in servers:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from conformance.difference import Difference
-from conformance.differences import cors, failures, keys, requests, results
+from conformance.differences import cors, failures, keys, life, requests, results
 
-ROWS: list[Difference] = [*results.ROWS, *failures.ROWS, *requests.ROWS, *keys.ROWS, *cors.ROWS]
+ROWS: list[Difference] = [*results.ROWS, *failures.ROWS, *requests.ROWS, *keys.ROWS, *cors.ROWS, *life.ROWS]
