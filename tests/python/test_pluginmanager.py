@@ -58,6 +58,10 @@ class Log:
         """Keep an INFO line."""
         self.lines.append(("info", " ".join(map(str, args))))
 
+    def warning(self, *args: object) -> None:
+        """Keep a WARN line."""
+        self.lines.append(("warning", " ".join(map(str, args))))
+
     def exception(self, *args: object) -> None:
         """Keep an EXCEPTION line."""
         self.lines.append(("exception", " ".join(map(str, args))))
@@ -113,7 +117,7 @@ def test_a_manager_shows_what_it_was_made_of(tmp_path: Path) -> None:
         pass
 
     manager, log = manager_of(tmp_path, config=config, task_callback=callback)
-    assert (str(tmp_path), {}, {}) == (str(manager.plugin_dir), manager.plugins, manager.modules)
+    assert (str(tmp_path), {}, {}) == (manager.plugin_dir, manager.plugins, manager.modules)
     assert (config, log, ARGS, callback) == (manager.config, manager.log, manager.prog_args, manager.task_callback)
 
 
@@ -390,3 +394,12 @@ def test_two_files_can_be_loaded_at_the_same_time(folder: Path) -> None:
         assert ["counter", "second"] == list(await manager.all_plugins())
 
     asyncio.run(check())
+
+
+def test_a_folder_that_is_not_there_holds_no_plugins(tmp_path: Path) -> None:
+    """A missing folder is told in the log and loads nothing."""
+    log = Log()
+    manager = PluginManager(tmp_path / "none", config=Config(items={}), log=log, args=ARGS)
+    asyncio.run(manager.load_plugins())
+    assert {} == manager.plugins
+    assert "none cannot be read: No such file or directory" in log.text("warning")

@@ -148,10 +148,13 @@ impl Request {
         &self.data.target
     }
 
-    /// Path and query as sent.
+    /// Path and query as sent, without the question mark of an empty query.
     #[getter]
     fn path_qs(&self) -> &str {
-        &self.data.target
+        match self.data.target.split_once('?') {
+            Some((path, "")) => path,
+            _ => &self.data.target,
+        }
     }
 
     /// The query, decoded for reading; take variables from `query`.

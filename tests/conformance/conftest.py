@@ -1,0 +1,69 @@
+"""The servers that the suite runs, how many examples it generates, and the figures it prints at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance import profiles, world
+from conformance.ledger import LEDGER
+from conformance.scenario import play
+from conformance.server import ORIGINAL, OURS
+
+__all__ = ["profiles"]
+
+#: What the fixture :func:`worlds` returns.
+Worlds = Callable[[str], world.World]
+#: What the fixture :func:`played` returns: by the scenario's name, what is seen of both sides.
+Played = dict[str, tuple[Future[dict[str, Any]], ...]]
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    """Return a function that gives the two servers of a world, started at its first use."""
+    running: dict[str, world.World] = {}
+    with ExitStack() as stack:
+
+        def the(name: str) -> world.World:
+            if name not in running:
+                folder: Path = tmp_path_factory.mktemp(name)
+                running[name] = stack.enter_context(world.serving(name, folder))
+            return running[name]
+
+        yield the
+
+
+@pytest.fixture(scope="session")
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """Play the scenarios of this run, several at a time since most of them wait, and return what was seen."""
+    scenarios = [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "played" in item.fixturenames
+    ]
+    folder = tmp_path_factory.mktemp("life")
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        yield {
+            scenario.name: tuple(
+                pool.submit(play, scenario, side, folder / f"{number}-{side.name}") for side in (ORIGINAL, OURS)
+            )
+            for number, scenario in enumerate(scenarios)
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many cases were the same on both sides, and how many were not."""
+    terminalreporter.section("conformance with pluginserver")
+    for kind, counts in LEDGER.counts.items():
+        total = counts["same"] + counts["intended"] + counts["unlisted"]
+        terminalreporter.write_line(
+            f"{total} {kind} cases: {counts['same']} same, {counts['intended']} intended differences, "
+            f"{counts['unlisted']} unlisted"
+        )
+    terminalreporter.write_line(f"{len(LEDGER.rows)} rows of intended differences")
