@@ -10,7 +10,7 @@ ORIGINAL := .venv-original
 WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python conformance conformance-long lint format clean
+.PHONY: serve test test-rust test-python conformance conformance-long moving lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -36,6 +36,10 @@ SEED = $(shell date +%s)
 conformance-long: $(TEST)/installed $(ORIGINAL)/installed
 	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python $(TEST)/bin/python -m pytest tests/conformance \
 		--hypothesis-profile=nightly --hypothesis-seed=$(SEED)
+
+# Writes the table of intended differences into docs/moving.md.
+moving: $(TEST)/installed $(ORIGINAL)/installed
+	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python PYTHONPATH=tests $(TEST)/bin/python -m conformance.render
 
 lint: $(TEST)/requirements
 	cargo fmt --check
@@ -69,6 +73,23 @@ $(ORIGINAL)/installed: tests/conformance/original-requirements.txt
 
 target/release/plugincore: $(TEST)/requirements $(SOURCES)
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
+	touch $@
+
+# Plugincore beside its peers, which takes about an hour; needs wrk and openssl. Writes docs/benchmarks.md.
+bench: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/run.py
+
+# The same in a few minutes, for a look: nothing is written.
+bench-quick: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/run.py --quick
+
+# What got slower since the last release, or since BASE: make bench-guard BASE=main
+bench-guard: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/guard.py $(BASE)
+
+target/bench/requirements: benches/compare/requirements.txt
+	test -x target/bench/venv/bin/python || $(PYTHON) -m venv target/bench/venv
+	target/bench/venv/bin/python -m pip install --quiet -r benches/compare/requirements.txt
 	touch $@
 
 clean:
