@@ -13,7 +13,7 @@ import pytest
 from conformance import profiles, world
 from conformance.ledger import LEDGER
 from conformance.observe import Line
-from conformance.scenario import play
+from conformance.scenario import Scenario, play
 from conformance.server import ORIGINAL, OURS
 
 __all__ = ["profiles"]
@@ -59,8 +59,8 @@ def lines(worlds: Worlds) -> Iterator[Lines]:
 @pytest.fixture(scope="session")
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Play the scenarios of this run, several at a time since most of them wait, and return what was seen."""
-    scenarios = [
-        item.callspec.params["scenario"]
+    scenarios: list[Scenario] = [
+        item.callspec.params["scenario"]  # type: ignore[misc]
         for item in request.session.items
         if isinstance(item, pytest.Function) and "played" in item.fixturenames
     ]
@@ -73,6 +73,11 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             for number, scenario in enumerate(scenarios)
         }
         pool.shutdown(cancel_futures=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what marks a test that needs all others."""
+    config.addinivalue_line("markers", "last: comes after all others")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

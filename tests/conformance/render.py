@@ -1,4 +1,4 @@
-"""Writes the table of intended differences into ``docs/moving.md``: ``PYTHONPATH=tests python -m conformance.render``."""
+"""Writes the table of intended differences into ``docs/moving.md``: run ``make moving``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def rendered(page: str, rows: Sequence[Difference]) -> str:
     """Return the page with the table between its two marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"the page needs the lines {BEGIN!r} and {END!r}"
+    if not (begin and end):
+        raise ValueError(f"the page needs the lines {BEGIN!r} and {END!r}")
     areas = dict.fromkeys(row.area for row in rows)
     parts = [section(area, [row for row in rows if row.area == area]) for area in areas]
     return before + begin + "\n" + "\n".join(parts) + "\n" + end + after

@@ -82,10 +82,12 @@ FORMS = st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=4
     lambda pairs: "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs).encode()
 )
 MULTIPART = st.lists(st.tuples(st.text(string.ascii_letters, max_size=4), st.text(max_size=6)), max_size=3).map(
-    lambda parts: b"".join(
-        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in parts
+    lambda parts: (
+        b"".join(
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in parts
+        )
+        + b"--x--\r\n"
     )
-    + b"--x--\r\n"
 )
 
 
@@ -118,7 +120,17 @@ def test_bodies(lines: Lines, body: bytes, kind: str | None, method: str, chunks
 
 TOKENS = st.text(string.ascii_letters + string.digits + "-_!", min_size=1, max_size=12)
 NAMES = TOKENS.map(lambda name: f"X-{name}") | st.sampled_from(
-    ["Accept", "accept-language", "USER-AGENT", "Referer", "If-None-Match", "cookie", "Cookie", "X-Custom-Auth", "Range"]
+    [
+        "Accept",
+        "accept-language",
+        "USER-AGENT",
+        "Referer",
+        "If-None-Match",
+        "cookie",
+        "Cookie",
+        "X-Custom-Auth",
+        "Range",
+    ]
 )
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20)
 LONG = st.integers(1, 7000).map(lambda length: "v" * length)

@@ -146,7 +146,10 @@ BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "request_headers in a body": (b'{"request_headers": {"X-Evil": "1"}}', ("Content-Type: application/json",)),
     "request_headers as text in a body": (b'{"request_headers": "none"}', ("Content-Type: application/json",)),
     "log in a body": (b'{"log": 1}', ("Content-Type: application/json",)),
-    "subpath and client_ip in a body": (b'{"subpath": "x", "client_ip": "6.6.6.6"}', ("Content-Type: application/json",)),
+    "subpath and client_ip in a body": (
+        b'{"subpath": "x", "client_ip": "6.6.6.6"}',
+        ("Content-Type: application/json",),
+    ),
     "an empty key": (b'{"": 1}', ("Content-Type: application/json",)),
     "a body of 900 kB": (json.dumps({"a": "x" * 900_000}).encode(), ("Content-Type: application/json",)),
     "a body of exactly 1 MiB": (b'{"a": "' + b"x" * (1024**2 - 9) + b'"}', ("Content-Type: application/json",)),
@@ -171,7 +174,7 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "repeated cookies": ("Cookie: a=1; a=2",),
     "a long value": ("X-My-Thing: " + "x" * 6000,),
     "many headers": tuple(f"X-Number-{number}: {number}" for number in range(60)),
-    "several usual headers": ("Accept: */*", "Accept-Encoding: gzip", "Referer: http://x/", "If-None-Match: \"a\""),
+    "several usual headers": ("Accept: */*", "Accept-Encoding: gzip", "Referer: http://x/", 'If-None-Match: "a"'),
     "another host": ("Host: example.test:8080",),
     "X-Forwarded-For": ("X-Forwarded-For: 10.1.2.3",),
     "X-Forwarded-For with several addresses": ("X-Forwarded-For: 10.1.2.3, 10.9.9.9",),
@@ -202,7 +205,7 @@ RAW: dict[str, bytes] = {
         b'4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n'
     ),
     "chunks with extensions": (
-        b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\n{\"a\": 1}\r\n0\r\n\r\n"
+        b'POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\n{"a": 1}\r\n0\r\n\r\n'
     ),
     "broken chunks": b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "Content-Length and chunked": (

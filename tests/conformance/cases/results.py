@@ -87,7 +87,7 @@ SOURCES = {
     "Response with a body": "return 200, web.Response(body=b'\\x00\\x01', content_type='image/png')",
     "Response with status and type": "return 200, web.Response(text='a,b', status=202, content_type='text/csv')",
     "Response with a charset": "return 200, web.Response(text='ä', content_type='text/plain', charset='latin-1')",
-    "Response with headers": "return 200, web.Response(text='x', headers={'X-Plugin': 'a', 'Cache-Control': 'no-store'})",
+    "Response with headers": "return 200, web.Response(headers={'X-Plugin': 'a', 'Cache-Control': 'no-store'})",
     "Response with repeated headers": (
         "r = web.Response(text='x')\nr.headers.add('X-Plugin', 'a')\nr.headers.add('X-Plugin', 'b')\nreturn 200, r"
     ),

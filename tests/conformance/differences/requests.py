@@ -199,9 +199,9 @@ def forwarded(exchange: Exchange) -> Collection[str]:
         return ()
     first, *_, last = [text.strip() for text in f"{header},{header}".split(",")]
     explained = set()
-    if exchange.original["host keys client_ip"] == f"str {first!r}":
-        if exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'"):
-            explained.add("host keys client_ip")
+    trusted = exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'")
+    if exchange.original["host keys client_ip"] == f"str {first!r}" and trusted:
+        explained.add("host keys client_ip")
     peer = exchange.original["request remote"] == "str '127.0.0.1'"
     if peer and exchange.ours["request remote"] == exchange.ours["host keys client_ip"]:
         explained.add("request remote")
