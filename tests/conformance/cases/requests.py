@@ -165,6 +165,7 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "a header of one's own in capitals": ("X-MY-THING: a",),
     "a repeated header": ("X-My-Thing: a", "X-My-Thing: b"),
     "a repeated known header": ("Accept: text/html", "Accept: text/plain"),
+    "a repeated User-Agent": ("User-Agent: a", "User-Agent: b"),
     "space around a value": ("X-My-Thing:   a b \t ",),
     "an empty value": ("X-My-Thing:",),
     "latin-1 in a value": ("X-My-Thing: \xe4",),
