@@ -161,6 +161,11 @@ CASES = [
         Case(f"{name}: the server's key", (get(f"/{name}", f"X-Custom-Auth: {RIGHT}"),), WORLD)
         for name in ("ownkey", "capitals", "openly", "misspelt", "aliased", "typedkey", "shouting", "wholekey")
     ),
+    Case(
+        "a wrong key in a header of another case and a right one in the body",
+        (post_json("/globalkey", {"apikey": RIGHT}, "x-custom-auth: wrong"),),
+        WORLD,
+    ),
     Case("ownkey: its own key", (get("/ownkey", f"X-Custom-Auth: {OWN}"),), WORLD),
     Case("ownkey: its own key in the query", (get("/ownkey?apikey=" + quote(OWN)),), WORLD),
     Case("typedkey: the number", (get("/typedkey?apikey=5"),), WORLD),

@@ -208,6 +208,7 @@ RAW: dict[str, bytes] = {
     "chunks with extensions": (
         b'POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\n{"a": 1}\r\n0\r\n\r\n'
     ),
+    "an empty body in chunks": b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "broken chunks": b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "Content-Length and chunked": (
         b"POST /echo HTTP/1.1\r\nHost: server\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"

@@ -166,6 +166,12 @@ def can_read(exchange: Exchange) -> Collection[str]:
     return same if sent else ()
 
 
+def empty_chunked(exchange: Exchange) -> Collection[str]:
+    empty = exchange.header("Transfer-Encoding") == "chunked" and exchange.sent == b"0\r\n\r\n"
+    pair = (exchange.original["request body_exists"], exchange.ours["request body_exists"])
+    return {"request body_exists"} if empty and pair == ("bool True", "bool False") else ()
+
+
 def variables_of_pairs(exchange: Exchange) -> Collection[str]:
     try:
         value = json.loads(exchange.sent)
@@ -401,6 +407,15 @@ ROWS = [
         "`True`: it can be read again",
         Reason.BUG,
         answers(can_read),
+    ),
+    Difference(
+        "empty-chunked-body",
+        AREA,
+        "`request.body_exists` of an empty body in chunks",
+        "`True`",
+        "`False`",
+        Reason.BUG,
+        answers(empty_chunked),
     ),
     Difference(
         "array-of-pairs",
