@@ -93,6 +93,7 @@ SOURCES = {
     ),
     "Response without a body": "return 200, web.Response()",
     "Response 204": "return 200, web.Response(status=204)",
+    "Response 205": "return 200, web.Response(text='x', status=205)",
     "Response 304": "return 200, web.Response(status=304, headers={'ETag': '\"a\"'})",
     "Response with a reason": "return 200, web.Response(status=299, reason='Odd', text='x')",
     "a cookie": "r = web.json_response({})\nr.set_cookie('a', 'b')\nreturn 200, r",
