@@ -10,7 +10,8 @@ ORIGINAL := .venv-original
 WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python conformance conformance-long moving lint format bench bench-quick bench-guard clean
+.PHONY: serve test test-rust test-python redis conformance conformance-long moving
+.PHONY: lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -23,7 +24,7 @@ test: test-rust test-python conformance
 test-rust: $(TEST)/requirements
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
 
-test-python: $(TEST)/installed target/release/plugincore
+test-python: $(TEST)/installed target/release/plugincore redis
 	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
 
 # The same requests to pluginserver and to the installed wheel. Prints how many cases are the same, differ as listed in
@@ -40,6 +41,12 @@ conformance-long: $(TEST)/installed $(ORIGINAL)/installed
 # Writes the table of intended differences into docs/moving.md.
 moving: $(TEST)/installed $(ORIGINAL)/installed
 	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python PYTHONPATH=tests $(TEST)/bin/python -m conformance.render
+
+# The tests of sessions start Redis servers of their own, for which the program has to be there.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server; } \
+		|| { echo 'make test needs the program redis-server; on Debian: sudo apt-get install redis-server' >&2; exit 1; }
 
 lint: $(TEST)/requirements
 	cargo fmt --check

@@ -111,13 +111,17 @@ class Server:
     def says(self, pattern: str, since: int = 0) -> bool:
         """Wait until a line from ``since`` on matches; false if it ends, or keeps silent, without writing one."""
         deadline = time.monotonic() + PATIENCE
-        while not any(re.search(pattern, line) for line in self.lines[since:]):
+        while not self.has_said(pattern, since):
             try:
                 if self._fresh.get(timeout=max(0.0, deadline - time.monotonic())) is None:
-                    return any(re.search(pattern, line) for line in self.lines[since:])
+                    return self.has_said(pattern, since)
             except queue.Empty:
                 return False
         return True
+
+    def has_said(self, pattern: str, since: int = 0) -> bool:
+        """Tell whether a line from ``since`` on matches."""
+        return any(re.search(pattern, line) for line in self.lines[since:])
 
     def start(self) -> bool:
         """Start, and wait until it serves; false if it does not."""
