@@ -10,7 +10,8 @@ ORIGINAL := .venv-original
 WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python redis conformance conformance-long lint format bench bench-quick bench-guard clean
+.PHONY: serve test test-rust test-python redis conformance conformance-long moving
+.PHONY: lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -26,12 +27,6 @@ test-rust: $(TEST)/requirements
 test-python: $(TEST)/installed target/release/plugincore redis
 	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
 
-# The tests of sessions start Redis servers of their own, for which the program has to be there.
-redis:
-	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server; } \
-		|| { echo 'make test needs the program redis-server; on Debian: sudo apt-get install redis-server' >&2; exit 1; }
-
 # The same requests to pluginserver and to the installed wheel. Prints how many cases are the same, differ as listed in
 # docs/moving.md, and differ otherwise, which fails.
 conformance: $(TEST)/installed $(ORIGINAL)/installed
@@ -42,6 +37,16 @@ SEED = $(shell date +%s)
 conformance-long: $(TEST)/installed $(ORIGINAL)/installed
 	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python $(TEST)/bin/python -m pytest tests/conformance \
 		--hypothesis-profile=nightly --hypothesis-seed=$(SEED)
+
+# Writes the table of intended differences into docs/moving.md.
+moving: $(TEST)/installed $(ORIGINAL)/installed
+	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python PYTHONPATH=tests $(TEST)/bin/python -m conformance.render
+
+# The tests of sessions start Redis servers of their own, for which the program has to be there.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server; } \
+		|| { echo 'make test needs the program redis-server; on Debian: sudo apt-get install redis-server' >&2; exit 1; }
 
 lint: $(TEST)/requirements
 	cargo fmt --check

@@ -12,13 +12,16 @@ import pytest
 
 from conformance import profiles, world
 from conformance.ledger import LEDGER
-from conformance.scenario import play
+from conformance.observe import Line
+from conformance.scenario import Scenario, play
 from conformance.server import ORIGINAL, OURS
 
 __all__ = ["profiles"]
 
 #: What the fixture :func:`worlds` returns.
 Worlds = Callable[[str], world.World]
+#: What the fixture :func:`lines` returns.
+Lines = Callable[[str], tuple[Line, Line]]
 #: What the fixture :func:`played` returns: by the scenario's name, what is seen of both sides.
 Played = dict[str, tuple[Future[dict[str, Any]], ...]]
 
@@ -39,10 +42,25 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
 
 
 @pytest.fixture(scope="session")
+def lines(worlds: Worlds) -> Iterator[Lines]:
+    """Return a function that gives a line to each of the two servers of a world, kept from case to case."""
+    kept: dict[str, tuple[Line, Line]] = {}
+    with ExitStack() as stack:
+
+        def to(name: str) -> tuple[Line, Line]:
+            if name not in kept:
+                both = worlds(name)
+                kept[name] = (stack.enter_context(Line(both.original)), stack.enter_context(Line(both.ours)))
+            return kept[name]
+
+        yield to
+
+
+@pytest.fixture(scope="session")
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Play the scenarios of this run, several at a time since most of them wait, and return what was seen."""
-    scenarios = [
-        item.callspec.params["scenario"]
+    scenarios: list[Scenario] = [
+        item.callspec.params["scenario"]  # type: ignore[misc]
         for item in request.session.items
         if isinstance(item, pytest.Function) and "played" in item.fixturenames
     ]
@@ -55,6 +73,16 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             for number, scenario in enumerate(scenarios)
         }
         pool.shutdown(cancel_futures=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what marks a test that needs all others."""
+    config.addinivalue_line("markers", "last: comes after all others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the test that needs all others last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

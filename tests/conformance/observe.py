@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import TracebackType
 from typing import Any
 
 from conformance.case import Case
@@ -87,18 +88,40 @@ def converse(server: Server, requests: tuple[bytes, ...], more_headers: tuple[st
     With several requests the aspects of each begin with its number.
     """
     seen: dict[str, Any] = {}
-    wire = Wire(server.port)
-    for number, request in enumerate(requests):
-        prefix = "" if len(requests) == 1 else f"{number + 1}. "
-        one = exchange(server, wire, request, more_headers)
-        seen.update({prefix + aspect: value for aspect, value in one.items()})
-        if one["connection"] != "open":
-            wire.close()
-            if one["server"] != "serves":  # it may still be on its way to its end
-                assert server.start(), "\n".join(server.lines)
-            wire = Wire(server.port)
-    wire.close()
+    with Line(server) as line:
+        for number, request in enumerate(requests):
+            prefix = "" if len(requests) == 1 else f"{number + 1}. "
+            seen.update({prefix + aspect: value for aspect, value in line.exchange(request, more_headers).items()})
     return seen
+
+
+class Line:
+    """A line to a server: a connection that is made anew when it is lost, and the server with it if that has died."""
+
+    def __init__(self, server: Server) -> None:
+        """Connect."""
+        self._server = server
+        self._wire = Wire(server.port)
+
+    def __enter__(self) -> Line:
+        """Return the line itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self._wire.close()
+
+    def exchange(self, request: bytes, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Send one request; return what is seen of the answer, and of connection and server afterwards."""
+        seen = exchange(self._server, self._wire, request, more_headers)
+        if seen["connection"] != "open":
+            self._wire.close()
+            if seen["server"] != "serves":  # it may still be on its way to its end
+                assert self._server.start(), "\n".join(self._server.lines)
+            self._wire = Wire(self._server.port)
+        return seen
 
 
 def exchange(server: Server, wire: Wire, request: bytes, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:

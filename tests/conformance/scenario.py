@@ -172,4 +172,3 @@ def play(scenario: Scenario, side: Side, folder: Path) -> dict[str, Any]:
 
 
 SIDES = (ORIGINAL, OURS)
-

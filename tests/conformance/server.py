@@ -57,7 +57,13 @@ OURS = Side("plugincore", str(Path(sys.executable).parent / "pserve"), dict(os.e
 class Server:
     """A server process in a folder of its own."""
 
-    def __init__(self, side: Side, folder: Path, options: Sequence[str] = ("-i", "server.ini"), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        side: Side,
+        folder: Path,
+        options: Sequence[str] = ("-i", "server.ini"),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Prepare a server of ``side`` that runs in ``folder``, which has a ``server.ini``."""
         self.side = side
         self.folder = folder
@@ -65,7 +71,6 @@ class Server:
         self.starts = 0
         self.lines: list[str] = []
         self._options = options
-        self._env = {**side.environment, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -80,7 +85,7 @@ class Server:
         self._process = subprocess.Popen(
             [self.side.command, *self._options],
             cwd=self.folder,
-            env=self._env,
+            env=dict(self.side.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,13 +111,17 @@ class Server:
     def says(self, pattern: str, since: int = 0) -> bool:
         """Wait until a line from ``since`` on matches; false if it ends, or keeps silent, without writing one."""
         deadline = time.monotonic() + PATIENCE
-        while not any(re.search(pattern, line) for line in self.lines[since:]):
+        while not self.has_said(pattern, since):
             try:
                 if self._fresh.get(timeout=max(0.0, deadline - time.monotonic())) is None:
-                    return any(re.search(pattern, line) for line in self.lines[since:])
+                    return self.has_said(pattern, since)
             except queue.Empty:
                 return False
         return True
+
+    def has_said(self, pattern: str, since: int = 0) -> bool:
+        """Tell whether a line from ``since`` on matches."""
+        return any(re.search(pattern, line) for line in self.lines[since:])
 
     def start(self) -> bool:
         """Start, and wait until it serves; false if it does not."""

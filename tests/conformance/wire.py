@@ -6,6 +6,7 @@ import http.client
 import io
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
@@ -93,6 +94,11 @@ class Wire:
             return
         except TimeoutError as error:
             raise HangError("it stopped reading") from error
+
+    def end(self) -> None:
+        """Say that nothing more will be sent."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def answer(self, method: str) -> Answer:
         """Read the next answer, to a request of ``method``."""

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str;
 
 use percent_encoding::percent_decode_str;
 
@@ -29,8 +28,7 @@ impl fmt::Display for DecodedPath<'_> {
 }
 
 /// Decodes the path of a request target (without its query) once: `%2F` becomes a slash, `%252F` becomes `%2F`, a `%`
-/// that begins no escape stays, and so do escapes that are not UTF-8 and those right behind them. `//`, `;` and a
-/// trailing slash are kept.
+/// that begins no escape stays, and so do escapes that are not UTF-8. `//`, `;` and a trailing slash are kept.
 ///
 /// # Errors
 /// [`Rejection::BadRequest`] for a NUL, or a `..` segment, plain or escaped.
@@ -45,16 +43,21 @@ pub fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
     Ok(DecodedPath(path))
 }
 
-/// Decodes the runs of escapes in `raw`, each up to its first byte that is not UTF-8; from there it stays as it is.
+/// Decodes the escapes in `raw` that are UTF-8, run by run, and leaves the others as they are.
 fn decode_what_is_text(raw: &str) -> String {
     let mut decoded = String::with_capacity(raw.len());
     let mut rest = raw;
     while !rest.is_empty() {
         let (run, behind) = rest.split_at(escapes(rest));
         let bytes: Vec<u8> = percent_decode_str(run).collect();
-        let valid = str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
-        decoded.push_str(str::from_utf8(&bytes[..valid]).unwrap_or_default());
-        decoded.push_str(&run[3 * valid..]);
+        let mut at = 0;
+        for chunk in bytes.utf8_chunks() {
+            decoded.push_str(chunk.valid());
+            at += chunk.valid().len();
+            let behind_invalid = at + chunk.invalid().len();
+            decoded.push_str(&run[3 * at..3 * behind_invalid]);
+            at = behind_invalid;
+        }
         let plain = behind.char_indices().skip(1).find(|(_, letter)| *letter == '%').map_or(behind.len(), |(at, _)| at);
         decoded.push_str(&behind[..plain]);
         rest = &behind[plain..];
@@ -112,14 +115,15 @@ mod tests {
     #[test]
     fn escapes_that_are_not_utf8_stay_as_they_are() {
         assert_eq!(decoded("/%ff"), "/%ff");
-        assert_eq!(decoded("/%41%FF%42/%43%"), "/A%FF%42/C%");
-        assert_eq!(decoded("/%C3%A4%C3/%C3é%zz%fe"), "/ä%C3/%C3é%zz%fe");
+        assert_eq!(decoded("/%41%FF%42/%43%"), "/A%FFB/C%");
+        assert_eq!(decoded("/%C3%A4%C3/%C3é%zz%fe%E2%82%41"), "/ä%C3/%C3é%zz%fe%E2%82A");
     }
 
     #[test]
     fn dot_dot_segments_beside_what_is_not_utf8_are_refused() {
         assert!(is_refused("/%ff/%2e%2e/x"));
         assert!(is_refused("/%2e%2e/%ff"));
+        assert!(is_refused("/x/%ff%2f%2e%2e%2fx"));
     }
 
     #[test]

@@ -72,9 +72,15 @@ CASES = [
     Case("CORS, an unknown address", (get("/nobody", HOME),), "cors"),
     Case("CORS, a wrong method", (get("/alive", HOME, method="PUT"),), "cors"),
     Case("CORS, an exception", (run("raise KeyError('x')").replace(b"\r\n", f"\r\n{HOME}\r\n".encode(), 1),), "cors"),
-    Case("CORS, headers of the plugin's own", (run(
-        "return 200, web.Response(text='x', headers={'X-Plugin': 'a', 'X-Custom-Header': 'b'})"
-    ).replace(b"\r\n", f"\r\n{HOME}\r\n".encode(), 1),), "cors"),
+    Case(
+        "CORS, headers of the plugin's own",
+        (
+            run("return 200, web.Response(text='x', headers={'X-Plugin': 'a', 'X-Custom-Header': 'b'})").replace(
+                b"\r\n", f"\r\n{HOME}\r\n".encode(), 1
+            ),
+        ),
+        "cors",
+    ),
     Case("CORS, two origins", (get("/alive", HOME, "Origin: https://evil.example"),), "cors"),
     Case("any origin", (get("/alive", "Origin: https://anybody.example"),), "corsany"),
     Case("any origin, preflight", (preflight("/alive", "GET", origin="Origin: https://anybody.example"),), "corsany"),

@@ -141,15 +141,31 @@ SURFACE = [
 ]
 
 CASES = [
-    *(Case(f"plugin with the server's key: {way}", (at("/globalkey", request),), WORLD) for way, request in WAYS.items()),
+    *(
+        Case(f"plugin with the server's key: {way}", (at("/globalkey", request),), WORLD)
+        for way, request in WAYS.items()
+    ),
     *(Case(f"the list of plugins: {way}", (at("/plugins", request),), WORLD) for way, request in WAYS.items()),
-    *(Case(f"both ways: {way}", (combined(**{**dict.fromkeys(("bearer", "custom", "query", "body")), **keys}),), WORLD)
-      for way, keys in COMBINED.items()),
+    *(
+        Case(
+            f"both ways: {way}", (combined(**{**dict.fromkeys(("bearer", "custom", "query", "body")), **keys}),), WORLD
+        )
+        for way, keys in COMBINED.items()
+    ),
     *(Case(f"surface: {source}", (get("/surface?source=" + quote(source)),), WORLD) for source in SURFACE),
-    *(Case(f"{name}: no key", (get(f"/{name}"),), WORLD)
-      for name in ("ownkey", "capitals", "openly", "misspelt", "aliased", "typedkey", "nokey", "shouting", "wholekey")),
-    *(Case(f"{name}: the server's key", (get(f"/{name}", f"X-Custom-Auth: {RIGHT}"),), WORLD)
-      for name in ("ownkey", "capitals", "openly", "misspelt", "aliased", "typedkey", "shouting", "wholekey")),
+    *(
+        Case(f"{name}: no key", (get(f"/{name}"),), WORLD)
+        for name in ("ownkey", "capitals", "openly", "misspelt", "aliased", "typedkey", "nokey", "shouting", "wholekey")
+    ),
+    *(
+        Case(f"{name}: the server's key", (get(f"/{name}", f"X-Custom-Auth: {RIGHT}"),), WORLD)
+        for name in ("ownkey", "capitals", "openly", "misspelt", "aliased", "typedkey", "shouting", "wholekey")
+    ),
+    Case(
+        "a wrong key in a header of another case and a right one in the body",
+        (post_json("/globalkey", {"apikey": RIGHT}, "x-custom-auth: wrong"),),
+        WORLD,
+    ),
     Case("ownkey: its own key", (get("/ownkey", f"X-Custom-Auth: {OWN}"),), WORLD),
     Case("ownkey: its own key in the query", (get("/ownkey?apikey=" + quote(OWN)),), WORLD),
     Case("typedkey: the number", (get("/typedkey?apikey=5"),), WORLD),

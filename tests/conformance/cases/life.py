@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from signal import SIGABRT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, Signals
 
 import trustme
 
 from conformance.scenario import INI, Scenario, Stage, plain, plugin, result
+from conformance.server import PATIENCE
 
+#: Certificate and key, whether they are good or not.
+TLS = INI + "\n[SSL]\nkeyfile = key.pem\ncertfile = cert.pem\nenabled = bool:true\n"
+TYPED_KEY = INI + "\n[auth]\napikey = int:5\n"
+PARMS = INI + "\n[plugin_parms]\n"
 KEYED = INI + "\n[auth]\napikey = key\n"
 
 
@@ -84,9 +90,11 @@ def restart(stage: Stage) -> None:
     before = stage.server.pid
     count = len(stage.server.lines)
     stage.server.send(SIGUSR1)
-    stage.ask("before", "/a")  # pluginserver does not notice the signal before it has something to do
-    del stage.seen["before"]  # of the old or of the new one
-    stage.seen["again"] = stage.server.says("Server started on ", since=count)
+    deadline = time.monotonic() + PATIENCE
+    while not stage.server.has_said("Server started on ", since=count) and time.monotonic() < deadline:
+        stage.ask("again", "/a")  # pluginserver does not notice the signal before it has something to do
+        time.sleep(0.1)
+    stage.seen["again"] = stage.server.has_said("Server started on ", since=count)
     stage.ask("after", "/a")
     stage.seen["same pid"] = stage.server.alive and stage.server.pid == before
     stage.note_marks()
@@ -279,9 +287,13 @@ PARAMETER = """\
         async def request_handler(self, **data):
             return 200, {"word": self.word, "json": self.json}
 """
+LEAVING = plugin("b").replace('mark("made b")', "raise SystemExit(4)")
+MADE = "super().__init__(**kwargs)"
+CALLED_PLUGINS = plugin("a").replace(MADE, f'{MADE}; self._plugin_id = "plugins"')
+UNMADE = plugin("b").replace(MADE, "pass")
 TWO = plugin("a") + plugin("b").partition("\n\n\n")[2].partition("\n\n\n")[2]
 SAME_ID = plugin("a") + plugin("a", "two").partition("\n\n\n")[2].partition("\n\n\n")[2].replace("class A", "class B")
-SAME_ID = SAME_ID.replace("super().__init__(**kwargs)", 'super().__init__(**kwargs); self._plugin_id = "a"')
+SAME_ID = SAME_ID.replace(MADE, f'{MADE}; self._plugin_id = "a"')
 
 CASES = [
     # start
@@ -293,7 +305,7 @@ CASES = [
     Scenario("no plugins folder named", start, ini=INI.replace("plugins = plugins", "other = 1")),
     Scenario("a folder that is missing", start, ini=INI.replace("= plugins", "= nowhere")),
     Scenario("an empty folder", start, {}),
-    Scenario("an empty section", start, ini=INI + "\n[plugin_parms]\n"),
+    Scenario("an empty section", start, ini=PARMS),
     Scenario("a repeated section", start, ini=INI + "\n[network]\nport = 1\n"),
     Scenario("a repeated key", start, ini=INI + "plugins = other\n"),
     Scenario("a percent sign in a value", start, ini=INI + "\n[mine]\nvalue = 100%\n"),
@@ -308,28 +320,46 @@ CASES = [
     Scenario("a syntax error", start, {"a": plugin("a"), "b": "def broken(:\n"}),
     Scenario("an exception at import", start, {"a": plugin("a"), "b": "raise RuntimeError('no')\n"}),
     Scenario("exit at import", start, {"a": plugin("a"), "b": "import sys\nsys.exit(3)\n"}),
-    Scenario("exit in __init__", start, {"a": plugin("a"), "b": plugin("b").replace('mark("made b")', "raise SystemExit(4)")}),
+    Scenario("exit in __init__", start, {"a": plugin("a"), "b": LEAVING}),
     Scenario("no plugin in a file", start, {"a": plugin("a"), "b": "x = 1\n"}),
     Scenario("a helper beside the plugins", start, {"a": "import helper\n" + plugin("a"), "helper": "x = 1\n"}),
-    Scenario("a plugin without super().__init__", start, {
-        "b": "from plugincore.baseplugin import BasePlugin\nclass B(BasePlugin):\n    def __init__(self, **k): pass\n"}),
+    Scenario(
+        "a plugin without super().__init__",
+        start,
+        {"b": UNMADE},
+    ),
     Scenario("two plugins of one id", start_and_ask("/a"), {"a": SAME_ID}),
-    Scenario("an id of the server's", start_and_ask("/plugins"),
-             {"a": plugin("a").replace("super().__init__(**kwargs)", 'super().__init__(**kwargs); self._plugin_id = "plugins"')}),
+    Scenario(
+        "an id of the server's",
+        start_and_ask("/plugins"),
+        {
+            "a": plugin("a").replace(
+                "super().__init__(**kwargs)", 'super().__init__(**kwargs); self._plugin_id = "plugins"'
+            )
+        },
+    ),
     Scenario("data classes with postponed annotations", start_and_ask("/a"), {"a": ANNOTATED}),
     Scenario("an empty server key", start, ini=INI + "\n[auth]\napikey =\n"),
-    Scenario("a typed server key", start, ini=INI + "\n[auth]\napikey = int:5\n"),
-    Scenario("a typed server key that is shown", start_and_ask("/plugins?apikey=5"), ini=INI + "\n[auth]\napikey = int:5\n"),
-    Scenario("the server's key is missing", start, {"a": plugin("a")}, INI + "\n[plugin_parms]\na = auth_type=global\n"),
-    Scenario("a plugin's key is missing", start, {"a": plugin("a")}, INI + "\n[plugin_parms]\na = auth_type=plugin\n"),
+    Scenario("a typed server key", start, ini=TYPED_KEY),
+    Scenario("a typed server key that is shown", start_and_ask("/plugins?apikey=5"), ini=TYPED_KEY),
+    Scenario("the server's key is missing", start, {"a": plugin("a")}, PARMS + "a = auth_type=global\n"),
+    Scenario("a plugin's key is missing", start, {"a": plugin("a")}, PARMS + "a = auth_type=plugin\n"),
     # parameters from a file
-    Scenario("json", start_and_ask("/a"), {"a": PARAMETER, "a.json": '{"from_json": [1]}'},
-             INI + "\n[plugin_parms]\na = word=w&json=a.json\n"),
-    Scenario("json is missing", start_and_ask("/a"), {"a": PARAMETER}, INI + "\n[plugin_parms]\na = json=a.json\n"),
-    Scenario("json is broken", start, {"a": PARAMETER, "a.json": "{"}, INI + "\n[plugin_parms]\na = json=a.json\n"),
-    Scenario("json is a list", start, {"a": PARAMETER, "a.json": "[1]"}, INI + "\n[plugin_parms]\na = json=a.json\n"),
-    Scenario("json with a colon", start_and_ask("/a"), {"a": PARAMETER, "a.json": '{"from_json": 1}'},
-             INI + "\n[plugin_parms]\na = json:a.json\n"),
+    Scenario(
+        "json",
+        start_and_ask("/a"),
+        {"a": PARAMETER, "a.json": '{"from_json": [1]}'},
+        PARMS + "a = word=w&json=a.json\n",
+    ),
+    Scenario("json is missing", start_and_ask("/a"), {"a": PARAMETER}, PARMS + "a = json=a.json\n"),
+    Scenario("json is broken", start, {"a": PARAMETER, "a.json": "{"}, PARMS + "a = json=a.json\n"),
+    Scenario("json is a list", start, {"a": PARAMETER, "a.json": "[1]"}, PARMS + "a = json=a.json\n"),
+    Scenario(
+        "json with a colon",
+        start_and_ask("/a"),
+        {"a": PARAMETER, "a.json": '{"from_json": 1}'},
+        PARMS + "a = json:a.json\n",
+    ),
     # addresses
     Scenario("a port that is taken", taken_port),
     Scenario("an address that is not ours", start, ini=INI.replace("127.0.0.1", "192.0.2.1")),
@@ -337,11 +367,23 @@ CASES = [
     Scenario("an unknown option", help_text, options=["--no-such-option"]),
     Scenario("the default ini file", default_ini, names_ini=False),
     # TLS
-    Scenario("TLS", encrypted, ini=INI + "\n[SSL]\nkeyfile = key.pem\ncertfile = cert.pem\nenabled = bool:true\n"),
-    Scenario("TLS switched off", encrypted, ini=INI + "\n[SSL]\nkeyfile = key.pem\ncertfile = cert.pem\nenabled = bool:false\n"),
-    Scenario("TLS, enabled=false", encrypted, ini=INI + "\n[SSL]\nkeyfile = key.pem\ncertfile = cert.pem\nenabled = false\n"),
-    Scenario("TLS, no certificate", start_and_ask("/a"), ini=INI + "\n[SSL]\nkeyfile = a.pem\ncertfile = b.pem\nenabled = bool:true\n"),
-    Scenario("TLS, a bad certificate", bad_certificate, ini=INI + "\n[SSL]\nkeyfile = key.pem\ncertfile = cert.pem\nenabled = bool:true\n"),
+    Scenario("TLS", encrypted, ini=TLS),
+    Scenario(
+        "TLS switched off",
+        encrypted,
+        ini=TLS.replace("true", "false"),
+    ),
+    Scenario("TLS, enabled=false", encrypted, ini=TLS.replace("bool:true", "false")),
+    Scenario(
+        "TLS, no certificate",
+        start_and_ask("/a"),
+        ini=TLS,
+    ),
+    Scenario(
+        "TLS, a bad certificate",
+        bad_certificate,
+        ini=TLS,
+    ),
     Scenario("TLS, no key named", start_and_ask("/a"), ini=INI + "\n[SSL]\nenabled = bool:true\n"),
     # stop
     Scenario("SIGINT", stop_by(SIGINT)),
@@ -359,13 +401,20 @@ CASES = [
     Scenario("reload", reload({"plugins/a.py": plugin("a", "longer text")}, "/a", before=["/a"])),
     Scenario("reload of an unknown plugin", reload({}, "/a", address="/reload/nobody")),
     Scenario("reload of a broken file", reload({"plugins/a.py": "def broken(:\n"}, "/a", "/plugins")),
-    Scenario("reload after an edit of the same length", reload({"plugins/a.py": plugin("a", "two")}, "/a", before=["/a"])),
+    Scenario(
+        "reload after an edit of the same length", reload({"plugins/a.py": plugin("a", "two")}, "/a", before=["/a"])
+    ),
     Scenario("reload of one of two in a file", reload({}, "/a", "/b"), {"a": TWO}),
-    Scenario("reload with another parameter", reload(
-        {"server.ini": INI + "\n[plugin_parms]\na = word=two\n"}, "/a", before=["/a"]),
-        {"a": PARAMETER}, INI + "\n[plugin_parms]\na = word=one\n"),
-    Scenario("reload with another route", reload(
-        {"server.ini": INI + "\n[plugin_parms]\na = route_path=z\n"}, "/a", "/z", "/plugins")),
+    Scenario(
+        "reload with another parameter",
+        reload({"server.ini": PARMS + "a = word=two\n"}, "/a", before=["/a"]),
+        {"a": PARAMETER},
+        PARMS + "a = word=one\n",
+    ),
+    Scenario(
+        "reload with another route",
+        reload({"server.ini": PARMS + "a = route_path=z\n"}, "/a", "/z", "/plugins"),
+    ),
     Scenario("reload without a key", reload({}, "/a"), ini=KEYED),
     Scenario("reload with a key", reload({}, "/a", address="/reload/a?apikey=key"), ini=KEYED),
     Scenario("reload, async terminate_plugin", reload({}, "/a"), {"a": ASYNC_END}),

@@ -146,7 +146,10 @@ BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "request_headers in a body": (b'{"request_headers": {"X-Evil": "1"}}', ("Content-Type: application/json",)),
     "request_headers as text in a body": (b'{"request_headers": "none"}', ("Content-Type: application/json",)),
     "log in a body": (b'{"log": 1}', ("Content-Type: application/json",)),
-    "subpath and client_ip in a body": (b'{"subpath": "x", "client_ip": "6.6.6.6"}', ("Content-Type: application/json",)),
+    "subpath and client_ip in a body": (
+        b'{"subpath": "x", "client_ip": "6.6.6.6"}',
+        ("Content-Type: application/json",),
+    ),
     "an empty key": (b'{"": 1}', ("Content-Type: application/json",)),
     "a body of 900 kB": (json.dumps({"a": "x" * 900_000}).encode(), ("Content-Type: application/json",)),
     "a body of exactly 1 MiB": (b'{"a": "' + b"x" * (1024**2 - 9) + b'"}', ("Content-Type: application/json",)),
@@ -162,6 +165,7 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "a header of one's own in capitals": ("X-MY-THING: a",),
     "a repeated header": ("X-My-Thing: a", "X-My-Thing: b"),
     "a repeated known header": ("Accept: text/html", "Accept: text/plain"),
+    "a repeated User-Agent": ("User-Agent: a", "User-Agent: b"),
     "space around a value": ("X-My-Thing:   a b \t ",),
     "an empty value": ("X-My-Thing:",),
     "latin-1 in a value": ("X-My-Thing: \xe4",),
@@ -171,7 +175,7 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "repeated cookies": ("Cookie: a=1; a=2",),
     "a long value": ("X-My-Thing: " + "x" * 6000,),
     "many headers": tuple(f"X-Number-{number}: {number}" for number in range(60)),
-    "several usual headers": ("Accept: */*", "Accept-Encoding: gzip", "Referer: http://x/", "If-None-Match: \"a\""),
+    "several usual headers": ("Accept: */*", "Accept-Encoding: gzip", "Referer: http://x/", 'If-None-Match: "a"'),
     "another host": ("Host: example.test:8080",),
     "X-Forwarded-For": ("X-Forwarded-For: 10.1.2.3",),
     "X-Forwarded-For with several addresses": ("X-Forwarded-For: 10.1.2.3, 10.9.9.9",),
@@ -202,8 +206,9 @@ RAW: dict[str, bytes] = {
         b'4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n'
     ),
     "chunks with extensions": (
-        b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\n{\"a\": 1}\r\n0\r\n\r\n"
+        b'POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n8;x=y\r\n{"a": 1}\r\n0\r\n\r\n'
     ),
+    "an empty body in chunks": b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "broken chunks": b"POST /echo HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "Content-Length and chunked": (
         b"POST /echo HTTP/1.1\r\nHost: server\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"

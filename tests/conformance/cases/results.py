@@ -87,12 +87,13 @@ SOURCES = {
     "Response with a body": "return 200, web.Response(body=b'\\x00\\x01', content_type='image/png')",
     "Response with status and type": "return 200, web.Response(text='a,b', status=202, content_type='text/csv')",
     "Response with a charset": "return 200, web.Response(text='ä', content_type='text/plain', charset='latin-1')",
-    "Response with headers": "return 200, web.Response(text='x', headers={'X-Plugin': 'a', 'Cache-Control': 'no-store'})",
+    "Response with headers": "return 200, web.Response(headers={'X-Plugin': 'a', 'Cache-Control': 'no-store'})",
     "Response with repeated headers": (
         "r = web.Response(text='x')\nr.headers.add('X-Plugin', 'a')\nr.headers.add('X-Plugin', 'b')\nreturn 200, r"
     ),
     "Response without a body": "return 200, web.Response()",
     "Response 204": "return 200, web.Response(status=204)",
+    "Response 205": "return 200, web.Response(text='x', status=205)",
     "Response 304": "return 200, web.Response(status=304, headers={'ETag': '\"a\"'})",
     "Response with a reason": "return 200, web.Response(status=299, reason='Odd', text='x')",
     "a cookie": "r = web.json_response({})\nr.set_cookie('a', 'b')\nreturn 200, r",

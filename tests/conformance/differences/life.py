@@ -187,9 +187,7 @@ ROWS = [
         "never matches",
         "is compared as text",
         Reason.BUG,
-        scenarios(
-            {"a typed server key that is shown": {"/plugins?apikey=5": ('403 {"error": "unauthorized"}', LIST)}}
-        ),
+        scenarios({"a typed server key that is shown": {"/plugins?apikey=5": ('403 {"error": "unauthorized"}', LIST)}}),
     ),
     Difference(
         "broken-json-parameters",
@@ -207,9 +205,7 @@ ROWS = [
         "ignored",
         "understood",
         Reason.DOCUMENT,
-        scenarios(
-            {"json with a colon": {"/a": ('200 {"word": null, "json": null}', '200 {"word": null, "json": 1}')}}
-        ),
+        scenarios({"json with a colon": {"/a": ('200 {"word": null, "json": null}', '200 {"word": null, "json": 1}')}}),
     ),
     Difference(
         "port-taken",
@@ -242,9 +238,7 @@ ROWS = [
         "TLS is on, since the text is not empty",
         "TLS is off",
         Reason.BUG,
-        scenarios(
-            {"TLS, enabled=false": {"in TLS": ("200 one", "SSLError"), "plain": ("ClosedError", "200 one")}}
-        ),
+        scenarios({"TLS, enabled=false": {"in TLS": ("200 one", "SSLError"), "plain": ("ClosedError", "200 one")}}),
     ),
     Difference(
         "plain-http-on-tls",

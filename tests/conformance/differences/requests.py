@@ -8,7 +8,7 @@ from collections.abc import Collection
 from urllib.parse import unquote
 
 from conformance.difference import Difference, Reason
-from conformance.differences.exchange import BODY, TROUBLE, Exchange, answers, json_of
+from conformance.differences.exchange import BODY, TROUBLE, Exchange, Seen, answers, json_of
 
 AREA = "Requests"
 
@@ -18,6 +18,11 @@ ECHO = b'{"echo": true'
 def echoed(body: object) -> bool:
     """Tell whether a body is what a handler was given."""
     return isinstance(body, bytes) and body.startswith(ECHO)
+
+
+def reached(side: Seen) -> bool:
+    """Tell whether a plugin answered that tells of its subpath."""
+    return side["status"] == 200 and (echoed(side["body"]) or "subpath" in json_of(side))
 
 
 def not_found(exchange: Exchange) -> Collection[str]:
@@ -39,7 +44,8 @@ def not_allowed(exchange: Exchange) -> Collection[str]:
 
 
 def unread_body(exchange: Exchange) -> Collection[str]:
-    refused = exchange.ours["status"] in (403, 404, 405) and exchange.sent
+    native = exchange.target.startswith("/plugins") and exchange.ours["status"] == 200
+    refused = exchange.sent and (native or exchange.ours["status"] in (403, 404, 405))
     closes = (exchange.original["connection"], exchange.ours["connection"]) == ("open", "closed")
     return {"connection"} if refused and closes else ()
 
@@ -76,6 +82,12 @@ def tolerated(exchange: Exchange) -> Collection[str]:
     return {"status", "connection", *BODY} if refused and ours["status"] in (200, 404) else ()
 
 
+def repeated(exchange: Exchange) -> Collection[str]:
+    refused = re.fullmatch(rb"Duplicate '([\w-]+)' header found\.", exchange.original["body"])
+    again = refused and len(re.findall(rf"^{refused[1].decode()}:", exchange.head, re.IGNORECASE | re.MULTILINE)) > 1
+    return {"status", "connection", *BODY} if again and exchange.statuses(400, 200) else ()
+
+
 def both_lengths(exchange: Exchange) -> Collection[str]:
     text = exchange.original["body"].startswith(b"Transfer-Encoding can't be present with Content-Length")
     both = exchange.header("Content-Length") is not None and exchange.header("Transfer-Encoding") == "chunked"
@@ -85,10 +97,9 @@ def both_lengths(exchange: Exchange) -> Collection[str]:
 
 def refused_path(exchange: Exchange) -> Collection[str]:
     path = unquote(exchange.target.partition("?")[0], errors="replace")
-    served = echoed(exchange.original["body"]) if "body" in exchange.original else False
     reasons = {
         "the path contains a '..' segment": ".." in path.split("/"),
-        "the path after the plugin's name begins with a second slash": re.match(r"/echo//", path) is not None,
+        "the path after the plugin's name begins with a second slash": re.match(r"/(echo|deep/er)//", path) is not None,
         "the path contains a NUL": "\0" in path,
     }
     told = any(holds and exchange.says(exchange.ours, reason) for reason, holds in reasons.items())
@@ -96,15 +107,14 @@ def refused_path(exchange: Exchange) -> Collection[str]:
         return ()
     if exchange.original["status"] == 404:
         return {"status", *BODY} if exchange.original["body"] == b"404: Not Found" else ()
-    return {"status", "body"} if exchange.original["status"] == 200 and served else ()
+    return {"status", "body"} if reached(exchange.original) else ()
 
 
 def odd_path(exchange: Exchange) -> Collection[str]:
     raw = exchange.target.partition("?")[0]
-    odd = re.match(r"/[a-z]+%2F", raw, re.IGNORECASE) or re.search(r"%0[ad]", raw, re.IGNORECASE)
-    served = exchange.ours["status"] == 200 and echoed(exchange.ours["body"])
+    odd = re.match(r"/(echo|deep/er)%2F", raw, re.IGNORECASE) or re.search(r"%0[ad]", raw, re.IGNORECASE)
     lost = exchange.original["status"] == 404 and exchange.original["body"] == b"404: Not Found"
-    return {"status", *BODY} if odd and served and lost else ()
+    return {"status", *BODY} if odd and lost and reached(exchange.ours) else ()
 
 
 def leading_slash(exchange: Exchange) -> Collection[str]:
@@ -156,6 +166,12 @@ def can_read(exchange: Exchange) -> Collection[str]:
     return same if sent else ()
 
 
+def empty_chunked(exchange: Exchange) -> Collection[str]:
+    empty = exchange.header("Transfer-Encoding") == "chunked" and exchange.sent == b"0\r\n\r\n"
+    pair = (exchange.original["request body_exists"], exchange.ours["request body_exists"])
+    return {"request body_exists"} if empty and pair == ("bool True", "bool False") else ()
+
+
 def variables_of_pairs(exchange: Exchange) -> Collection[str]:
     try:
         value = json.loads(exchange.sent)
@@ -198,9 +214,9 @@ def forwarded(exchange: Exchange) -> Collection[str]:
         return ()
     first, *_, last = [text.strip() for text in f"{header},{header}".split(",")]
     explained = set()
-    if exchange.original["host keys client_ip"] == f"str {first!r}":
-        if exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'"):
-            explained.add("host keys client_ip")
+    trusted = exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'")
+    if exchange.original["host keys client_ip"] == f"str {first!r}" and trusted:
+        explained.add("host keys client_ip")
     peer = exchange.original["request remote"] == "str '127.0.0.1'"
     if peer and exchange.ours["request remote"] == exchange.ours["host keys client_ip"]:
         explained.add("request remote")
@@ -253,7 +269,7 @@ ROWS = [
     Difference(
         "refusal-closes",
         AREA,
-        "a body that was not read because the request is refused",
+        "a body that need not be read: the request is refused, or is for `/plugins`",
         "the connection stays",
         "the connection closes",
         Reason.ROBUSTNESS,
@@ -297,6 +313,15 @@ ROWS = [
         "served, within [limits](limits.md)",
         Reason.ROBUSTNESS,
         answers(tolerated),
+    ),
+    Difference(
+        "repeated-header",
+        AREA,
+        "`User-Agent` or another header that may stand only once, twice (`Host` is 400 in both)",
+        "400",
+        "the first one counts",
+        Reason.ROBUSTNESS,
+        answers(repeated),
     ),
     Difference(
         "both-lengths",
@@ -382,6 +407,15 @@ ROWS = [
         "`True`: it can be read again",
         Reason.BUG,
         answers(can_read),
+    ),
+    Difference(
+        "empty-chunked-body",
+        AREA,
+        "`request.body_exists` of an empty body in chunks",
+        "`True`",
+        "`False`",
+        Reason.BUG,
+        answers(empty_chunked),
     ),
     Difference(
         "array-of-pairs",

@@ -28,7 +28,9 @@ class Echo(BasePlugin):
         headers = data["request_headers"]
         seen = {name: text(getattr(request, name)) for name in ATTRIBUTES}
         seen["query"] = repr(list(request.query.items()))
-        seen["headers"] = repr([(name.lower(), value) for name, value in request.headers.items()])
+        # Among headers of one name their order counts, among others it says nothing.
+        pairs = [(name.lower(), value) for name, value in request.headers.items()]
+        seen["headers"] = repr(sorted(pairs, key=lambda pair: pair[0]))
         seen["cookies"] = repr(dict(request.cookies))
         seen["match_info"] = repr(dict(request.match_info))
         seen["version"] = repr(tuple(request.version))
