@@ -107,19 +107,15 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
-/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
+/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole, and the headers
+/// beside it in a tuple.
 ///
 /// # Errors
-/// When the result refuses to be sent.
-pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let held;
-    let result = match value.cast_exact::<PyTuple>() {
-        Ok(tuple) if matches!(tuple.len(), 2 | 3) => {
-            held = tuple.get_item(1)?;
-            &held
-        }
-        _ => value,
-    };
+/// When the result or the headers refuse to be sent.
+pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, HeaderMap)>> {
+    let tuple = value.cast::<PyTuple>().ok().filter(|tuple| matches!(tuple.len(), 2 | 3));
+    let held = tuple.map(|tuple| tuple.get_item(1)).transpose()?;
+    let result = held.as_ref().unwrap_or(value);
     if result.is_exact_instance_of::<PyDict>()
         || result.is_exact_instance_of::<PyList>()
         || result.is_exact_instance_of::<PyString>()
@@ -128,7 +124,12 @@ pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<O
         return Ok(None);
     }
     let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
-    send.map(|send| send.call1((result, request))).transpose()
+    let Some(send) = send else { return Ok(None) };
+    let mut given = HeaderMap::new();
+    if let Some(tuple) = tuple.filter(|tuple| tuple.len() == 3) {
+        headers(&tuple.get_item(2)?, &mut given)?;
+    }
+    Ok(Some((send.call1((result, request))?, given)))
 }
 
 /// The traceback as Python prints it.
