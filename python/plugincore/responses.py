@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from plugincore._answers import Answer, HeaderItems, Headers
 from plugincore._core import encode_json
-from plugincore._streams import StreamingResponse
+from plugincore._streams import Event, EventSource, StreamingResponse
 
-__all__ = ["Headers", "Redirect", "Response", "StreamingResponse"]
+__all__ = ["Event", "EventSource", "Headers", "Redirect", "Response", "StreamingResponse"]
 
 #: Stands for a value that was not given where ``None`` is one.
 _NOT_GIVEN: Any = object()

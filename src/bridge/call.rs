@@ -87,6 +87,12 @@ impl Call {
 
     /// Ends the call with what the handler returned or raised.
     pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+        let opened = self.opened.as_ref().map(|(_, downlink)| downlink);
+        if let (Err(error), Some(downlink)) = (&result, opened)
+            && downlink.is_gone()
+        {
+            return self.tell_of_break(py, error, downlink);
+        }
         if let Some(downlink) = &self.downlink {
             match result {
                 Ok(_) => downlink.finish(),

@@ -89,7 +89,7 @@ def made(server: Server, expression: str, path: str = "/made") -> httpx.Response
     return server.post(path, content=json.dumps({"expression": expression}))
 
 
-@pytest.mark.parametrize("module", ["_answers", "responses"])
+@pytest.mark.parametrize("module", ["_answers", "_streams", "responses"])
 def test_the_examples_in_the_docstrings_are_true(module: str) -> None:
     """What a reader copies does what it says."""
     result = doctest.testmod(importlib.import_module(f"plugincore.{module}"))
