@@ -6,14 +6,19 @@ A handler returns one of these objects instead of ``(code, body)``; ``raise`` is
 from __future__ import annotations
 
 import http
-from typing import Any
+import os
+import re
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from plugincore._answers import Answer, HeaderItems, Headers
 from plugincore._core import encode_json
 from plugincore._streams import Event, EventSource, StreamingResponse
 
-__all__ = ["Event", "EventSource", "Headers", "Redirect", "Response", "StreamingResponse"]
+if TYPE_CHECKING:
+    from plugincore._core import Request
+
+__all__ = ["Event", "EventSource", "FileResponse", "Headers", "Redirect", "Response", "StreamingResponse"]
 
 #: Stands for a value that was not given where ``None`` is one.
 _NOT_GIVEN: Any = object()
@@ -136,3 +141,54 @@ class Redirect(Response):
             raise ValueError(f"the status {status} does not redirect; take 301, 302, 303, 307 or 308")
         super().__init__(status=status, headers=headers)
         self.headers["Location"] = quote(url, safe="!#$%&'()*+,/:;=?@[]~")
+
+
+class FileResponse(Answer):
+    """An answer with a file, which the host reads and sends without Python's help.
+
+    Conditional requests, ranges and HEAD are answered by it too. The client gets 404 when there is no such
+    file, 403 when it may not be read; both are seen when it is sent, so a handler cannot catch them. One response may
+    be returned for any number of requests.
+
+    >>> response = FileResponse("/srv/reports/7.pdf", download=True, filename="Übersicht.pdf")
+    >>> print(response.headers["Content-Disposition"])
+    attachment; filename="_bersicht.pdf"; filename*=UTF-8''%C3%9Cbersicht.pdf
+
+    Args:
+        path: Where the file is. Any file that the server may read is sent: a name that came from a client has to be
+            looked at before.
+        status: The status code; conditions and ranges count with 200 alone.
+        headers: A mapping, in which a list repeats a header, or pairs.
+        content_type: The content type; the one that the file's name stands for if it is not given.
+        download: Whether the client shall save the file rather than show it.
+        filename: The name that it is saved under; the file's own if it is not given.
+
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        status: int = 200,
+        headers: HeaderItems | None = None,
+        content_type: str | None = None,
+        download: bool = False,
+        filename: str | None = None,
+    ) -> None:
+        """Make an answer with the file at ``path``; it is opened when the answer is sent."""
+        super().__init__(status=status, headers=headers, content_type=content_type)
+        self.path = os.fsdecode(path)
+        if download or filename is not None:
+            name = os.path.basename(self.path) if filename is None else filename
+            self.headers["Content-Disposition"] = _disposition("attachment" if download else "inline", name)
+
+    async def __plugincore_send__(self, request: Request) -> None:
+        """Have the file sent; called by the host."""
+        request._send_file(self.path, self.status, self._all_headers())
+
+
+def _disposition(kind: str, name: str) -> str:
+    """Return a ``Content-Disposition`` by RFC 6266; clients that do not know ``filename*`` get a plain name."""
+    plain = re.sub(r'[^ -~]|["\\\\/%]', "_", name)
+    exact = quote(name, safe="!#$&+^`|", errors="replace")
+    return f'{kind}; filename="{plain}"' + ("" if plain == name else f"; filename*=UTF-8''{exact}")

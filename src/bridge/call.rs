@@ -16,6 +16,7 @@ use super::channel::{Channel, Closing, Downlink, Unsent};
 use super::consumer::Consumer;
 use super::exchange::{Exchange, Outcome, Reply};
 use super::outcome::{self, Source};
+use crate::files::answer::Sending;
 use crate::http::pipe::{self, pipe};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
@@ -122,13 +123,6 @@ impl Call {
         &self.occupied.0.closing
     }
 
-    /// Hands the head over; the rest goes through `downlink`. Who waits for it is told by [`Consumer::completed`].
-    fn begin(&mut self, outcome: Outcome, downlink: Arc<Downlink>) -> Arc<Consumer> {
-        self.downlink = Some(downlink);
-        self.exchange.begin(outcome);
-        Arc::clone(&self.consumer)
-    }
-
     /// True if `error` is asyncio's `CancelledError`.
     pub fn is_cancellation(&self, error: &PyErr, py: Python<'_>) -> bool {
         error.is_instance(py, self.consumer.cancelled_error(py))
@@ -199,17 +193,16 @@ impl Slot {
     /// # Errors
     /// `RuntimeError` as [`Self::open`], `ConnectionResetError` when the client is gone.
     pub fn begin(&self, py: Python<'_>, mut reply: Reply, length: Option<u64>) -> PyResult<()> {
-        let mut slot = self.lock();
-        let call = unanswered(&mut slot)?;
-        let (unsent, downlink) =
-            call.opened.take().ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
-        let reader = unsent.take().ok_or_else(|| PyConnectionResetError::new_err("the client is gone"))?;
-        reply.body = Body::streamed(reader, length);
-        reply.headers.extend(std::mem::take(&mut call.headers));
-        let consumer = call.begin(Outcome::Reply(reply.fit_for_its_status()), downlink);
-        drop(slot);
-        consumer.completed(py);
-        Ok(())
+        self.answer(py, |call| {
+            let opened = call.opened.take();
+            let (unsent, downlink) =
+                opened.ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
+            let reader = unsent.take().ok_or_else(|| PyConnectionResetError::new_err("the client is gone"))?;
+            reply.body = Body::streamed(reader, length);
+            reply.headers.extend(std::mem::take(&mut call.headers));
+            call.downlink = Some(downlink);
+            Ok((Outcome::Reply(reply.fit_for_its_status()), ()))
+        })
     }
 
     /// Answers 101 with `headers`; from then on the channel carries the connection's bytes both ways.
@@ -217,19 +210,38 @@ impl Slot {
     /// # Errors
     /// As [`Self::open`].
     pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
+        self.answer(py, |call| {
+            let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
+            let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, Some(reader), call.closing())?;
+            call.downlink = Some(downlink);
+            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, channel))
+        })
+    }
+
+    /// Answers with a file. What the handler returns afterwards is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn send_file(&self, py: Python<'_>, mut sending: Sending) -> PyResult<()> {
+        self.answer(py, |call| {
+            sending.headers.extend(std::mem::take(&mut call.headers));
+            Ok((Outcome::File(Box::new(sending)), ()))
+        })
+    }
+
+    fn answer<T>(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<(Outcome, T)>) -> PyResult<T> {
         let mut slot = self.lock();
         let call = unanswered(&mut slot)?;
-        let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
-        let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, Some(reader), call.closing())?;
-        let outcome = Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } };
-        let consumer = call.begin(outcome, downlink);
+        let (outcome, given) = give(call)?;
+        call.exchange.begin(outcome);
+        let consumer = Arc::clone(&call.consumer);
         drop(slot);
         consumer.completed(py);
-        Ok(channel)
+        Ok(given)
     }
 }
 
 fn unanswered(slot: &mut Option<Call>) -> PyResult<&mut Call> {
-    let call = slot.as_mut().filter(|call| call.downlink.is_none());
+    let call = slot.as_mut().filter(|call| !call.exchange.is_answered());
     call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
 }

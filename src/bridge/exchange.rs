@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
+use crate::files::answer::Sending;
 use crate::http::rescue::{Failure, Rejection};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
@@ -37,6 +38,8 @@ pub enum Outcome {
     Failed(Failure),
     /// The host could not run the handler at all.
     Rejected(Rejection),
+    /// A file, which the I/O side opens, since it may have to wait for the disk.
+    File(Box<Sending>),
     /// The connection leaves HTTP behind.
     Switched {
         /// Headers of the 101 answer, `Upgrade` and `Connection` among them.
@@ -88,6 +91,11 @@ impl Exchange {
     /// Waits until nobody waits for the outcome any more; at once when there is one already.
     pub fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(context))
+    }
+
+    /// True once an outcome has been given.
+    pub fn is_answered(&self) -> bool {
+        self.reply.is_none()
     }
 
     /// From here on, being dropped means that the handler was cut off rather than never run.

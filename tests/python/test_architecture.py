@@ -14,7 +14,7 @@ ROWS = (
     {"config", "observe"},  # leaves: settings and the log know of nothing else
     {"http"},
     {"policy"},
-    {"routing", "control"},
+    {"routing", "control", "files"},
     {"bridge"},
     {"python"},  # the objects that plugins see; the bridge hands them requests
     {"plugins"},
@@ -28,6 +28,7 @@ ROWS = (
 WITH_PYTHON = {"bridge", "python", "plugins", "app", "cli", "lib", "main"}
 #: Files of those modules that run on I/O threads.
 ON_IO_THREADS = {
+    "app/documents.rs",
     "app/io.rs",
     "app/service.rs",
     "app/shared.rs",

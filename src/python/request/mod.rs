@@ -11,6 +11,7 @@ mod query_string;
 mod tests;
 mod transport;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
@@ -32,6 +33,7 @@ use crate::bridge::channel::Channel;
 use crate::bridge::exchange::Reply;
 use crate::bridge::outcome;
 use crate::bridge::request_data::RequestData;
+use crate::files::answer::{Asked, Sending};
 use crate::http::response::Body;
 
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
@@ -381,6 +383,23 @@ impl Request {
         let channel = self.open_channel(py)?;
         self.begin_answer(py, status, headers, length)?;
         Ok(channel)
+    }
+
+    /// Answer with the file at `path`, which is opened and sent natively; conditions and ranges count if `status` is 200.
+    ///
+    /// `headers` is a mapping or pairs. `RuntimeError` when the request has been answered, or begun to be.
+    fn _send_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let status = outcome::status(status)?;
+        let mut given = HeaderMap::new();
+        outcome::headers(headers, &mut given)?;
+        let asked = Asked { method: self.data.method.clone(), headers: self.data.headers.clone() };
+        self.slot()?.send_file(py, Sending { path, asked, status, headers: given })
     }
 
     /// Answer 101 with `headers`: the connection's bytes go through the channel from then on.
