@@ -41,7 +41,7 @@ ON_IO_THREADS = {
 
 #: The files with `unsafe` blocks, and for what.
 WITH_UNSAFE = {
-    "app/inherited.rs": "takes over file descriptors by their numbers, and prepares exec",
+    "app/inherited.rs": "takes over file descriptors by their numbers",
     "bridge/context.rs": "enters contexts by the C interface",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
     "bridge/json/number.rs": "reads digits that were just written",
