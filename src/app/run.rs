@@ -89,7 +89,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     let reading = read(py, &launch)?;
     let settings = &reading.settings;
-    let certificate = settings.tls.as_ref().map(tls::load).transpose()?;
+    let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
     let listeners = bind(&settings.listen)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
@@ -123,7 +123,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
 
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
-    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level);
+    let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
     warn(&warnings);
     reading
 }
