@@ -52,16 +52,62 @@ impl Downlink {
     }
 }
 
+/// The reading end of an answer that has not begun. A client that leaves before that takes it away, so that whoever
+/// prepares the answer learns of it as of one who leaves later.
+pub struct Unsent(Mutex<Option<Reader>>);
+
+impl Unsent {
+    /// Keeps `reader`.
+    pub fn new(reader: Reader) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(reader))))
+    }
+
+    /// Takes it out, to send what comes out of it; `None` when the client is gone.
+    pub fn take(&self) -> Option<Reader> {
+        lock(&self.0).take()
+    }
+}
+
+impl Wake for Unsent {
+    fn wake(self: Arc<Self>) {
+        drop(self.take());
+    }
+}
+
+/// Whether answers without an end are asked to end, because their plugin is on its way out.
+#[derive(Default)]
+pub struct Closing(AtomicBool);
+
+impl Closing {
+    /// Asks those that are open, and has those that open later find it so.
+    ///
+    /// # Errors
+    /// What a watcher raised; the others have been called all the same.
+    pub fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.0.store(true, Ordering::Release);
+        let references: Vec<_> = lock(open_channels(py)).values().map(|channel| channel.clone_ref(py)).collect();
+        let mut result = Ok(());
+        for channel in references.iter().filter_map(|reference| reference.bind(py).upgrade()) {
+            let channel = channel.cast::<Channel>()?.get();
+            if Arc::ptr_eq(&channel.closing, self) {
+                result = result.and(channel.tell_watcher(py));
+            }
+        }
+        result
+    }
+}
+
 /// An answer under way, or a connection after its upgrade.
 ///
 /// `watch` names a callable that is run on the event loop whenever there may be news: room after `has_room()` was
-/// false, bytes after `receive()` gave `None`, or the client is gone.
+/// false, bytes after `receive()` gave `None`, the client is gone, or the plugin is on its way out.
 #[pyclass(frozen, weakref, module = "plugincore._core")]
 pub struct Channel {
     id: u64,
     down: Arc<Downlink>,
     up: Option<Mutex<Reader>>,
     watcher: Mutex<Option<Py<PyAny>>>,
+    closing: Arc<Closing>,
 }
 
 impl Channel {
@@ -74,15 +120,22 @@ impl Channel {
         inbox: &Arc<Inbox>,
         writer: Writer,
         up: Option<Reader>,
+        closing: &Arc<Closing>,
     ) -> PyResult<(Bound<'py, Self>, Arc<Downlink>)> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
         let down = Arc::new(Downlink { writer, waker });
-        let channel = Self { id, down: Arc::clone(&down), up: up.map(Mutex::new), watcher: Mutex::default() };
+        let (up, closing) = (up.map(Mutex::new), Arc::clone(closing));
+        let channel = Self { id, down: Arc::clone(&down), up, watcher: Mutex::default(), closing };
         let channel = Bound::new(py, channel)?;
         lock(open_channels(py)).insert(id, PyWeakrefReference::new(&channel)?.unbind());
         Ok((channel, down))
+    }
+
+    fn tell_watcher(&self, py: Python<'_>) -> PyResult<()> {
+        let watcher = lock(&self.watcher).as_ref().map(|watcher| watcher.clone_ref(py));
+        watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
     }
 }
 
@@ -107,6 +160,11 @@ impl Channel {
     /// Return whether the client is gone.
     fn is_gone(&self) -> bool {
         self.down.is_gone()
+    }
+
+    /// Return whether an answer without an end should end now: the server stops, or the plugin is reloaded or removed.
+    fn is_closing(&self) -> bool {
+        self.closing.0.load(Ordering::Acquire)
     }
 
     /// Return what the client has sent after an upgrade: bytes, `None` when nothing waits, `b""` after the end.
@@ -192,6 +250,5 @@ impl Wake for Knock {
 fn look(py: Python<'_>, id: u64) -> PyResult<()> {
     let reference = lock(open_channels(py)).get(&id).map(|reference| reference.clone_ref(py));
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
-    let watcher = lock(&channel.cast::<Channel>()?.get().watcher).as_ref().map(|watcher| watcher.clone_ref(py));
-    watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
+    channel.cast::<Channel>()?.get().tell_watcher(py)
 }

@@ -12,7 +12,6 @@ use pyo3::prelude::*;
 
 use super::call::Slot;
 use super::coroutine::thrown;
-use super::outcome;
 use super::step::{self, Step};
 
 /// Drives one handler's coroutine inside an asyncio task, and after it the sending of a result that is no whole.
@@ -44,7 +43,7 @@ impl Driver {
     ) -> PyResult<Bound<'py, PyAny>> {
         let result = match step {
             Ok(Step::Yielded(object)) => return Ok(object),
-            Ok(Step::Returned(value)) if self.sender.get().is_none() => match outcome::sender(&value, &self.request) {
+            Ok(Step::Returned(value)) if self.sender.get().is_none() => match self.slot.sender(&value, &self.request) {
                 Ok(None) => Ok(value),
                 Ok(Some(sender)) => {
                     let sender = self.sender.get_or_init(|| sender.unbind());

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{Notify, oneshot};
@@ -85,6 +86,11 @@ impl Exchange {
     /// True when nobody waits for the outcome any more.
     pub fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// Waits until nobody waits for the outcome any more; at once when there is one already.
+    pub fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(context))
     }
 
     /// True once an outcome has been given.

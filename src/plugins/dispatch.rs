@@ -20,7 +20,7 @@ use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Driver;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
-use crate::bridge::{json, outcome, step};
+use crate::bridge::{json, step};
 use crate::http::request::BodyData;
 use crate::http::rescue::{Failure, Rejection};
 use crate::python::headers::RequestHeaders;
@@ -83,7 +83,7 @@ fn begin<'py>(
     let result = invoke(py, resident, &data)?;
     let inner = match step::awaitable(&result)? {
         Some(inner) => inner,
-        None => match outcome::sender(&result, &request)? {
+        None => match slot.sender(&result, &request)? {
             Some(sender) => sender,
             None => return Ok(Some(result)),
         },

@@ -20,11 +20,23 @@ use crate::bridge::step;
 /// How often a plugin that is being replaced is looked at until its last request has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
+pub fn end_endless_answers(residents: &[Arc<Resident>]) {
+    Python::attach(|py| {
+        for resident in residents {
+            if let Err(error) = resident.occupancy.close(py) {
+                tracing::error!("plugin {}: ending its answers: {}", resident.id, describe(py, &error));
+            }
+        }
+    });
+}
+
 /// Waits until no request is inside `residents` any more, at most until `deadline`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
 pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
+    end_endless_answers(residents);
     while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
         if Instant::now() > deadline {
             let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();

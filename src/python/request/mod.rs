@@ -346,10 +346,35 @@ impl Request {
         Ready::new(Ok(py.None()))
     }
 
-    /// Begin an answer that is sent piece by piece; for the modules that offer such results to plugins.
+    /// Open a channel for an answer that `_begin` begins; until then it tells whether the client is still there.
+    ///
+    /// `RuntimeError` when the request has been answered, or begun to be.
+    #[pyo3(name = "_open")]
+    fn open_channel<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
+        self.slot()?.open(py)
+    }
+
+    /// Begin the answer of the channel that was opened; for the modules that offer such results to plugins.
     ///
     /// `headers` is a mapping or pairs; `length` is the number of bytes to come, `None` if that is unknown.
-    /// `RuntimeError` when the request has been answered, or begun to be.
+    /// `RuntimeError` when the request has been answered, or begun to be, `ConnectionResetError` when the client is
+    /// gone.
+    #[pyo3(name = "_begin", signature = (status, headers, length = None))]
+    fn begin_answer(
+        &self,
+        py: Python<'_>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        length: Option<u64>,
+    ) -> PyResult<()> {
+        let status = outcome::status(status)?;
+        let mut given = HeaderMap::new();
+        outcome::headers(headers, &mut given)?;
+        let reply = Reply { status, content_type: None, headers: given, body: Body::default() };
+        self.slot()?.begin(py, reply, length)
+    }
+
+    /// Open a channel and begin its answer at once.
     #[pyo3(signature = (status, headers, length = None))]
     fn _stream<'py>(
         &self,
@@ -358,11 +383,9 @@ impl Request {
         headers: &Bound<'py, PyAny>,
         length: Option<u64>,
     ) -> PyResult<Bound<'py, Channel>> {
-        let status = outcome::status(status)?;
-        let mut given = HeaderMap::new();
-        outcome::headers(headers, &mut given)?;
-        let reply = Reply { status, content_type: None, headers: given, body: Body::default() };
-        self.slot()?.stream(py, reply, length)
+        let channel = self.open_channel(py)?;
+        self.begin_answer(py, status, headers, length)?;
+        Ok(channel)
     }
 
     /// Answer with the file at `path`, which is opened and sent natively; conditions and ranges count if `status` is 200.
