@@ -35,6 +35,8 @@ pub mod _core {
     #[pymodule_export]
     use crate::bridge::channel::Channel;
     #[pymodule_export]
+    use crate::bridge::json::encode_json;
+    #[pymodule_export]
     use crate::plugins::manager::PluginManager;
     #[pymodule_export]
     use crate::python::baseplugin::BasePlugin;

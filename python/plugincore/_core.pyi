@@ -27,6 +27,7 @@ __all__ = [
     "RequestHeaders",
     "Transport",
     "emit_log_record",
+    "encode_json",
     "main",
     "read_ini",
     "sysinfo",
@@ -282,6 +283,7 @@ class Ready:
     ) -> Any: ...
     def close(self) -> None: ...
 
+def encode_json(value: Any) -> bytes: ...
 def emit_log_record(name: object, levelno: int, text: object) -> None: ...
 def main(
     arguments: Sequence[str | bytes | os.PathLike[str]], restart: Sequence[str | bytes | os.PathLike[str]]

@@ -166,7 +166,10 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
     let status = if source.legacy_status { StatusCode::OK } else { status };
     let mut reply = body(&tuple.get_item(1)?, status, HTML)?;
     if tuple.len() == 3 {
-        headers(&tuple.get_item(2)?, &mut reply.headers)?;
+        let mut given = HeaderMap::new();
+        headers(&tuple.get_item(2)?, &mut given)?;
+        // They take the place of those that a response has by itself.
+        reply.headers.extend(given);
     }
     Ok(reply)
 }
@@ -211,10 +214,21 @@ fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Resu
         let bytes = value.call_method0(intern!(value.py(), "tobytes"))?;
         return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())));
     }
+    if let Some(complete) = value.get_type().getattr_opt(intern!(value.py(), "__plugincore_reply__"))? {
+        return own_response(&complete.call1((value,))?);
+    }
     if aiohttp::is_response(value) {
         return aiohttp::reply(value);
     }
     Ok(reply(JSON, encode(value)?))
+}
+
+/// An answer from what a complete one of `plugincore.responses` gives: its status, headers and body.
+fn own_response(given: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
+    let (code, pairs, body) = given.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyBytes>)>()?;
+    let mut given = HeaderMap::new();
+    headers(&pairs, &mut given)?;
+    Ok(Reply::with_headers(status(&code)?, given, Bytes::copy_from_slice(body.as_bytes())))
 }
 
 fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
