@@ -115,6 +115,25 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
+/// The answer that `result` of `request_handler` stands for, whoever's it is.
+///
+/// # Errors
+/// When the result cannot be sent.
+pub fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
+    let plugin = Arc::from("");
+    let source = Source { plugin, overrides_handle_request: false, legacy_status, witness: None };
+    Ok(reply(result, &source)?.fit_for_its_status())
+}
+
+/// True for what says itself what is to be sent.
+///
+/// # Errors
+/// Whatever the metaclass of the object's class raises.
+pub fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = value.get_type();
+    Ok(class.hasattr("__plugincore_reply__")? || class.hasattr("__plugincore_send__")? || aiohttp::is_response(value))
+}
+
 /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole, and the headers
 /// beside it in a tuple.
 ///
