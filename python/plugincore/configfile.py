@@ -204,11 +204,6 @@ def _accept(section: str | None, name: str) -> None:
         raise AttributeError(f"[{section}] {why}" if section else why)
 
 
-def _check_text(key: object) -> None:
-    if not isinstance(key, str):
-        raise TypeError(f"a Config key must be a string, not {type(key).__name__}")
-
-
 def _set_master(config: Config) -> None:
     global masterConfig
     masterConfig = config

@@ -394,12 +394,3 @@ def test_two_files_can_be_loaded_at_the_same_time(folder: Path) -> None:
         assert ["counter", "second"] == list(await manager.all_plugins())
 
     asyncio.run(check())
-
-
-def test_a_folder_that_is_not_there_holds_no_plugins(tmp_path: Path) -> None:
-    """A missing folder is told in the log and loads nothing."""
-    log = Log()
-    manager = PluginManager(tmp_path / "none", config=Config(items={}), log=log, args=ARGS)
-    asyncio.run(manager.load_plugins())
-    assert {} == manager.plugins
-    assert "none cannot be read: No such file or directory" in log.text("warning")
