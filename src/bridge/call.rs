@@ -4,7 +4,7 @@
 //! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
 //! Python thread only.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -23,12 +23,23 @@ use crate::http::upgrade::Upgrade;
 #[derive(Default)]
 pub struct Occupancy {
     inside: AtomicUsize,
+    ending: AtomicBool,
 }
 
 impl Occupancy {
     /// Calls that have started and not ended.
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::Acquire)
+    }
+
+    /// From here on, answers that have no end of their own should come to one.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// True once [`Self::end`] was called.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 }
 
@@ -104,8 +115,8 @@ impl Call {
     /// A client that left is no error of the plugin, and nobody is there to be told of one that it raised for it.
     fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &Downlink) {
         let (plugin, id) = (&self.source.plugin, self.exchange.request_id());
-        if downlink.is_gone() {
-            tracing::debug!("plugin {plugin}: request {id}: the client left before the answer was complete");
+        if downlink.is_gone() || (downlink.has_ended() && self.is_cancellation(error, py)) {
+            tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
         } else {
             let traceback = outcome::traceback(py, error);
             tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
@@ -127,6 +138,12 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// True once an answer has been begun.
+    pub fn has_begun(&self) -> bool {
+        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_some_and(|call| call.downlink.is_some())
+    }
+
     /// Begins an answer whose body of `length` bytes (unknown if `None`) is sent through the channel.
     ///
     /// # Errors
@@ -135,7 +152,7 @@ impl Slot {
         self.begin(py, |call| {
             let (writer, reader) = pipe(pipe::CAPACITY);
             reply.body = Body::streamed(reader, length);
-            let opened = Channel::open(py, call.consumer.inbox(), writer, None)?;
+            let opened = Channel::open(py, call.consumer.inbox(), &call.occupied.0, writer, None)?;
             Ok((Outcome::Reply(reply.fit_for_its_status()), opened))
         })
     }
@@ -147,7 +164,7 @@ impl Slot {
     pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
         self.begin(py, |call| {
             let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
-            let opened = Channel::open(py, call.consumer.inbox(), writer, Some(reader))?;
+            let opened = Channel::open(py, call.consumer.inbox(), &call.occupied.0, writer, Some(reader))?;
             Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, opened))
         })
     }

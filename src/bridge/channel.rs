@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
+use super::call::Occupancy;
 use super::inbox::Inbox;
 use crate::http::pipe::{Reader, Writer};
 
@@ -46,6 +47,11 @@ impl Downlink {
         self.writer.abort();
     }
 
+    /// True once the answer has come to its end, complete or not.
+    pub fn has_ended(&self) -> bool {
+        self.writer.has_ended()
+    }
+
     /// True when nobody reads any more.
     pub fn is_gone(&self) -> bool {
         self.writer.poll_gone(&self.context()).is_ready()
@@ -55,12 +61,13 @@ impl Downlink {
 /// An answer under way, or a connection after its upgrade.
 ///
 /// `watch` names a callable that is run on the event loop whenever there may be news: room after `has_room()` was
-/// false, bytes after `receive()` gave `None`, or the client is gone.
+/// false, bytes after `receive()` gave `None`, the client is gone, or the answer should come to its end.
 #[pyclass(frozen, weakref, module = "plugincore._core")]
 pub struct Channel {
     id: u64,
     down: Arc<Downlink>,
     up: Option<Mutex<Reader>>,
+    occupancy: Arc<Occupancy>,
     watcher: Mutex<Option<Py<PyAny>>>,
 }
 
@@ -72,6 +79,7 @@ impl Channel {
     pub fn open<'py>(
         py: Python<'py>,
         inbox: &Arc<Inbox>,
+        occupancy: &Arc<Occupancy>,
         writer: Writer,
         up: Option<Reader>,
     ) -> PyResult<(Bound<'py, Self>, Arc<Downlink>)> {
@@ -79,7 +87,13 @@ impl Channel {
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
         let down = Arc::new(Downlink { writer, waker });
-        let channel = Self { id, down: Arc::clone(&down), up: up.map(Mutex::new), watcher: Mutex::default() };
+        let channel = Self {
+            id,
+            down: Arc::clone(&down),
+            up: up.map(Mutex::new),
+            occupancy: Arc::clone(occupancy),
+            watcher: Mutex::default(),
+        };
         let channel = Bound::new(py, channel)?;
         lock(open_channels(py)).insert(id, PyWeakrefReference::new(&channel)?.unbind());
         Ok((channel, down))
@@ -107,6 +121,11 @@ impl Channel {
     /// Return whether the client is gone.
     fn is_gone(&self) -> bool {
         self.down.is_gone()
+    }
+
+    /// Return whether an answer that has no end of its own should end now: the server stops, or the plugin goes.
+    fn is_ending(&self) -> bool {
+        self.occupancy.is_ending()
     }
 
     /// Return what the client has sent after an upgrade: bytes, `None` when nothing waits, `b""` after the end.
@@ -194,4 +213,15 @@ fn look(py: Python<'_>, id: u64) -> PyResult<()> {
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
     let watcher = lock(&channel.cast::<Channel>()?.get().watcher).as_ref().map(|watcher| watcher.clone_ref(py));
     watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
+}
+
+/// Tells whoever sends answers from inside the given plugins that those without an end of their own should end now.
+///
+/// # Errors
+/// When there is no memory.
+pub fn end_streams<'a>(py: Python<'_>, plugins: impl Iterator<Item = &'a Occupancy>) -> PyResult<()> {
+    plugins.for_each(Occupancy::end);
+    let open: Vec<u64> = lock(open_channels(py)).keys().copied().collect();
+    // Those of other plugins look as well, and see that it does not concern them.
+    open.into_iter().try_for_each(|id| look(py, id))
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
@@ -50,6 +51,8 @@ pub enum Outcome {
 pub struct Reply {
     /// 200 to 599.
     pub status: StatusCode,
+    /// What stands beside the status, if not the usual phrase.
+    pub reason: Option<ReasonPhrase>,
     /// The body's type, unless `headers` names another.
     pub content_type: Option<HeaderValue>,
     /// Headers that the plugin set.

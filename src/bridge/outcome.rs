@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
+pub use super::aiohttp::reason;
 use super::exchange::{Outcome, Reply};
 use super::{aiohttp, json};
 use crate::http::rescue::Failure;
@@ -107,11 +108,12 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
-/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
+/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole. When the handler
+/// has `begun` an answer itself, the coroutine ends that one.
 ///
 /// # Errors
 /// When the result refuses to be sent.
-pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>, begun: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
     let held;
     let result = match value.cast_exact::<PyTuple>() {
         Ok(tuple) if matches!(tuple.len(), 2 | 3) => {
@@ -120,6 +122,9 @@ pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<O
         }
         _ => value,
     };
+    if begun {
+        return aiohttp::conclusion(result, request);
+    }
     if result.is_exact_instance_of::<PyDict>()
         || result.is_exact_instance_of::<PyList>()
         || result.is_exact_instance_of::<PyString>()
@@ -128,7 +133,22 @@ pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<O
         return Ok(None);
     }
     let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
-    send.map(|send| send.call1((result, request))).transpose()
+    match send {
+        Some(send) => send.call1((result, request)).map(Some),
+        None => aiohttp::sender(result, request),
+    }
+}
+
+/// The coroutine that sends what a handler raised, if that is a response which cannot be sent as a whole.
+///
+/// # Errors
+/// When it refuses to be sent.
+pub fn sender_of_exception<'py>(
+    py: Python<'py>,
+    error: &PyErr,
+    request: &Py<PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    aiohttp::sender(error.value(py).as_any(), request)
 }
 
 /// The traceback as Python prints it.
@@ -183,6 +203,7 @@ pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
 fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Result<Reply, BadResult> {
     let reply = |content_type, body| Reply {
         status,
+        reason: None,
         content_type: Some(content_type),
         headers: HeaderMap::new(),
         body: Body::new(body),
@@ -284,7 +305,7 @@ impl Reply {
     /// An answer whose type is among its headers.
     pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
-        Self { status, content_type, headers, body: Body::new(body) }
+        Self { status, reason: None, content_type, headers, body: Body::new(body) }
     }
 
     /// Without a body and its type where the status allows none: a client would take them for the next answer.

@@ -80,13 +80,15 @@ fn begin<'py>(
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
     let data = arguments(&request, resident, log)?;
     let request = request.into_any().unbind();
-    let result = invoke(py, resident, &data)?;
-    let inner = match step::awaitable(&result)? {
-        Some(inner) => inner,
-        None => match outcome::sender(&result, &request)? {
-            Some(sender) => sender,
-            None => return Ok(Some(result)),
+    let inner = match invoke(py, resident, &data) {
+        Ok(result) => match step::awaitable(&result)? {
+            Some(inner) => inner,
+            None => match outcome::sender(&result, &request, false)? {
+                Some(sender) => sender,
+                None => return Ok(Some(result)),
+            },
         },
+        Err(error) => outcome::sender_of_exception(py, &error, &request)?.ok_or(error)?,
     };
     consumer.spawn(py, Driver::new(inner, Arc::clone(slot), request))?;
     Ok(None)

@@ -14,17 +14,27 @@ use pyo3::types::{PyDict, PyList};
 use super::load::{describe, patiently};
 use super::owner::Owner;
 use super::resident::Resident;
+use crate::bridge::channel;
 use crate::bridge::coroutine::await_python;
 use crate::bridge::step;
 
 /// How often a plugin that is being replaced is looked at until its last request has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Waits until no request is inside `residents` any more, at most until `deadline`.
+/// Has web sockets and streams of events end that are open in `residents`: they would not by themselves.
+pub fn end_streams(residents: &[Arc<Resident>]) {
+    let occupancies = residents.iter().map(|resident| &*resident.occupancy);
+    if let Err(error) = Python::attach(|py| channel::end_streams(py, occupancies)) {
+        tracing::error!("cannot end open streams: {}", Python::attach(|py| describe(py, &error)));
+    }
+}
+
+/// Waits until no request is inside `residents` any more, at most until `deadline`. What has no end is ended.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
 pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
+    end_streams(residents);
     while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
         if Instant::now() > deadline {
             let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
