@@ -57,7 +57,8 @@ class _Transport(transports._FlowControlMixin):
         self._channel: Channel | None = None
         self._task: weakref.ref[asyncio.Task[Any]] | None = None
         self._context = contextvars.copy_context()
-        self._begun = self._bodiless = self._switched = False
+        self._begun = self._bodiless = self._switched = self._endless = False
+        self._dropped = 0
         self._closing = self._leaving = False
         self._reading = False
 
@@ -92,8 +93,9 @@ class _Transport(transports._FlowControlMixin):
         task = task_of(request)
         self._task = None if task is None else weakref.ref(task)
         self._context = contextvars.copy_context()
-        channel.watch(_Watcher(self))
-        self.look()
+        if status not in _WITHOUT_BODY:
+            channel.watch(_Watcher(self))
+            self.look()
 
     def finish(self) -> None:
         """End the answer: all of it has been written."""
@@ -124,7 +126,12 @@ class _Transport(transports._FlowControlMixin):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._begun:
             raise RuntimeError("nothing can be written before a response has been prepared")
-        if self._bodiless or self._channel is None:
+        if self._bodiless:
+            self._dropped += len(data)
+            if self._dropped > self.get_write_buffer_limits()[1]:
+                raise ConnectionResetError("the answer has no body, so nobody reads what is written")
+            return
+        if self._channel is None:
             return
         self._channel.write(data)
         self._maybe_pause_protocol()  # type: ignore[attr-defined]

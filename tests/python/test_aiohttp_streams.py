@@ -126,3 +126,78 @@ def test_a_client_that_leaves_ends_the_handler(server: Server, what: str, line: 
         next(answer.iter_raw())
     server.wait_for(line, since)
     assert not [text for text in server.lines[since:] if "Traceback" in text]
+
+
+def test_a_slow_client_makes_the_handler_wait(server: Server) -> None:
+    """No more is held for a client than a few buffers; what a fast one asks meanwhile is answered."""
+    resident = resident_memory(server)
+    with server.client() as client, client.stream("GET", "/stream/endless"):
+        assert {"open": True} == server.get("/stream/open").json()
+        for _ in range(50):
+            assert 200 == server.get("/stream/open").status_code
+        assert resident_memory(server) - resident < 40_000
+    server.wait_for("the handler ended")
+
+
+def resident_memory(server: Server) -> int:
+    """Return the server's resident memory in KiB."""
+    with open(f"/proc/{server.process.pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+def test_a_response_that_was_never_prepared_is_sent_empty(server: Server) -> None:
+    """As with aiohttp: returning it is enough."""
+    answer = server.get("/stream/unprepared")
+    assert (202, b"", "1") == (answer.status_code, answer.content, answer.headers["x-mine"])
+
+
+def test_a_forgotten_end_is_written_by_the_host(server: Server) -> None:
+    """A handler that returns nothing after it has prepared a response has said all; the compressor is flushed."""
+    answer = server.get("/stream/forgotten")
+    assert ("deflate", "all of it") == (answer.headers["content-encoding"], answer.text)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"), [("raises", "ValueError: no more"), ("other", "the handler returned a dict after it had begun")]
+)
+def test_an_answer_that_fails_half_way_breaks_the_connection(server: Server, what: str, reason: str) -> None:
+    """A client must not take half an answer for a whole one; the log says why."""
+    since = len(server.lines)
+    received = raw(server, f"GET /stream/{what} HTTP/1.1")
+    assert b"4\r\nsome\r\n" in received
+    assert b"0\r\n\r\n" not in received
+    server.wait_for(reason, since)
+
+
+def raw(server: Server, request_line: str, *headers: str) -> bytes:
+    """Make one request on a bare connection; return all that comes until the server closes."""
+    with server.connect() as connection:
+        connection.sendall("\r\n".join([request_line, "Host: x", *headers, "", ""]).encode())
+        return receive_all(connection)
+
+
+def test_the_length_that_the_plugin_sets_is_kept_to(server: Server) -> None:
+    """More is cut off, as aiohttp does; less breaks the connection, since the client waits for the rest."""
+    answer = server.get("/stream/sized?length=5")
+    assert ("5", b"12345") == (answer.headers["content-length"], answer.content)
+    assert b"123" == server.get("/stream/sized?length=3").content
+    with pytest.raises(httpx.RemoteProtocolError):
+        server.get("/stream/sized?length=9")
+
+
+def test_a_client_of_http_1_0_gets_the_body_up_to_the_end_of_the_connection(server: Server) -> None:
+    """Chunks are not for it: asking for them is the plugin's error."""
+    received = raw(server, "GET /stream/written HTTP/1.0")
+    assert received.endswith(b"\r\n\r\nfirst second last")
+    assert b"chunked" not in received.lower()
+    assert raw(server, "GET /stream/chunked HTTP/1.0").startswith(b"HTTP/1.0 500 ")
+    assert b"12345" == server.get("/stream/chunked").content
+
+
+def test_head_gets_the_head_alone(server: Server) -> None:
+    """What is written is dropped, and the connection goes on."""
+    with server.client() as client:
+        for what, status in [("written", 201), ("sized?length=5", 200), ("endless", 200), ("quiet", 200)]:
+            answer = client.head(f"/stream/{what}")
+            assert (status, b"") == (answer.status_code, answer.content)
+        assert "5" == client.head("/stream/sized?length=5").headers["content-length"]
