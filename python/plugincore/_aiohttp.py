@@ -12,13 +12,13 @@ transport but its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
+import logging
 import weakref
 from asyncio import constants, transports
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import hdrs, web
+from aiohttp import WSCloseCode, hdrs, web
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion, RawRequestMessage
 from aiohttp.http_writer import StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from plugincore._core import Channel, Request
+
+_log = logging.getLogger("plugincore")
 
 #: Pieces of an upgraded connection that are taken before others on the loop have their turn.
 _PIECES_A_TURN = 16
@@ -259,8 +261,10 @@ class _Watcher:
 
 async def _send_away(socket: Any, task: asyncio.Task[Any]) -> None:
     """Close a web socket because the server, or its plugin, goes."""
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(socket.close(code=web.WSCloseCode.GOING_AWAY), _CLOSING_TIME)
+    try:
+        await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), _CLOSING_TIME)
+    except Exception:
+        _log.warning("a web socket cannot be closed", exc_info=True)
     await asyncio.wait([task], timeout=_LEAVING_TIME)
     task.cancel()
 
@@ -362,7 +366,9 @@ def twin(request: Request) -> web.Request:
         _host = _Host()
     loop = asyncio.get_running_loop()
     headers = CIMultiDictProxy(CIMultiDict(request.headers.items()))
-    connection = {option.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for option in value.split(",")}
+    connection = {
+        option.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for option in value.split(",")
+    }
     path, _, query = request.raw_path.partition("?")
     body = request._body
     chunked = "chunked" in headers.get(hdrs.TRANSFER_ENCODING, "").lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -109,8 +110,6 @@ class Sockets(BasePlugin):
         await socket.send_str(str(len(message.data)))
         return socket
 """
-
-Check = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
@@ -291,3 +290,158 @@ def test_a_slow_reader_holds_up_the_writer_and_a_slow_handler_the_client(server:
     with connect_sync(at(server, "reading"), compression=None, max_size=None) as socket:
         socket.send(b"x" * 20_000_000)
         assert "20000000" == socket.recv()
+
+
+GUARDED = {
+    "guarded": """
+        from aiohttp import web
+        from plugincore.baseplugin import BasePlugin
+
+        class Guarded(BasePlugin):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self._auth_type, self._apikey = "plugin", "sesame"
+
+            async def request_handler(self, **data):
+                socket = web.WebSocketResponse()
+                await socket.prepare(data["request"])
+                async for message in socket:
+                    await socket.send_str(message.data)
+                return socket
+    """
+}
+
+
+def test_a_socket_stands_behind_authentication_cors_and_tls(launch: Launch, tmp_path: Path) -> None:
+    """The key is asked for before the handler runs, in the header or the query; the answer carries CORS headers."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    more = f"""
+        [SSL]
+        enabled = bool:true
+        certfile = {tmp_path / "server.pem"}
+        keyfile = {tmp_path / "server.pem"}
+        [cors]
+        enabled = bool:true
+        origin_url = https://app.example
+    """
+    server = launch(GUARDED, ini_more=more)
+    address = server.base_url.replace("http", "ws", 1) + "/guarded"
+    with pytest.raises(InvalidStatus) as refused, connect_sync(address, ssl=context):
+        pass
+    assert refused.value.response.status_code in {401, 403}
+    with connect_sync(f"{address}?apikey=sesame", ssl=context) as socket:
+        socket.send("by query")
+        assert "by query" == socket.recv()
+    headers = {"X-Custom-Auth": "sesame", "Origin": "https://app.example"}
+    with connect_sync(address, ssl=context, additional_headers=headers) as socket:
+        assert socket.response is not None
+        assert "https://app.example" == socket.response.headers["Access-Control-Allow-Origin"]
+        socket.send("by header")
+        assert "by header" == socket.recv()
+
+
+ENDLESS = {
+    "endless": """
+        import asyncio
+        from aiohttp import web
+        from plugincore.baseplugin import BasePlugin
+
+        class Endless(BasePlugin):
+            go = asyncio.Event()
+
+            async def request_handler(self, **data):
+                return await getattr(self, data["subpath"])(data["request"])
+
+            async def socket(self, request):
+                socket = web.WebSocketResponse()
+                await socket.prepare(request)
+                await socket.send_str("open")
+                async for message in socket:
+                    pass
+                self.log(f"closed {socket.close_code}")
+                return socket
+
+            async def deaf(self, request):
+                socket = web.WebSocketResponse()
+                await socket.prepare(request)
+                await socket.send_str("open")
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self.log("the deaf one was cancelled")
+
+            async def events(self, request):
+                response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+                await response.prepare(request)
+                await response.write(b"data: 1\\n\\n")
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self.go.set()
+                    self.log("the events ended")
+
+            async def download(self, request):
+                response = web.StreamResponse(headers={"Content-Length": "6"})
+                await response.prepare(request)
+                await response.write(b"one")
+                await self.go.wait()
+                await response.write(b"two")
+                return response
+
+            def terminate_plugin(self):
+                self.log("terminated")
+    """
+}
+
+
+@pytest.mark.parametrize("way", ["stop", "restart", "reload", "removal"])
+def test_what_has_no_end_is_ended_when_the_server_or_the_plugin_goes(launch: Launch, way: str) -> None:
+    """Web sockets get 1001 and streams of events end, at once, also where their handlers do not listen."""
+    server = launch(ENDLESS, ini_more="[server]\nshutdown_timeout = int:60\n")
+    address = at(server).replace("/sockets/", "/endless/")
+    since = len(server.lines)
+    with (
+        connect_sync(address + "socket") as socket,
+        connect_sync(address + "deaf") as deaf,
+        server.client() as client,
+        client.stream("GET", "/endless/events") as events,
+    ):
+        pieces = events.iter_raw()
+        assert ("open", "open", b"data: 1\n\n") == (socket.recv(), deaf.recv(), next(pieces))
+        if way == "removal":
+            (server.plugins / "endless.py").unlink()
+        if way in {"reload", "removal"}:
+            assert 200 == server.get("/reload/all" if way == "removal" else "/reload/endless").status_code
+        else:
+            server.send(signal.SIGTERM if way == "stop" else signal.SIGUSR1)
+        for connection in (socket, deaf):
+            with pytest.raises(ConnectionClosed) as closed:
+                connection.recv()
+            assert closed.value.rcvd is not None
+            assert WSCloseCode.GOING_AWAY == closed.value.rcvd.code
+        assert b"" == b"".join(pieces)
+    server.wait_for("closed 1000", since)  # what aiohttp tells the side that closes
+    server.wait_for("the deaf one was cancelled", since)
+    server.wait_for("the events ended", since)
+    server.wait_for("terminated", since)
+    if way == "stop":
+        assert 0 == server.wait()
+    assert not [line for line in server.lines[since:] if "Traceback" in line or "requests still run" in line]
+
+
+def test_a_download_is_finished_before_a_stop(launch: Launch) -> None:
+    """What has an end may come to it, within `shutdown_timeout`; here it comes when the events have been ended."""
+    server = launch(ENDLESS)
+    with (
+        server.client() as client,
+        client.stream("GET", "/endless/download") as answer,
+        client.stream("GET", "/endless/events") as events,
+    ):
+        pieces = answer.iter_raw()
+        assert (b"one", b"data: 1\n\n") == (next(pieces), next(events.iter_raw()))
+        server.send(signal.SIGTERM)
+        assert b"two" == b"".join(pieces)
+    assert 0 == server.wait()
