@@ -27,10 +27,15 @@ from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from plugincore._core import Request
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from plugincore._core import Channel, Request
+    from plugincore._core import Channel
+
+# So that `isinstance(data["request"], web.Request)` holds, which decorators for aiohttp's handlers ask.
+web.Request.register(Request)
 
 _log = logging.getLogger("plugincore")
 
@@ -52,7 +57,7 @@ class _Transport(transports._FlowControlMixin):
     _sendfile_compatible = constants._SendfileMode.FALLBACK
 
     def __init__(self, request: Request, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(None, loop)  # type: ignore[call-arg]
+        super().__init__(None, loop)
         self._connection = request.transport
         self._request = weakref.ref(request)
         self._holder: weakref.ref[Any] = weakref.ref(self)
@@ -207,9 +212,9 @@ class _Transport(transports._FlowControlMixin):
         return True
 
     def _lose(self) -> None:
-        """The client is gone."""
+        """Take note that the client is gone."""
         self._closing = True
-        task = self._task and self._task()
+        task = self._handler()
         if (channel := self._release()) is not None:
             channel.finish()
         error = None if self._switched else ConnectionResetError("Connection lost")
@@ -223,8 +228,8 @@ class _Transport(transports._FlowControlMixin):
             task.cancel()
 
     def _leave(self) -> None:
-        """The server stops or the plugin goes: what has no end of its own ends now."""
-        protocol, task = self.get_protocol(), self._task and self._task()
+        """End what has no end of its own, because the server stops or the plugin goes."""
+        protocol, task = self.get_protocol(), self._handler()
         if self._leaving or task is None or not (self._switched or self._endless):
             return
         self._leaving = True
@@ -234,6 +239,9 @@ class _Transport(transports._FlowControlMixin):
             self._closing = True
             self.finish()
             task.cancel()
+
+    def _handler(self) -> asyncio.Task[Any] | None:
+        return None if self._task is None else self._task()
 
     def _release(self) -> Channel | None:
         channel, self._channel = self._channel, None
@@ -322,7 +330,7 @@ class _Twin(web.Request):
     def task(self) -> asyncio.Task[Any]:
         """The task that runs the handler."""
         request = self._protocol.connection._request()  # type: ignore[attr-defined]
-        return task_of(request)  # type: ignore[arg-type,return-value]
+        return task_of(request)  # type: ignore[return-value]
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         for receiver in self.app.on_response_prepare:
@@ -361,7 +369,7 @@ def task_of(request: Request) -> asyncio.Task[Any] | None:
 
 def twin(request: Request) -> web.Request:
     """Make the ``aiohttp.web.Request`` for `request`; called once for each request that needs one."""
-    global _host  # noqa: PLW0603 -- aiohttp's application wants a running loop
+    global _host
     if _host is None:
         _host = _Host()
     loop = asyncio.get_running_loop()
@@ -397,7 +405,8 @@ def twin(request: Request) -> web.Request:
         _Writer(request.method, protocol, loop),
         None,  # type: ignore[arg-type]
         loop,
-        client_max_size=0,
+        # The server has its own limit, and has kept to it.
+        client_max_size=max(len(body), 1024**2),
         state=request._state,
         remote=request.remote,
     )

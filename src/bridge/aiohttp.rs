@@ -17,6 +17,15 @@ use pyo3::types::{PyByteArray, PyBytes, PyString};
 use super::exchange::Reply;
 use super::outcome::{self, BadResult};
 
+/// Gets ready for aiohttp's objects if a plugin has imported it; what is not possible with its version is logged.
+pub fn get_ready(py: Python<'_>) {
+    if class(py, "StreamResponse").is_some()
+        && let Err(error) = py.import(intern!(py, "plugincore._aiohttp"))
+    {
+        tracing::warn!("streams, files and web sockets of the installed aiohttp cannot be used: {error}");
+    }
+}
+
 /// True if `value` is a response object of aiohttp.
 pub fn is_response(value: &Bound<'_, PyAny>) -> bool {
     class(value.py(), "StreamResponse").is_some_and(|class| value.is_instance(&class).unwrap_or(false))

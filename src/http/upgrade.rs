@@ -51,10 +51,8 @@ impl Upgrade {
     pub async fn relay<I: AsyncRead + AsyncWrite + Unpin>(self, io: I, unread: Bytes) {
         let (mut incoming, mut outgoing) = tokio::io::split(io);
         let complete = {
-            let (receive, send) = (
-                pin!(receive(&mut incoming, self.from_client, unread)),
-                pin!(send(&mut outgoing, self.to_client)),
-            );
+            let (receive, send) =
+                (pin!(receive(&mut incoming, self.from_client, unread)), pin!(send(&mut outgoing, self.to_client)));
             tokio::select! {
                 complete = send => complete,
                 () = async {
@@ -71,11 +69,7 @@ impl Upgrade {
     }
 }
 
-async fn receive<I: AsyncRead + AsyncWrite + Unpin>(
-    incoming: &mut ReadHalf<I>,
-    from_client: Writer,
-    unread: Bytes,
-) {
+async fn receive<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>, from_client: Writer, unread: Bytes) {
     let mut piece = unread;
     loop {
         if from_client.write(piece).is_err() || poll_fn(|cx| from_client.poll_room(cx)).await.is_err() {

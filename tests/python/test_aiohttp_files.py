@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import socket
 from collections.abc import Iterator
 from email.utils import formatdate
 
 import httpx
 import pytest
 
-from conftest import Server, prepare, serving
+from conftest import Server, serving
 
 SENT = """
 import asyncio

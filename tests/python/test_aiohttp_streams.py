@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
-import json
-import signal
-import zlib
 from collections.abc import Iterator
 
-import aiohttp
 import httpx
 import pytest
 
