@@ -223,7 +223,8 @@ class _Transport(transports._FlowControlMixin):
             return
         if self._switched:
             # Its handler learns of it by receive() or send(), as with aiohttp; one that never asks must not stay.
-            self._loop.call_later(_MOURNING_TIME, task.cancel)  # type: ignore[attr-defined]
+            last = self._loop.call_later(_MOURNING_TIME, task.cancel)  # type: ignore[attr-defined]
+            task.add_done_callback(lambda _: last.cancel())
         else:
             task.cancel()
 

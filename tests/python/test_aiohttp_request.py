@@ -64,7 +64,9 @@ async def describe(request):
     return said
 """
 
-PLUGIN = DESCRIBE + """
+PLUGIN = (
+    DESCRIBE
+    + """
 from aiohttp import web
 from plugincore.baseplugin import BasePlugin
 
@@ -83,8 +85,11 @@ class Shared(BasePlugin):
         request["after"] = 2
         return [*kinds, dict(request.items())]
 """
+)
 
-AIOHTTP = DESCRIBE + """
+AIOHTTP = (
+    DESCRIBE
+    + """
 import asyncio
 from aiohttp import web
 
@@ -105,6 +110,7 @@ async def main():
 
 asyncio.run(main())
 """
+)
 
 
 @pytest.fixture(scope="module")
