@@ -8,7 +8,7 @@ TEST := .venv-test
 WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python lint format clean
+.PHONY: serve test test-rust test-python redis lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -20,8 +20,14 @@ test: test-rust test-python
 test-rust: $(TEST)/requirements
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
 
-test-python: $(TEST)/installed target/release/plugincore
+test-python: $(TEST)/installed target/release/plugincore redis
 	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
+
+# The tests of sessions start Redis servers of their own, for which the program has to be there.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server; } \
+		|| { echo 'make test needs the program redis-server; on Debian: sudo apt-get install redis-server' >&2; exit 1; }
 
 lint: $(TEST)/requirements
 	cargo fmt --check
@@ -50,6 +56,23 @@ $(TEST)/installed: $(TEST)/requirements $(SOURCES)
 
 target/release/plugincore: $(TEST)/requirements $(SOURCES)
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
+	touch $@
+
+# Plugincore beside its peers, which takes about an hour; needs wrk and openssl. Writes docs/benchmarks.md.
+bench: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/run.py
+
+# The same in a few minutes, for a look: nothing is written.
+bench-quick: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/run.py --quick
+
+# What got slower since the last release, or since BASE: make bench-guard BASE=main
+bench-guard: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/guard.py $(BASE)
+
+target/bench/requirements: benches/compare/requirements.txt
+	test -x target/bench/venv/bin/python || $(PYTHON) -m venv target/bench/venv
+	target/bench/venv/bin/python -m pip install --quiet -r benches/compare/requirements.txt
 	touch $@
 
 clean:

@@ -31,6 +31,8 @@ pub mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::app::rehearsal::Rehearsal;
+    #[pymodule_export]
     use crate::bridge::channel::Channel;
     #[pymodule_export]
     use crate::plugins::manager::PluginManager;

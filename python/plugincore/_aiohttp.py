@@ -121,7 +121,9 @@ class _Transport(transports._FlowControlMixin):
         self._holder = weakref.ref(protocol)
 
     # asyncio's mixin speaks to its protocol by this name; held weakly, since the protocol holds the transport.
-    _protocol = property(get_protocol)
+    @property
+    def _protocol(self) -> Any:
+        return self._holder()
 
     def get_write_buffer_size(self) -> int:
         channel = self._channel

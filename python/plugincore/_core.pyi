@@ -4,7 +4,6 @@ import os
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, KeysView, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeAlias, TypeVar, final, overload
 
@@ -23,6 +22,7 @@ __all__ = [
     "MultiDict",
     "PluginManager",
     "Ready",
+    "Rehearsal",
     "Request",
     "RequestHeaders",
     "Transport",
@@ -53,6 +53,7 @@ class BasePlugin:
 
 @disjoint_base
 class LogJam:
+    name: str
     levels: Final[dict[str, int]]
     threshold: int
 
@@ -88,53 +89,63 @@ class LogJam:
         timestamp: float | None = None,
     ) -> str: ...
     @property
-    def name(self) -> str: ...
-    @property
     def file(self) -> str | None: ...
     @property
     def stdio(self) -> bool: ...
     @property
     def tty(self) -> bool: ...
 
-@final
+@disjoint_base
 class PluginManager:
-    def __new__(
-        cls,
-        plugin_dir: str | os.PathLike[str],
-        *,
-        config: Config | None = None,
-        log: Any = None,
-        task_callback: Callable[[Any], object] | None = None,
-        args: Namespace | None = None,
-    ) -> Self: ...
-    @property
-    def plugin_dir(self) -> Path: ...
-    @property
-    def plugins(self) -> dict[str, Any]: ...
-    @property
-    def modules(self) -> dict[str, ModuleType]: ...
-    @property
-    def config(self) -> Config | None: ...
-    @property
-    def log(self) -> Any: ...
-    @property
-    def prog_args(self) -> Namespace: ...
-    @property
-    def task_callback(self) -> Callable[[Any], object] | None: ...
+    plugin_dir: str | os.PathLike[str]
+    plugins: dict[str, Any]
+    modules: dict[str, ModuleType]
+    config: Config | None
+    log: Any
+    prog_args: Namespace
+    task_callback: Callable[[Any], object] | None
+    kwargs: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(self, plugin_dir: str | os.PathLike[str], **kwargs: Any) -> None: ...
     def reset_config(self, config: Config | None) -> None: ...
     def load_plugins(self) -> Coroutine[Any, Any, None]: ...
     def load_plugin(self, path: str | os.PathLike[str]) -> Coroutine[Any, Any, None]: ...
     def remove_plugin(self, plugin_id: str) -> Coroutine[Any, Any, None]: ...
     def reload_plugin(self, plugin_id: str) -> Coroutine[Any, Any, None]: ...
-    def get_plugin(self, plugin_id: str) -> Coroutine[Any, Any, Any]: ...
+    def get_plugin(self, plugin_id: object) -> Coroutine[Any, Any, Any]: ...
     def all_plugins(self) -> Coroutine[Any, Any, dict[str, Any]]: ...
+
+@final
+class Rehearsal:
+    def __new__(
+        cls,
+        file: str | os.PathLike[str],
+        plugin: type[BasePlugin] | str | None,
+        config: Config,
+        parameters: dict[str, Any] | None,
+        level: str,
+    ) -> Self: ...
+    @property
+    def instance(self) -> Any: ...
+    @property
+    def plugin_id(self) -> str | None: ...
+    def start(self) -> Coroutine[Any, Any, None]: ...
+    def request(
+        self, method: str, target: str, headers: Sequence[tuple[str, bytes]], body: bytes, client: str
+    ) -> Coroutine[Any, Any, tuple[int, MultiDict, bytes, BaseException | None]]: ...
+    def stop(self) -> Coroutine[Any, Any, None]: ...
 
 class _HttpVersion(NamedTuple):
     major: int
     minor: int
 
+# What aiohttp answers, where it is installed; compiled classes do not show that they have a `__getattr__`.
+class _AnsweredByAiohttp:
+    def __getattr__(self, name: str) -> Any: ...
+
 @final
-class Request:
+class Request(_AnsweredByAiohttp):
     @property
     def method(self) -> str: ...
     @property
@@ -198,7 +209,6 @@ class Request:
     def _state(self) -> dict[Any, Any]: ...
     @property
     def _twin(self) -> Any: ...
-    def __getattr__(self, name: str) -> Any: ...
     def get(self, key: str, default: Any = None) -> Any: ...
     def __getitem__(self, key: str, /) -> Any: ...
     def __setitem__(self, key: str, value: Any, /) -> None: ...

@@ -30,6 +30,13 @@ class ConfigError(configparser.Error, ValueError):
 class Config(UserDict[str, Any]):
     """A dict whose items are attributes too; the sections of a file are ``Config`` objects inside it.
 
+    >>> config = Config(items={"shop": Config(items={"size": 3})})
+    >>> config.shop.size, config["shop"]["size"], "shop" in config, config.shop.get("colour", "red")
+    (3, 3, True, 'red')
+    >>> config.merge(Config(items={"shop": Config(items={"size": 5, "colour": "blue"})}), overwrite=False)
+    >>> dict(config.shop)
+    {'size': 3, 'colour': 'blue'}
+
     Args:
         file: Path of an ini file. A missing file gives an empty ``Config``.
         items: Keys and values instead of a file; they win when both are given and there are any.
@@ -66,6 +73,7 @@ class Config(UserDict[str, Any]):
             self.top_config = top_config
             prefix = "".join(f"{part}_" for part in (env_prefix, section_name) if part)
             for key, value in items.items():
+                _check_text(key)
                 _accept(section_name, key)
                 if env_override:
                     value = os.environ.get(f"{prefix}{key}".upper(), value)
@@ -111,8 +119,7 @@ class Config(UserDict[str, Any]):
 
     def __setitem__(self, key: str, item: Any) -> None:
         """Set an item, which is the attribute too."""
-        if not isinstance(key, str):
-            raise TypeError(f"a Config key must be a string, not {type(key).__name__}")
+        _check_text(key)
         if key in _CLASS_NAMES:
             raise AttributeError(f"{key!r} is an attribute of Config and cannot be a key")
         super().__setitem__(key, item)
@@ -159,6 +166,12 @@ def refusal(section: str, key: str | None = None) -> str | None:
     Names must be usable as attributes without hiding anything, so Python's keywords and builtins and the attributes
     of ``Config`` are refused, and so are keys that do not begin with a letter.
 
+    >>> refusal("paths")
+    >>> refusal("print")
+    "'print' is a Python builtin and cannot be a name here"
+    >>> refusal("shop", "1st")
+    "'1st' does not begin with a letter"
+
     Args:
         section: Name of the section.
         key: Name of a key in it; without it the section's own name is judged.
@@ -175,6 +188,12 @@ def refusal(section: str, key: str | None = None) -> str | None:
         if name in names:
             return f"{name!r} is {kind} and cannot be a name here"
     return None
+
+
+def _check_text(key: object) -> None:
+    """Raise TypeError for a key that could never be an attribute."""
+    if not isinstance(key, str):
+        raise TypeError(f"a Config key must be a string, not {type(key).__name__}")
 
 
 def _accept(section: str | None, name: str) -> None:

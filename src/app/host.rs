@@ -299,7 +299,12 @@ impl Host {
 
 fn log_report(report: &Report) {
     match report {
-        Report::One { plugin } => tracing::info!("Reloaded plugin {plugin}"),
+        Report::One { plugin, failed } => {
+            tracing::info!("Reloaded plugin {plugin}");
+            for reason in failed {
+                tracing::error!("{reason}");
+            }
+        }
         Report::All { loaded, failed } => {
             tracing::info!("Reloaded all plugins: {}", loaded.join(", "));
             for reason in failed {

@@ -4,48 +4,38 @@
 //! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable that
 //! counts only in the process which wrote it; children see it and must ignore it, as the process id in it tells them.
 
-use std::ffi::OsString;
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::execve;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Holds `<pid>:<fd>,<fd>,…`.
 const VARIABLE: &str = "PLUGINCORE_LISTENERS";
 
-/// SIGTERM and SIGINT: held back while nobody listens for them, so that a stop asked for meanwhile comes to its end.
-fn stop_signals() -> SigSet {
-    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
-}
-
-/// Replaces the process by a new image of the same program, started in `folder`. Returns only when that fails.
+/// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path. Returns
+/// only when that fails. Signals that this thread holds back stay held back.
 pub fn replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Error {
-    let Some((program, arguments)) = command.split_first() else {
-        return io::Error::other("the command that started the server is not known");
-    };
-    let value = match hand_over(listeners) {
-        Ok(value) => value,
-        Err(error) => return error,
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env(VARIABLE, value);
-    // SAFETY: there is no fork before `exec`, and what runs here is one system call. It comes last because `Command`
-    // itself clears the mask of signals before.
-    unsafe { command.pre_exec(|| Ok(stop_signals().thread_block()?)) };
-    command.exec()
+    let Err(error) = try_replace(command, folder, listeners);
+    error
 }
 
-/// Lets signals that were held back while the process was replaced come in. Call it once somebody listens.
-///
-/// # Errors
-/// When the system refuses.
-pub fn release_stop() -> io::Result<()> {
-    Ok(stop_signals().thread_unblock()?)
+fn try_replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Result<Infallible> {
+    let arguments = command.iter().map(|part| CString::new(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+    let Some(program) = arguments.first() else {
+        return Err(io::Error::other("the command that started the server is not known"));
+    };
+    let listeners = (OsString::from(VARIABLE), OsString::from(hand_over(listeners)?));
+    let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE).chain([listeners]);
+    let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    std::env::set_current_dir(folder)?;
+    // Not by way of `std::process::Command`, which lets all signals in before.
+    Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }
 
 /// Lets `listeners` survive an `exec` and returns the variable's value for the new image.

@@ -2,14 +2,15 @@
 //!
 //! [`shared`] is what the I/O threads and the Python thread have in common, [`service`] the way of a request through
 //! the native stages, [`io`] the threads that serve it, [`host`] the life of the server on the Python thread with
-//! [`reload`] and [`stop`], [`supervisor`] the thread that hears signals, [`run`] the order of it all. Caveat: nothing
-//! imports this module but the command line.
+//! [`reload`] and [`stop`], [`supervisor`] the thread that hears signals, [`run`] the order of it all; [`rehearsal`]
+//! serves one plugin to its own tests. Caveat: nothing imports this module but the command line and the crate's root.
 
 pub mod host;
 pub mod inherited;
 pub mod io;
 pub mod mailbox;
 pub mod pidfile;
+pub mod rehearsal;
 pub mod reload;
 pub mod run;
 pub mod service;

@@ -27,15 +27,23 @@ use crate::python::logjam::LogJam;
 use crate::python::{config, interpreter};
 use crate::routing::{Endpoint, RouteError, RouteTable};
 
+/// What came of one file.
+struct Brought {
+    /// What went wrong, each with file and reason.
+    problems: Vec<String>,
+    /// False if the earlier generation goes on serving.
+    taken_over: bool,
+}
+
 impl Host {
     /// The first load: each file for itself, in sorted order.
     pub(super) async fn load_all(self: Arc<Self>) {
         let environment = self.environment();
         tracing::info!("Loading plugins from {}", environment.folder.display());
-        if let Err(error) = Python::attach(|py| module::add_to_path(py, &environment.folder)) {
+        if let Err(error) = Python::attach(|py| module::add_to_path(py, &environment.locate(&environment.folder))) {
             tracing::warn!("modules beside the plugins cannot be imported: {error}");
         }
-        let files = match discover(&environment.folder) {
+        let files = match discover(&environment.base, &environment.folder) {
             Ok(files) => files,
             Err(error) => {
                 tracing::warn!("[paths] plugins: {}: {error}; serving no plugins", environment.folder.display());
@@ -46,11 +54,11 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", environment.folder.display());
         }
         for file in files {
-            let problems = self.bring_in(&environment, &file).await;
+            let brought = self.bring_in(&environment, &file).await;
             if self.is_stopping() {
                 return;
             }
-            for reason in problems {
+            for reason in brought.problems {
                 tracing::error!("{reason}");
             }
         }
@@ -71,10 +79,11 @@ impl Host {
         }
         let mut reasons = Vec::new();
         let environment = self.environment();
-        let helpers = Python::attach(|py| module::forget_helpers(py, &environment.folder)).unwrap_or_default();
+        let helpers = Python::attach(|py| module::forget_helpers(py, &environment.locate(&environment.folder)))
+            .unwrap_or_default();
         let files = match &file {
             Some(file) => vec![file.clone()],
-            None => match discover(&environment.folder) {
+            None => match discover(&environment.base, &environment.folder) {
                 Ok(files) => files,
                 Err(error) => {
                     return self.failed(target, vec![format!("{}: {error}", environment.folder.display())]);
@@ -83,12 +92,11 @@ impl Host {
         };
         let mut failed = Vec::new();
         for file in &files {
-            let served = !self.registry.serving().of_file(file).is_empty();
-            let problems = self.bring_in(&environment, file).await;
+            let brought = self.bring_in(&environment, file).await;
             if self.is_stopping() {
                 return Report::Stopping;
             }
-            if served || matches!(target, Target::One(_)) { &mut reasons } else { &mut failed }.extend(problems);
+            if brought.taken_over { &mut failed } else { &mut reasons }.extend(brought.problems);
         }
         if file.is_none() {
             self.let_go(&files).await;
@@ -102,7 +110,7 @@ impl Host {
         }
         match target {
             Target::All => Report::All { loaded: self.loaded(), failed },
-            Target::One(plugin) => Report::One { plugin },
+            Target::One(plugin) => Report::One { plugin, failed },
         }
     }
 
@@ -117,11 +125,11 @@ impl Host {
     /// Reads the ini file again and applies what can change while serving.
     fn read_again(&self, py: Python<'_>, everything: bool) -> Result<(), Vec<String>> {
         let told = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        let (reading, warnings) = config::load(py, self.launch.ini.as_deref(), &self.launch.level);
+        let (reading, warnings) = config::load(py, &self.launch.folder, self.launch.ini.as_deref(), &self.launch.level);
         warn(&warnings);
         let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let certificate = match &reading.settings.tls {
-            Some(files) if everything => Some(tls::load(files).map_err(|error| told(&error))?),
+            Some(files) if everything => Some(tls::load(&self.launch.folder, files).map_err(|error| told(&error))?),
             _ => None,
         };
         let environment = environment(py, &self.launch, &reading.settings, reading.config);
@@ -137,34 +145,37 @@ impl Host {
         Ok(())
     }
 
-    /// Loads one file and, if that went well, has it take over from its earlier generation. Returns what went wrong.
-    async fn bring_in(&self, environment: &Arc<Environment>, file: &Path) -> Vec<String> {
+    /// Loads one file and, unless something that serves would be lost, has it take over from its earlier generation.
+    async fn bring_in(&self, environment: &Arc<Environment>, file: &Path) -> Brought {
         let mut old = self.registry.serving().of_file(file);
         let mut loaded = load_file(environment, file).await;
         let refused = self.refuse_taken_ids(&mut loaded, file);
         terminate(&refused, Instant::now() + environment.patience).await;
-        let mut reasons: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
-        if !loaded.failures.is_empty() && !old.is_empty() {
-            reasons.push(format!("{}: the earlier version goes on serving", file.display()));
+        let mut problems: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
+        if !loaded.may_replace(&old) {
+            problems.push(format!("{}: the earlier version goes on serving", file.display()));
             terminate(&loaded.residents, Instant::now() + environment.patience).await;
             if let Some(registration) = loaded.registration {
                 Python::attach(|py| registration.undo(py));
             }
-            return reasons;
+            return Brought { problems, taken_over: false };
         }
         old.extend(self.replace(file, loaded.residents.clone()));
         for resident in &loaded.residents {
             tracing::info!("Loaded plugin {} from {}", resident.id, file.display());
         }
         self.end(&old).await;
-        reasons
+        Brought { problems, taken_over: true }
     }
 
     /// An id belongs to the file that had it first, for as long as that file is there.
     fn refuse_taken_ids(&self, loaded: &mut LoadedFile, file: &Path) -> Vec<Arc<Resident>> {
         let serving = self.registry.serving();
         let mut table = RouteTable::default();
-        let others = serving.residents().iter().filter(|resident| resident.file != file && resident.file.exists());
+        let others = serving
+            .residents()
+            .iter()
+            .filter(|resident| resident.file != file && self.launch.folder.join(&resident.file).exists());
         for resident in others {
             // Those were accepted when they were loaded.
             let _ = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint));
@@ -246,8 +257,12 @@ pub(super) fn environment(
         log: LogJam::server(py)?.into_any(),
         task_callback: None,
         args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
+        base: launch.folder.clone(),
         folder: settings.paths.plugins.clone(),
         patience: settings.server.plugin_timeout,
         legacy_status: settings.legacy_status,
+        given: None,
+        overrides: None,
+        witness: None,
     })
 }

@@ -89,7 +89,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     let reading = read(py, &launch)?;
     let settings = &reading.settings;
-    let certificate = settings.tls.as_ref().map(tls::load).transpose()?;
+    let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
     let listeners = bind(&settings.listen)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
@@ -103,8 +103,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
     let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
-    supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
-    inherited::release_stop()?;
+    let supervisor = supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
     host.attach(py)?;
     let life = host_task(&event_loop, coroutine(py, Arc::clone(&host).live())?)?;
@@ -114,17 +113,17 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     drop(pidfile);
     result?;
     match restart {
-        Some(listeners) => {
+        Some(listeners) if py.detach(|| supervisor.last_word()) == Request::Restart => {
             interpreter::prepare_replacement(py)?;
             Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())
         }
-        None => Ok(Ending::Stopped),
+        _ => Ok(Ending::Stopped),
     }
 }
 
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
-    let (reading, warnings) = config::load(py, launch.ini.as_deref(), &launch.level);
+    let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
     warn(&warnings);
     reading
 }
@@ -176,6 +175,7 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 fn last_resort(host: Arc<Host>, launch: Launch, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
+            supervisor::hold_stop();
             let failed = inherited::replace(&launch.command, &launch.folder, &host.listeners());
             tracing::error!("the server cannot start again: {failed}");
             1

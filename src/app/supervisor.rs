@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,37 @@ pub type Acknowledged = Arc<AtomicBool>;
 /// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
+/// Longest way of a signal that has been delivered already to whoever waits for it.
+const ON_ITS_WAY: Duration = Duration::from_millis(5);
+
+/// The thread that hears signals.
+pub struct Supervisor {
+    questions: mpsc::UnboundedSender<oneshot::Sender<Request>>,
+}
+
+impl Supervisor {
+    /// What is wanted in the end: `Restart`, or `Stop` if that was asked for later. A SIGINT or SIGTERM that comes from
+    /// here on is held back for the next image of the process. Blocks for a moment.
+    pub fn last_word(&self) -> Request {
+        hold_stop();
+        let (reply, answer) = oneshot::channel();
+        // Without the thread nobody can have asked for anything else.
+        let _ = self.questions.send(reply);
+        answer.blocking_recv().unwrap_or(Request::Restart)
+    }
+}
+
+fn stop_signals() -> SigSet {
+    SigSet::from_iter([Number::SIGINT, Number::SIGTERM])
+}
+
+/// Has SIGINT and SIGTERM wait, as far as this thread is concerned; an `exec` does not change that.
+pub fn hold_stop() {
+    if let Err(error) = stop_signals().thread_block() {
+        tracing::warn!("SIGINT and SIGTERM cannot be held back: {error}");
+    }
+}
+
 /// Starts the thread; `act` is called on it for each request.
 ///
 /// A stop that Python does not take up within `patience`, or does not finish within twice that, is left to `give_up`;
@@ -41,14 +75,18 @@ pub fn start(
     acknowledged: Acknowledged,
     act: impl Fn(Request) + Send + 'static,
     give_up: impl Fn(Request) + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
         Signals::new()?
     };
-    let supervise = move || runtime.block_on(supervise(signals, patience, acknowledged, act, give_up));
-    std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise).map(drop)
+    // An earlier image of the process may have held them back until somebody listens, which is now.
+    stop_signals().thread_unblock()?;
+    let (questions, asked) = mpsc::unbounded_channel();
+    let supervise = move || runtime.block_on(supervise(signals, asked, patience, acknowledged, act, give_up));
+    std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise)?;
+    Ok(Supervisor { questions })
 }
 
 struct Signals {
@@ -80,6 +118,7 @@ impl Signals {
 
 async fn supervise(
     mut signals: Signals,
+    mut asked_for_last_word: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
     patience: Duration,
     acknowledged: Acknowledged,
     act: impl Fn(Request),
@@ -105,6 +144,18 @@ async fn supervise(
             () = &mut limit => {
                 tracing::error!("a plugin kept the server from ending in time; ending without it");
                 break;
+            }
+            Some(reply) = asked_for_last_word.recv() => {
+                hold_stop();
+                while let Ok((request, name)) = timeout(ON_ITS_WAY, signals.next()).await {
+                    if request == Request::Stop {
+                        tracing::info!("Received {name}; stopping instead of starting again");
+                        wanted = request;
+                    }
+                }
+                // Whoever asked is gone only with the process.
+                let _ = reply.send(wanted);
+                continue;
             }
             signal = signals.next() => signal,
         };

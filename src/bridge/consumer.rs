@@ -77,7 +77,7 @@ impl Consumer {
     }
 
     /// The queue, for who wants to be run on the Python thread.
-    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+    pub fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
     }
 

@@ -40,7 +40,12 @@ pub struct Source {
     pub overrides_handle_request: bool,
     /// True if plain results and exceptions answer 200 whatever their code, for clients of pluginserver.
     pub legacy_status: bool,
+    /// Who wants to see what handlers raise, besides the log: the tests of a plugin do.
+    pub witness: Option<Witness>,
 }
+
+/// Shown an exception that becomes a 500, with the id of its request.
+pub type Witness = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
 
 /// Why a result cannot be an answer.
 #[derive(Debug)]
@@ -105,6 +110,9 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     // A `__str__` that raises must not hide the exception that it belongs to.
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     tracing::error!("plugin {}: request {id}: {}", source.plugin, traceback(py, error));
+    if let Some(witness) = &source.witness {
+        witness(py, id, error);
+    }
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 

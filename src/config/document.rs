@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct Document {
     /// The file as it was named.
     pub path: PathBuf,
+    /// Where relative paths in it begin; empty for the working directory.
+    pub base: PathBuf,
     /// Sections in file order.
     pub sections: Vec<Section>,
     /// What could not be resolved or converted.

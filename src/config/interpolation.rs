@@ -21,7 +21,7 @@ pub fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document
     let mut resolver =
         Resolver { ini, variable: &variable, states: HashMap::new(), chain: Vec::new(), errors: Vec::new() };
     let sections = ini.sections.iter().map(|section| resolver.section(section)).collect();
-    Document { path: ini.path.clone(), sections, errors: resolver.errors }
+    Document { path: ini.path.clone(), base: std::path::PathBuf::new(), sections, errors: resolver.errors }
 }
 
 /// Part of a text.

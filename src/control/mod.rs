@@ -5,7 +5,7 @@
 //! decided by the caller; this module only knows the answers.
 
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::http::response::{Body, json as json_response};
@@ -33,6 +33,8 @@ pub enum Report {
     One {
         /// Its id.
         plugin: String,
+        /// Other classes of its file that did not load, and served nothing before either, each with line and reason.
+        failed: Vec<String>,
     },
     /// Whatever served before was loaded anew, and new files were added.
     All {
@@ -84,16 +86,20 @@ pub fn ready(is_ready: bool) -> Response<Body> {
     }
 }
 
+/// The answer to a reload that did what was asked, with what failed besides.
+fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
+    if !failed.is_empty() {
+        body["failed"] = json!(failed);
+    }
+    json_response(StatusCode::OK, &body)
+}
+
 /// The answer to `/reload/…`.
 pub fn reload(report: &Report) -> Response<Body> {
     match report {
-        Report::One { plugin } => json_response(StatusCode::OK, &json!({ "reloaded": plugin, "success": true })),
+        Report::One { plugin, failed } => reloaded(json!({ "reloaded": plugin, "success": true }), failed),
         Report::All { loaded, failed } => {
-            let mut body = json!({ "status": "All plugins reloaded", "loaded_plugins": loaded });
-            if !failed.is_empty() {
-                body["failed"] = json!(failed);
-            }
-            json_response(StatusCode::OK, &body)
+            reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed)
         }
         Report::Unknown { plugin } => {
             let error = format!("Plugin \"{plugin}\" not found");

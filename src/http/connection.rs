@@ -123,12 +123,7 @@ pub async fn serve<S: Service>(
     service: Rc<S>,
     mut drain: Drain,
 ) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(params.read_timeout)
-        .max_header_size(params.head_limit)
-        .max_buf_size(params.head_limit.max(MIN_BUFFER));
-    let edge = Rc::new(Edge { tls, http, params, service, drain: drain.clone() });
+    let edge = Rc::new(Edge::new(tls, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -147,6 +142,17 @@ pub async fn serve<S: Service>(
     }
 }
 
+/// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
+pub async fn converse<S: Service, I: AsyncRead + AsyncWrite + Unpin>(
+    io: I,
+    peer: Peer,
+    params: ConnectionParams,
+    service: Rc<S>,
+    drain: Drain,
+) {
+    Edge::new(Arc::default(), params, service, drain).converse(io, peer).await;
+}
+
 /// What all connections of a listener share.
 struct Edge<S> {
     tls: Arc<ArcSwapOption<ServerConfig>>,
@@ -157,6 +163,15 @@ struct Edge<S> {
 }
 
 impl<S: Service> Edge<S> {
+    fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(params.read_timeout)
+            .max_header_size(params.head_limit)
+            .max_buf_size(params.head_limit.max(MIN_BUFFER));
+        Self { tls, http, params, service, drain }
+    }
+
     /// Attends to one connection from its first byte to its last.
     async fn attend(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else {

@@ -96,13 +96,14 @@ pub enum TlsError {
     },
 }
 
-/// Reads a certificate chain and its key and makes the configuration that new connections are to use.
+/// Reads a certificate chain and its key, found from `base`, and makes the configuration that new connections are to
+/// use.
 ///
 /// # Errors
 ///
 /// A [`TlsError`] for whatever is wrong with one of the files or with the two together.
-pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let (chain, key) = (read_chain(&files.certfile)?, read_key(&files.keyfile)?);
+pub fn load(base: &Path, files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let (chain, key) = (read_chain(base, &files.certfile)?, read_key(base, &files.keyfile)?);
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the ring provider has cipher suites for the default protocol versions");
@@ -117,9 +118,9 @@ pub fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn read_chain(base: &Path, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let option = "certfile";
-    let pem = read_pem(option, file)?;
+    let pem = read_pem(option, base, file)?;
     let chain = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| TlsError::DamagedPem { option, file: file.to_owned() })?;
@@ -132,9 +133,9 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn read_key(base: &Path, file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let option = "keyfile";
-    let pem = read_pem(option, file)?;
+    let pem = read_pem(option, base, file)?;
     if is_encrypted(&pem) {
         return Err(TlsError::EncryptedKey(file.to_owned()));
     }
@@ -153,10 +154,11 @@ fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-fn read_pem(option: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
+fn read_pem(option: &'static str, base: &Path, file: &Path) -> Result<Vec<u8>, TlsError> {
     /// First byte of an ASN.1 SEQUENCE, which certificates and keys are.
     const DER_SEQUENCE: u8 = 0x30;
-    let bytes = std::fs::read(file).map_err(|reason| TlsError::Unreadable { option, file: file.to_owned(), reason })?;
+    let read = std::fs::read(base.join(file));
+    let bytes = read.map_err(|reason| TlsError::Unreadable { option, file: file.to_owned(), reason })?;
     if contains(&bytes, b"-----BEGIN ") {
         Ok(bytes)
     } else {

@@ -6,18 +6,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The plugin files of `folder`.
+/// The plugin files of `folder`, which is found on disk from `base`.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn discover(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn discover(base: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(base.join(folder))? {
         let entry = entry?;
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let path = entry.path();
         if !hidden && path.extension().is_some_and(|extension| extension == "py") && path.is_file() {
-            files.push(path);
+            files.push(folder.join(entry.file_name()));
         }
     }
     files.sort();

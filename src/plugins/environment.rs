@@ -2,11 +2,14 @@
 //!
 //! Promise: all plugins of one load see the same configuration object. Caveat: immutable; a reload makes a new one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::bridge::outcome::Witness;
 
 /// The surroundings of a load.
 pub struct Environment {
@@ -18,15 +21,29 @@ pub struct Environment {
     pub args: Py<PyAny>,
     /// What plugins get as `task_callback`; without one, the owner of their own tasks.
     pub task_callback: Option<Py<PyAny>>,
+    /// Where relative paths begin: the folder that the server was started in, since a plugin may go elsewhere. Empty
+    /// for whatever folder the process is in.
+    pub base: PathBuf,
     /// Folder of the plugin files; parameter files are looked up here too.
     pub folder: PathBuf,
     /// How long an async `initialize` or `terminate_plugin` may take.
     pub patience: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// Arguments that all others win over: what a manager was given besides those that it knows.
+    pub given: Option<Py<PyDict>>,
+    /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
+    pub overrides: Option<Py<PyDict>>,
+    /// Who is shown what handlers raise.
+    pub witness: Option<Witness>,
 }
 
 impl Environment {
+    /// Where `path` is on disk; messages name it as it was written.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
     /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because
     /// `configparser` lower-cases the names of an ini file.
     ///

@@ -36,6 +36,8 @@ pub struct LoadFailure {
     pub class: Option<String>,
     /// Exception type and text.
     pub reason: String,
+    /// The exception itself, if there was one.
+    pub cause: Option<Arc<PyErr>>,
 }
 
 impl fmt::Display for LoadFailure {
@@ -65,6 +67,11 @@ pub struct LoadedFile {
 }
 
 impl LoadedFile {
+    /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
+    pub fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
+        self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
+    }
+
     /// Turns the plugins that `objection` has something against into failures, and returns them.
     pub fn refuse<E: fmt::Display>(&mut self, mut objection: impl FnMut(&Resident) -> Option<E>) -> Vec<Arc<Resident>> {
         let mut refused = Vec::new();
@@ -73,7 +80,13 @@ impl LoadedFile {
                 None => self.residents.push(resident),
                 Some(reason) => {
                     let file = resident.file.clone();
-                    self.failures.push(LoadFailure { file, line: None, class: None, reason: reason.to_string() });
+                    self.failures.push(LoadFailure {
+                        file,
+                        line: None,
+                        class: None,
+                        reason: reason.to_string(),
+                        cause: None,
+                    });
                     refused.push(resident);
                 }
             }
@@ -84,6 +97,15 @@ impl LoadedFile {
 
 /// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
 pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
+    load(environment, file, None).await
+}
+
+/// Loads `class` alone, which was imported from `file` in whatever way; otherwise like [`load_file`].
+pub async fn load_class(environment: &Environment, file: &Path, class: Py<PyType>) -> LoadedFile {
+    load(environment, file, Some(class)).await
+}
+
+async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>) -> LoadedFile {
     let mut loaded = LoadedFile::default();
     let owner = match Python::attach(Owner::new) {
         Ok(owner) => owner,
@@ -92,7 +114,10 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
             return loaded;
         }
     };
-    load_into(&mut loaded, environment, file, &owner).await;
+    match class {
+        Some(class) => bring_in(&mut loaded, environment, file, &class, &owner).await,
+        None => load_into(&mut loaded, environment, file, &owner).await,
+    }
     if loaded.residents.is_empty()
         && let Err(error) = end_tasks(&owner, environment.patience).await
     {
@@ -103,7 +128,8 @@ pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
 }
 
 async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, owner: &Py<Owner>) {
-    let imported = Python::attach(|py| import(py, file, owner).map_err(|error| failure(py, file, None, &error)));
+    let imported =
+        Python::attach(|py| import(py, environment, file, owner).map_err(|error| failure(py, file, None, &error)));
     let Imported { classes, module, registration } = match imported {
         Ok(imported) => imported,
         Err(failure) => {
@@ -117,18 +143,29 @@ async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Pa
         tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
     }
     for class in classes {
-        let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
-        match bring_up(environment, file, &class, owner).await {
-            Ok(resident) => {
-                if let Entry::Missing(hint) = &resident.entry {
-                    tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
-                }
-                loaded.residents.push(Arc::new(resident));
+        bring_in(loaded, environment, file, &class, owner).await;
+    }
+}
+
+/// Adds what comes of one class.
+async fn bring_in(
+    loaded: &mut LoadedFile,
+    environment: &Environment,
+    file: &Path,
+    class: &Py<PyType>,
+    owner: &Py<Owner>,
+) {
+    let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
+    match bring_up(environment, file, class, owner).await {
+        Ok(resident) => {
+            if let Entry::Missing(hint) = &resident.entry {
+                tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
             }
-            Err(error) => {
-                let failure = Python::attach(|py| failure(py, file, Some(name), &error));
-                loaded.failures.push(failure);
-            }
+            loaded.residents.push(Arc::new(resident));
+        }
+        Err(error) => {
+            let failure = Python::attach(|py| failure(py, file, Some(name), &error));
+            loaded.failures.push(failure);
         }
     }
 }
@@ -139,9 +176,9 @@ struct Imported {
     registration: Registration,
 }
 
-fn import(py: Python<'_>, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
+fn import(py: Python<'_>, environment: &Environment, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
     Owner::enter(owner.bind(py))?;
-    let (module, registration) = module::run(py, file)?;
+    let (module, registration) = module::run(py, file, &environment.locate(file))?;
     aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
     Ok(Imported { classes, module: module.unbind(), registration })
@@ -160,7 +197,7 @@ async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, ow
     }
     let resident = Python::attach(|py| {
         let (instance, owner) = (instance.bind(py).clone(), owner.clone_ref(py));
-        Resident::new(instance, file.to_path_buf(), owner, environment.legacy_status)
+        Resident::new(instance, file.to_path_buf(), owner, environment)
     });
     if resident.is_err()
         && let Err(error) = terminate_instance(&instance, owner, environment.patience).await
@@ -229,5 +266,11 @@ pub fn describe(py: Python<'_>, error: &PyErr) -> String {
 
 fn failure(py: Python<'_>, file: &Path, class: Option<String>, error: &PyErr) -> LoadFailure {
     tracing::debug!("{}: {}", file.display(), outcome::traceback(py, error));
-    LoadFailure { file: file.to_path_buf(), line: module::line_of(py, error, file), class, reason: describe(py, error) }
+    LoadFailure {
+        file: file.to_path_buf(),
+        line: module::line_of(py, error, file),
+        class,
+        reason: describe(py, error),
+        cause: Some(Arc::new(error.clone_ref(py))),
+    }
 }

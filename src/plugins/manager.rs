@@ -4,13 +4,13 @@
 //! and shares nothing with a running server.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::discover::{discover, stem};
 use super::environment::Environment;
@@ -24,77 +24,81 @@ use crate::bridge::coroutine::{Coroutine, coroutine};
 /// How long plugins of a manager may take to initialise or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Loads the plugin files of a folder.
+/// Loads the plugin files of a folder, without a server.
 ///
-/// `plugin_dir` is the folder. `config` (a `Config`), `log` (a `LogJam`) and `task_callback` are handed to the plugins;
-/// `args` (a namespace with `ini_file`, `log` and `level`) is required.
-#[pyclass(frozen, module = "plugincore.pluginmanager")]
+/// `plugin_dir` is the folder. `args` (a namespace with `ini_file`, `log` and `level`) is required. `config` (a
+/// `Config`), `log` (a `LogJam`), `task_callback` and whatever else is given are handed to the plugins. All of them are
+/// attributes, too, and may be set: what is loaded afterwards gets the new ones. `plugins` holds the plugins by id,
+/// `modules` the modules by the names of their files.
+///
+/// >>> import argparse, asyncio, pathlib, tempfile
+/// >>> from plugincore.pluginmanager import PluginManager
+/// >>> source = "from plugincore.baseplugin import BasePlugin\nclass Hello(BasePlugin): pass"
+/// >>> async def main():
+/// ...     with tempfile.TemporaryDirectory() as folder:
+/// ...         _ = pathlib.Path(folder, "hello_module.py").write_text(source)
+/// ...         args = argparse.Namespace(ini_file="", log=None, level="ERROR")
+/// ...         manager = PluginManager(folder, args=args, log=lambda text: print("told:", text))
+/// ...         await manager.load_plugins()
+/// ...         await manager.remove_plugin("nobody")
+/// ...         return await manager.get_plugin("hello") is not None, ", ".join(manager.modules)
+/// >>> asyncio.run(main())
+/// told: Loaded plugin hello
+/// told: No plugin with ID nobody
+/// (True, 'hello_module')
+// What it was made of is in its `__dict__`, where subclasses and callers may change it.
+#[pyclass(frozen, subclass, dict, weakref, module = "plugincore.pluginmanager")]
 pub struct PluginManager {
-    /// The folder of the plugin files.
-    #[pyo3(get)]
-    plugin_dir: PathBuf,
-    /// The plugins by id.
-    #[pyo3(get)]
-    plugins: Py<PyDict>,
-    /// The modules by file stem.
-    #[pyo3(get)]
-    modules: Py<PyDict>,
-    /// The log that plugins get.
-    #[pyo3(get)]
-    log: Py<PyAny>,
-    /// The namespace that plugins get.
-    #[pyo3(get)]
-    prog_args: Py<PyAny>,
-    /// What plugins hand background tasks to.
-    #[pyo3(get)]
-    task_callback: Py<PyAny>,
-    config: Mutex<Py<PyAny>>,
     registry: Registry,
 }
 
 #[pymethods]
 impl PluginManager {
     #[new]
-    #[pyo3(signature = (plugin_dir, *, config = None, log = None, task_callback = None, args = None))]
-    fn new(
-        py: Python<'_>,
-        plugin_dir: PathBuf,
-        config: Option<Py<PyAny>>,
-        log: Option<Py<PyAny>>,
-        task_callback: Option<Py<PyAny>>,
-        args: Option<Py<PyAny>>,
-    ) -> PyResult<Self> {
-        let or_none = |value: Option<Py<PyAny>>| value.unwrap_or_else(|| py.None());
-        Ok(Self {
-            plugin_dir,
-            plugins: PyDict::new(py).unbind(),
-            modules: PyDict::new(py).unbind(),
-            log: or_none(log),
-            prog_args: args.ok_or_else(|| PyValueError::new_err("PluginManager: no args object passed"))?,
-            task_callback: or_none(task_callback),
-            config: Mutex::new(or_none(config)),
-            registry: Registry::default(),
-        })
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(plugin_dir, **kwargs)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { registry: Registry::default() }
     }
 
-    /// The configuration that plugins get.
-    #[getter]
-    fn config(&self, py: Python<'_>) -> Py<PyAny> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py)
+    #[pyo3(signature = (plugin_dir, **kwargs))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        plugin_dir: &Bound<'_, PyAny>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let kwargs = kwargs.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
+        plugin_dir.extract::<PathBuf>()?;
+        let args = kwargs.get_item("args")?.filter(|args| !args.is_none());
+        slf.setattr("prog_args", args.ok_or_else(|| PyValueError::new_err("PluginManager: no args object passed"))?)?;
+        for name in ["config", "log", "task_callback"] {
+            slf.setattr(name, kwargs.get_item(name)?)?;
+        }
+        slf.setattr("plugin_dir", plugin_dir)?;
+        slf.setattr("plugins", PyDict::new(py))?;
+        slf.setattr("modules", PyDict::new(py))?;
+        slf.setattr("kwargs", kwargs)
     }
 
     /// Use another configuration for what is loaded from now on.
-    fn reset_config(&self, config: Py<PyAny>) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    fn reset_config(slf: &Bound<'_, Self>, config: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.setattr("config", config)
     }
 
     /// Load every plugin file of the folder, in sorted order; what fails is logged.
     fn load_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
-            let folder = &slf.get().plugin_dir;
-            Python::attach(|py| module::add_to_path(py, folder))?;
-            for file in discover(folder)? {
-                slf.get().bring_in(&file).await?;
+            let folder = Python::attach(|py| {
+                let folder: PathBuf = slf.bind(py).getattr("plugin_dir")?.extract()?;
+                module::add_to_path(py, &folder)?;
+                PyResult::Ok(folder)
+            })?;
+            let files = match discover(Path::new(""), &folder) {
+                Ok(files) => files,
+                Err(error) => return tell(&slf, "warn", &format!("{}: {error}", folder.display())),
+            };
+            for file in files {
+                bring_in(&slf, &file).await?;
             }
             Ok(())
         })
@@ -102,21 +106,22 @@ impl PluginManager {
 
     /// Load one plugin file; what fails is logged.
     fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
-        procedure(py, async move { slf.get().bring_in(&path).await })
+        procedure(py, async move { bring_in(&slf, &path).await })
     }
 
     /// Terminate a plugin and forget it; an unknown id is logged.
     fn remove_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
-            let manager = slf.get();
-            let Some(resident) = manager.registry.serving().get(&plugin_id).cloned() else {
-                return manager.tell("info", &format!("No plugin with ID {plugin_id}"));
+            let registry = &slf.get().registry;
+            let Some(resident) = registry.serving().get(&plugin_id).cloned() else {
+                return tell(&slf, "info", &format!("No plugin with ID {plugin_id}"));
             };
-            let others =
-                manager.registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
-            manager.publish(others)?;
-            if manager.registry.serving().of_file(&resident.file).is_empty() {
-                Python::attach(|py| manager.modules.bind(py).del_item(stem(&resident.file)))?;
+            let others = registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
+            publish(&slf, others)?;
+            if registry.serving().of_file(&resident.file).is_empty() {
+                Python::attach(|py| {
+                    slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&resident.file), py.None())).map(drop)
+                })?;
             }
             terminate(&[resident], Instant::now() + PATIENCE).await;
             Ok(())
@@ -126,24 +131,24 @@ impl PluginManager {
     /// Load the file of a plugin again; on failure the old instance stays.
     fn reload_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
-            let manager = slf.get();
-            match manager.registry.serving().get(&plugin_id).cloned() {
-                Some(resident) => manager.bring_in(&resident.file).await,
-                None => manager.tell("info", &format!("No such plugin to reload: {plugin_id}")),
+            let resident = slf.get().registry.serving().get(&plugin_id).cloned();
+            match resident {
+                Some(resident) => bring_in(&slf, &resident.file).await,
+                None => tell(&slf, "info", &format!("No such plugin to reload: {plugin_id}")),
             }
         })
     }
 
     /// Return the plugin with this id, or None.
-    fn get_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
+    fn get_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: Py<PyAny>) -> PyResult<Bound<'_, Coroutine>> {
         coroutine(py, async move {
-            Python::attach(|py| Ok(slf.get().plugins.bind(py).get_item(plugin_id)?.map(Bound::unbind)))
+            Python::attach(|py| slf.bind(py).getattr("plugins")?.call_method1("get", (plugin_id,)).map(Bound::unbind))
         })
     }
 
     /// Return the plugins by id.
     fn all_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
-        coroutine(py, async move { Python::attach(|py| Ok(slf.get().plugins.clone_ref(py))) })
+        coroutine(py, async move { Python::attach(|py| slf.getattr(py, "plugins")) })
     }
 }
 
@@ -155,65 +160,86 @@ fn procedure(
     coroutine(py, async move { future.await.map(|()| None::<Py<PyAny>>) })
 }
 
-impl PluginManager {
-    async fn bring_in(&self, file: &Path) -> PyResult<()> {
-        let environment = Python::attach(|py| Environment {
-            config: self.config(py),
-            log: self.log.clone_ref(py),
-            args: self.prog_args.clone_ref(py),
-            task_callback: (!self.task_callback.is_none(py)).then(|| self.task_callback.clone_ref(py)),
-            folder: self.plugin_dir.clone(),
-            patience: PATIENCE,
-            legacy_status: false,
-        });
-        let old = self.registry.serving().of_file(file);
-        let loaded = load_file(&environment, file).await;
-        for failure in &loaded.failures {
-            self.tell("exception", &format!("Exception loading plugin from {failure}"))?;
-        }
-        if !loaded.failures.is_empty() && !old.is_empty() {
-            terminate(&loaded.residents, Instant::now() + PATIENCE).await;
-            if let Some(registration) = loaded.registration {
-                Python::attach(|py| registration.undo(py));
-            }
-            return Ok(());
-        }
-        if let Some(module) = loaded.module {
-            Python::attach(|py| self.modules.bind(py).set_item(stem(file), module))?;
-        }
-        let mut residents: Vec<_> =
-            self.registry.serving().residents().iter().filter(|one| one.file != file).cloned().collect();
-        for resident in loaded.residents {
-            self.tell("info", &format!("Loaded plugin {}", resident.id))?;
-            residents.retain(|one: &Arc<Resident>| one.id != resident.id);
-            residents.push(resident);
-        }
-        self.publish(residents)?;
-        terminate(&old, Instant::now() + PATIENCE).await;
-        Ok(())
-    }
+/// What plugins are loaded with, by the attributes as they are now.
+fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
+    let given = manager.getattr("kwargs")?.cast_into::<PyDict>()?;
+    Ok(Environment {
+        config: manager.getattr("config")?.unbind(),
+        log: manager.getattr("log")?.unbind(),
+        args: manager.getattr("prog_args")?.unbind(),
+        task_callback: Some(manager.getattr("task_callback")?)
+            .filter(|callback| !callback.is_none())
+            .map(Bound::unbind),
+        base: PathBuf::new(),
+        folder: manager.getattr("plugin_dir")?.extract()?,
+        patience: PATIENCE,
+        legacy_status: false,
+        given: Some(given.unbind()),
+        overrides: None,
+        witness: None,
+    })
+}
 
-    fn publish(&self, residents: Vec<Arc<Resident>>) -> PyResult<()> {
-        Python::attach(|py| {
-            let plugins = self.plugins.bind(py);
-            plugins.clear();
-            for resident in &residents {
-                plugins.set_item(&*resident.id, &resident.instance)?;
-            }
-            PyResult::Ok(())
-        })?;
-        self.registry.publish(residents);
-        Ok(())
+/// Loads a file, and has it take over from its earlier generation.
+async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
+    let environment = Python::attach(|py| environment(manager.bind(py)))?;
+    let serving = manager.get().registry.serving();
+    let mut old = serving.of_file(file);
+    let loaded = load_file(&environment, file).await;
+    for failure in &loaded.failures {
+        tell(manager, "exception", &format!("Exception loading plugin from {failure}"))?;
     }
+    if !loaded.may_replace(&old) {
+        terminate(&loaded.residents, Instant::now() + PATIENCE).await;
+        if let Some(registration) = loaded.registration {
+            Python::attach(|py| registration.undo(py));
+        }
+        return Ok(());
+    }
+    if let Some(module) = loaded.module {
+        Python::attach(|py| manager.bind(py).getattr("modules")?.set_item(stem(file), module))?;
+    }
+    // Read again: another load may have ended meanwhile.
+    let serving = manager.get().registry.serving();
+    let mut residents: Vec<_> = serving.residents().iter().filter(|one| one.file != file).cloned().collect();
+    for resident in loaded.residents {
+        tell(manager, "info", &format!("Loaded plugin {}", resident.id))?;
+        // An id belongs to whoever took it last.
+        old.extend(residents.iter().filter(|one| one.id == resident.id).cloned());
+        residents.retain(|one: &Arc<Resident>| one.id != resident.id);
+        residents.push(resident);
+    }
+    publish(manager, residents)?;
+    terminate(&old, Instant::now() + PATIENCE).await;
+    Ok(())
+}
 
-    fn tell(&self, level: &str, text: &str) -> PyResult<()> {
-        Python::attach(|py| {
-            let log = self.log.bind(py);
-            let method = if log.is_none() { None } else { log.getattr_opt(level)? };
-            match method {
-                Some(method) => method.call1((text,)).map(drop),
-                None => py.import(intern!(py, "builtins"))?.call_method1(intern!(py, "print"), (text,)).map(drop),
-            }
-        })
-    }
+/// Makes `residents` the plugins of the manager; what callers put into `plugins` themselves stays there.
+fn publish(manager: &Py<PluginManager>, residents: Vec<Arc<Resident>>) -> PyResult<()> {
+    let registry = &manager.get().registry;
+    Python::attach(|py| {
+        let plugins = manager.bind(py).getattr("plugins")?;
+        for resident in registry.serving().residents() {
+            plugins.call_method1(intern!(py, "pop"), (&*resident.id, py.None()))?;
+        }
+        for resident in &residents {
+            plugins.set_item(&*resident.id, &resident.instance)?;
+        }
+        PyResult::Ok(())
+    })?;
+    registry.publish(residents);
+    Ok(())
+}
+
+/// Tells the log, whose method for the level, or the log itself, is called; prints without a log.
+fn tell(manager: &Py<PluginManager>, level: &str, text: &str) -> PyResult<()> {
+    Python::attach(|py| {
+        let log = manager.bind(py).getattr("log")?;
+        let teller = match log.getattr_opt(level)? {
+            Some(method) => method,
+            None if log.is_callable() => log,
+            None => py.import(intern!(py, "builtins"))?.getattr("print")?,
+        };
+        teller.call1((text,)).map(drop)
+    })
 }

@@ -24,20 +24,22 @@ pub struct Registration {
     before: Vec<(String, Option<Py<PyAny>>)>,
 }
 
-/// Runs `file` and returns its module.
+/// Runs `file`, which lies at `on_disk`, and returns its module; tracebacks name it as `file` does.
 ///
 /// # Errors
 /// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included; the registration is undone then.
-pub fn run<'py>(py: Python<'py>, file: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
+pub fn run<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
     let name = stem(file);
-    let source = std::fs::read(file)?;
+    let source = std::fs::read(on_disk)?;
     let builtins = py.import("builtins")?;
     let file_name = file.as_os_str();
     // `compile` takes the bytes, so that a coding line in the file is obeyed.
     let code = builtins.call_method1("compile", (source.as_slice(), file_name, "exec", 0, true))?;
-    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (&name, file_name))?;
+    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (&name, on_disk.as_os_str()))?;
     let module = PyModule::new(py, &name)?;
-    module.setattr("__file__", file_name)?;
+    // Absolute, so that it holds wherever a plugin goes.
+    module.setattr("__file__", loader.getattr("origin")?)?;
+    module.setattr("__package__", "")?;
     module.setattr("__spec__", &loader)?;
     module.setattr("__loader__", loader.getattr("loader")?)?;
     module.setattr("__builtins__", &builtins)?;

@@ -22,6 +22,9 @@ pub fn keyword_arguments<'py>(
     owner: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let kwargs = PyDict::new(py);
+    if let Some(given) = &environment.given {
+        kwargs.update(given.bind(py).as_mapping())?;
+    }
     kwargs.set_item("config", environment.config.bind(py))?;
     kwargs.set_item("log", environment.log.bind(py))?;
     match &environment.task_callback {
@@ -40,14 +43,18 @@ pub fn keyword_arguments<'py>(
     kwargs.set_item("config", environment.config.bind(py))?;
     if let Some(name) = json {
         let file = environment.folder.join(&name);
-        if file.exists() {
-            kwargs.update(read_json(py, &file)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
+        let on_disk = environment.locate(&file);
+        if on_disk.exists() {
+            kwargs.update(read_json(py, &file, &on_disk)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
         } else {
             tracing::warn!(
                 "[plugin_parms] {stem}: the parameter file {} is not there; going on without it",
                 file.display()
             );
         }
+    }
+    if let Some(overrides) = &environment.overrides {
+        kwargs.update(overrides.bind(py).as_mapping())?;
     }
     Ok(kwargs)
 }
@@ -71,11 +78,11 @@ fn parse(text: &str) -> Vec<(String, String)> {
     found
 }
 
-fn read_json<'py>(py: Python<'py>, file: &Path) -> PyResult<Bound<'py, PyAny>> {
+fn read_json<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<Bound<'py, PyAny>> {
     let bad = |reason: String| {
         pyo3::exceptions::PyValueError::new_err(format!("parameter file {}: {reason}", file.display()))
     };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    let text = std::fs::read_to_string(on_disk).map_err(|error| bad(error.to_string()))?;
     let value =
         py.import("json")?.call_method1(intern!(py, "loads"), (text,)).map_err(|error| bad(error.to_string()))?;
     if value.is_instance_of::<PyDict>() {

@@ -12,6 +12,7 @@ use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::environment::Environment;
 use super::owner::Owner;
 use crate::bridge::call::Occupancy;
 use crate::bridge::outcome::Source;
@@ -59,7 +60,12 @@ impl Resident {
     ///
     /// # Errors
     /// When the plugin has no usable id or `http_methods`.
-    pub fn new(instance: Bound<'_, PyAny>, file: PathBuf, owner: Py<Owner>, legacy_status: bool) -> PyResult<Self> {
+    pub fn new(
+        instance: Bound<'_, PyAny>,
+        file: PathBuf,
+        owner: Py<Owner>,
+        environment: &Environment,
+    ) -> PyResult<Self> {
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
         let overrides = |name: &str| BasePlugin::hides(&class, name);
@@ -72,7 +78,12 @@ impl Resident {
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
         Ok(Self {
-            source: Arc::new(Source { plugin: Arc::clone(&id), overrides_handle_request, legacy_status }),
+            source: Arc::new(Source {
+                plugin: Arc::clone(&id),
+                overrides_handle_request,
+                legacy_status: environment.legacy_status,
+                witness: environment.witness.clone(),
+            }),
             id,
             file,
             instance: instance.unbind(),

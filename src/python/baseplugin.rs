@@ -26,6 +26,19 @@ use crate::policy::credential::{AuthPolicy, Credential};
 /// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
 /// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
 /// `auth_type` (`global` or `plugin`) and `apikey`.
+///
+/// >>> from plugincore.baseplugin import BasePlugin
+/// >>> from plugincore.testing import SyncPluginClient
+/// >>> class Hello(BasePlugin):
+/// ...     def __init__(self, **kwargs):
+/// ...         super().__init__(**kwargs)
+/// ...         self.word = kwargs.get("word", "Hello")
+/// ...
+/// ...     async def request_handler(self, name="world", **data):
+/// ...         return 200, {"message": f"{self.word}, {name}!"}
+/// >>> with SyncPluginClient(Hello, params="word=Good+day") as client:
+/// ...     client.get(query={"name": "Ada"}).json()
+/// {'message': 'Good day, Ada!'}
 // No Python object is in its fields: all that an instance holds is in its `__dict__`, so garbage collection is Python's.
 #[pyclass(frozen, subclass, dict, weakref, module = "plugincore.baseplugin")]
 pub struct BasePlugin {

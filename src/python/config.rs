@@ -7,26 +7,27 @@
 mod parser;
 
 use crate::config::diagnostic::{ConfigErrors, Diagnostic, Place};
-use crate::config::document::Document;
+use crate::config::document::{Document, Item, Section, host_section};
 use crate::config::ini::Ini;
 use crate::config::interpolation::resolve;
 use crate::config::overrides;
 use crate::config::settings::Settings;
+use crate::config::value::Value;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Reads the host's file, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
+/// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
 ///
 /// Errors of single values are in [`Document::errors`], for
 /// [`Settings::from_document`](crate::config::settings::Settings::from_document) to tell with its own.
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
-pub fn read(py: Python<'_>, path: &Path) -> Result<Document, ConfigErrors> {
-    let mut ini = parser::parse(py, path, &parser::text(path)?)?;
+pub fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
+    let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
     overrides::apply_host(&mut ini, variable);
     Ok(checked(py, &ini))
 }
@@ -41,11 +42,17 @@ pub struct Reading {
 
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
 ///
-/// `level` is what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
+/// Relative paths begin at `base`, the folder that the server was started in, wherever the process is now. `level` is
+/// what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
 /// is doubtful in it besides.
-pub fn load(py: Python<'_>, ini: Option<&Path>, level: &str) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
-    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, ini)) {
-        Ok(document) => document,
+pub fn load(
+    py: Python<'_>,
+    base: &Path,
+    ini: Option<&Path>,
+    level: &str,
+) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
+    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
+        Ok(document) => Document { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
     };
     let (settings, warnings) = Settings::from_document(&document);
@@ -97,6 +104,59 @@ fn refusal(py: Python<'_>, section: &str, key: Option<&str>) -> Option<String> {
 /// An environment variable; one that is not UTF-8 is read as well as can be.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+/// The document that stands for a `Config` made in Python, for the tests of a plugin in `folder`.
+///
+/// Without `[network]` and `[SSL]`, since there are no sockets; only values that an ini file can hold are taken over.
+///
+/// # Errors
+/// When `config` is no mapping.
+pub fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
+    let mut document = Document { path: PathBuf::from("config"), ..Document::default() };
+    let place = Place::file(&document.path);
+    let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false };
+    let empty = |name| Section { name, place: place.clone(), items: Vec::new() };
+    for entry in config.call_method0("items")?.try_iter()? {
+        let (name, section) = entry?.extract::<(String, Bound<'_, PyAny>)>()?;
+        let meant_for_sockets = ["network", "ssl"].iter().any(|socket| name.eq_ignore_ascii_case(socket));
+        let Some(items) = section.getattr_opt("items")?.filter(|_| !meant_for_sockets) else { continue };
+        let mut section = empty(name);
+        for pair in items.call0()?.try_iter()? {
+            let (key, value) = pair?.extract::<(String, Bound<'_, PyAny>)>()?;
+            section.items.push(item(key, value_of(&value)?, value.str()?.to_string_lossy().into_owned()));
+        }
+        document.sections.push(section);
+    }
+    let names = document.sections.iter().map(|section| section.name.as_str());
+    let paths = host_section(names, "paths").unwrap_or_else(|| {
+        document.sections.push(empty("paths".to_owned()));
+        document.sections.len() - 1
+    });
+    let paths = &mut document.sections[paths];
+    if paths.item("plugins").is_none() {
+        let folder = folder.to_string_lossy().into_owned();
+        paths.items.push(item("plugins".to_owned(), Some(Value::Text(folder.clone())), folder));
+    }
+    Ok(document)
+}
+
+/// What the ini file would have held; `None` for what it cannot hold.
+fn value_of(value: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+    Ok(if let Ok(value) = value.cast::<PyBool>() {
+        Some(Value::Bool(value.is_true()))
+    } else if value.is_instance_of::<PyInt>() {
+        value.extract().ok().map(Value::Int)
+    } else if let Ok(value) = value.cast::<PyFloat>() {
+        Some(Value::Float(value.value()))
+    } else if let Ok(value) = value.cast::<PyString>() {
+        Some(Value::Text(value.to_string_lossy().into_owned()))
+    } else if let Ok(list) = value.cast::<PyList>() {
+        let items = list.iter().map(|item| value_of(&item)).collect::<PyResult<Option<Vec<_>>>>()?;
+        items.map(Value::List)
+    } else {
+        None
+    })
 }
 
 /// Builds the `plugincore.configfile.Config` that plugins get; it becomes `configfile.masterConfig`.
@@ -152,7 +212,7 @@ pub fn read_ini<'py>(
         return Ok(PyDict::new(py));
     }
     let read = || -> Result<Document, ConfigErrors> {
-        let mut ini = parser::parse(py, &path, &parser::text(&path)?)?;
+        let mut ini = parser::parse(py, &path, &parser::text(Path::new(""), &path)?)?;
         if env_override {
             overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);
         }

@@ -135,6 +135,11 @@ pub fn value_text<'py>(py: Python<'py>, value: &HeaderValue) -> PyResult<Bound<'
 ///
 /// Of a header that came several times the first value stays, the one that authentication looks at too;
 /// `request.headers` has them all.
+///
+/// >>> from plugincore import RequestHeaders
+/// >>> headers = RequestHeaders({"x-custom-auth": "sesame"})
+/// >>> headers.get("X-Custom-Auth"), "X-CUSTOM-AUTH" in headers, isinstance(headers, dict)
+/// ('sesame', True, True)
 #[pyclass(extends = PyDict, mapping, module = "plugincore")]
 pub struct RequestHeaders;
 

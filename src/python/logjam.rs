@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -26,6 +27,16 @@ const DEFAULT_NAME: &str = "plugincore";
 ///
 /// Calling it is calling `info`. Arguments are joined by spaces after `str()`. Levels are DEBUG, INFO, WARN, ERROR,
 /// CRITICAL and EXCEPTION; `level` is read in any case, and an unknown one means INFO.
+///
+/// >>> import pathlib, tempfile
+/// >>> from plugincore.logjam import LogJam
+/// >>> with tempfile.TemporaryDirectory() as folder:
+/// ...     log = LogJam(name="shop", level="WARN", file=f"{folder}/shop.log", stdio=False)
+/// ...     log("not shown,", log.threshold > log.levels.get("INFO"))
+/// ...     log.error("no", "more", "tea")
+/// ...     text = pathlib.Path(log.file).read_text()
+/// >>> text.partition(" - ")[2]
+/// 'shop - ERROR - no more tea\n'
 #[pyclass(frozen, subclass, weakref, dict, module = "plugincore.logjam")]
 pub struct LogJam {
     /// Set by `__init__` and not by `__new__`, so that subclasses may take arguments of their own.
@@ -34,7 +45,7 @@ pub struct LogJam {
 
 /// A name and where its lines go.
 struct Stream {
-    name: String,
+    name: ArcSwap<String>,
     sink: Arc<Sink>,
 }
 
@@ -51,7 +62,7 @@ impl LogJam {
     }
 
     fn create(py: Python<'_>, name: &str, sink: Arc<Sink>) -> PyResult<Py<Self>> {
-        let stream = Stream { name: checked_name(Some(name))?, sink };
+        let stream = Stream { name: ArcSwap::from_pointee(checked_name(Some(name))?), sink };
         Py::new(py, Self { stream: OnceLock::from(stream) })
     }
 
@@ -63,7 +74,7 @@ impl LogJam {
         let stream = self.stream()?;
         // Asked before the arguments are turned into text, which may be costly.
         if stream.sink.admits(level) {
-            stream.sink.write(level, &stream.name, &joined(args));
+            stream.sink.write(level, &stream.name.load(), &joined(args));
         }
         Ok(())
     }
@@ -89,14 +100,20 @@ impl LogJam {
         let name = checked_name(name)?;
         let file = file.filter(|path| !path.as_os_str().is_empty());
         let sink = Sink::open(Level::parse(level), file.as_deref(), stdio).map_err(|error| os_error(py, error))?;
-        let unset = self.stream.set(Stream { name, sink: Arc::new(sink) });
+        let unset = self.stream.set(Stream { name: ArcSwap::from_pointee(name), sink: Arc::new(sink) });
         unset.map_err(|_| PyRuntimeError::new_err("LogJam.__init__() was called a second time"))
     }
 
-    /// The name in each line.
+    /// The name in each line; may be set.
     #[getter]
-    fn name(&self) -> PyResult<&str> {
-        Ok(&self.stream()?.name)
+    fn name(&self) -> PyResult<String> {
+        Ok(self.stream()?.name.load().as_str().to_owned())
+    }
+
+    #[setter]
+    fn set_name(&self, name: &str) -> PyResult<()> {
+        self.stream()?.name.store(Arc::new(checked_name(Some(name))?));
+        Ok(())
     }
 
     /// The log file's absolute path, or None.
@@ -189,7 +206,7 @@ impl LogJam {
         if stream.sink.admits(Level::Exception) {
             let text = joined(args);
             let parts: Vec<_> = [Some(text), handled_traceback(py)].into_iter().flatten().collect();
-            stream.sink.write(Level::Exception, &stream.name, &parts.join("\n"));
+            stream.sink.write(Level::Exception, &stream.name.load(), &parts.join("\n"));
         }
         Ok(())
     }
@@ -231,7 +248,7 @@ impl LogJam {
         match file {
             None => {
                 let stream = self.stream()?;
-                stream.sink.write(Level::Info, &stream.name, &line);
+                stream.sink.write(Level::Info, &stream.name.load(), &line);
             }
             Some(file) => match file.extract::<PathBuf>() {
                 Ok(path) => LogFile::open(&path).map_err(|error| os_error(py, error))?.append(&format!("{line}\n")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -92,10 +93,26 @@ class Stream(BasePlugin):
 """
 
 
+EVENTS = """
+from aiohttp_sse import sse_response
+from plugincore.baseplugin import BasePlugin
+
+class Events(BasePlugin):
+    async def request_handler(self, **data):
+        async with sse_response(data["request"]) as events:
+            number = int(events.last_event_id or 0)
+            while number < 3:
+                number += 1
+                await events.send(f"number {number}", id=str(number), event="count")
+            events.stop_streaming()
+        return events
+"""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve the plugins of this module."""
-    with serving(tmp_path_factory.mktemp("streams"), {"stream": STREAM}) as running:
+    with serving(tmp_path_factory.mktemp("streams"), {"stream": STREAM, "events": EVENTS}) as running:
         yield running
 
 
@@ -195,3 +212,12 @@ def test_head_gets_the_head_alone(server: Server) -> None:
             answer = client.head(f"/stream/{what}")
             assert (status, b"") == (answer.status_code, answer.content)
         assert "5" == client.head("/stream/sized?length=5").headers["content-length"]
+
+
+def test_server_sent_events_by_the_package_for_it(server: Server) -> None:
+    """`aiohttp-sse` works as on an aiohttp server, reconnection included."""
+    answer = server.get("/events")
+    assert "text/event-stream" == answer.headers["content-type"]
+    assert ["number 1", "number 2", "number 3"] == re.findall("data: (.*)\r\n", answer.text)
+    again = server.get("/events", headers={"Last-Event-Id": "2"}).text
+    assert ["number 3"] == re.findall("data: (.*)\r\n", again)

@@ -152,6 +152,9 @@ def test_setting_an_item_cannot_break_the_object(config: Config) -> None:
         config["copy"] = 1
     with pytest.raises(TypeError):
         config[1] = 1  # type: ignore[index]
+    for section in (None, "s"):
+        with pytest.raises(TypeError):
+            Config(items={1: 1}, section_name=section)  # type: ignore[dict-item]
     config["id"] = 1
     assert 1 == config.id
 

@@ -436,6 +436,19 @@ def test_sigterm_turns_a_restart_into_a_stop(launch: Launch) -> None:
     assert ["start", "end"] == events(server)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("milliseconds", [0, 5, 20, 45])
+def test_a_stop_while_the_process_is_replaced_is_a_stop(
+    launch: Launch, number: signal.Signals, milliseconds: int
+) -> None:
+    """Whatever of the old image and the new one it falls on, it ends the server with code 0."""
+    server = launch({"plugin": PLUGIN})
+    server.send(signal.SIGUSR1)
+    server.wait_for("Received SIGUSR1")
+    time.sleep(milliseconds / 1000)  # nothing tells of the moments between the two images
+    assert 0 == server.stop(number)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not show masks of signals")
 def test_a_restarted_server_holds_no_signal_back(launch: Launch) -> None:
     """Signals are held back only while nobody listens, and child processes of plugins get all of them."""

@@ -57,6 +57,20 @@ class TestLines:
         """On a pipe a line is ``<priority> - LEVEL - name - text``."""
         assert ["<6> - INFO - shop - open 1 None"] == lines_of("LogJam(name='shop')('open', 1, None)")
 
+    def test_the_name_may_be_set(self) -> None:
+        """A log that is renamed writes under its new name from then on; it cannot lose its name."""
+        program = """
+            log = LogJam(name="shop")
+            log("one")
+            log.name = "till"
+            log("two")
+            try:
+                log.name = ""
+            except ValueError:
+                log(log.name)
+        """
+        assert ["<6> - INFO - shop - one", "<6> - INFO - till - two", "<6> - INFO - till - till"] == lines_of(program)
+
     def test_a_terminal_line_carries_the_time(self) -> None:
         """On a terminal a line is dated."""
         output = on_terminal("log = LogJam(name='shop'); log('open'); assert log.tty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 import textwrap
@@ -275,6 +276,92 @@ def test_another_configuration_counts_for_what_is_loaded_afterwards(folder: Path
         await manager.reload_plugin("counter")
         counter, second = manager.plugins["counter"], manager.plugins["second"]
         assert (after, after, before) == (manager.config, counter.config, second.config)
+
+    asyncio.run(check())
+
+
+def test_its_attributes_may_be_set_and_its_class_derived_from(folder: Path) -> None:
+    """As any Python object: what is set counts for the next load, and a subclass may take arguments of its own."""
+
+    class Mine(PluginManager):
+        def __init__(self, where: Path, colour: str) -> None:
+            super().__init__(where, args=ARGS, log=Log(), colour=colour)
+            self.loads = 0
+
+        async def load_plugin(self, path: str | os.PathLike[str]) -> None:
+            self.loads += 1
+            await super().load_plugin(path)
+
+    async def check() -> None:
+        manager = Mine(folder, colour="red")
+        manager.config = Config(items={"size": 3})
+        await manager.load_plugin(folder / "counter.py")
+        assert (1, 3, "red") == (manager.loads, manager.plugins["counter"].config.size, manager.kwargs["colour"])
+        assert (folder, ARGS) == (manager.plugin_dir, manager.prog_args)
+
+    asyncio.run(check())
+
+
+def test_what_else_a_manager_is_given_reaches_the_plugins(folder: Path) -> None:
+    """Arguments that the manager does not know are handed on; parameters of the ini file win over them."""
+    config = Config(items={"plugin_parms": Config(items={"counter": "colour=red"}, section_name="plugin_parms")})
+
+    async def check() -> None:
+        manager, _ = manager_of(folder, config=config, colour="blue", shelf=[1])
+        await manager.load_plugin(str(folder / "counter.py"))
+        kwargs = manager.plugins["counter"].kwargs
+        assert ("red", [1]) == (kwargs["colour"], kwargs["shelf"])
+
+    asyncio.run(check())
+
+
+def test_the_folder_is_kept_as_it_was_given(folder: Path) -> None:
+    """A text stays a text, which callers add to."""
+    assert f"{folder}/x" == manager_of(folder)[0].plugin_dir + "/x"  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        PluginManager(3, args=ARGS)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_is_not_there_holds_no_plugins(tmp_path: Path) -> None:
+    """It is told and not raised."""
+    told: list[str] = []
+
+    async def check() -> None:
+        manager, _ = manager_of(tmp_path / "none", log=told.append)
+        await manager.load_plugins()
+        assert {} == await manager.all_plugins()
+
+    asyncio.run(check())
+    assert 1 == len(told)
+    assert str(tmp_path / "none") in told[0]
+
+
+def test_a_plugin_whose_id_is_taken_over_is_terminated(folder: Path) -> None:
+    """The last one that is loaded has the id, and the one before is not forgotten alive."""
+    write(folder, "twin", SECOND.replace("Second", "Counter"))
+
+    async def check() -> None:
+        manager, _ = manager_of(folder)
+        await manager.load_plugin(folder / "counter.py")
+        first: Any = await manager.get_plugin("counter")
+        await manager.load_plugin(folder / "twin.py")
+        assert first is not await manager.get_plugin("counter")
+        assert ["init", "initialize", "terminate"] == first.events
+
+    asyncio.run(check())
+
+
+def test_what_a_caller_puts_among_the_plugins_stays_there(folder: Path) -> None:
+    """`plugins` is a dict like any other; loading and removing touch their own entries only."""
+
+    async def check() -> None:
+        manager, _ = manager_of(folder)
+        mine = object()
+        manager.plugins["mine"] = mine
+        await manager.load_plugins()
+        await manager.remove_plugin("second")
+        assert ["mine", "counter"] == list(manager.plugins)
+        assert mine is await manager.get_plugin("mine")
 
     asyncio.run(check())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -229,6 +230,70 @@ def test_a_new_file_that_fails_is_told_and_the_rest_reloads(launch: Launch) -> N
     assert 200 == answer.status_code
     assert ["plugins/bad.py:2: ZeroDivisionError: division by zero"] == answer.json()["failed"]
     assert 2 == version(server)
+
+
+PAIR = """
+    from plugincore.baseplugin import BasePlugin
+
+    class Good(BasePlugin):
+        def request_handler(self, **data):
+            return {"version": 1}
+
+        def terminate_plugin(self):
+            print("end of a good one", flush=True)
+
+    class Hopeless(BasePlugin):
+        def __init__(self, **kwargs):
+            raise OSError("no such device")
+"""
+
+
+@pytest.mark.parametrize("target", ["good", "all"])
+def test_a_class_that_never_loads_does_not_hold_back_the_rest_of_its_file(launch: Launch, target: str) -> None:
+    """What can be renewed is renewed, and the answer says what failed."""
+    server = launch({"pair": PAIR})
+    (server.plugins / "pair.py").write_text(textwrap.dedent(PAIR).replace('"version": 1', '"version": 2'))
+    answer = server.get(f"/reload/{target}")
+    assert 200 == answer.status_code
+    assert ["plugins/pair.py:13: class Hopeless: OSError: no such device"] == answer.json()["failed"]
+    assert {"version": 2} == server.get("/good").json()
+    server.wait_for("end of a good one")
+    since = len(server.lines)
+    (server.plugins / "pair.py").write_text(textwrap.dedent(PAIR).replace("class Good", "class Renamed"))
+    answer = server.get(f"/reload/{target}")
+    assert 500 == answer.status_code, "what serves must not be lost when something in the file fails"
+    assert {"version": 2} == server.get("/good").json()
+    server.wait_for("reload: plugins/pair.py: the earlier version goes on serving", since)
+
+
+WANDERER = """
+    import os
+    from plugincore.baseplugin import BasePlugin
+
+    class Wanderer(BasePlugin):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.kwargs = kwargs
+            os.chdir("/")
+
+        def request_handler(self, **data):
+            return {"file": __file__, "size": self.kwargs["size"], "colour": self.config.paint.colour}
+"""
+
+
+@pytest.mark.parametrize("target", ["wanderer", "all"])
+def test_a_plugin_that_changes_the_working_folder_does_not_unsettle_reloads(launch: Launch, target: str) -> None:
+    """Relative paths of the command line, the ini file and parameters begin where the server was started."""
+    more = "[plugin_parms]\nwanderer = json=wanderer.json\n[paint]\ncolour = red\n"
+    server = launch({"wanderer": WANDERER, "wanderer.json": '{"size": 1}'}, ini_more=more)
+    told = {"file": str(server.plugins / "wanderer.py"), "size": 1, "colour": "red"}
+    assert told == server.get("/wanderer").json()
+    (server.plugins / "wanderer.json").write_text('{"size": 2}')
+    ini = server.folder / "server.ini"
+    ini.write_text(ini.read_text().replace("colour = red", "colour = blue"))
+    answer = server.get(f"/reload/{target}")
+    assert 200 == answer.status_code, answer.text
+    assert {**told, "size": 2, "colour": "blue"} == server.get("/wanderer").json()
 
 
 @contextmanager

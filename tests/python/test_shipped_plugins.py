@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -39,8 +42,8 @@ def shipped(launch: Launch, tmp_path: Path, request: pytest.FixtureRequest, bare
 
 def test_all_of_them_load_without_a_complaint(shipped: Server) -> None:
     """The start shows each endpoint's URL and nothing to worry about."""
-    assert {"loaded_plugins": ["hello", "netrates", "systeminfo"]} == shipped.get("/plugins").json()
-    for plugin in ("hello", "netrates", "systeminfo"):
+    assert {"loaded_plugins": ["hello", "netrates", "pages", "sessman", "systeminfo"]} == shipped.get("/plugins").json()
+    for plugin in ("hello", "netrates", "pages", "sessman", "systeminfo"):
         assert shipped.wait_for(rf"Serving {shipped.base_url}/{plugin}$")
     assert 0 == shipped.stop()
     assert not [line for line in shipped.lines if " - ERROR - " in line or " - WARN - " in line]
@@ -92,3 +95,14 @@ def test_a_reload_and_a_stop_end_the_background_task(shipped: Server) -> None:
     assert 200 == shipped.get("/netrates").status_code
     assert 0 == shipped.stop()
     assert "task" not in shipped.log.lower()
+
+
+def test_their_types_are_right() -> None:
+    """They show how a plugin is written, so a strict type checker has nothing to say."""
+    with tempfile.TemporaryDirectory() as cache:
+        options = ["--strict", "--cache-dir", cache]
+        files = sorted(map(str, (PROJECT / "plugins").glob("*.py")))
+        mypy = subprocess.run(
+            [sys.executable, "-m", "mypy", *options, *files], capture_output=True, text=True, check=False
+        )
+    assert 0 == mypy.returncode, mypy.stdout

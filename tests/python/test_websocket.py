@@ -239,6 +239,7 @@ def test_a_message_that_is_too_long_closes_with_1009(server: Server) -> None:
     address = at(server, "echo?max_msg_size=1000")
     with connect_sync(address, compression=None) as socket, pytest.raises(ConnectionClosedError) as closed:
         socket.send(b"x" * 5_000_000)
+        raise AssertionError(f"it was not told: {socket.recv()!r}")
     assert closed.value.rcvd is not None
     assert 1009 == closed.value.rcvd.code
 

@@ -10,7 +10,7 @@ use crate::config::schema::{HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nea
 use crate::config::value::Value;
 use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// hyper refuses to read heads into a smaller buffer.
 const LEAST_HEAD_LIMIT: usize = 8 * 1024;
@@ -133,13 +133,14 @@ fn pem(ssl: &mut Reader<'_>, key: &str) -> Option<PathBuf> {
     if ssl.item(key).is_none() {
         ssl.misfit(key, Misfit::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"));
     }
-    ssl.read(key, None, |value| fields::path(value).and_then(readable).map(Some))
+    let base = &ssl.document.base;
+    ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
 }
 
-fn readable(path: PathBuf) -> Fit<PathBuf> {
+fn readable(base: &Path, path: PathBuf) -> Fit<PathBuf> {
     let remedy = "name a PEM file that this user may read";
     let complain = |why: &str| Misfit::new(format!("{} cannot be read: {why}", path.display()), remedy);
-    match File::open(&path).and_then(|file| file.metadata()) {
+    match File::open(base.join(&path)).and_then(|file| file.metadata()) {
         Ok(metadata) if metadata.is_dir() => Err(complain("it is a folder")),
         Ok(_) => Ok(path),
         Err(error) => Err(complain(&error.to_string())),

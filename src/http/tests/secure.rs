@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Folder {
     }
 
     fn error(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsError {
-        load(&self.files(certificate, key)).unwrap_err()
+        load(Path::new(""), &self.files(certificate, key)).unwrap_err()
     }
 }
 
@@ -59,7 +59,7 @@ fn connect(server: &Server, trusted: &CertifiedKey<KeyPair>) -> StreamOwned<Clie
 }
 
 fn serve(folder: &Folder, pair: &CertifiedKey<KeyPair>, read_timeout: Duration) -> Server {
-    let tls = load(&folder.files(pair.cert.pem(), pair.signing_key.serialize_pem())).unwrap();
+    let tls = load(Path::new(""), &folder.files(pair.cert.pem(), pair.signing_key.serialize_pem())).unwrap();
     Server::start(Options { tls: Some(tls), read_timeout, ..Options::default() })
 }
 
@@ -84,7 +84,9 @@ fn a_new_certificate_is_used_by_new_connections() {
     let server = serve(&folder, &old, super::PATIENCE);
     let mut kept = connect(&server, &old);
     ask(&mut kept, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    server.tls.store(Some(load(&folder.files(new.cert.pem(), new.signing_key.serialize_pem())).unwrap()));
+    server
+        .tls
+        .store(Some(load(Path::new(""), &folder.files(new.cert.pem(), new.signing_key.serialize_pem())).unwrap()));
     assert_eq!(200, ask(&mut connect(&server, &new), "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status);
     assert_eq!(200, ask(&mut kept, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status);
 }
@@ -134,10 +136,10 @@ fn a_sec1_key_is_accepted_and_so_is_one_file_for_both() {
     let (folder, pair) = (Folder::new("sec1"), pair());
     let text = pair.signing_key.serialize_pem();
     let both = pair.cert.pem() + &text;
-    load(&folder.files(&both, &both)).unwrap();
+    load(Path::new(""), &folder.files(&both, &both)).unwrap();
     // The PKCS#8 wrapping of a P-256 key is a fixed prefix around the SEC1 structure.
     let sec1 = pem("EC PRIVATE KEY", &pair.signing_key.serialize_der()[29..]);
-    load(&folder.files(pair.cert.pem(), sec1)).unwrap();
+    load(Path::new(""), &folder.files(pair.cert.pem(), sec1)).unwrap();
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -179,6 +181,6 @@ fn each_bad_file_is_named_with_its_remedy() {
     }
     let mut files = folder.files(&cert, &key);
     files.keyfile = folder.0.join("absent.pem");
-    let text = load(&files).unwrap_err().to_string();
+    let text = load(Path::new(""), &files).unwrap_err().to_string();
     assert!(text.contains("keyfile: cannot read") && text.contains("absent.pem"), "{text}");
 }

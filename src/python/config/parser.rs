@@ -58,12 +58,12 @@ impl Located {
     }
 }
 
-/// A file's text; a byte order mark is dropped.
+/// The text of the file at `path`, which is found from `base`; a byte order mark is dropped.
 ///
 /// # Errors
 /// When the file cannot be read or is not UTF-8; the line of the first wrong byte is told.
-pub fn text(path: &Path) -> Result<String, ConfigErrors> {
-    let bytes = std::fs::read(path).map_err(|error| {
+pub fn text(base: &Path, path: &Path) -> Result<String, ConfigErrors> {
+    let bytes = std::fs::read(base.join(path)).map_err(|error| {
         Diagnostic::error(Place::file(path), format!("cannot be read: {error}")).remedy("name a readable ini file")
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {

@@ -56,7 +56,8 @@ fn names_that_plugins_could_not_use_are_told_with_the_other_errors() {
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_for_the_host() {
-    let told = attached(|py| read(py, Path::new("/nowhere/t.ini"))).expect_err("it is not there").to_string();
+    let told =
+        attached(|py| read(py, Path::new(""), Path::new("/nowhere/t.ini"))).expect_err("it is not there").to_string();
     assert!(told.starts_with("/nowhere/t.ini: cannot be read: "), "{told}");
 }
 

@@ -50,7 +50,7 @@ fn a_byte_order_mark_is_dropped_and_other_encodings_are_refused() {
     let file = |name: &str, bytes: &[u8]| {
         let path = std::env::temp_dir().join(format!("plugincore-{}-{name}.ini", std::process::id()));
         std::fs::write(&path, bytes).expect("the folder is writable");
-        let read = text(&path);
+        let read = text(Path::new(""), &path);
         std::fs::remove_file(&path).expect("it was just written");
         read.map_err(|errors| errors.to_string())
     };

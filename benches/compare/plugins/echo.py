@@ -1,0 +1,11 @@
+"""The posted JSON, sent back."""
+
+from plugincore.baseplugin import BasePlugin
+
+
+class Echo(BasePlugin):
+    """Sends back the variable that holds the data."""
+
+    async def request_handler(self, **data):
+        """Return the variable ``items``."""
+        return 200, {"items": data["items"]}

@@ -1,0 +1,11 @@
+"""A plugin that asks for a key (see the ini file)."""
+
+from plugincore.baseplugin import BasePlugin
+
+
+class Guarded(BasePlugin):
+    """Answers who has the key."""
+
+    async def request_handler(self, **data):
+        """Return a small dict."""
+        return 200, {"message": "hello", "number": 42}

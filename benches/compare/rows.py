@@ -1,0 +1,140 @@
+"""What is asked of every server: one row of the table each, with the answer that counts as right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+#: Names of the servers that can be measured; :mod:`servers` knows how each is started.
+PLUGINCORE, PLUGINSERVER, GRANIAN, GRANIAN_WSGI, UVICORN, BARE = (
+    "plugincore",
+    "pluginserver",
+    "granian",
+    "granian-wsgi",
+    "uvicorn",
+    "hyper",
+)
+EVERYBODY = (PLUGINCORE, PLUGINSERVER, GRANIAN, UVICORN, BARE)
+KEY = "a-key-of-the-benchmark"
+SMALL = {"message": "hello", "number": 42}
+BIG = {
+    "rows": [
+        {"id": n, "name": f"sensor number {n}", "value": n * 1.25, "active": n % 2 == 0, "tags": ["indoor", "floor"]}
+        for n in range(1000)
+    ]
+}
+ITEMS = {"items": [{"id": n, "label": f"measurement {n}", "value": n / 8, "ok": True} for n in range(18)]}
+HEADERS = {
+    "User-Agent": "benchmark/1",
+    "Accept": "application/json",
+    "Accept-Language": "en",
+    "Cache-Control": "no-cache",
+    "X-Trace": "0af7651916cd43dd8448eb211c80319c",
+    "X-Device": "kitchen",
+    "Cookie": "theme=dark; session=abcdef",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What plugincore promises for a row: its requests per second are at least ``ratio`` times those of ``against``."""
+
+    against: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of request.
+
+    Attributes:
+        name: How the table calls it.
+        path: Path and query.
+        answer: The JSON that a right answer holds; ``None`` for an answer without a body.
+        status: The status of a right answer; pluginserver disguises refusals, see ``legacy``.
+        connections: Open at a time.
+        servers: Who is asked.
+        targets: What is promised.
+        cpu_target: Most CPU time per request, as a ratio to hyper's; ``None`` if nothing is promised.
+        tls: Whether the connection is encrypted.
+
+    """
+
+    name: str
+    path: str
+    answer: object = field(default_factory=lambda: SMALL)
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    status: int = 200
+    legacy: int | None = None
+    connections: int = 64
+    servers: tuple[str, ...] = EVERYBODY
+    targets: tuple[Target, ...] = ()
+    cpu_target: float | None = None
+    tls: bool = False
+
+    def right(self, server: str, status: int, body: bytes) -> bool:
+        """Return whether this is the answer that ``server`` ought to give."""
+        wanted = self.legacy if self.legacy is not None and server == PLUGINSERVER else self.status
+        return status == wanted and (self.answer is None or json.loads(body) == self.answer)
+
+
+ROWS = (
+    Row(
+        "small JSON, async handler",
+        "/small",
+        targets=(Target(GRANIAN, 1.4), Target(PLUGINSERVER, 4.0)),
+        cpu_target=1.4,
+    ),
+    Row(
+        "small JSON, plain handler",
+        "/plain",
+        servers=(PLUGINCORE, GRANIAN_WSGI, UVICORN, BARE),
+        targets=(Target(GRANIAN_WSGI, 1.0),),
+        cpu_target=1.4,
+    ),
+    Row(
+        "query and 8 headers",
+        "/arguments?city=Oslo&unit=C&days=3",
+        {"city": "Oslo", "trace": HEADERS["X-Trace"], "headers": 8},
+        headers=HEADERS,
+        targets=(Target(GRANIAN, 1.4),),
+        cpu_target=1.4,
+    ),
+    Row(
+        "1 KiB JSON, posted and sent back",
+        "/echo",
+        ITEMS,
+        method="POST",
+        headers={"Content-Type": "application/json"},
+        body=json.dumps(ITEMS),
+        targets=(Target(GRANIAN, 1.3),),
+    ),
+    Row("100 KB JSON", "/big", BIG, targets=(Target(GRANIAN, 1.2),)),
+    Row("handler waits 10 ms", "/wait", connections=256, targets=(Target(GRANIAN, 1.1),)),
+    Row(
+        "wrong key",
+        "/guarded",
+        {"error": "unauthorized"},
+        headers={"X-Custom-Auth": "not-it"},
+        status=403,
+        legacy=200,
+        targets=(Target(BARE, 0.9),),
+    ),
+    Row("right key", "/guarded", headers={"X-Custom-Auth": KEY}),
+    Row(
+        "preflight",
+        "/small",
+        None,
+        method="OPTIONS",
+        headers={
+            "Origin": "https://app.example.org",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "Content-Type",
+        },
+        targets=(Target(BARE, 0.9),),
+    ),
+    Row("small JSON over TLS", "/small", tls=True, targets=(Target(GRANIAN, 1.4),)),
+    Row("one connection, one request at a time", "/small", connections=1),
+)

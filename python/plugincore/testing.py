@@ -1,0 +1,485 @@
+"""A client that runs one plugin in a test, without a socket.
+
+Loading, arguments, keys, limits, results and errors are the server's own code, so a test sees what a client would see:
+
+>>> from plugincore.baseplugin import BasePlugin
+>>> class Greet(BasePlugin):
+...     async def request_handler(self, name="world", **data):
+...         return 200, {"hello": name}
+>>> with SyncPluginClient(Greet) as client:
+...     client.get(query={"name": "Ada"}).json()
+{'hello': 'Ada'}
+
+:class:`PluginClient` is the same for tests that run on an event loop themselves. With pytest there is the fixture
+``plugin_client``, which needs neither an import nor a plugin for asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import ipaddress
+import json as json_module
+import os
+import sys
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
+
+from plugincore import MultiDict, _psutil
+from plugincore._core import Rehearsal
+from plugincore.baseplugin import BasePlugin
+from plugincore.configfile import Config
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["PluginClient", "Response", "SyncPluginClient"]
+
+_T = TypeVar("_T")
+
+Plugin = type[BasePlugin] | str | os.PathLike[str]
+"""A plugin class, or the path of a plugin file."""
+
+Pairs = Mapping[str, Any] | Iterable[tuple[str, Any]]
+"""Names and values; a mapping's value may be a list for a name that is repeated."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a client would have received.
+
+    >>> class Teapot(BasePlugin):
+    ...     def request_handler(self, **data):
+    ...         return 418, "short and stout", {"Set-Cookie": "tea=green"}
+    >>> with SyncPluginClient(Teapot) as client:
+    ...     response = client.get()
+    >>> response.status, response.content_type, response.text, response.cookies["tea"].value
+    (418, 'text/html', 'short and stout', 'green')
+    """
+
+    status: int
+    """The status code."""
+    headers: MultiDict
+    """The headers: names in any case, ``getall`` for repeated ones."""
+    body: bytes = field(repr=False)
+    """The body, whole, also if it was streamed."""
+    exception: BaseException | None = None
+    """What the plugin raised, if that is why the answer is a 500."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters; empty if there is none."""
+        return str(self.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+    @property
+    def charset(self) -> str:
+        """The charset that the content type names, else ``utf-8``."""
+        message = Message()
+        message["Content-Type"] = self.headers.get("Content-Type", "")
+        return message.get_content_charset("utf-8")
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode(self.charset)
+
+    @property
+    def cookies(self) -> SimpleCookie:
+        """The cookies that the answer sets, by name, as :class:`http.cookies.Morsel` objects."""
+        cookies: SimpleCookie = SimpleCookie()
+        for line in self.headers.getall("Set-Cookie", []):
+            cookies.load(line)
+        return cookies
+
+    def json(self) -> Any:
+        """Return the value that the body stands for."""
+        return json_module.loads(self.body)
+
+
+class PluginClient:
+    """Serves one plugin to a test that runs on an event loop.
+
+    ``async with`` constructs and initialises the plugin on the running loop, and terminates it at the end; what its
+    ``__init__``, ``initialize`` or ``terminate_plugin`` raises comes out there.
+
+    >>> class Count(BasePlugin):
+    ...     async def initialize(self, **kwargs):
+    ...         self.asked = int(kwargs["start"])
+    ...
+    ...     async def request_handler(self, **data):
+    ...         self.asked += 1
+    ...         return 200, {"asked": self.asked, "where": data["subpath"]}
+    >>> async def check():
+    ...     async with PluginClient(Count, params="start=5") as client:
+    ...         first = await client.get("/a/b")
+    ...         await client.post(json={"any": "thing"})
+    ...         return first.json(), client.plugin.asked
+    >>> asyncio.run(check())
+    ({'asked': 6, 'where': 'a/b'}, 7)
+
+    Args:
+        plugin: The plugin's class, or the path of its file, which is then run as the server runs it.
+        config: What the ini file would hold: its path, sections as a mapping of mappings, or a :class:`Config`. The
+            plugin gets it as ``config``; the server's part of it (``[auth]``, ``[cors]``, ``[server]``, ``[compat]``)
+            counts, too.
+        params: The plugin's parameters: a text as in ``[plugin_parms]``, or a mapping whose values keep their types,
+            as those of a parameter file in JSON do.
+        class_name: Which class of the file is meant, if it has several.
+        client_ip: The address that requests come from.
+        headers: Headers of every request, such as a key.
+        level: The level of the log, which goes to standard output.
+        raise_plugin_exceptions: Raise what a handler raised instead of answering 500.
+
+    """
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        *,
+        config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        params: str | Mapping[str, Any] | None = None,
+        class_name: str | None = None,
+        client_ip: str = "127.0.0.1",
+        headers: Pairs | None = None,
+        level: str = "INFO",
+        raise_plugin_exceptions: bool = False,
+    ) -> None:
+        """Prepare; nothing of the plugin runs before the client is entered."""
+        if isinstance(plugin, type):
+            if not issubclass(plugin, BasePlugin):
+                raise TypeError(f"{plugin.__qualname__} is not derived from BasePlugin")
+            file = _source_file(plugin)
+            meant: type[BasePlugin] | str | None = plugin
+        else:
+            file = Path(plugin)
+            meant = class_name
+        self._folder = None if isinstance(plugin, type) else file.parent
+        self._imports: _Imports | None = None
+        # The server has it, too: a plugin that imports psutil works where psutil is missing.
+        _psutil.install()
+        values = dict(parse_qsl(params)) if isinstance(params, str) else params
+        self._rehearsal = Rehearsal(file, meant, _config(config, file, level), dict(values) if values else None, level)
+        self._client_ip = str(ipaddress.ip_address(client_ip))
+        self._headers = _pairs(headers)
+        self._raises = raise_plugin_exceptions
+
+    @property
+    def plugin(self) -> Any:
+        """The plugin object, between entering and leaving the client."""
+        plugin = self._rehearsal.instance
+        if plugin is None:
+            raise RuntimeError("there is no plugin outside of `with`")
+        return plugin
+
+    async def __aenter__(self) -> Self:
+        """Construct the plugin and call its ``initialize``."""
+        # In a task of its own, so that what the plugin sets in context variables stays out of the test's.
+        if self._folder is not None:
+            self._imports = _Imports(self._folder)
+        try:
+            await asyncio.ensure_future(self._rehearsal.start())
+        except BaseException:
+            self._forget_imports()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Call the plugin's ``terminate_plugin``, then end its background tasks."""
+        try:
+            await asyncio.ensure_future(self._rehearsal.stop())
+        finally:
+            self._forget_imports()
+
+    def _forget_imports(self) -> None:
+        imports, self._imports = self._imports, None
+        if imports is not None:
+            imports.undo()
+
+    async def request(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        query: str | Pairs | None = None,
+        headers: Pairs | None = None,
+        cookies: Mapping[str, str] | None = None,
+        json: Any = None,
+        data: bytes | str | Pairs | None = None,
+        timeout: float | None = 30,
+    ) -> Response:
+        """Make a request and return the whole answer.
+
+        Args:
+            method: The method, such as ``PUT``.
+            path: What follows the plugin's id: nothing, or ``/`` and a subpath; it may bring a query with it.
+            query: Variables of the query, or its text.
+            headers: Headers of this request; they take the place of the client's own of the same name.
+            cookies: Cookies to send.
+            json: A value to send as JSON.
+            data: A body as it is, or the fields of a form.
+            timeout: Seconds to wait for the whole answer; None waits for ever.
+
+        Raises:
+            asyncio.TimeoutError: The answer took longer; the plugin then sees that its client has gone.
+            ConnectionError: The answer broke off.
+
+        """
+        body, kind = _body(json, data)
+        own = _pairs(headers)
+        names = {name.lower() for name, _ in own}
+        sent = [(name, value) for name, value in self._headers if name.lower() not in names] + own
+        names |= {name.lower() for name, _ in sent}
+        if kind and "content-type" not in names:
+            sent.append(("Content-Type", kind))
+        if cookies:
+            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies.items())))
+        target = _target(self._rehearsal.plugin_id, path, query)
+        encoded = [(name, value.encode("utf-8", "surrogateescape")) for name, value in sent]
+        asked = self._rehearsal.request(method.upper(), target, encoded, body, self._client_ip)
+        response = Response(*await asyncio.wait_for(asked, timeout))
+        if self._raises and response.exception is not None:
+            raise response.exception
+        return response
+
+    async def get(self, path: str = "", **options: Any) -> Response:
+        """Make a GET request; the options are those of :meth:`request`."""
+        return await self.request("GET", path, **options)
+
+    async def head(self, path: str = "", **options: Any) -> Response:
+        """Make a HEAD request; the options are those of :meth:`request`."""
+        return await self.request("HEAD", path, **options)
+
+    async def post(self, path: str = "", **options: Any) -> Response:
+        """Make a POST request; the options are those of :meth:`request`."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str = "", **options: Any) -> Response:
+        """Make a PUT request; the options are those of :meth:`request`."""
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str = "", **options: Any) -> Response:
+        """Make a PATCH request; the options are those of :meth:`request`."""
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str = "", **options: Any) -> Response:
+        """Make a DELETE request; the options are those of :meth:`request`."""
+        return await self.request("DELETE", path, **options)
+
+    async def options(self, path: str = "", **options: Any) -> Response:
+        """Make an OPTIONS request; the options are those of :meth:`request`."""
+        return await self.request("OPTIONS", path, **options)
+
+
+class SyncPluginClient:
+    """:class:`PluginClient` for plain tests: it has an event loop of its own, which runs while a method of it does.
+
+    >>> class Tick(BasePlugin):
+    ...     async def initialize(self, **kwargs):
+    ...         self.ticked = asyncio.Event()
+    ...         self.task = asyncio.create_task(self.tick())
+    ...
+    ...     async def tick(self):
+    ...         self.ticked.set()
+    ...
+    ...     async def request_handler(self, **data):
+    ...         return {"ticked": self.ticked.is_set()}
+    >>> with SyncPluginClient(Tick) as client:
+    ...     client.run(client.plugin.ticked.wait())
+    ...     client.get().json()
+    True
+    {'ticked': True}
+
+    The arguments are those of :class:`PluginClient`.
+    """
+
+    def __init__(self, plugin: Plugin, **options: Any) -> None:
+        """Prepare; nothing of the plugin runs before the client is entered."""
+        self._client = PluginClient(plugin, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def plugin(self) -> Any:
+        """The plugin object, between entering and leaving the client."""
+        return self._client.plugin
+
+    def run(self, awaitable: Awaitable[_T]) -> _T:
+        """Run the plugin's event loop until ``awaitable`` is done and return its result."""
+        if self._loop is None:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise RuntimeError("the client is not open: use it in `with`")
+        return self._loop.run_until_complete(_awaited(awaitable))
+
+    def __enter__(self) -> Self:
+        """Construct the plugin and call its ``initialize``."""
+        self._loop = asyncio.new_event_loop()
+        try:
+            self.run(self._client.__aenter__())
+        except BaseException:
+            self._close_loop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Call the plugin's ``terminate_plugin``, then end its background tasks and the loop."""
+        try:
+            self.run(self._client.__aexit__(kind, error, traceback))
+        finally:
+            self._close_loop()
+
+    def _close_loop(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.run_until_complete(_wind_up(loop))
+            loop.close()
+
+    def request(self, method: str, path: str = "", **options: Any) -> Response:
+        """Make a request; the options are those of :meth:`PluginClient.request`."""
+        return self.run(self._client.request(method, path, **options))
+
+    def get(self, path: str = "", **options: Any) -> Response:
+        """Make a GET request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("GET", path, **options)
+
+    def head(self, path: str = "", **options: Any) -> Response:
+        """Make a HEAD request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("HEAD", path, **options)
+
+    def post(self, path: str = "", **options: Any) -> Response:
+        """Make a POST request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str = "", **options: Any) -> Response:
+        """Make a PUT request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("PUT", path, **options)
+
+    def patch(self, path: str = "", **options: Any) -> Response:
+        """Make a PATCH request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path: str = "", **options: Any) -> Response:
+        """Make a DELETE request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("DELETE", path, **options)
+
+    def options(self, path: str = "", **options: Any) -> Response:
+        """Make an OPTIONS request; the options are those of :meth:`PluginClient.request`."""
+        return self.request("OPTIONS", path, **options)
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
+    return await awaitable
+
+
+async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """End what still runs on a loop that is about to be closed."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
+class _Imports:
+    """What a plugin file imports from beside it, to be forgotten so that the next test finds the files as they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._path = list(sys.path)
+        self._modules = set(sys.modules)
+
+    def undo(self) -> None:
+        folder = str(self._folder)
+        if folder not in self._path and folder in sys.path:
+            sys.path.remove(folder)
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and self._folder in Path(file).absolute().parents:
+                del sys.modules[name]
+
+
+def _source_file(plugin: type[BasePlugin]) -> Path:
+    """Return the file that a class was made in; its name is what ``[plugin_parms]`` goes by."""
+    try:
+        return Path(inspect.getfile(plugin))
+    except (OSError, TypeError):
+        return Path(f"{plugin.__name__.lower()}.py")
+
+
+def _config(given: Config | Mapping[str, Any] | str | os.PathLike[str] | None, file: Path, level: str) -> Config:
+    """Return the configuration, with what the server adds to every one of them."""
+    if isinstance(given, Config):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        config = Config(file=given)
+        if not Path(given).is_file():
+            raise FileNotFoundError(f"there is no ini file {os.fspath(given)!r}")
+    else:
+        config = Config(items={})
+        config.top_config = config
+        for name, section in (given or {}).items():
+            config[name] = _section(config, name, section) if isinstance(section, Mapping) else section
+    if "paths" not in config:
+        config["paths"] = _section(config, "paths", {})
+    config.paths.setdefault("plugins", str(file.absolute().parent))
+    config["logging"] = _section(config, "logging", {"level": level})
+    return config
+
+
+def _section(config: Config, name: str, items: Mapping[str, Any]) -> Config:
+    return Config(items=items, section_name=name, top_config=config)
+
+
+def _pairs(given: Pairs | None) -> list[tuple[str, str]]:
+    """Return names and values as texts, with the values of a list one by one."""
+    items = given.items() if isinstance(given, Mapping) else given or ()
+    return [
+        (name, str(one))
+        for name, value in items
+        for one in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
+    ]
+
+
+def _target(plugin_id: str | None, path: str, query: str | Pairs | None) -> str:
+    """Return path and query as a client would send them."""
+    if plugin_id is None:
+        raise RuntimeError("the client is not open: use it in `with`")
+    path, _, own = path.partition("?")
+    if path and not path.startswith("/"):
+        path = f"/{path}"
+    texts = [own, query if isinstance(query, str) else urlencode(_pairs(query))]
+    text = "&".join(text for text in texts if text)
+    # What is escaped already stays; what no client can send is escaped.
+    escaped = quote(text, safe="%/:?@!$&'()*+,;=~[]{}|^`")
+    return f"/{quote(plugin_id)}{quote(path, safe='%/:@!$&()*+,;=~')}" + (f"?{escaped}" if escaped else "")
+
+
+def _body(json: Any, data: bytes | str | Pairs | None) -> tuple[bytes, str | None]:
+    """Return the body and its content type."""
+    if json is not None and data is not None:
+        raise ValueError("a request has one body: json or data")
+    if json is not None:
+        return json_module.dumps(json).encode(), "application/json"
+    if data is None:
+        return b"", None
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data), None
+    if isinstance(data, str):
+        return data.encode(), "text/plain; charset=utf-8"
+    return urlencode(_pairs(data)).encode(), "application/x-www-form-urlencoded"
