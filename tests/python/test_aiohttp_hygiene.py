@@ -117,4 +117,5 @@ def test_nothing_grows(launch: Launch) -> None:
     after = counts(server)
     assert before[0] == after[0]
     assert after[1] <= before[1]
-    assert after[2] - before[2] < 300, f"{before} became {after}"
+    # Less than one object a request; asyncio keeps some hundred cancelled timers for a while.
+    assert after[2] - before[2] < 1000, f"{before} became {after}"
