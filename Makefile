@@ -1,27 +1,46 @@
-# The two commands of the README, and lint. Everything they need is installed into .venv and .venv-test.
+# The two commands of the README, and lint. Everything they need is installed into .venv and .venv-test; pluginserver,
+# which the conformance suite compares with, into .venv-original.
 # PYTHON chooses the interpreter: make test PYTHON=python3.13
 
 PYTHON ?= python3
 VENV := .venv
 TEST := .venv-test
+ORIGINAL := .venv-original
 # Wheel and executable link Python differently; a target folder each keeps them from rebuilding one another's crates.
 WHEEL_TARGET := target/wheel
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python redis lint format bench bench-quick bench-guard clean
+.PHONY: serve test test-rust test-python redis conformance conformance-long moving
+.PHONY: lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
 	$(VENV)/bin/plugincore -i plugincore.ini
 
-# Everything: Rust tests, then the Python tests against the installed wheel and the standalone executable.
-test: test-rust test-python
+# Everything: Rust tests, then the Python tests against the installed wheel and the standalone executable, then the
+# comparison with pluginserver.
+test: test-rust test-python conformance
 
 test-rust: $(TEST)/requirements
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
 
 test-python: $(TEST)/installed target/release/plugincore redis
 	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
+
+# The same requests to pluginserver and to the installed wheel. Prints how many cases are the same, differ as listed in
+# docs/moving.md, and differ otherwise, which fails.
+conformance: $(TEST)/installed $(ORIGINAL)/installed
+	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python $(TEST)/bin/python -m pytest tests/conformance
+
+# The same with more than 10,000 generated cases, others each time; SEED repeats a run.
+SEED = $(shell date +%s)
+conformance-long: $(TEST)/installed $(ORIGINAL)/installed
+	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python $(TEST)/bin/python -m pytest tests/conformance \
+		--hypothesis-profile=nightly --hypothesis-seed=$(SEED)
+
+# Writes the table of intended differences into docs/moving.md.
+moving: $(TEST)/installed $(ORIGINAL)/installed
+	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python PYTHONPATH=tests $(TEST)/bin/python -m conformance.render
 
 # The tests of sessions start Redis servers of their own, for which the program has to be there.
 redis:
@@ -54,6 +73,11 @@ $(TEST)/installed: $(TEST)/requirements $(SOURCES)
 	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(TEST)/bin/python -m pip install --quiet --force-reinstall .
 	touch $@
 
+$(ORIGINAL)/installed: tests/conformance/original-requirements.txt
+	test -x $(ORIGINAL)/bin/python || $(PYTHON) -m venv $(ORIGINAL)
+	$(ORIGINAL)/bin/python -m pip install --quiet -r $<
+	touch $@
+
 target/release/plugincore: $(TEST)/requirements $(SOURCES)
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
 	touch $@
@@ -76,4 +100,4 @@ target/bench/requirements: benches/compare/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TEST) target
+	rm -rf $(VENV) $(TEST) $(ORIGINAL) target

@@ -1,6 +1,6 @@
 //! plugincore: a Rust HTTP server that hosts Python plugins in its own process.
 //!
-//! A request goes one way: socket → [`http`] → [`policy`] → [`routing`] → native handler ([`control`]) or
+//! A request goes one way: socket → [`http`] → [`policy`] → [`routing`] → native handler ([`control`], [`files`]) or
 //! [`bridge`] → Python thread → plugin → response. Nothing later in that row is imported by anything
 //! earlier; [`app`] is the one place that knows all of them. Caveat: everything left of the bridge runs on
 //! I/O threads that never attach to the interpreter, so no `Py` object may appear there.
@@ -10,6 +10,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod files;
 pub mod http;
 pub mod observe;
 pub mod plugins;
@@ -34,6 +35,8 @@ pub mod _core {
     use crate::app::rehearsal::Rehearsal;
     #[pymodule_export]
     use crate::bridge::channel::Channel;
+    #[pymodule_export]
+    use crate::bridge::json::encode_json;
     #[pymodule_export]
     use crate::plugins::manager::PluginManager;
     #[pymodule_export]

@@ -1,7 +1,7 @@
 //! Which endpoint a path belongs to: an immutable table, replaced whole when plugins change.
 //!
 //! `/id` and `/id/…` are a plugin's, ids may hold slashes and the longest one wins; `/plugins`, `/reload/…` and `/-/…`
-//! are the host's. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or
+//! are the host's. A folder of documents is found like a plugin that stands behind all others. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or
 //! a key is right.
 
 use std::collections::HashMap;
@@ -68,6 +68,11 @@ pub enum Route {
         /// What follows its id: `None` for the bare id, empty for `/id/`, never beginning with a slash.
         subpath: Option<String>,
     },
+    /// The folder of documents.
+    Documents {
+        /// What follows its path, as for a plugin.
+        subpath: Option<String>,
+    },
 }
 
 /// Why an id cannot be routed.
@@ -109,6 +114,8 @@ pub struct RouteTable {
     by_id: HashMap<Arc<str>, Arc<Endpoint>>,
     /// Slashes in the id that has most: no look-up tries longer prefixes, however many segments a path has.
     max_slashes: usize,
+    /// Where documents are served, unless an endpoint has that very id.
+    documents: Option<Arc<str>>,
 }
 
 impl RouteTable {
@@ -123,6 +130,15 @@ impl RouteTable {
         self.max_slashes = self.max_slashes.max(endpoint.id.matches('/').count());
         self.by_id.insert(Arc::clone(&endpoint.id), Arc::clone(&endpoint));
         self.endpoints.push(endpoint);
+        Ok(())
+    }
+
+    /// Serves documents under `path`, wherever no plugin has this or a longer id.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::new`]; no documents are served then.
+    pub fn serve_documents(&mut self, path: &str) -> Result<(), RouteError> {
+        self.documents = Some(Arc::from(endpoint_id(path)?));
         Ok(())
     }
 
@@ -161,12 +177,19 @@ impl RouteTable {
         // The ends of all prefixes that can be an id, shortest first; the whole path is one if it is short enough.
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.max_slashes + 1);
         let found = ends.filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end))).last();
-        let (endpoint, end) = found.ok_or(Rejection::NotFound)?;
+        let documents = self.documents.as_deref().filter(|id| {
+            let longest = found.is_none_or(|(_, end)| id.len() > end);
+            longest && path.strip_prefix(*id).is_some_and(|tail| tail.is_empty() || tail.starts_with('/'))
+        });
+        let end = documents.map(str::len).or(found.map(|(_, end)| end)).ok_or(Rejection::NotFound)?;
         let subpath = path.get(end + 1..).map(str::to_owned);
         if subpath.as_deref().is_some_and(|tail| tail.starts_with('/')) {
             return Err(Rejection::BadRequest("the path after the plugin's name begins with a second slash".into()));
         }
-        Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath })
+        match found {
+            Some((endpoint, _)) if documents.is_none() => Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath }),
+            _ => Ok(Route::Documents { subpath }),
+        }
     }
 }
 
@@ -194,6 +217,7 @@ mod tests {
             Ok(Route::Plugin { endpoint, subpath }) => {
                 format!("{}|{}", endpoint.id, subpath.as_deref().unwrap_or("None"))
             }
+            Ok(Route::Documents { subpath }) => format!("documents|{}", subpath.as_deref().unwrap_or("None")),
             Ok(other) => format!("{other:?}"),
             Err(rejection) => rejection.status(false).as_u16().to_string(),
         }
@@ -244,6 +268,26 @@ mod tests {
         ] {
             assert_eq!(lookup(&table, path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn documents_stand_behind_a_plugin_of_the_same_id() {
+        let mut table = table(&["a", "a/html/api", "docs"]);
+        table.serve_documents("a/html").unwrap();
+        for (path, expected) in [
+            ("/a/html", "documents|None"),
+            ("/a/html/", "documents|"),
+            ("/a/html/x/y", "documents|x/y"),
+            ("/a/htmlx", "a|htmlx"),
+            ("/a/html/api/x", "a/html/api|x"),
+            ("/a/html//etc/passwd", "400"),
+        ] {
+            assert_eq!(lookup(&table, path), expected, "{path}");
+        }
+        table.serve_documents("docs").unwrap();
+        assert_eq!(lookup(&table, "/docs/x"), "docs|x");
+        assert_eq!(table.serve_documents("plugins"), Err(RouteError::Reserved("plugins".into())));
+        assert!(table.serve_documents("a/../b").is_err());
     }
 
     #[test]

@@ -193,7 +193,7 @@ class _Transport(transports._FlowControlMixin):
             return  # what was received closed the connection
         if ended or channel.is_gone():
             self._lose()
-        elif channel.is_ending():
+        elif channel.is_closing():
             self._leave()
         else:
             self._maybe_resume_protocol()  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ class Config(UserDict[str, Any]):
     def __init__(
         self,
         *,
-        file: str | os.PathLike[str] | None = None,
+        file: str | bytes | os.PathLike[str] | None = None,
         items: Mapping[str, Any] | None = None,
         env_override: bool = False,
         env_prefix: str | None = None,
@@ -68,7 +68,7 @@ class Config(UserDict[str, Any]):
         if not items and file:
             from plugincore._core import read_ini
 
-            self._take_sections(read_ini(os.fspath(file), env_override, env_prefix))
+            self._take_sections(read_ini(os.fsdecode(file), bool(env_override), env_prefix))
         elif items is not None:
             self.top_config = top_config
             prefix = "".join(f"{part}_" for part in (env_prefix, section_name) if part)
@@ -198,6 +198,7 @@ def _check_text(key: object) -> None:
 
 def _accept(section: str | None, name: str) -> None:
     """Raise AttributeError for a refused name; outside of sections it need not begin with a letter."""
+    _check_text(name)
     why = refusal(name) if section is None else refusal(section, name)
     if why:
         raise AttributeError(f"[{section}] {why}" if section else why)

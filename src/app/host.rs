@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
+use super::documents::Served;
 use super::io::IoThreads;
 use super::mailbox::{Command, Mailbox};
 use super::reload::environment;
@@ -58,6 +59,7 @@ pub struct Host {
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
     pub(super) patience: Duration,
     pub(super) settings: Mutex<Settings>,
+    pub(super) documents: Mutex<Option<Served>>,
     pub(super) environment: Mutex<Arc<Environment>>,
     pub(super) registry: Arc<Registry>,
     pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
@@ -106,7 +108,8 @@ impl Host {
         let mailbox = Arc::new(Mailbox::default());
         let desk = ReloadDesk { inbox: Arc::clone(&inbox), mailbox: Arc::clone(&mailbox) };
         let most = settings.server.max_in_flight;
-        let live = Live::new(&settings, RouteTable::default());
+        let documents = Served::new(&settings, &launch.folder);
+        let live = Live::new(&settings, RouteTable::default(), documents.as_ref());
         let shared = Shared::new(live, certificate, Arc::clone(&inbox), most, Box::new(desk));
         let outboxes: Vec<_> = (0..settings.server.io_threads).map(|_| Arc::new(Outbox::default())).collect();
         let registry = Arc::new(Registry::default());
@@ -120,6 +123,7 @@ impl Host {
             listeners: Mutex::new(listeners),
             patience: settings.server.shutdown_timeout,
             settings: Mutex::new(settings),
+            documents: Mutex::new(documents),
             environment: Mutex::new(Arc::new(environment)),
             registry,
             limits: Mutex::default(),
@@ -288,8 +292,17 @@ impl Host {
             for resident in self.registry.serving().residents() {
                 tracing::info!("Serving {url}/{}", resident.id);
             }
+            if let Some(served) = self.documents() {
+                tracing::info!("Serving {url}/{}/ from {}", served.route(), served.documents.folder().display());
+            }
         }
         Ok(())
+    }
+
+    /// The documents that are served, unless a plugin has their place.
+    fn documents(&self) -> Option<Served> {
+        let serving = self.registry.serving();
+        lock(&self.documents).clone().filter(|served| serving.get(served.route()).is_none())
     }
 
     pub(super) fn environment(&self) -> Arc<Environment> {

@@ -21,6 +21,10 @@ use crate::bridge::submitter::Submitter;
 use crate::http::connection::{ConnectionParams, serve};
 use crate::http::drain::{self, Drain};
 
+/// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs holds them and
+/// no others.
+const FILE_THREADS: usize = 16;
+
 /// Starts and stops the I/O threads.
 pub struct IoThreads {
     threads: Vec<JoinHandle<()>>,
@@ -106,9 +110,12 @@ struct Thread {
 
 impl Thread {
     fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let local = LocalSet::new();
-        local.block_on(&runtime, self.serve())
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build()?;
+        let served = LocalSet::new().block_on(&runtime, self.serve());
+        // A read that hangs in the system must not keep the server from its end.
+        runtime.shutdown_background();
+        served
     }
 
     async fn serve(mut self) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use super::documents::Served;
 use super::host::{Host, lock};
 use super::run::{Launch, warn};
 use super::shared::Live;
@@ -141,6 +142,7 @@ impl Host {
         for option in lock(&self.settings).needing_restart(&before) {
             tracing::warn!("{option} has changed; the new value counts after a restart");
         }
+        *lock(&self.documents) = Served::new(&lock(&self.settings), &self.launch.folder);
         self.publish(self.registry.serving().residents().to_vec());
         Ok(())
     }
@@ -163,6 +165,9 @@ impl Host {
         old.extend(self.replace(file, loaded.residents.clone()));
         for resident in &loaded.residents {
             tracing::info!("Loaded plugin {} from {}", resident.id, file.display());
+            if let Some(documents) = &*lock(&self.documents) {
+                documents.step_back(&resident.id, file);
+            }
         }
         self.end(&old).await;
         Brought { problems, taken_over: true }
@@ -215,7 +220,7 @@ impl Host {
             }
         }
         self.registry.publish(residents);
-        let live = Live::new(&lock(&self.settings), table);
+        let live = Live::new(&lock(&self.settings), table, lock(&self.documents).as_ref());
         self.shared.live.store(Arc::new(live));
     }
 

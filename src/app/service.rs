@@ -20,6 +20,8 @@ use crate::bridge::exchange::{Exchange, Job, Outbox, Outcome, Reply};
 use crate::bridge::request_data::RequestData;
 use crate::bridge::submitter::Submitter;
 use crate::control::{self, Report, Target};
+use crate::files::answer::Asked;
+use crate::files::documents::Origin;
 use crate::http::body::{self, BodyError};
 use crate::http::connection::{Peer, Service};
 use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
@@ -106,10 +108,8 @@ impl Front {
     async fn route(&self, live: &Live, visit: Visit, body: &mut Unread) -> Result<Response<Body>, Refusal> {
         let path = decode_path(visit.parts.uri.path())?;
         match live.table.lookup(&path)? {
-            Route::Healthy => own(&visit, MethodSet::EMPTY.with(&Method::GET).with(&Method::HEAD), control::healthy),
-            Route::Ready => own(&visit, MethodSet::EMPTY.with(&Method::GET).with(&Method::HEAD), || {
-                control::ready(self.shared.is_ready())
-            }),
+            Route::Healthy => own(&visit, MethodSet::READING, control::healthy),
+            Route::Ready => own(&visit, MethodSet::READING, || control::ready(self.shared.is_ready())),
             Route::Plugins => {
                 if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
                     return Ok(response);
@@ -129,6 +129,7 @@ impl Front {
                 let report = self.shared.operator.reload(Target::named(name)).await;
                 Ok(control::reload(&report.unwrap_or(Report::Stopping)))
             }
+            Route::Documents { subpath } => document(live, visit, subpath).await,
             Route::Plugin { endpoint, subpath } => {
                 if let Some(response) = options(live, &visit, endpoint.methods)? {
                     return Ok(response);
@@ -179,9 +180,33 @@ impl Front {
             Outcome::Reply(reply) => Ok(response(reply)),
             Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
             Outcome::Rejected(rejection) => Err(rejection.into()),
+            Outcome::File(sending) => Ok(off_thread(move || sending.respond()).await?),
             Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
         }
     }
+}
+
+/// Answers with a file of the documents' folder, and notes it in the access log.
+async fn document(live: &Live, visit: Visit, tail: Option<String>) -> Result<Response<Body>, Refusal> {
+    let Some(documents) = live.documents.clone() else { return Err(Rejection::NotFound.into()) };
+    let answered = options(live, &visit, MethodSet::READING).transpose();
+    let Visit { parts, client, .. } = visit;
+    let from = Origin { client, version: parts.version };
+    let asked = Asked { method: parts.method, headers: parts.headers };
+    let work = move || {
+        let answered = answered.unwrap_or_else(|| documents.answer(tail.as_deref(), &parts.uri, &asked));
+        documents.note(&asked, &parts.uri, &from, &answered);
+        answered
+    };
+    Ok(off_thread(work).await?)
+}
+
+/// Runs what may wait for the disk on a thread for that.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Rejection> {
+    // It is lost only when the threads end, and with them this connection.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Rejection::ShuttingDown))
 }
 
 /// A body that nobody has asked for yet.
@@ -234,7 +259,7 @@ fn own(visit: &Visit, methods: MethodSet, answer: impl FnOnce() -> Response<Body
 }
 
 /// Answers OPTIONS, preflights included, and refuses methods that the route does not have.
-fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Response<Body>>, Refusal> {
+fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Response<Body>>, Rejection> {
     let (method, headers) = (&visit.parts.method, &visit.parts.headers);
     if *method == Method::OPTIONS {
         return match &live.cors {
@@ -242,7 +267,7 @@ fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Resp
             _ => Ok(Some(allowed(methods))),
         };
     }
-    if methods.contains(method) { Ok(None) } else { Err(Rejection::MethodNotAllowed { allow: methods }.into()) }
+    if methods.contains(method) { Ok(None) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
 }
 
 fn allowed(methods: MethodSet) -> Response<Body> {

@@ -12,9 +12,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
+use super::documents::Served;
 use crate::bridge::inbox::Inbox;
 use crate::config::settings::Settings;
 use crate::control::Operator;
+use crate::files::documents::Documents;
 use crate::policy::admission::Limit;
 use crate::policy::cors::Cors;
 use crate::policy::credential::AuthPolicy;
@@ -24,6 +26,8 @@ use crate::routing::RouteTable;
 pub struct Live {
     /// The endpoints.
     pub table: RouteTable,
+    /// The folder of documents, if one is served.
+    pub documents: Option<Arc<Documents>>,
     /// Who may use `/plugins` and `/reload/…`; open without `[auth] apikey`.
     pub control: AuthPolicy,
     /// CORS, if it is enabled.
@@ -39,9 +43,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// What `settings` say, for the endpoints in `table`.
-    pub fn new(settings: &Settings, table: RouteTable) -> Self {
+    /// What `settings` say, for the endpoints in `table` and `documents`.
+    pub fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
+        let documents = documents.filter(|served| table.serve_documents(served.route()).is_ok());
         Self {
+            documents: documents.map(|served| Arc::clone(&served.documents)),
             table,
             control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
             cors: settings.cors.as_ref().map(Cors::new),

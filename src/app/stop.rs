@@ -15,14 +15,14 @@ use super::mailbox::Command;
 use crate::bridge::coroutine::await_python;
 use crate::control::Report;
 use crate::plugins::load::describe;
-use crate::plugins::terminate::{end_streams, report_stubborn, terminate, wait_for};
+use crate::plugins::terminate::{end_endless_answers, report_stubborn, terminate, wait_for};
 
 impl Host {
     /// Drains, ends the plugins and whatever they left behind.
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let patience = self.patience;
         self.begin_drain();
-        end_streams(self.registry.serving().residents());
+        end_endless_answers(self.registry.serving().residents());
         if !drained && lock(&self.io).is_some() {
             self.wait_until_drained(patience).await?;
         }

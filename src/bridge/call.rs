@@ -4,17 +4,19 @@
 //! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
 //! Python thread only.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 use http::HeaderMap;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use super::channel::{Channel, Downlink};
+use super::channel::{Channel, Closing, Downlink, Unsent};
 use super::consumer::Consumer;
 use super::exchange::{Exchange, Outcome, Reply};
 use super::outcome::{self, Source};
+use crate::files::answer::Sending;
 use crate::http::pipe::{self, pipe};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
@@ -23,7 +25,7 @@ use crate::http::upgrade::Upgrade;
 #[derive(Default)]
 pub struct Occupancy {
     inside: AtomicUsize,
-    ending: AtomicBool,
+    closing: Arc<Closing>,
 }
 
 impl Occupancy {
@@ -32,14 +34,12 @@ impl Occupancy {
         self.inside.load(Ordering::Acquire)
     }
 
-    /// From here on, answers that have no end of their own should come to one.
-    pub(super) fn end(&self) {
-        self.ending.store(true, Ordering::Release);
-    }
-
-    /// True once [`Self::end`] was called.
-    pub(super) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire)
+    /// Asks answers without an end to end, so that the calls which send them do.
+    ///
+    /// # Errors
+    /// What the Python code that was asked raised.
+    pub fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.closing.announce(py)
     }
 }
 
@@ -49,6 +49,10 @@ pub struct Call {
     consumer: Arc<Consumer>,
     source: Arc<Source>,
     occupied: Occupied,
+    /// What an answer that is opened and not begun will be read from, and written to.
+    opened: Option<(Arc<Unsent>, Arc<Downlink>)>,
+    /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
+    headers: HeaderMap,
     /// Set once an answer has been begun.
     downlink: Option<Arc<Downlink>>,
 }
@@ -76,12 +80,20 @@ impl Call {
             consumer: Arc::clone(consumer),
             source: Arc::clone(source),
             occupied: Occupied(Arc::clone(occupancy)),
+            opened: None,
+            headers: HeaderMap::new(),
             downlink: None,
         }
     }
 
     /// Ends the call with what the handler returned or raised.
     pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+        let opened = self.opened.as_ref().map(|(_, downlink)| downlink);
+        if let (Err(error), Some(downlink)) = (&result, opened)
+            && downlink.is_gone()
+        {
+            return self.tell_of_break(py, error, downlink);
+        }
         if let Some(downlink) = &self.downlink {
             match result {
                 Ok(_) => downlink.finish(),
@@ -105,6 +117,10 @@ impl Call {
         exchange.complete(outcome);
         drop(occupied);
         consumer.completed(py);
+    }
+
+    fn closing(&self) -> &Arc<Closing> {
+        &self.occupied.0.closing
     }
 
     /// True if `error` is asyncio's `CancelledError`.
@@ -135,54 +151,102 @@ impl Slot {
 
     /// Takes the call out, to end it; `None` when it has ended.
     pub fn take(&self) -> Option<Call> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
     }
 
     /// True once an answer has been begun.
     pub fn has_begun(&self) -> bool {
-        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_some_and(|call| call.downlink.is_some())
+        self.lock().as_ref().is_some_and(|call| call.downlink.is_some())
     }
 
-    /// Begins an answer whose body of `length` bytes (unknown if `None`) is sent through the channel.
+    fn lock(&self) -> MutexGuard<'_, Option<Call>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
+    ///
+    /// # Errors
+    /// When the result, or the headers beside it, cannot be sent.
+    pub fn sender<'py>(&self, value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((sender, headers)) = outcome::sender(value, request, self.has_begun())? else { return Ok(None) };
+        if let Some(call) = &mut *self.lock() {
+            call.headers = headers;
+        }
+        Ok(Some(sender))
+    }
+
+    /// Opens a channel for an answer that [`Self::begin`] begins, and which tells meanwhile that the client is gone.
     ///
     /// # Errors
     /// `RuntimeError` when the request has been answered, or has begun to be.
-    pub fn stream<'py>(&self, py: Python<'py>, mut reply: Reply, length: Option<u64>) -> PyResult<Bound<'py, Channel>> {
-        self.begin(py, |call| {
-            let (writer, reader) = pipe(pipe::CAPACITY);
+    pub fn open<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
+        let mut slot = self.lock();
+        let call = unanswered(&mut slot)?;
+        let (writer, reader) = pipe(pipe::CAPACITY);
+        let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, None, call.closing())?;
+        let unsent = Unsent::new(reader);
+        let waker = Waker::from(Arc::clone(&unsent));
+        if call.exchange.poll_abandoned(&mut Context::from_waker(&waker)).is_ready() {
+            drop(unsent.take());
+        }
+        call.opened = Some((unsent, downlink));
+        Ok(channel)
+    }
+
+    /// Begins the answer of the channel that was opened, with a body of `length` bytes (unknown if `None`).
+    ///
+    /// # Errors
+    /// `RuntimeError` as [`Self::open`], `ConnectionResetError` when the client is gone.
+    pub fn begin(&self, py: Python<'_>, mut reply: Reply, length: Option<u64>) -> PyResult<()> {
+        self.answer(py, |call| {
+            let opened = call.opened.take();
+            let (unsent, downlink) =
+                opened.ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
+            let reader = unsent.take().ok_or_else(|| PyConnectionResetError::new_err("the client is gone"))?;
             reply.body = Body::streamed(reader, length);
-            let opened = Channel::open(py, call.consumer.inbox(), &call.occupied.0, writer, None)?;
-            Ok((Outcome::Reply(reply.fit_for_its_status()), opened))
+            reply.headers.extend(std::mem::take(&mut call.headers));
+            call.downlink = Some(downlink);
+            Ok((Outcome::Reply(reply.fit_for_its_status()), ()))
         })
     }
 
     /// Answers 101 with `headers`; from then on the channel carries the connection's bytes both ways.
     ///
     /// # Errors
-    /// As [`Self::stream`].
+    /// As [`Self::open`].
     pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
-        self.begin(py, |call| {
+        self.answer(py, |call| {
             let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
-            let opened = Channel::open(py, call.consumer.inbox(), &call.occupied.0, writer, Some(reader))?;
-            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, opened))
+            let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, Some(reader), call.closing())?;
+            call.downlink = Some(downlink);
+            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, channel))
         })
     }
 
-    fn begin<'py>(
-        &self,
-        py: Python<'py>,
-        open: impl FnOnce(&Call) -> PyResult<(Outcome, (Bound<'py, Channel>, Arc<Downlink>))>,
-    ) -> PyResult<Bound<'py, Channel>> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let call = slot.as_mut().filter(|call| call.downlink.is_none());
-        let call = call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))?;
-        let (outcome, (channel, downlink)) = open(call)?;
-        call.downlink = Some(downlink);
+    /// Answers with a file. What the handler returns afterwards is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn send_file(&self, py: Python<'_>, mut sending: Sending) -> PyResult<()> {
+        self.answer(py, |call| {
+            sending.headers.extend(std::mem::take(&mut call.headers));
+            Ok((Outcome::File(Box::new(sending)), ()))
+        })
+    }
+
+    fn answer<T>(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<(Outcome, T)>) -> PyResult<T> {
+        let mut slot = self.lock();
+        let call = unanswered(&mut slot)?;
+        let (outcome, given) = give(call)?;
         call.exchange.begin(outcome);
         let consumer = Arc::clone(&call.consumer);
         drop(slot);
         consumer.completed(py);
-        Ok(channel)
+        Ok(given)
     }
+}
+
+fn unanswered(slot: &mut Option<Call>) -> PyResult<&mut Call> {
+    let call = slot.as_mut().filter(|call| !call.exchange.is_answered());
+    call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
 }

@@ -17,7 +17,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
-use super::call::Occupancy;
 use super::inbox::Inbox;
 use crate::http::pipe::{Reader, Writer};
 
@@ -58,17 +57,62 @@ impl Downlink {
     }
 }
 
+/// The reading end of an answer that has not begun. A client that leaves before that takes it away, so that whoever
+/// prepares the answer learns of it as of one who leaves later.
+pub struct Unsent(Mutex<Option<Reader>>);
+
+impl Unsent {
+    /// Keeps `reader`.
+    pub fn new(reader: Reader) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(reader))))
+    }
+
+    /// Takes it out, to send what comes out of it; `None` when the client is gone.
+    pub fn take(&self) -> Option<Reader> {
+        lock(&self.0).take()
+    }
+}
+
+impl Wake for Unsent {
+    fn wake(self: Arc<Self>) {
+        drop(self.take());
+    }
+}
+
+/// Whether answers without an end are asked to end, because their plugin is on its way out.
+#[derive(Default)]
+pub struct Closing(AtomicBool);
+
+impl Closing {
+    /// Asks those that are open, and has those that open later find it so.
+    ///
+    /// # Errors
+    /// What a watcher raised; the others have been called all the same.
+    pub fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.0.store(true, Ordering::Release);
+        let references: Vec<_> = lock(open_channels(py)).values().map(|channel| channel.clone_ref(py)).collect();
+        let mut result = Ok(());
+        for channel in references.iter().filter_map(|reference| reference.bind(py).upgrade()) {
+            let channel = channel.cast::<Channel>()?.get();
+            if Arc::ptr_eq(&channel.closing, self) {
+                result = result.and(channel.tell_watcher(py));
+            }
+        }
+        result
+    }
+}
+
 /// An answer under way, or a connection after its upgrade.
 ///
 /// `watch` names a callable that is run on the event loop whenever there may be news: room after `has_room()` was
-/// false, bytes after `receive()` gave `None`, the client is gone, or the answer should come to its end.
+/// false, bytes after `receive()` gave `None`, the client is gone, or the plugin is on its way out.
 #[pyclass(frozen, weakref, module = "plugincore._core")]
 pub struct Channel {
     id: u64,
     down: Arc<Downlink>,
     up: Option<Mutex<Reader>>,
-    occupancy: Arc<Occupancy>,
     watcher: Mutex<Option<Py<PyAny>>>,
+    closing: Arc<Closing>,
 }
 
 impl Channel {
@@ -79,24 +123,24 @@ impl Channel {
     pub fn open<'py>(
         py: Python<'py>,
         inbox: &Arc<Inbox>,
-        occupancy: &Arc<Occupancy>,
         writer: Writer,
         up: Option<Reader>,
+        closing: &Arc<Closing>,
     ) -> PyResult<(Bound<'py, Self>, Arc<Downlink>)> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
         let down = Arc::new(Downlink { writer, waker });
-        let channel = Self {
-            id,
-            down: Arc::clone(&down),
-            up: up.map(Mutex::new),
-            occupancy: Arc::clone(occupancy),
-            watcher: Mutex::default(),
-        };
+        let (up, closing) = (up.map(Mutex::new), Arc::clone(closing));
+        let channel = Self { id, down: Arc::clone(&down), up, watcher: Mutex::default(), closing };
         let channel = Bound::new(py, channel)?;
         lock(open_channels(py)).insert(id, PyWeakrefReference::new(&channel)?.unbind());
         Ok((channel, down))
+    }
+
+    fn tell_watcher(&self, py: Python<'_>) -> PyResult<()> {
+        let watcher = lock(&self.watcher).as_ref().map(|watcher| watcher.clone_ref(py));
+        watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
     }
 }
 
@@ -123,9 +167,9 @@ impl Channel {
         self.down.is_gone()
     }
 
-    /// Return whether an answer that has no end of its own should end now: the server stops, or the plugin goes.
-    fn is_ending(&self) -> bool {
-        self.occupancy.is_ending()
+    /// Return whether an answer without an end should end now: the server stops, or the plugin is reloaded or removed.
+    fn is_closing(&self) -> bool {
+        self.closing.0.load(Ordering::Acquire)
     }
 
     /// Return what the client has sent after an upgrade: bytes, `None` when nothing waits, `b""` after the end.
@@ -211,17 +255,5 @@ impl Wake for Knock {
 fn look(py: Python<'_>, id: u64) -> PyResult<()> {
     let reference = lock(open_channels(py)).get(&id).map(|reference| reference.clone_ref(py));
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
-    let watcher = lock(&channel.cast::<Channel>()?.get().watcher).as_ref().map(|watcher| watcher.clone_ref(py));
-    watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
-}
-
-/// Tells whoever sends answers from inside the given plugins that those without an end of their own should end now.
-///
-/// # Errors
-/// When there is no memory.
-pub fn end_streams<'a>(py: Python<'_>, plugins: impl Iterator<Item = &'a Occupancy>) -> PyResult<()> {
-    plugins.for_each(Occupancy::end);
-    let open: Vec<u64> = lock(open_channels(py)).keys().copied().collect();
-    // Those of other plugins look as well, and see that it does not concern them.
-    open.into_iter().try_for_each(|id| look(py, id))
+    channel.cast::<Channel>()?.get().tell_watcher(py)
 }

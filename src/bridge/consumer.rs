@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::driver::Driver;
 use super::exchange::{Job, Outbox};
 use super::inbox::Inbox;
+use super::starter::Starter;
 
 /// How long outcomes may gather while the consumer goes on.
 const FLUSH_AFTER: Duration = Duration::from_micros(200);
@@ -35,8 +35,7 @@ pub struct Consumer {
     draining: AtomicBool,
     flush_scheduled: AtomicBool,
     event_loop: Py<PyAny>,
-    /// `asyncio.Task` and the options to call it with.
-    task: (Py<PyAny>, Py<PyDict>),
+    starter: Starter,
     cancelled_error: Py<PyAny>,
 }
 
@@ -53,11 +52,6 @@ impl Consumer {
     ) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
         let asyncio = py.import("asyncio")?;
-        let options = PyDict::new(py);
-        options.set_item("loop", event_loop)?;
-        if py.version_info() >= (3, 12) {
-            options.set_item("eager_start", true)?;
-        }
         Ok(Arc::new(Self {
             inbox,
             outboxes,
@@ -66,7 +60,7 @@ impl Consumer {
             draining: AtomicBool::new(false),
             flush_scheduled: AtomicBool::new(false),
             event_loop: event_loop.clone().unbind(),
-            task: (asyncio.getattr("Task")?.unbind(), options.unbind()),
+            starter: Starter::new(event_loop)?,
             cancelled_error: asyncio.getattr("CancelledError")?.unbind(),
         }))
     }
@@ -81,13 +75,12 @@ impl Consumer {
         &self.inbox
     }
 
-    /// Starts a task for `driver`. On 3.12 and later it runs at once up to its first wait.
+    /// Starts a task for `driver`, which runs at once up to its first wait.
     ///
     /// # Errors
     /// When there is no memory; the driver's call is answered even then.
     pub fn spawn(&self, py: Python<'_>, driver: Driver) -> PyResult<()> {
-        let (task, options) = &self.task;
-        task.bind(py).call((Bound::new(py, driver)?,), Some(options.bind(py))).map(drop)
+        self.starter.start(self.event_loop(py), Bound::new(py, driver)?.into_any())
     }
 
     /// asyncio's `CancelledError`.

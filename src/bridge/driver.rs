@@ -44,13 +44,11 @@ impl Driver {
     ) -> PyResult<Bound<'py, PyAny>> {
         let result = match step {
             Ok(Step::Yielded(object)) => return Ok(object),
-            Ok(Step::Returned(value)) if self.sender.get().is_none() => {
-                match outcome::sender(&value, &self.request, self.slot.has_begun()) {
-                    Ok(None) => Ok(value),
-                    Ok(Some(sender)) => return self.go_on_with(sender),
-                    Err(error) => Err(error),
-                }
-            }
+            Ok(Step::Returned(value)) if self.sender.get().is_none() => match self.slot.sender(&value, &self.request) {
+                Ok(None) => Ok(value),
+                Ok(Some(sender)) => return self.go_on_with(sender),
+                Err(error) => Err(error),
+            },
             Err(error) if self.sender.get().is_none() && !self.slot.has_begun() => {
                 match outcome::sender_of_exception(py, &error, &self.request) {
                     Ok(None) => Err(error),

@@ -6,12 +6,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
+use crate::files::answer::Sending;
 use crate::http::rescue::{Failure, Rejection};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
@@ -37,6 +39,8 @@ pub enum Outcome {
     Failed(Failure),
     /// The host could not run the handler at all.
     Rejected(Rejection),
+    /// A file, which the I/O side opens, since it may have to wait for the disk.
+    File(Box<Sending>),
     /// The connection leaves HTTP behind.
     Switched {
         /// Headers of the 101 answer, `Upgrade` and `Connection` among them.
@@ -85,6 +89,16 @@ impl Exchange {
     /// True when nobody waits for the outcome any more.
     pub fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// Waits until nobody waits for the outcome any more; at once when there is one already.
+    pub fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(context))
+    }
+
+    /// True once an outcome has been given.
+    pub fn is_answered(&self) -> bool {
+        self.reply.is_none()
     }
 
     /// From here on, being dropped means that the handler was cut off rather than never run.

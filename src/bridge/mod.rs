@@ -18,6 +18,7 @@ pub mod inbox;
 pub mod json;
 pub mod outcome;
 pub mod request_data;
+mod starter;
 pub mod step;
 pub mod submitter;
 mod wake;

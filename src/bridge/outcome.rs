@@ -116,22 +116,40 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
-/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole. When the handler
-/// has `begun` an answer itself, the coroutine ends that one.
+/// The answer that `result` of `request_handler` stands for, whoever's it is.
 ///
 /// # Errors
-/// When the result refuses to be sent.
-pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>, begun: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let held;
-    let result = match value.cast_exact::<PyTuple>() {
-        Ok(tuple) if matches!(tuple.len(), 2 | 3) => {
-            held = tuple.get_item(1)?;
-            &held
-        }
-        _ => value,
-    };
+/// When the result cannot be sent.
+pub fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
+    let plugin = Arc::from("");
+    let source = Source { plugin, overrides_handle_request: false, legacy_status, witness: None };
+    Ok(reply(result, &source)?.fit_for_its_status())
+}
+
+/// True for what says itself what is to be sent.
+///
+/// # Errors
+/// Whatever the metaclass of the object's class raises.
+pub fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let class = value.get_type();
+    Ok(class.hasattr("__plugincore_reply__")? || class.hasattr("__plugincore_send__")? || aiohttp::is_response(value))
+}
+
+/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole, and the headers
+/// beside it in a tuple. When the handler has `begun` an answer itself, the coroutine ends that one.
+///
+/// # Errors
+/// When the result or the headers refuse to be sent.
+pub fn sender<'py>(
+    value: &Bound<'py, PyAny>,
+    request: &Py<PyAny>,
+    begun: bool,
+) -> PyResult<Option<(Bound<'py, PyAny>, HeaderMap)>> {
+    let tuple = value.cast::<PyTuple>().ok().filter(|tuple| matches!(tuple.len(), 2 | 3));
+    let held = tuple.map(|tuple| tuple.get_item(1)).transpose()?;
+    let result = held.as_ref().unwrap_or(value);
     if begun {
-        return aiohttp::conclusion(result, request);
+        return Ok(aiohttp::conclusion(result, request)?.map(|sender| (sender, HeaderMap::new())));
     }
     if result.is_exact_instance_of::<PyDict>()
         || result.is_exact_instance_of::<PyList>()
@@ -141,10 +159,16 @@ pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>, begun: bool) 
         return Ok(None);
     }
     let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
-    match send {
-        Some(send) => send.call1((result, request)).map(Some),
-        None => aiohttp::sender(result, request),
+    let sender = match send {
+        Some(send) => Some(send.call1((result, request))?),
+        None => aiohttp::sender(result, request)?,
+    };
+    let Some(sender) = sender else { return Ok(None) };
+    let mut given = HeaderMap::new();
+    if let Some(tuple) = tuple.filter(|tuple| tuple.len() == 3) {
+        headers(&tuple.get_item(2)?, &mut given)?;
     }
+    Ok(Some((sender, given)))
 }
 
 /// The coroutine that sends what a handler raised, if that is a response which cannot be sent as a whole.
@@ -186,7 +210,10 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
     let status = if source.legacy_status { StatusCode::OK } else { status };
     let mut reply = body(&tuple.get_item(1)?, status, HTML)?;
     if tuple.len() == 3 {
-        headers(&tuple.get_item(2)?, &mut reply.headers)?;
+        let mut given = HeaderMap::new();
+        headers(&tuple.get_item(2)?, &mut given)?;
+        // They take the place of those that a response has by itself.
+        reply.headers.extend(given);
     }
     Ok(reply)
 }
@@ -232,10 +259,21 @@ fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Resu
         let bytes = value.call_method0(intern!(value.py(), "tobytes"))?;
         return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())));
     }
+    if let Some(complete) = value.get_type().getattr_opt(intern!(value.py(), "__plugincore_reply__"))? {
+        return own_response(&complete.call1((value,))?);
+    }
     if aiohttp::is_response(value) {
         return aiohttp::reply(value);
     }
     Ok(reply(JSON, encode(value)?))
+}
+
+/// An answer from what a complete one of `plugincore.responses` gives: its status, headers and body.
+fn own_response(given: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
+    let (code, pairs, body) = given.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyBytes>)>()?;
+    let mut given = HeaderMap::new();
+    headers(&pairs, &mut given)?;
+    Ok(Reply::with_headers(status(&code)?, given, Bytes::copy_from_slice(body.as_bytes())))
 }
 
 fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {

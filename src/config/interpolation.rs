@@ -132,7 +132,7 @@ impl<'i> Resolver<'i> {
         let text = if entry.variable.is_some() { entry.text.clone() } else { self.with_environment(&entry.text) };
         let (kind, body) = split_prefix(&text);
         let body = if kind == Some(Kind::List) { list_body(body) } else { body };
-        let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body)? };
+        let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body, kind)? };
         let parts = pieces.into_iter().map(|piece| self.follow(section, piece)).collect::<Result<Vec<_>, _>>()?;
         match (kind, parts.as_slice()) {
             (None, [Part::Value(resolved)]) => Ok(Resolved::clone(resolved)),
@@ -209,7 +209,9 @@ impl<'i> Resolver<'i> {
 }
 
 /// Splits a text into plain parts and references; keys are lower-cased as `configparser` does.
-fn parse(text: &str) -> Result<Vec<Piece<'_>>, Failure> {
+///
+/// After a type prefix a dollar that begins nothing is just a dollar: pluginserver looked at none there.
+fn parse(text: &str, kind: Option<Kind>) -> Result<Vec<Piece<'_>>, Failure> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -221,6 +223,9 @@ fn parse(text: &str) -> Result<Vec<Piece<'_>>, Failure> {
         } else if let Some((path, after)) = dollar.strip_prefix("${").and_then(|open| open.split_once('}')) {
             pieces.push(reference(path)?);
             rest = after;
+        } else if kind.is_some() {
+            pieces.push(Piece::Text("$"));
+            rest = &dollar[1..];
         } else {
             return Err(Failure::new(
                 "a $ is not followed by $ or by {name}",

@@ -7,6 +7,7 @@
 pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("network", &["bindto", "port"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
+    ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
     ("SSL", &["enabled", "certfile", "keyfile"]),
     ("auth", &["apikey"]),
     ("cors", &["enabled", "origin_url"]),
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn short_names_of_plugins_are_left_alone() {
-        for word in ["core", "sql", "oauth", "markdown", "file_server", "session"] {
+        for word in ["core", "sql", "oauth", "markdown", "session"] {
             assert_eq!(nearest_section(word), None, "{word}");
         }
     }

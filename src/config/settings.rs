@@ -5,7 +5,7 @@
 
 mod reading;
 
-use super::diagnostic::{ConfigErrors, Diagnostic};
+use super::diagnostic::{ConfigErrors, Diagnostic, Place};
 use super::document::Document;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,6 +19,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// `[paths]`.
     pub paths: Paths,
+    /// `documents` of `[file_server]`, else of `[paths]`.
+    pub documents: Option<DocumentSettings>,
     /// `[SSL]`, when it is enabled.
     pub tls: Option<TlsFiles>,
     /// `[auth] apikey`, as text; `None` when absent or empty.
@@ -67,6 +69,31 @@ pub struct Paths {
     pub plugins: PathBuf,
     /// Where the process id is written while the server runs.
     pub pidfile: Option<PathBuf>,
+}
+
+/// A folder of documents that the server itself serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentSettings {
+    /// The section that named it.
+    pub section: &'static str,
+    /// Where it was named.
+    pub place: Place,
+    /// The request path without slashes at its ends, for example `docs`.
+    pub route: String,
+    /// The folder; a relative one is taken from the working directory at the start.
+    pub folder: PathBuf,
+    /// `indexfile` of the same section: what answers for a folder (default `index.html`).
+    pub index: String,
+    /// `[file_server] common_log`: an access log in the Common Log Format.
+    pub common_log: Option<PathBuf>,
+}
+
+impl DocumentSettings {
+    /// A warning about `documents`.
+    pub fn warning(&self, message: impl Into<String>, remedy: &str) -> Diagnostic {
+        let warning = Diagnostic::warning(self.place.clone(), message);
+        warning.in_section(self.section).at_key("documents").remedy(remedy)
+    }
 }
 
 /// `[SSL]`: PEM files.

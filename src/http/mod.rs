@@ -2,12 +2,13 @@
 //!
 //! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
 //! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
-//! piece, [`upgrade`] leaves HTTP behind, and [`drain`] ends it all in order. Caveat:
+//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, and [`drain`] ends it all in order. Caveat:
 //! everything here lives on one I/O thread (a current-thread runtime inside a `LocalSet`) and is not `Send`.
 
 pub mod body;
 pub mod connection;
 pub mod drain;
+pub mod file;
 pub mod listener;
 pub mod malformed;
 pub mod pipe;

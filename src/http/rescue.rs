@@ -4,7 +4,7 @@
 //! Caveat: bodies go to strangers; texts put into a [`Rejection`] or [`Failure`] must hold no keys, paths or
 //! tracebacks.
 
-use http::header::{ALLOW, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -40,7 +40,10 @@ pub enum Rejection {
     /// 403: a CORS preflight that is not granted; the text says why.
     #[error("CORS preflight refused: {0}")]
     PreflightRefused(String),
-    /// 404: no such route.
+    /// 403: there is a file, but the server may not read it.
+    #[error("the server may not read this file")]
+    Unreadable,
+    /// 404: no such route, or no such file.
     #[error("not found")]
     NotFound,
     /// 405 with `Allow`.
@@ -52,12 +55,24 @@ pub enum Rejection {
     /// 408: the body stopped coming.
     #[error("the request body did not arrive in time")]
     BodyTimeout,
+    /// 412: `If-Match` or `If-Unmodified-Since` asks for another version of the file.
+    #[error("the file is not the version that the request asks for")]
+    PreconditionFailed,
     /// 413.
     #[error("the request body is larger than {limit} bytes")]
     BodyTooLarge {
         /// The limit in bytes.
         limit: usize,
     },
+    /// 416 with `Content-Range`: nothing of the file is within the range that is asked for.
+    #[error("the range that is asked for begins behind the end of the file, which has {size} bytes")]
+    RangeNotSatisfiable {
+        /// How many bytes there are.
+        size: u64,
+    },
+    /// 503 with `Retry-After`: the system cannot open or read a file now.
+    #[error("the file cannot be read at the moment; try again")]
+    FileUnavailable,
     /// 503 with `Retry-After`: as many requests are running as may run.
     #[error("too many requests are running; try again")]
     Overloaded,
@@ -72,12 +87,16 @@ impl Rejection {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
-            Self::Unauthorized(_) | Self::ControlRefused | Self::PreflightRefused(_) => StatusCode::FORBIDDEN,
+            Self::Unauthorized(_) | Self::ControlRefused | Self::PreflightRefused(_) | Self::Unreadable => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Overloaded | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Overloaded | Self::ShuttingDown | Self::FileUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -89,7 +108,11 @@ impl Rejection {
             Self::MethodNotAllowed { allow } => {
                 response.headers_mut().insert(ALLOW, allow.allow());
             }
-            Self::Overloaded | Self::ShuttingDown => {
+            Self::RangeNotSatisfiable { size } => {
+                let range = HeaderValue::try_from(format!("bytes */{size}"));
+                response.headers_mut().insert(CONTENT_RANGE, range.expect("digits are valid in a header"));
+            }
+            Self::Overloaded | Self::ShuttingDown | Self::FileUnavailable => {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -188,10 +211,14 @@ mod tests {
             (Rejection::Unauthorized(Realm::Plugin), 403),
             (Rejection::ControlRefused, 403),
             (Rejection::PreflightRefused("why".into()), 403),
+            (Rejection::Unreadable, 403),
             (Rejection::NotFound, 404),
             (Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }, 405),
             (Rejection::BodyTimeout, 408),
+            (Rejection::PreconditionFailed, 412),
             (Rejection::BodyTooLarge { limit: 10 }, 413),
+            (Rejection::RangeNotSatisfiable { size: 3 }, 416),
+            (Rejection::FileUnavailable, 503),
             (Rejection::Overloaded, 503),
             (Rejection::ShuttingDown, 503),
         ]
@@ -222,9 +249,15 @@ mod tests {
 
     #[test]
     fn a_refusal_for_lack_of_room_says_when_to_come_again() {
-        for rejection in [Rejection::Overloaded, Rejection::ShuttingDown] {
+        for rejection in [Rejection::Overloaded, Rejection::ShuttingDown, Rejection::FileUnavailable] {
             assert_eq!(rejection.respond("i", false).headers()[RETRY_AFTER], "1");
         }
+    }
+
+    #[test]
+    fn a_range_behind_the_end_is_told_the_size() {
+        let response = Rejection::RangeNotSatisfiable { size: 3 }.respond("i", false);
+        assert_eq!(response.headers()[CONTENT_RANGE], "bytes */3");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The body of an answer, whole or streamed, and the JSON that the host writes itself in the spelling of `json.dumps`.
+//! The body of an answer, whole, streamed or out of a file, and the JSON that the host writes itself in the spelling of `json.dumps`.
 //!
 //! Clients of pluginserver compare texts, so separators are `", "` and `": "` and all but printable ASCII is escaped.
 //! Caveat: floats are spelled the Rust way, which differs from Python's for exponents (`1e16` for `1e+16`).
@@ -14,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::file::FileBody;
 use super::pipe::{Broken, Reader};
 
 /// The body of an answer.
@@ -23,6 +24,8 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Bytes as they come.
     Streamed(Streamed),
+    /// Bytes of a file.
+    File(FileBody),
 }
 
 /// A body that is still on its way from another thread.
@@ -84,6 +87,7 @@ impl http_body::Body for Body {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(streamed) => streamed.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
+            Self::File(file) => file.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
         }
     }
 
@@ -95,6 +99,7 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Streamed(streamed) => streamed.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::File(file) => SizeHint::with_exact(file.left()),
         }
     }
 }

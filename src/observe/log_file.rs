@@ -34,7 +34,8 @@ pub struct LogFile {
 static OPEN_FILES: Mutex<Option<HashMap<PathBuf, Weak<LogFile>>>> = Mutex::new(None);
 
 impl LogFile {
-    /// Opens `path` for appending, or gives the file that is already open under this path.
+    /// Opens `path` for appending, or gives the file that is already open under this path: opened anew, since the one
+    /// there may have been moved away, and whoever names a path means what is there now.
     ///
     /// A new file is readable by its owner and group only (0640, less the umask): what plugins log is theirs to judge.
     ///
@@ -45,6 +46,7 @@ impl LogFile {
         let mut guard = lock(&OPEN_FILES);
         let open_files = guard.get_or_insert_default();
         if let Some(shared) = open_files.get(&path).and_then(Weak::upgrade) {
+            shared.reopen()?;
             return Ok(shared);
         }
         let shared = Arc::new(Self { file: Mutex::new(append_to(&path)?), path: path.clone() });

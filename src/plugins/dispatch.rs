@@ -83,7 +83,7 @@ fn begin<'py>(
     let inner = match invoke(py, resident, &data) {
         Ok(result) => match step::awaitable(&result)? {
             Some(inner) => inner,
-            None => match outcome::sender(&result, &request, false)? {
+            None => match slot.sender(&result, &request)? {
                 Some(sender) => sender,
                 None => return Ok(Some(result)),
             },

@@ -68,6 +68,7 @@ impl Resident {
     ) -> PyResult<Self> {
         let id = plugin_id(&instance)?;
         let class = instance.get_type();
+        instance.cast::<BasePlugin>().map_err(PyErr::from)?.get().set_legacy_status(environment.legacy_status);
         let overrides = |name: &str| BasePlugin::hides(&class, name);
         let overrides_handle_request = overrides("handle_request")?;
         // A class that hides the attributes, with a property of its own say, is asked at each request, too.

@@ -14,27 +14,29 @@ use pyo3::types::{PyDict, PyList};
 use super::load::{describe, patiently};
 use super::owner::Owner;
 use super::resident::Resident;
-use crate::bridge::channel;
 use crate::bridge::coroutine::await_python;
 use crate::bridge::step;
 
 /// How often a plugin that is being replaced is looked at until its last request has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Has web sockets and streams of events end that are open in `residents`: they would not by themselves.
-pub fn end_streams(residents: &[Arc<Resident>]) {
-    let occupancies = residents.iter().map(|resident| &*resident.occupancy);
-    if let Err(error) = Python::attach(|py| channel::end_streams(py, occupancies)) {
-        tracing::error!("cannot end open streams: {}", Python::attach(|py| describe(py, &error)));
-    }
+/// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
+pub fn end_endless_answers(residents: &[Arc<Resident>]) {
+    Python::attach(|py| {
+        for resident in residents {
+            if let Err(error) = resident.occupancy.close(py) {
+                tracing::error!("plugin {}: ending its answers: {}", resident.id, describe(py, &error));
+            }
+        }
+    });
 }
 
-/// Waits until no request is inside `residents` any more, at most until `deadline`. What has no end is ended.
+/// Waits until no request is inside `residents` any more, at most until `deadline`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
 pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
-    end_streams(residents);
+    end_endless_answers(residents);
     while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
         if Instant::now() > deadline {
             let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();

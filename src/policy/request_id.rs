@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use http::{HeaderMap, HeaderValue};
 
@@ -15,8 +16,13 @@ use crate::http::rescue::X_REQUEST_ID;
 const MAX_LENGTH: usize = 128;
 
 /// The id of one request: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(String);
+#[derive(Clone)]
+pub struct RequestId {
+    /// What a fresh id is the spelling of.
+    bits: [u64; 2],
+    /// Spelled when somebody asks, which most requests end without.
+    text: OnceLock<Box<str>>,
+}
 
 impl RequestId {
     /// The client's own id when it sent a valid one, else a fresh one.
@@ -32,25 +38,25 @@ impl RequestId {
             static COUNT: Cell<u64> = const { Cell::new(0) };
         }
         let count = COUNT.replace(COUNT.get().wrapping_add(1));
-        let (high, low) = KEY.with(|key| (key.hash_one((count, 0_u8)), key.hash_one((count, 1_u8))));
-        Self(format!("{high:016x}{low:016x}"))
+        let bits = KEY.with(|key| [key.hash_one((count, 0_u8)), key.hash_one((count, 1_u8))]);
+        Self { bits, text: OnceLock::new() }
     }
 
     fn from_header(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         let is_valid = (1..=MAX_LENGTH).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        is_valid.then(|| Self(text.to_owned()))
+        is_valid.then(|| Self { bits: [0; 2], text: OnceLock::from(Box::from(text)) })
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.text.get_or_init(|| format!("{:016x}{:016x}", self.bits[0], self.bits[1]).into_boxed_str())
     }
 
     /// The id as a header's value.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.0).expect("an id holds letters, digits, '.', '_' and '-' only")
+        HeaderValue::from_str(self).expect("an id holds letters, digits, '.', '_' and '-' only")
     }
 }
 
@@ -58,19 +64,19 @@ impl Deref for RequestId {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self)
     }
 }
 
 impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RequestId({})", self.0)
+        write!(f, "RequestId({})", self.as_str())
     }
 }
 
@@ -88,14 +94,14 @@ mod tests {
 
     #[test]
     fn a_fresh_id_is_32_hex_digits_and_never_repeats() {
-        let ids: HashSet<_> = (0..1000).map(|_| RequestId::fresh()).collect();
+        let ids: HashSet<_> = (0..1000).map(|_| RequestId::fresh().to_string()).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
     }
 
     #[test]
     fn threads_do_not_share_ids() {
-        let make = || (0..100).map(|_| RequestId::fresh()).collect::<HashSet<_>>();
+        let make = || (0..100).map(|_| RequestId::fresh().to_string()).collect::<HashSet<_>>();
         let other = std::thread::spawn(make).join().unwrap();
         assert!(make().is_disjoint(&other));
     }

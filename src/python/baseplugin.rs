@@ -7,6 +7,7 @@
 //! class (`dict`, `Exception`) cannot be the other base.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyValueError;
@@ -14,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PySuper, PyTuple, PyType};
 
+use super::answer;
 use super::logjam::LogJam;
 use super::request::Request;
 use crate::bridge::coroutine::{await_python, coroutine};
@@ -44,6 +46,8 @@ use crate::policy::credential::{AuthPolicy, Credential};
 pub struct BasePlugin {
     /// What the I/O threads check; follows the attributes.
     policy: Arc<ArcSwap<AuthPolicy>>,
+    /// `[compat] legacy_status`, once the host has loaded the plugin.
+    legacy_status: AtomicBool,
 }
 
 /// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
@@ -57,6 +61,11 @@ impl BasePlugin {
     pub fn policy(plugin: &Bound<'_, Self>) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
         Self::update(plugin)?;
         Ok(Arc::clone(&plugin.get().policy))
+    }
+
+    /// Has `handle_request` give every plain result the status 200, for clients of pluginserver.
+    pub fn set_legacy_status(&self, legacy_status: bool) {
+        self.legacy_status.store(legacy_status, Ordering::Relaxed);
     }
 
     /// Has the host obey the attributes as they are now.
@@ -99,7 +108,7 @@ impl BasePlugin {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(**kwargs)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)) }
+        Self { policy: Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)), legacy_status: AtomicBool::new(false) }
     }
 
     /// What copies and pickles of a plugin hold: its attributes.
@@ -231,7 +240,9 @@ impl BasePlugin {
     /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it,
     /// `_check_auth` or `_get_client_ip`, and does the same natively for all others.
     ///
-    /// Returns what `request_handler` returned, or `(403, {"error": "unauthorized"})`.
+    /// Returns a `plugincore.responses.Response` of what `request_handler` returned, which an override may change before
+    /// it returns it; 403 and `{"error": "unauthorized"}` without the key. A result that is a response already, also one
+    /// of aiohttp's, comes as it is. What `request_handler` raises comes out.
     #[pyo3(signature = (**data))]
     fn handle_request<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -256,7 +267,11 @@ impl BasePlugin {
                 let data = data.bind(py);
                 Ok(plugin.bind(py).call_method(intern!(py, "request_handler"), (), Some(data))?.unbind())
             })?;
-            settled(result).await
+            let result = settled(result).await?;
+            Python::attach(|py| {
+                let legacy_status = plugin.bind(py).cast::<Self>()?.get().legacy_status.load(Ordering::Relaxed);
+                PyResult::Ok(answer::response(result.bind(py), legacy_status)?.unbind())
+            })
         };
         Ok(coroutine(py, run)?.into_any())
     }

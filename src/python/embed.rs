@@ -28,6 +28,8 @@ const MODULES: &[(&str, &str)] = &[
     ("baseplugin", include_str!("../../python/plugincore/baseplugin.py")),
     ("configfile", include_str!("../../python/plugincore/configfile.py")),
     ("pluginmanager", include_str!("../../python/plugincore/pluginmanager.py")),
+    ("_answers", include_str!("../../python/plugincore/_answers.py")),
+    ("_streams", include_str!("../../python/plugincore/_streams.py")),
     ("responses", include_str!("../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../python/plugincore/_psutil.py")),

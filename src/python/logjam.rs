@@ -46,6 +46,8 @@ pub struct LogJam {
 /// A name and where its lines go.
 struct Stream {
     name: ArcSwap<String>,
+    /// The log file as it was named.
+    file: Option<OsString>,
     sink: Arc<Sink>,
 }
 
@@ -62,7 +64,8 @@ impl LogJam {
     }
 
     fn create(py: Python<'_>, name: &str, sink: Arc<Sink>) -> PyResult<Py<Self>> {
-        let stream = Stream { name: ArcSwap::from_pointee(checked_name(Some(name))?), sink };
+        let file = sink.file().map(|path| path.as_os_str().to_owned());
+        let stream = Stream { name: ArcSwap::from_pointee(name.to_owned()), file, sink };
         Py::new(py, Self { stream: OnceLock::from(stream) })
     }
 
@@ -92,7 +95,7 @@ impl LogJam {
     fn __init__(
         &self,
         py: Python<'_>,
-        name: Option<&str>,
+        name: Option<&Bound<'_, PyAny>>,
         level: &str,
         file: Option<PathBuf>,
         stdio: bool,
@@ -100,7 +103,8 @@ impl LogJam {
         let name = checked_name(name)?;
         let file = file.filter(|path| !path.as_os_str().is_empty());
         let sink = Sink::open(Level::parse(level), file.as_deref(), stdio).map_err(|error| os_error(py, error))?;
-        let unset = self.stream.set(Stream { name: ArcSwap::from_pointee(name), sink: Arc::new(sink) });
+        let file = file.map(PathBuf::into_os_string);
+        let unset = self.stream.set(Stream { name: ArcSwap::from_pointee(name), file, sink: Arc::new(sink) });
         unset.map_err(|_| PyRuntimeError::new_err("LogJam.__init__() was called a second time"))
     }
 
@@ -111,15 +115,15 @@ impl LogJam {
     }
 
     #[setter]
-    fn set_name(&self, name: &str) -> PyResult<()> {
+    fn set_name(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
         self.stream()?.name.store(Arc::new(checked_name(Some(name))?));
         Ok(())
     }
 
-    /// The log file's absolute path, or None.
+    /// The log file as it was named, or None.
     #[getter]
     fn file(&self) -> PyResult<Option<OsString>> {
-        Ok(self.stream()?.sink.file().map(|path| path.as_os_str().to_owned()))
+        Ok(self.stream()?.file.clone())
     }
 
     /// The argument of that name: False keeps lines from a terminal (not from a pipe).
@@ -289,9 +293,9 @@ fn server_sink() -> Arc<Sink> {
     installed.unwrap_or_else(|| Arc::new(Sink::without_file(Level::Info, true)))
 }
 
-fn checked_name(name: Option<&str>) -> PyResult<String> {
+fn checked_name(name: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
     match name {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        Some(name) if name.is_truthy()? => Ok(name.str()?.to_string_lossy().into_owned()),
         _ => Err(PyValueError::new_err("a log needs a name: LogJam(name='...')")),
     }
 }

@@ -3,6 +3,7 @@
 //! Promise: every class and function that plugins use is here, one module each; names are pluginserver's and
 //! aiohttp's to the letter. Caveat: everything runs on the Python thread.
 
+pub mod answer;
 pub mod baseplugin;
 pub mod config;
 pub mod embed;

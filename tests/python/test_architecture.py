@@ -14,7 +14,7 @@ ROWS = (
     {"config", "observe"},  # leaves: settings and the log know of nothing else
     {"http"},
     {"policy"},
-    {"routing", "control"},
+    {"routing", "control", "files"},
     {"bridge"},
     {"python"},  # the objects that plugins see; the bridge hands them requests
     {"plugins"},
@@ -28,6 +28,7 @@ ROWS = (
 WITH_PYTHON = {"bridge", "python", "plugins", "app", "cli", "lib", "main"}
 #: Files of those modules that run on I/O threads.
 ON_IO_THREADS = {
+    "app/documents.rs",
     "app/io.rs",
     "app/rehearsal/wire.rs",
     "app/service.rs",
@@ -43,8 +44,10 @@ ON_IO_THREADS = {
 WITH_UNSAFE = {
     "app/inherited.rs": "takes over file descriptors by their numbers",
     "bridge/context.rs": "enters contexts by the C interface",
+    "bridge/json/build_text.rs": "writes the characters of new Python strings",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
-    "bridge/json/number.rs": "reads digits that were just written",
+    "bridge/json/number.rs": "lets digits be written where they belong",
+    "bridge/json/scan.rs": "looks at sixteen bytes at a time",
     "bridge/json/text.rs": "reads the storage of Python strings",
     "bridge/step.rs": "steps coroutines by the C interface",
     "python/embed.rs": "starts and ends the interpreter",

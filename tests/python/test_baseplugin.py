@@ -8,18 +8,21 @@ import asyncio
 import copy
 import gc
 import inspect
+import json
 import pickle
 import weakref
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 import pytest
+from aiohttp import web
 
 from conftest import Launch
 from plugincore import RequestHeaders
 from plugincore.baseplugin import BasePlugin
 from plugincore.configfile import Config
 from plugincore.logjam import LogJam
+from plugincore.responses import Response, StreamingResponse
 
 T = TypeVar("T")
 
@@ -41,8 +44,9 @@ def make(kind: type[BasePlugin] = Shop, **kwargs: Any) -> Any:
 
 
 def ask(plugin: Any, **data: Any) -> Any:
-    """Await `handle_request` in plain asyncio."""
-    return asyncio.run(plugin.handle_request(**data))
+    """Await `handle_request` in plain asyncio; return status and value of its response."""
+    response = asyncio.run(plugin.handle_request(**data))
+    return response.status, json.loads(response.body)
 
 
 # --- construction ---------------------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ def peer(address: str, **headers: str) -> SimpleNamespace:
 
 
 def test_handle_request_checks_the_key_and_awaits_the_handler() -> None:
-    """It returns what the handler returned, and gives it `client_ip`."""
+    """It returns a response of what the handler returned, and gives it `client_ip`."""
     plugin = make(auth_type="plugin", apikey=KEY)
     expected = (200, {"item": "pen", "ip": "192.0.2.1"})
     assert expected == ask(plugin, request=peer("192.0.2.1"), request_headers={}, apikey=KEY, item="pen")
@@ -291,7 +295,7 @@ def test_handle_request_is_awaited_like_any_coroutine() -> None:
 
     class Waiting(BasePlugin):
         async def handle_request(self, **data: Any) -> Any:
-            return "over", await super().handle_request(**data)
+            return "over", (await super().handle_request(**data)).text
 
         async def request_handler(self, **data: Any) -> int:
             try:
@@ -305,8 +309,8 @@ def test_handle_request_is_awaited_like_any_coroutine() -> None:
 
     async def check() -> None:
         plugin = make(Waiting)
-        assert ("over", 200) == await asyncio.create_task(plugin.handle_request(seconds=0))
-        assert ("over", 200) == await asyncio.wait_for(plugin.handle_request(seconds=0), 10)
+        assert ("over", "200") == await asyncio.create_task(plugin.handle_request(seconds=0))
+        assert ("over", "200") == await asyncio.wait_for(plugin.handle_request(seconds=0), 10)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(plugin.handle_request(seconds=1000), 0.01)
 
@@ -329,6 +333,85 @@ def test_what_a_handler_raises_comes_out_of_handle_request() -> None:
         ask(make(Broken))
     with pytest.raises(AttributeError, match="request_handler"):
         ask(make(BasePlugin))
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "content_type", "text"),
+    [
+        ((201, {"é": 1.5}), 201, "application/json", r'{"\u00e9": 1.5}'),
+        ([1], 200, "application/json", "[1]"),
+        ((404, "<p>ü"), 404, "text/html", "<p>ü"),
+        (b"x", 200, "application/octet-stream", "x"),
+        ((204, {"a": 1}), 204, "application/octet-stream", ""),
+    ],
+    ids=["dict", "list", "text", "bytes", "no content"],
+)
+def test_handle_request_gives_a_response_that_can_be_changed(
+    result: object, status: int, content_type: str, text: str
+) -> None:
+    """It has what the host would have sent, and the attributes that plugins changed in pluginserver."""
+
+    class Plain(BasePlugin):
+        def request_handler(self, **data: Any) -> object:
+            return result
+
+    response = asyncio.run(make(Plain).handle_request())
+    assert isinstance(response, Response)
+    assert (status, content_type, text) == (response.status, response.content_type, response.text)
+    response.headers["X-Mine"] = "1"
+    response.set_cookie("a", "b")
+    response.content_type = "text/x"
+    response.text = "changed"
+    assert ("1", b"changed", "text/x") == (response.headers["x-mine"], response.body, response.content_type)
+
+
+def test_handle_request_passes_responses_through() -> None:
+    """A response that the handler made, aiohttp's too, is the object that an override gets; the code does not count."""
+    made = [Response(text="own"), web.Response(text="aiohttp"), StreamingResponse([b"x"])]
+
+    class Plain(BasePlugin):
+        def request_handler(self, **data: Any) -> object:
+            return data["result"]
+
+    plugin = make(Plain)
+    for one in made:
+        assert one is asyncio.run(plugin.handle_request(result=one))
+        assert one is asyncio.run(plugin.handle_request(result=(404, one)))
+    with pytest.raises(ValueError, match="not a whole number"):
+        asyncio.run(plugin.handle_request(result=(999, "x")))
+
+
+DRESSED = """
+    from plugincore.baseplugin import BasePlugin
+
+    class Dressed(BasePlugin):
+        async def request_handler(self, **data):
+            return 201, {"a": 1}, {"X-First": "1", "Set-Cookie": ["a=1", "b=2"]}
+
+        async def handle_request(self, **data):
+            response = await super().handle_request(**data)
+            response.headers["X-Second"] = str(response.status)
+            response.set_cookie("c", "3")
+            if data["subpath"] == "teapot":
+                response.set_status(418)
+            return response
+"""
+
+
+def test_an_override_changes_the_answer_of_the_one_it_overloads(launch: Launch) -> None:
+    """Headers, cookies and status that it sets go out beside what the handler gave."""
+    server = launch({"dressed": DRESSED})
+    answer = server.get("/dressed/teapot")
+    assert (418, {"a": 1}, "1", "201") == (
+        answer.status_code,
+        answer.json(),
+        answer.headers["x-first"],
+        answer.headers["x-second"],
+    )
+    assert "application/json; charset=utf-8" == answer.headers["content-type"]
+    assert ["a=1", "b=2", "c=3; Path=/"] == answer.headers.get_list("set-cookie")
+    old = launch({"dressed": DRESSED}, ini_more="[compat]\nlegacy_status = bool:true\n").get("/dressed")
+    assert (200, "200") == (old.status_code, old.headers["x-second"])
 
 
 def test_handle_request_uses_the_overloaded_methods() -> None:
@@ -386,7 +469,7 @@ def test_mixins_and_abstract_bases_work_on_either_side() -> None:
     class Right(BasePlugin, Counting):
         pass
 
-    assert (1, "Left", 1) == (make(Left).count, make(Left).title, ask(make(Left)))
+    assert (1, "Left", (200, 1)) == (make(Left).count, make(Left).title, ask(make(Left)))
     assert not hasattr(make(Right), "count")
     with pytest.raises(TypeError, match="abstract"):
         make(Abstract)

@@ -130,6 +130,20 @@ def test_something_must_be_given() -> None:
         Config()
 
 
+def test_odd_arguments_are_taken_as_they_are_meant(ini: Path) -> None:
+    """A path may be bytes, any true value switches overrides on, and a key that is no text is told at once."""
+    assert 42 == Config(file=bytes(ini), env_override=1).typed.number  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be a string"):
+        Config(items={1: 2})  # type: ignore[dict-item]
+
+
+def test_a_dollar_that_begins_nothing_may_stand_behind_a_prefix(ini: Path) -> None:
+    """After a type prefix only ``${…}`` and ``$$`` are looked at; without one any other dollar is an error."""
+    ini.write_text("[s]\nx = list:$5 a$ $$\n")
+    assert ["$5", "a$", "$"] == Config(file=ini).s.x
+    assert "$ is not followed by" in refused(ini, "[s]\nx = $5\n")
+
+
 @pytest.mark.parametrize("name", ["if", "print", "copy", "data", "self", "1st", "_x"])
 def test_refused_keys(ini: Path, name: str) -> None:
     """Keywords, builtins, attributes of Config and names without a first letter are refused in a section."""

@@ -24,6 +24,9 @@ WITH_EXAMPLE = {
     "plugincore.configfile": {"Config", "refusal"},
     "plugincore.logjam": {"LogJam"},
     "plugincore.pluginmanager": {"PluginManager"},
+    "plugincore._answers": {"Headers"},
+    "plugincore.responses": {"FileResponse", "Redirect", "Response"},
+    "plugincore._streams": {"Event", "EventSource", "StreamingResponse"},
     "plugincore.testing": {"PluginClient", "Response", "SyncPluginClient"},
 }
 

@@ -210,6 +210,22 @@ class TestClass:
         """
         assert ["<6> - INFO - n - tag x"] == lines_of(program)
 
+    def test_a_file_and_a_name_are_kept_as_given(self, tmp_path: Path) -> None:
+        """``file`` is the path that was named, relative or not; a name need not be text."""
+        program = "import os; os.chdir(sys.argv[1]); log = LogJam(name=5, file='n.log'); log('x'); print(log.file)"
+        assert ["<6> - INFO - 5 - x", "n.log"] == lines_of(program, tmp_path)
+
+    def test_a_log_of_a_file_moved_away_writes_where_it_was_told(self, tmp_path: Path) -> None:
+        """Whoever opens a path means the file that is there now, not one that another log still holds."""
+        program = """
+            import os
+            first = LogJam(name='n', file=sys.argv[1]); first('old')
+            os.rename(sys.argv[1], sys.argv[1] + '.1')
+            LogJam(name='n', file=sys.argv[1])('new')
+        """
+        lines_of(program, tmp_path / "n.log")
+        assert (tmp_path / "n.log").read_text().endswith(" - n - INFO - new\n")
+
     def test_a_subclass_that_forgets_the_constructor_is_told(self) -> None:
         """Logging before ``__init__`` raises an error that names it."""
         program = """

@@ -58,6 +58,10 @@ class Log:
         """Keep an INFO line."""
         self.lines.append(("info", " ".join(map(str, args))))
 
+    def warning(self, *args: object) -> None:
+        """Keep a WARN line."""
+        self.lines.append(("warning", " ".join(map(str, args))))
+
     def exception(self, *args: object) -> None:
         """Keep an EXCEPTION line."""
         self.lines.append(("exception", " ".join(map(str, args))))
@@ -113,7 +117,7 @@ def test_a_manager_shows_what_it_was_made_of(tmp_path: Path) -> None:
         pass
 
     manager, log = manager_of(tmp_path, config=config, task_callback=callback)
-    assert (str(tmp_path), {}, {}) == (str(manager.plugin_dir), manager.plugins, manager.modules)
+    assert (str(tmp_path), {}, {}) == (manager.plugin_dir, manager.plugins, manager.modules)
     assert (config, log, ARGS, callback) == (manager.config, manager.log, manager.prog_args, manager.task_callback)
 
 
@@ -128,7 +132,7 @@ def test_plugins_are_loaded_in_sorted_order_and_can_be_called(folder: Path) -> N
         plugin = await manager.get_plugin("counter")
         assert plugin is manager.plugins["counter"]
         assert ["init", "initialize"] == plugin.events
-        assert (200, {"version": 1, "n": 2}) == await plugin.handle_request(n=2)
+        assert '{"version": 1, "n": 2}' == (await plugin.handle_request(n=2)).text
         assert await manager.get_plugin("nobody") is None
         assert "Loaded plugin counter\nLoaded plugin second" == log.text("info")
 

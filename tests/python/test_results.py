@@ -491,7 +491,7 @@ def test_an_overloaded_handle_request_answers_for_itself(
 
 
 def test_an_overloaded_handle_request_may_call_the_one_it_overloads(server: Server) -> None:
-    """`super().handle_request` runs `request_handler` and gives back what that returned."""
+    """`super().handle_request` runs `request_handler` and gives a response of what that returned."""
     answer = server.get("/whole?answer=text")
     assert (201, HTML, "text") == (answer.status_code, answer.headers["content-type"], answer.text)
 

@@ -282,7 +282,7 @@ impl Rehearsal {
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let inbox = Arc::new(Inbox::new()?);
-        let live = Live::new(&self.settings, table);
+        let live = Live::new(&self.settings, table, None);
         let shared = Shared::new(live, None, Arc::clone(&inbox), server.max_in_flight, Box::new(NoReload));
         let outbox = Arc::<Outbox>::default();
         let registry = Arc::<Registry>::default();

@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use super::MAX_DEPTH;
 use super::fault::{EncodeError, Fault, Step};
 use super::number::{write_float, write_integer};
-use super::text::write_string;
+use super::text::{write_ready_string, write_string};
 
 /// Appends the JSON text of `value` to `out`: pure ASCII, with `", "` and `": "` between the parts.
 ///
@@ -90,7 +90,7 @@ enum Stop<'py> {
 impl<'py> Walk<'py, '_> {
     fn run(&mut self, value: &Bound<'py, PyAny>) -> Result<(), Fault> {
         // SAFETY: `value` keeps the object alive.
-        if !unsafe { write_plain(self.py, self.out, value.as_ptr()) }? {
+        if !unsafe { write_plain(self.out, value.as_ptr()) } {
             self.enter(value.clone())?;
         }
         while let Some(open) = self.open.last_mut() {
@@ -109,17 +109,27 @@ impl<'py> Walk<'py, '_> {
     fn enter(&mut self, object: Bound<'py, PyAny>) -> Result<(), Fault> {
         let object = match object.cast_into_exact::<PyDict>() {
             Ok(dict) => {
+                self.begin(b'{')?;
                 let size = dict.len();
-                return self.open(b'{', Open::Dict { dict, position: 0, size, count: 0, key: 0..0 });
+                self.open.push(Open::Dict { dict, position: 0, size, count: 0, key: 0..0 });
+                return Ok(());
             }
             Err(error) => error.into_inner(),
         };
         let object = match object.cast_into_exact::<PyList>() {
-            Ok(list) => return self.open(b'[', Open::List { list, next: 0 }),
+            Ok(list) => {
+                self.begin(b'[')?;
+                self.open.push(Open::List { list, next: 0 });
+                return Ok(());
+            }
             Err(error) => error.into_inner(),
         };
         let object = match object.cast_into_exact::<PyTuple>() {
-            Ok(tuple) => return self.open(b'[', Open::Tuple { tuple, next: 0 }),
+            Ok(tuple) => {
+                self.begin(b'[')?;
+                self.open.push(Open::Tuple { tuple, next: 0 });
+                return Ok(());
+            }
             Err(error) => error.into_inner(),
         };
         if object.is_instance_of::<PyString>() {
@@ -128,12 +138,13 @@ impl<'py> Walk<'py, '_> {
         } else if let Ok(int) = object.cast::<PyInt>() {
             write_any_integer(self.out, int)?;
         } else if let Ok(float) = object.cast::<PyFloat>() {
-            write_float(self.py, self.out, stored_float(float))?;
+            write_float(self.out, stored_float(float));
         } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
             // SAFETY: a live object; the result is a new list, or null with an exception set. This honours __iter__.
             let list = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PySequence_List(object.as_ptr())) }?;
             let list = list.cast_into().map_err(PyErr::from)?;
-            self.open(b'[', Open::List { list, next: 0 })?;
+            self.begin(b'[')?;
+            self.open.push(Open::List { list, next: 0 });
         } else if let Ok(dict) = object.cast::<PyDict>() {
             // CPython asks `items()` only when the dict beneath has any.
             let items = if dict.is_empty() {
@@ -143,7 +154,8 @@ impl<'py> Walk<'py, '_> {
                 let items = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PyMapping_Items(dict.as_ptr())) }?;
                 items.cast_into().map_err(PyErr::from)?
             };
-            self.open(b'{', Open::Items { items, next: 0, key: 0..0 })?;
+            self.begin(b'{')?;
+            self.open.push(Open::Items { items, next: 0, key: 0..0 });
         } else {
             let message = format!("Object of type {} is not JSON serializable", object.get_type().name()?);
             return Err(PyTypeError::new_err(message).into());
@@ -151,12 +163,12 @@ impl<'py> Walk<'py, '_> {
         Ok(())
     }
 
-    fn open(&mut self, bracket: u8, container: Open<'py>) -> Result<(), Fault> {
+    /// Writes the bracket of a container that the caller is about to push, unless that would be one too many.
+    fn begin(&mut self, bracket: u8) -> Result<(), Fault> {
         if self.open.len() == MAX_DEPTH {
             return Err(Fault::TooDeep);
         }
         self.out.push(bracket);
-        self.open.push(container);
         Ok(())
     }
 }
@@ -167,13 +179,14 @@ impl<'py> Open<'py> {
     fn advance(&mut self, py: Python<'py>, out: &mut Vec<u8>) -> Result<Stop<'py>, Fault> {
         match self {
             Self::List { list, next } => {
-                while *next < list.len() {
-                    // SAFETY: the index is in range, so the slot holds an object the list keeps alive until code runs.
-                    unsafe {
+                // SAFETY: the list is held. Its size is asked anew for each item, so the index is in range and the slot
+                // holds an object that the list keeps alive until code runs.
+                unsafe {
+                    while *next < ffi::PyList_GET_SIZE(list.as_ptr()).unsigned_abs() {
                         let item = ffi::PyList_GET_ITEM(list.as_ptr(), next.cast_signed());
                         separate(out, *next);
                         *next += 1;
-                        if !write_plain(py, out, item)? {
+                        if !write_plain(out, item) {
                             return Ok(Stop::Item(Bound::from_borrowed_ptr(py, item)));
                         }
                     }
@@ -187,34 +200,37 @@ impl<'py> Open<'py> {
                         let item = ffi::PyTuple_GET_ITEM(tuple.as_ptr(), next.cast_signed());
                         separate(out, *next);
                         *next += 1;
-                        if !write_plain(py, out, item)? {
+                        if !write_plain(out, item) {
                             return Ok(Stop::Item(Bound::from_borrowed_ptr(py, item)));
                         }
                     }
                 }
                 Ok(Stop::End(b']'))
             }
-            Self::Dict { dict, position, size, count, key: span } => loop {
+            Self::Dict { dict, position, size, count, key: span } => {
+                let changed = |reason| Err(PyRuntimeError::new_err(reason).into());
                 *span = 0..0;
+                // Only now can its size have changed: what the loop writes runs no Python code.
                 if dict.len() != *size {
-                    return Err(PyRuntimeError::new_err("dictionary changed size during iteration").into());
+                    return changed("dictionary changed size during iteration");
                 }
                 let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
                 // SAFETY: a live dict and valid out-pointers; PyDict_Next bears a dict that was changed in between.
-                if unsafe { ffi::PyDict_Next(dict.as_ptr(), position, &raw mut key, &raw mut value) } == 0 {
-                    return Ok(Stop::End(b'}'));
+                while unsafe { ffi::PyDict_Next(dict.as_ptr(), position, &raw mut key, &raw mut value) } != 0 {
+                    // A dict that swaps keys for others while it is walked would keep us here for ever.
+                    if count == size {
+                        *span = 0..0;
+                        return changed("dictionary keys changed during iteration");
+                    }
+                    separate(out, *count);
+                    *count += 1;
+                    // SAFETY: both were just read out of the dict, and no code ran since.
+                    if let Some(value) = unsafe { write_entry(py, out, key, value, span) }? {
+                        return Ok(Stop::Item(value));
+                    }
                 }
-                // A dict that swaps keys for others while it is walked would keep us here for ever.
-                if count == size {
-                    return Err(PyRuntimeError::new_err("dictionary keys changed during iteration").into());
-                }
-                separate(out, *count);
-                *count += 1;
-                // SAFETY: both were just read out of the dict, and no code ran since.
-                if let Some(value) = unsafe { write_entry(py, out, key, value, span) }? {
-                    return Ok(Stop::Item(value));
-                }
-            },
+                Ok(Stop::End(b'}'))
+            }
             Self::Items { items, next, key: span } => {
                 while *next < items.len() {
                     *span = 0..0;
@@ -259,20 +275,39 @@ unsafe fn write_entry<'py>(
     span: &mut Range<usize>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let start = out.len();
-    // SAFETY: both are alive, and a key that is no plain str is written only once both are held.
+    // SAFETY: both are alive, and writing a str or a plain value runs no code that could change that.
     unsafe {
-        if ffi::PyUnicode_CheckExact(key) != 0 {
-            write_string(py, out, key)?;
-            *span = start..out.len();
-            out.extend_from_slice(b": ");
-            return Ok((!write_plain(py, out, value)?).then(|| Bound::from_borrowed_ptr(py, value)));
+        if ffi::PyUnicode_CheckExact(key) == 0 || !write_ready_string(out, key) {
+            return write_unusual_entry(py, out, key, value, span);
         }
-        let value: Bound<'py, PyAny> = Bound::from_borrowed_ptr(py, value);
-        write_unusual_key(py, out, &Bound::from_borrowed_ptr(py, key))?;
         *span = start..out.len();
         out.extend_from_slice(b": ");
-        Ok((!write_plain(py, out, value.as_ptr())?).then_some(value))
+        Ok((!write_plain(out, value)).then(|| Bound::from_borrowed_ptr(py, value)))
     }
+}
+
+/// Does what [`write_entry`] does for a key that is not exactly a str.
+///
+/// # Safety
+/// As for [`write_entry`].
+#[cold]
+unsafe fn write_unusual_entry<'py>(
+    py: Python<'py>,
+    out: &mut Vec<u8>,
+    key: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    span: &mut Range<usize>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    *span = 0..0;
+    let start = out.len();
+    // SAFETY: both are alive, and are held before anything else happens.
+    let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+        unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
+    write_unusual_key(py, out, &key)?;
+    *span = start..out.len();
+    out.extend_from_slice(b": ");
+    // SAFETY: `value` is held.
+    Ok((!unsafe { write_plain(out, value.as_ptr()) }).then_some(value))
 }
 
 /// Writes an instance of exactly a built-in scalar type and says whether `object` was one. Runs no Python code.
@@ -280,29 +315,29 @@ unsafe fn write_entry<'py>(
 /// # Safety
 /// `object` must be alive.
 #[inline]
-unsafe fn write_plain(py: Python<'_>, out: &mut Vec<u8>, object: *mut ffi::PyObject) -> PyResult<bool> {
+unsafe fn write_plain(out: &mut Vec<u8>, object: *mut ffi::PyObject) -> bool {
     // SAFETY: `object` is alive, and each access follows a check of the exact type.
     unsafe {
         let kind = ffi::Py_TYPE(object);
         if kind == &raw mut ffi::PyUnicode_Type {
-            write_string(py, out, object)?;
-        } else if kind == &raw mut ffi::PyLong_Type {
+            return write_ready_string(out, object);
+        }
+        if kind == &raw mut ffi::PyLong_Type {
             let Some(value) = machine_integer(object) else {
-                return Ok(false);
+                return false;
             };
             write_integer(out, value);
         } else if kind == &raw mut ffi::PyFloat_Type {
-            write_float(py, out, ffi::PyFloat_AS_DOUBLE(object))?;
+            write_float(out, ffi::PyFloat_AS_DOUBLE(object));
         } else {
-            let Some(name) = constant(object) else { return Ok(false) };
+            let Some(name) = constant(object) else { return false };
             out.extend_from_slice(name);
         }
     }
-    Ok(true)
+    true
 }
 
 /// Writes a key that is not exactly a str: an instance of a subclass, or a number or a constant in quotes.
-#[cold]
 fn write_unusual_key(py: Python<'_>, out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> PyResult<()> {
     if key.is_instance_of::<PyString>() {
         // SAFETY: a str, held by `key`.
@@ -313,7 +348,7 @@ fn write_unusual_key(py: Python<'_>, out: &mut Vec<u8>, key: &Bound<'_, PyAny>) 
     if let Some(name) = unsafe { constant(key.as_ptr()) } {
         out.extend_from_slice(name);
     } else if let Ok(float) = key.cast::<PyFloat>() {
-        write_float(py, out, stored_float(float))?;
+        write_float(out, stored_float(float));
     } else if let Ok(int) = key.cast::<PyInt>() {
         write_any_integer(out, int)?;
     } else {

@@ -7,10 +7,12 @@
 //! Caveat: the walk reads CPython's structures directly and leans on the lock for it, so a free-threaded build is
 //! refused when compiling.
 
+mod build_text;
 mod decode;
 mod encode;
 mod fault;
 mod number;
+mod scan;
 mod text;
 
 #[cfg(test)]
@@ -19,6 +21,33 @@ mod tests;
 pub use decode::{DecodeError, decode_into};
 pub use encode::encode;
 pub use fault::EncodeError;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// Write a value as the host writes results: the text of `json.dumps`, as bytes.
+///
+/// Raises what `json.dumps` raises, and `ValueError` for what is nested too deep or contains itself.
+#[pyfunction]
+pub fn encode_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = value.py();
+    let mut out = Vec::with_capacity(256);
+    match encode(value, &mut out) {
+        Ok(()) => Ok(PyBytes::new(py, &out)),
+        Err(EncodeError::TooDeep { .. }) => {
+            Err(PyValueError::new_err(format!("nested more than {MAX_DEPTH} levels deep, or contains itself")))
+        }
+        Err(EncodeError::Python { path, error }) => {
+            // A note is for the log alone: the place names the data's keys. Python has notes from 3.11 on.
+            if let Some(add_note) = error.value(py).getattr_opt(intern!(py, "add_note"))? {
+                add_note.call1((format!("at {path}"),))?;
+            }
+            Err(error)
+        }
+    }
+}
 
 #[cfg(Py_GIL_DISABLED)]
 compile_error!("the JSON encoder relies on the interpreter lock; build against a Python that has it");

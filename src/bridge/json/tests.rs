@@ -103,6 +103,32 @@ values += [''.join(chr(rng.randrange(top)) for _ in range(rng.randrange(40)))
 }
 
 #[test]
+fn an_escape_is_found_at_every_place_of_a_string_of_every_length() {
+    assert_each_as_dumps(
+        c"
+def around(length):
+    plain = ''.join(chr(48 + i % 70) for i in range(length)).replace(chr(92), '-')
+    yield plain
+    for place in range(length):
+        for odd in (0, 31, 34, 92, 127, 128, 256, 65536):
+            yield plain[:place] + chr(odd) + plain[place + 1:]
+texts = [text for length in range(70) for text in around(length)]
+values = [texts, dict.fromkeys(texts)] + texts[:200]
+",
+    );
+}
+
+#[test]
+fn floats_near_zero_are_laid_out_as_python_does() {
+    assert_each_as_dumps(
+        c"
+digits = ('1', '12', '123', '1234567890123456', '12345678901234567', '99999999999999999')
+values = [[float(f'{sign}{d}e{e}') for d in digits for e in range(-345, 25) for sign in ('', '-')]]
+",
+    );
+}
+
+#[test]
 fn subclasses_are_written_as_their_base() {
     assert_each_as_dumps(
         c"
@@ -190,12 +216,12 @@ values += [float(rng.randrange(10**rng.randrange(1, 30))) for _ in range(5000)]
 texts = ['NaN' if v != v else 'Infinity' if v == float('inf') else '-Infinity' if v == -float('inf') else repr(v)
          for v in values]
 ";
-    with(code, |py, names| {
+    with(code, |_, names| {
         let values: Vec<f64> = get(&names, "values").extract().unwrap();
         let texts: Vec<String> = get(&names, "texts").extract().unwrap();
         for (value, expected) in values.into_iter().zip(texts) {
             let mut out = Vec::new();
-            write_float(py, &mut out, value).unwrap();
+            write_float(&mut out, value);
             assert_eq!(expected, String::from_utf8(out).unwrap());
         }
     });
@@ -586,6 +612,81 @@ def body(i):
             assert_as_loads(py, &make.call1((index,)).unwrap().extract::<Vec<u8>>().unwrap());
         }
     });
+}
+
+/// Puts each text that the function `bodies` of `code` yields to both decoders.
+fn assert_each_as_loads(code: &CStr) {
+    with(code, |py, names| {
+        for body in get(&names, "bodies").call0().unwrap().try_iter().unwrap() {
+            assert_as_loads(py, body.unwrap().extract::<String>().unwrap().as_bytes());
+        }
+    });
+}
+
+#[test]
+fn the_end_of_a_string_is_found_at_every_place() {
+    assert_each_as_loads(
+        c"
+def bodies():
+    odd = ['', chr(0), chr(31), chr(92), chr(92) * 2, chr(92) + 'n', chr(34), chr(127), chr(128), chr(255), chr(256),
+           chr(65535), chr(65536)]
+    odd += [chr(92) + 'u00e4', chr(92) + 'ud83d' + chr(92) + 'ude00', chr(92) + 'ud83d', chr(92) + 'u12']
+    for length in range(40):
+        for part in odd:
+            text = 'x' * length + part + 'y' * (length % 7)
+            yield '{' + chr(34) + 'a' + chr(34) + ':' + chr(34) + text + chr(34) + '}'
+            yield '{' + chr(34) + text + chr(34) + ':1}' + ' ' * 20
+",
+    );
+}
+
+#[test]
+fn a_body_that_was_cut_anywhere_reads_as_from_json_loads() {
+    assert_each_as_loads(
+        c"
+import json
+def bodies():
+    whole = json.dumps({'a': [1, -2.5e-7, True, None, {'b': [], 'c': {}}], 'text': ['x' * 20, chr(228) * 9, chr(128512)],
+                        'n': [10**17, 10**18, -10**19, float('inf'), -float('inf'), float('nan')], '': False}, indent=1)
+    for end in range(len(whole) + 1):
+        yield whole[:end]
+        yield whole[:end] + '}'
+        yield whole[:end] + whole[end + 1:]
+",
+    );
+}
+
+#[test]
+fn numbers_of_every_length_read_as_from_json_loads() {
+    assert_each_as_loads(
+        c"
+import random
+rng = random.Random(7)
+def digits(count): return str(rng.randrange(1, 10)) + ''.join(rng.choice('0123456789') for _ in range(count - 1))
+def bodies():
+    ints = [sign + digits(count) for count in range(1, 40) for sign in ('', '-') for _ in range(4)]
+    ints += [str(n + d) for n in (2**53, 2**63, 2**64, 10**18, 10**19) for d in (-1, 0, 1)] + ['0', '-0', '00', '-01']
+    for whole in ints:
+        yield '{%sa%s: %s}' % (chr(34), chr(34), whole)
+        for places in (1, 2, 5, 15, 17, 22, 23, 30):
+            for exponent in ('', 'e0', 'E+5', 'e-22', 'e300', 'e-330', 'e', 'e+'):
+                yield '{%sa%s: [%s.%s%s]}' % (chr(34), chr(34), whole, digits(places), exponent)
+                yield '{%sa%s: [0.%s%s]}' % (chr(34), chr(34), '0' * places + whole.strip('-'), exponent)
+",
+    );
+}
+
+#[test]
+fn keys_that_repeat_are_told_apart() {
+    assert_each_as_loads(
+        c"
+import json
+def bodies():
+    keys = [c * n for c in 'abcxyz' for n in (0, 1, 2, 3, 8, 16, 31, 32, 33, 40)]
+    keys += ['a' + m + 'z' * n for m in 'bcdefgh' for n in range(1, 5)] + ['k%d' % n for n in range(200)]
+    yield json.dumps({'a': [{key: n, key + 'e': -n} for n in range(3) for key in keys]})
+",
+    );
 }
 
 #[test]

@@ -1,11 +1,19 @@
 //! Strings as JSON text in ASCII, escaped exactly as `json.dumps` does by default.
 //!
-//! Runs that need no escape are found eight bytes at a time and copied whole. Caveat: DEL (0x7f) is escaped although
-//! JSON does not ask for it, because Python escapes all that is not printable ASCII.
+//! A string is looked at sixteen bytes at a time and copied at once; the few that need an escape are then begun anew.
+//! Caveat: DEL (0x7f) is escaped although JSON does not ask for it, because Python escapes all that is not printable
+//! ASCII.
 
 use std::slice;
 
 use pyo3::{PyErr, PyResult, Python, ffi};
+
+/// Bytes looked at in one step.
+const BLOCK: usize = 16;
+/// Half a block.
+const WORD: usize = 8;
+/// A word of spaces.
+const SPACES: u64 = u64::MAX / 0xff * b' ' as u64;
 
 /// Appends the JSON string of `text`, quotes included; lone surrogates become `\udXXX`.
 ///
@@ -13,32 +21,108 @@ use pyo3::{PyErr, PyResult, Python, ffi};
 ///
 /// # Safety
 /// `text` must be a live `str` or an instance of a subclass, and the interpreter lock be held.
-#[inline]
 pub(super) unsafe fn write_string(py: Python<'_>, out: &mut Vec<u8>, text: *mut ffi::PyObject) -> PyResult<()> {
+    // SAFETY: the caller vouches for a live str, which this makes ready if it is not, or says why it cannot.
+    unsafe {
+        if ffi::PyUnicode_READY(text) != 0 {
+            return Err(PyErr::fetch(py));
+        }
+        write_ready_string(out, text);
+    }
+    Ok(())
+}
+
+/// Does what [`write_string`] does unless `text` is one of the strings that need to be made ready first, which before
+/// Python 3.12 some are that C code made; says whether it did.
+///
+/// # Safety
+/// As for [`write_string`].
+#[inline]
+pub(super) unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller vouches for a live str. A compact ASCII one is ready and holds `length` one-byte units, which
     // no one changes while the lock is held: a str is immutable.
     unsafe {
-        if ffi::PyUnicode_IS_COMPACT_ASCII(text) != 0 {
-            let length = ffi::PyUnicode_GET_LENGTH(text).unsigned_abs();
-            write_bytes(out, slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(text), length));
-            return Ok(());
+        if ffi::PyUnicode_IS_COMPACT_ASCII(text) == 0 {
+            return write_wide(out, text);
         }
-        write_wide(py, out, text)
+        let length = ffi::PyUnicode_GET_LENGTH(text).cast_unsigned();
+        let data: *const u8 = ffi::PyUnicode_1BYTE_DATA(text);
+        if !append_if_plain(out, data, length) {
+            write_bytes(out, slice::from_raw_parts(data, length));
+        }
     }
+    true
+}
+
+/// Appends the text in quotes unless something in it needs an escape; says whether it did.
+///
+/// # Safety
+/// `data` must be the `length` bytes of a live compact ASCII `str`.
+#[inline]
+unsafe fn append_if_plain(out: &mut Vec<u8>, data: *const u8, length: usize) -> bool {
+    // What lies before the text belongs to the same object, so a whole word that ends with the text can be read.
+    const { assert!(size_of::<ffi::PyASCIIObject>() >= WORD) };
+    out.reserve(length + 2 + BLOCK);
+    // SAFETY: all reads are within the text, but for that of a text shorter than a word: it ends with the text and begins
+    // less than a word before it, in the head of the str object, which the caller vouches for. Writes begin behind what
+    // is in use and end within a block of the closing quote, for which room was made; what counts as in use in the end
+    // has been written. `out` is held exclusively, so nothing overlaps.
+    unsafe {
+        let start = out.as_mut_ptr().add(out.len());
+        start.write(b'"');
+        let text = start.add(1);
+        if length < WORD {
+            let word = u64::from_le(data.add(length).sub(WORD).cast::<u64>().read_unaligned());
+            // Moves the text to the front; in two steps, as an empty text shifts everything out.
+            let padded = word >> (8 * (WORD - 1 - length)) >> 8 | SPACES << (8 * length);
+            if first_special(block_of(padded, SPACES)).is_some() {
+                return false;
+            }
+            text.cast::<u64>().write_unaligned(padded.to_le());
+        } else if length < BLOCK {
+            let last = length - WORD;
+            let (head, tail) = (data.cast::<u64>().read_unaligned(), data.add(last).cast::<u64>().read_unaligned());
+            if first_special(block_of(u64::from_le(head), u64::from_le(tail))).is_some() {
+                return false;
+            }
+            text.cast::<u64>().write_unaligned(head);
+            text.add(last).cast::<u64>().write_unaligned(tail);
+        } else {
+            let last = length - BLOCK;
+            let mut place = 0;
+            while place < last {
+                let block = data.add(place).cast::<[u8; BLOCK]>().read();
+                if first_special(block).is_some() {
+                    return false;
+                }
+                text.add(place).cast::<[u8; BLOCK]>().write(block);
+                place += BLOCK;
+            }
+            let block = data.add(last).cast::<[u8; BLOCK]>().read();
+            if first_special(block).is_some() {
+                return false;
+            }
+            text.add(last).cast::<[u8; BLOCK]>().write(block);
+        }
+        text.add(length).write(b'"');
+        out.set_len(out.len() + length + 2);
+    }
+    true
 }
 
 /// The strings that are not plain ASCII, or are instances of a subclass.
 ///
 /// # Safety
 /// As for [`write_string`].
-unsafe fn write_wide(py: Python<'_>, out: &mut Vec<u8>, text: *mut ffi::PyObject) -> PyResult<()> {
-    // SAFETY: the caller vouches for a live str. Once ready (which before 3.12 some strings made by C code are not), it
-    // holds `length` units of the size its kind tells, aligned for them and immutable.
+#[inline(never)]
+unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller vouches for a live str. If it is ready, it holds `length` units of the size its kind tells,
+    // aligned for them and immutable.
     unsafe {
-        if ffi::PyUnicode_READY(text) != 0 {
-            return Err(PyErr::fetch(py));
+        if ffi::PyUnicode_IS_READY(text) == 0 {
+            return false;
         }
-        let length = ffi::PyUnicode_GET_LENGTH(text).unsigned_abs();
+        let length = ffi::PyUnicode_GET_LENGTH(text).cast_unsigned();
         match ffi::PyUnicode_KIND(text) {
             ffi::PyUnicode_1BYTE_KIND => {
                 write_bytes(out, slice::from_raw_parts(ffi::PyUnicode_1BYTE_DATA(text), length));
@@ -53,11 +137,11 @@ unsafe fn write_wide(py: Python<'_>, out: &mut Vec<u8>, text: *mut ffi::PyObject
             }
         }
     }
-    Ok(())
+    true
 }
 
-/// Writes a string of Latin-1 code points.
-#[inline]
+/// Writes a string of Latin-1 code points, some of which may need an escape.
+#[inline(never)]
 fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
     out.reserve(rest.len() + 2);
     out.push(b'"');
@@ -90,22 +174,40 @@ const fn needs_escape(byte: u8) -> bool {
     byte < b' ' || byte > b'~' || byte == b'"' || byte == b'\\'
 }
 
-/// The length of the longest prefix that can be copied as it is.
 #[inline]
-fn plain_prefix(bytes: &[u8]) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return index * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    let clean = bytes.len() - tail.len();
-    clean + tail.iter().position(|&byte| needs_escape(byte)).unwrap_or(tail.len())
+fn block_of(low: u64, high: u64) -> [u8; BLOCK] {
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+}
+
+/// The place of the first byte that needs an escape.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn first_special(block: [u8; BLOCK]) -> Option<usize> {
+    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
+    // SAFETY: SSE2 is part of x86-64; a block is as large as a vector, of which every pattern of bits is one.
+    let specials = unsafe {
+        let block = std::mem::transmute::<[u8; BLOCK], __m128i>(block);
+        let equals = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte.cast_signed()));
+        // Bytes are signed here: those that are not ASCII are below zero.
+        let unprintable = _mm_or_si128(_mm_cmplt_epi8(block, _mm_set1_epi8(b' '.cast_signed())), equals(0x7f));
+        _mm_movemask_epi8(_mm_or_si128(unprintable, _mm_or_si128(equals(b'"'), equals(b'\\'))))
+    };
+    (specials != 0).then(|| specials.trailing_zeros() as usize)
+}
+
+/// The place of the first byte that needs an escape.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn first_special(block: [u8; BLOCK]) -> Option<usize> {
+    let (words, _) = block.as_chunks::<8>();
+    let [low, high] = [words[0], words[1]].map(|word| special_bytes(u64::from_le_bytes(word)));
+    let specials = u128::from(high) << 64 | u128::from(low);
+    (specials != 0).then(|| specials.trailing_zeros() as usize / 8)
 }
 
 /// Sets the top bit of the first byte (from the low end) that needs an escape. Bytes after it may be flagged wrongly,
 /// as a subtraction borrows from its neighbour; bytes before it never are.
+#[cfg(not(target_arch = "x86_64"))]
 #[inline]
 const fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -120,6 +222,20 @@ const fn special_bytes(word: u64) -> u64 {
     (below_space | quote | backslash | delete | word) & TOPS
 }
 
+/// The length of the longest prefix that can be copied as it is.
+#[inline]
+fn plain_prefix(bytes: &[u8]) -> usize {
+    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        if let Some(place) = first_special(*block) {
+            return index * BLOCK + place;
+        }
+    }
+    let clean = bytes.len() - tail.len();
+    clean + tail.iter().position(|&byte| needs_escape(byte)).unwrap_or(tail.len())
+}
+
+#[inline]
 fn write_escape(out: &mut Vec<u8>, point: u32) {
     let short = match point {
         0x08 => b'b',
@@ -140,8 +256,20 @@ fn write_escape(out: &mut Vec<u8>, point: u32) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
+#[inline]
 fn write_unit(out: &mut Vec<u8>, unit: u32) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digit = |shift: u32| HEX[(unit >> shift & 0xf) as usize];
-    out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+    /// The two digits of each byte.
+    const HEX: [[u8; 2]; 256] = {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut table = [[0; 2]; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+            byte += 1;
+        }
+        table
+    };
+    let [first, second] = HEX[(unit >> 8 & 0xff) as usize];
+    let [third, fourth] = HEX[(unit & 0xff) as usize];
+    out.extend_from_slice(&[b'\\', b'u', first, second, third, fourth]);
 }

@@ -95,6 +95,14 @@ fn two_dollars_are_one() {
 }
 
 #[test]
+fn a_dollar_that_begins_nothing_stays_after_a_prefix() {
+    let t = |t: &str| Value::Text(t.into());
+    assert_eq!(value_of("list:$5 a$ $$ ${a:n}$ ${"), list(&[t("$5"), t("a$"), t("$"), t("42$"), t("${")]));
+    assert_eq!(value_of("bool:$"), Ok(Value::Bool(false)));
+    assert!(value_of("list:a ${none}").is_err(), "a reference to nothing is a mistake everywhere");
+}
+
+#[test]
 fn mistakes_name_file_line_and_remedy() {
     for (given, expected) in [
         ("costs $5", "t.ini:2: [s] x: a $ is not followed by $ or by {name} (write $$ for a plain dollar, "),

@@ -2,6 +2,8 @@
 //!
 //! Caveat: an item whose value could not be made counts as present here; its error is in the document already.
 
+mod documents;
+
 use super::{CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, Paths, Secret, ServerSettings, Settings, TlsFiles};
 use crate::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Place};
 use crate::config::document::{Document, Item, Section};
@@ -21,6 +23,7 @@ pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, 
     misspellings(document, &mut found);
     let listen = listen(&mut Reader::new(document, "network", &mut found));
     let paths = paths(&mut Reader::new(document, "paths", &mut found));
+    let documents = documents::documents(document, &mut found);
     let tls = tls(&mut Reader::new(document, "SSL", &mut found));
     let apikey = apikey(&mut Reader::new(document, "auth", &mut found), &listen);
     let cors = cors(&mut Reader::new(document, "cors", &mut found));
@@ -29,7 +32,7 @@ pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, 
     let (errors, warnings) = found.split();
     // Where an error was told, the value is a stand-in that goes no further.
     let settings = match errors {
-        None => Ok(Settings { listen, paths, tls, apikey, cors, server, legacy_status }),
+        None => Ok(Settings { listen, paths, documents, tls, apikey, cors, server, legacy_status }),
         Some(errors) => Err(errors),
     };
     (settings, warnings)

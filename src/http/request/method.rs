@@ -25,6 +25,8 @@ const OPTIONS: u8 = 1 << 6;
 impl MethodSet {
     /// Only OPTIONS.
     pub const EMPTY: Self = Self(OPTIONS);
+    /// GET and HEAD.
+    pub const READING: Self = Self(0b11 | OPTIONS);
     /// GET, HEAD and POST: what pluginserver routed to plugins and to its utilities.
     pub const DEFAULT: Self = Self(0b111 | OPTIONS);
 

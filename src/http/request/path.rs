@@ -28,14 +28,12 @@ impl fmt::Display for DecodedPath<'_> {
 }
 
 /// Decodes the path of a request target (without its query) once: `%2F` becomes a slash, `%252F` becomes `%2F`, a `%`
-/// that begins no escape stays. `//`, `;` and a trailing slash are kept.
+/// that begins no escape stays, and so do escapes that are not UTF-8. `//`, `;` and a trailing slash are kept.
 ///
 /// # Errors
-/// [`Rejection::BadRequest`] for bytes that are not UTF-8, a NUL, or a `..` segment, plain or escaped.
+/// [`Rejection::BadRequest`] for a NUL, or a `..` segment, plain or escaped.
 pub fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
-    let path = percent_decode_str(raw)
-        .decode_utf8()
-        .map_err(|_| Rejection::BadRequest("the path is not UTF-8 after percent-decoding".into()))?;
+    let path = percent_decode_str(raw).decode_utf8().unwrap_or_else(|_| Cow::Owned(decode_what_is_text(raw)));
     if path.contains('\0') {
         return Err(Rejection::BadRequest("the path contains a NUL character".into()));
     }
@@ -43,6 +41,34 @@ pub fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
         return Err(Rejection::BadRequest("the path contains a '..' segment; send the resolved path instead".into()));
     }
     Ok(DecodedPath(path))
+}
+
+/// Decodes the escapes in `raw` that are UTF-8, run by run, and leaves the others as they are.
+fn decode_what_is_text(raw: &str) -> String {
+    let mut decoded = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while !rest.is_empty() {
+        let (run, behind) = rest.split_at(escapes(rest));
+        let bytes: Vec<u8> = percent_decode_str(run).collect();
+        let mut at = 0;
+        for chunk in bytes.utf8_chunks() {
+            decoded.push_str(chunk.valid());
+            at += chunk.valid().len();
+            let behind_invalid = at + chunk.invalid().len();
+            decoded.push_str(&run[3 * at..3 * behind_invalid]);
+            at = behind_invalid;
+        }
+        let plain = behind.char_indices().skip(1).find(|(_, letter)| *letter == '%').map_or(behind.len(), |(at, _)| at);
+        decoded.push_str(&behind[..plain]);
+        rest = &behind[plain..];
+    }
+    decoded
+}
+
+/// The length of the run of escapes, such as `%41%ff`, with which `text` begins.
+fn escapes(text: &str) -> usize {
+    let escape = |piece: &&[u8]| piece.len() == 3 && piece[0] == b'%' && piece[1..].iter().all(u8::is_ascii_hexdigit);
+    3 * text.as_bytes().chunks(3).take_while(escape).count()
 }
 
 #[cfg(test)]
@@ -87,9 +113,23 @@ mod tests {
     }
 
     #[test]
-    fn invalid_utf8_and_nul_are_refused() {
-        assert!(is_refused("/%ff"));
+    fn escapes_that_are_not_utf8_stay_as_they_are() {
+        assert_eq!(decoded("/%ff"), "/%ff");
+        assert_eq!(decoded("/%41%FF%42/%43%"), "/A%FFB/C%");
+        assert_eq!(decoded("/%C3%A4%C3/%C3é%zz%fe%E2%82%41"), "/ä%C3/%C3é%zz%fe%E2%82A");
+    }
+
+    #[test]
+    fn dot_dot_segments_beside_what_is_not_utf8_are_refused() {
+        assert!(is_refused("/%ff/%2e%2e/x"));
+        assert!(is_refused("/%2e%2e/%ff"));
+        assert!(is_refused("/x/%ff%2f%2e%2e%2fx"));
+    }
+
+    #[test]
+    fn a_nul_is_refused() {
         assert!(is_refused("/a%00b"));
+        assert!(is_refused("/%ff/a%00b"));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ pub fn parse(header: &str) -> Vec<(&str, String)> {
         let (name, tail) = rest.split_at(rest.find(['=', ';']).unwrap_or(rest.len()));
         let (value, after) = tail.strip_prefix('=').map_or(("", tail), |value| split_value(value.trim_start()));
         let name = name.trim();
-        if !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') {
+        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte)) {
             cookies.push((name, unquote(value.trim_end())));
         }
         rest = after.strip_prefix(';').unwrap_or(after);
@@ -95,5 +95,6 @@ mod tests {
         holds("", &[]);
         holds("=x; ;y=1", &[("y", "1")]);
         holds(r#"b; c="1;2""#, &[("b", ""), ("c", "1;2")]);
+        holds("a,b=1; \u{e4}=2; c\\d=3; e=4", &[("e", "4")]);
     }
 }

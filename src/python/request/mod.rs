@@ -11,6 +11,7 @@ mod query_string;
 mod tests;
 mod transport;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
@@ -32,6 +33,7 @@ use crate::bridge::channel::Channel;
 use crate::bridge::exchange::Reply;
 use crate::bridge::outcome;
 use crate::bridge::request_data::RequestData;
+use crate::files::answer::{Asked, Sending};
 use crate::http::response::Body;
 
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
@@ -149,10 +151,13 @@ impl Request {
         &self.data.target
     }
 
-    /// Path and query as sent.
+    /// Path and query as sent, without the question mark of an empty query.
     #[getter]
     fn path_qs(&self) -> &str {
-        &self.data.target
+        match self.data.target.split_once('?') {
+            Some((path, "")) => path,
+            _ => &self.data.target,
+        }
     }
 
     /// The query, decoded for reading; take variables from `query`.
@@ -348,10 +353,37 @@ impl Request {
         Ready::new(Ok(py.None()))
     }
 
-    /// Begin an answer that is sent piece by piece; for the modules that offer such results to plugins.
+    /// Open a channel for an answer that `_begin` begins; until then it tells whether the client is still there.
+    ///
+    /// `RuntimeError` when the request has been answered, or begun to be.
+    #[pyo3(name = "_open")]
+    fn open_channel<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
+        self.slot()?.open(py)
+    }
+
+    /// Begin the answer of the channel that was opened; for the modules that offer such results to plugins.
     ///
     /// `headers` is a mapping or pairs; `length` is the number of bytes to come, `None` if that is unknown.
-    /// `RuntimeError` when the request has been answered, or begun to be.
+    /// `RuntimeError` when the request has been answered, or begun to be, `ConnectionResetError` when the client is
+    /// gone.
+    #[pyo3(name = "_begin", signature = (status, headers, length = None, reason = None))]
+    fn begin_answer(
+        &self,
+        py: Python<'_>,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+        length: Option<u64>,
+        reason: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let status = outcome::status(status)?;
+        let reason = reason.and_then(|reason| outcome::reason(status, reason));
+        let mut given = HeaderMap::new();
+        outcome::headers(headers, &mut given)?;
+        let reply = Reply { status, reason, content_type: None, headers: given, body: Body::default() };
+        self.slot()?.begin(py, reply, length)
+    }
+
+    /// Open a channel and begin its answer at once.
     #[pyo3(signature = (status, headers, length = None, reason = None))]
     fn _stream<'py>(
         &self,
@@ -361,12 +393,26 @@ impl Request {
         length: Option<u64>,
         reason: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Channel>> {
+        let channel = self.open_channel(py)?;
+        self.begin_answer(py, status, headers, length, reason)?;
+        Ok(channel)
+    }
+
+    /// Answer with the file at `path`, which is opened and sent natively; conditions and ranges count if `status` is 200.
+    ///
+    /// `headers` is a mapping or pairs. `RuntimeError` when the request has been answered, or begun to be.
+    fn _send_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        status: &Bound<'_, PyAny>,
+        headers: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let status = outcome::status(status)?;
-        let reason = reason.and_then(|reason| outcome::reason(status, reason));
         let mut given = HeaderMap::new();
         outcome::headers(headers, &mut given)?;
-        let reply = Reply { status, reason, content_type: None, headers: given, body: Body::default() };
-        self.slot()?.stream(py, reply, length)
+        let asked = Asked { method: self.data.method.clone(), headers: self.data.headers.clone() };
+        self.slot()?.send_file(py, Sending { path, asked, status, headers: given })
     }
 
     /// Answer 101 with `headers`: the connection's bytes go through the channel from then on.

@@ -20,13 +20,13 @@ fn read(text: &str) -> (Result<Settings, ConfigErrors>, Vec<String>) {
 }
 
 /// Settings and warnings of a file with the required section.
-fn good(text: &str) -> (Settings, Vec<String>) {
+pub(super) fn good(text: &str) -> (Settings, Vec<String>) {
     let (settings, warnings) = read(&format!("[paths]\nplugins=./plugins\n{text}"));
     (settings.expect("the file is right"), warnings)
 }
 
 /// Errors of a file with the required section on the first two lines.
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     let (settings, _) = read(&format!("[paths]\nplugins=./plugins\n{text}"));
     settings.expect_err("the file is wrong").0.iter().map(ToString::to_string).collect()
 }

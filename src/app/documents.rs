@@ -1,0 +1,56 @@
+//! The documents' folder of one reading of the ini file, and what is doubtful about it.
+//!
+//! Promise: nothing that is wrong with the folder keeps the server from its other work; it is told with its place in the
+//! file. Caveat: told once a reading, not when a folder vanishes later; requests are 404 then.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::settings::{DocumentSettings, Settings};
+use crate::files::documents::Documents;
+use crate::observe::log_file::LogFile;
+use crate::routing::RouteTable;
+
+/// The documents, and where they are served.
+#[derive(Clone)]
+pub struct Served {
+    settings: DocumentSettings,
+    /// The folder.
+    pub documents: Arc<Documents>,
+}
+
+impl Served {
+    /// What `settings` name, relative to the folder `start`.
+    pub fn new(settings: &Settings, start: &Path) -> Option<Self> {
+        let settings = settings.documents.clone()?;
+        if RouteTable::default().serve_documents(&settings.route).is_err() {
+            let message = format!("is not served, since requests for /{} are not for files", settings.route);
+            tracing::warn!("{}", settings.warning(message, "write another request path before the colon"));
+            return None;
+        }
+        let log = settings.common_log.as_ref().and_then(|file| {
+            let opened = LogFile::open(&start.join(file));
+            opened.inspect_err(|error| tracing::error!("[file_server] common_log: {error}")).ok()
+        });
+        let documents = Documents::new(start.join(&settings.folder), &settings.index, log);
+        if let Err(error) = documents.check() {
+            let message = format!("{} cannot be read: {error}", documents.folder().display());
+            tracing::warn!("{}", settings.warning(message, "create the folder; requests are 404 until it is there"));
+        }
+        Some(Self { settings, documents: Arc::new(documents) })
+    }
+
+    /// The request path, without slashes at its ends.
+    pub fn route(&self) -> &str {
+        &self.settings.route
+    }
+
+    /// Tells that the plugin `id` of `file` is asked instead.
+    pub fn step_back(&self, id: &str, file: &Path) {
+        if id == self.route() {
+            let message =
+                format!("the plugin in {} has the id {id:?} and answers instead of the server", file.display());
+            tracing::warn!("{}", self.settings.warning(message, "remove the plugin to have the server do it"));
+        }
+    }
+}

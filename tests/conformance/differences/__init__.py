@@ -1,0 +1,8 @@
+"""The intended differences between the servers, a file for each part of their behaviour."""
+
+from __future__ import annotations
+
+from conformance.difference import Difference
+from conformance.differences import cors, failures, keys, life, requests, results
+
+ROWS: list[Difference] = [*results.ROWS, *failures.ROWS, *requests.ROWS, *keys.ROWS, *cors.ROWS, *life.ROWS]

@@ -1,0 +1,140 @@
+"""Differences in what becomes of a handler that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aiohttp import web
+
+from conformance.difference import Difference, Reason
+from conformance.differences.exchange import BODY, REQUEST_ID, TROUBLE, Exchange, answers, everything, json_of
+
+AREA = "Failures"
+
+#: How much longer a body is that has a request id.
+LENGTH_OF_ID = len(', "request_id": ""') + 32
+
+
+def told_by_ours(exchange: Exchange) -> bool:
+    """Tell whether ours answers with an exception of the handler, as JSON with status 500."""
+    told = json_of(exchange.ours)
+    return exchange.ours["status"] == 500 and list(told) == ["status", "type", "message", "request_id"]
+
+
+def exception(exchange: Exchange) -> Collection[str]:
+    if exchange.method == "HEAD" and exchange.statuses(200, 500):
+        longer = int(exchange.ours["header content-length"]) - int(exchange.original["header content-length"])
+        return {"status", "header content-length"} if longer == LENGTH_OF_ID else ()
+    if not exchange.shielded or exchange.ours["status"] != 500:
+        return ()
+    same = REQUEST_ID.sub(b"}", exchange.ours["body"]) == exchange.original["body"]
+    return {"status", "body"} if same and told_by_ours(exchange) else ()
+
+
+def raised(exchange: Exchange) -> Collection[str]:
+    kind = getattr(web, (exchange.exception or {"type": ""})["type"], None)
+    if not (isinstance(kind, type) and issubclass(kind, web.HTTPException)):
+        return ()
+    own = {"header location", "header allow", "header www-authenticate", "framing"}
+    return {"status", *BODY, *own} if exchange.statuses(200, kind.status_code) else ()
+
+
+def plain(exchange: Exchange) -> Collection[str]:
+    told = exchange.exception or {"message": ""}
+    works = told["message"].endswith("can't be used in 'await' expression") and exchange.statuses(200, 200)
+    return BODY if works else ()
+
+
+def missing(exchange: Exchange) -> Collection[str]:
+    told = exchange.exception or {"type": ""}
+    unusable = exchange.shielded and told["type"] in ("AttributeError", "TypeError")
+    hint = exchange.ours["status"] == 500 and exchange.says(exchange.ours, "the plugin has no request_handler; ")
+    return {"status", "body"} if unusable and hint else ()
+
+
+def trouble(exchange: Exchange) -> Collection[str]:
+    closed = (exchange.original["connection"], exchange.ours["connection"]) == ("closed", "open")
+    if not (closed and exchange.statuses(500, 500) and exchange.original["body"] == TROUBLE):
+        return ()
+    unsendable = exchange.says(exchange.ours, "the plugin's answer cannot be sent: ")
+    return {*BODY, "connection"} if unsendable or told_by_ours(exchange) else ()
+
+
+def dropped(exchange: Exchange) -> Collection[str]:
+    lost = exchange.original["no answer"] == "ClosedError" and exchange.original["server"] == "serves"
+    return everything(exchange) if lost and told_by_ours(exchange) else ()
+
+
+def died(exchange: Exchange) -> Collection[str]:
+    serves = exchange.ours["server"] == "serves" and exchange.ours["connection"] == "open"
+    answered = told_by_ours(exchange) or "create_task" in exchange.source
+    return everything(exchange) if exchange.original["server"] == "died" and serves and answered else ()
+
+
+ROWS = [
+    Difference(
+        "exception-500",
+        AREA,
+        "an exception in a handler",
+        "200",
+        "500; the same body with a `request_id` more",
+        Reason.BUG,
+        answers(exception),
+        "monitoring and retries need it; `[compat] legacy_status=bool:true` brings the 200 back",
+    ),
+    Difference(
+        "http-exception",
+        AREA,
+        "`raise web.HTTPNotFound()` and its kin",
+        "200, as any exception",
+        "the answer that it stands for",
+        Reason.BUG,
+        answers(raised),
+        "that is what it is for",
+    ),
+    Difference(
+        "plain-def",
+        AREA,
+        "a plain `def request_handler`",
+        "an exception",
+        "works",
+        Reason.DOCUMENT,
+        answers(plain),
+    ),
+    Difference(
+        "no-handler",
+        AREA,
+        "no `request_handler`, or a misspelt one, or one that is no function",
+        "200 with an exception",
+        "500 with a hint",
+        Reason.BUG,
+        answers(missing),
+    ),
+    Difference(
+        "internal-error",
+        AREA,
+        "a result that is not serialisable; an exception in an overridden `handle_request`",
+        "500 as text, and the connection closes",
+        "500 as JSON that says why, and the connection stays",
+        Reason.ROBUSTNESS,
+        answers(trouble),
+    ),
+    Difference(
+        "connection-dropped",
+        AREA,
+        "`CancelledError`, `GeneratorExit` or another `BaseException` in a handler",
+        "the connection drops without an answer",
+        "500",
+        Reason.ROBUSTNESS,
+        answers(dropped),
+    ),
+    Difference(
+        "server-ended",
+        AREA,
+        "`SystemExit` or `KeyboardInterrupt` in a handler or a task",
+        "**the server ends**",
+        "500 for that request; the server goes on",
+        Reason.SECURITY,
+        answers(died),
+    ),
+]

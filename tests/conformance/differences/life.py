@@ -1,0 +1,475 @@
+"""Differences in starting, reloading, stopping and logging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from conformance.difference import ABSENT, Difference, Observation, Reason
+from conformance.scenario import Scenario
+
+START = "Starting"
+RELOAD = "Reloading"
+STOP = "Stopping"
+LOG = "Logging"
+
+#: The aspects that changed, with what they were on both sides.
+Changes = Mapping[str, tuple[Any, Any]]
+
+
+def scenarios(
+    by_name: Mapping[str, Changes],
+) -> Callable[[Any, Observation, Observation], Collection[str]]:
+    """Make an ``explains`` of exact values: by the scenario's name, what was seen of each side."""
+
+    def explains(case: Any, original: Observation, ours: Observation) -> Collection[str]:
+        if not isinstance(case, Scenario) or case.name not in by_name:
+            return ()
+        return {
+            aspect
+            for aspect, pair in by_name[case.name].items()
+            if (original.get(aspect, ABSENT), ours.get(aspect, ABSENT)) == pair
+        }
+
+    return explains
+
+
+def each(names: Collection[str], changes: Changes) -> dict[str, Changes]:
+    """Say that several scenarios change in the same way."""
+    return dict.fromkeys(names, changes)
+
+
+LIST = '200 {"loaded_plugins": ["a"]}'
+NO_LIST = '200 {"loaded_plugins": []}'
+STARTS = {"start": ("exit 1", "serves"), "plugins": (ABSENT, LIST)}
+RELOADED = ("500 500: Internal Server Error", '200 {"reloaded": "a", "success": true}')
+NEW_FIRST = (["made a", "ended a", "made a"], ["made a", "made a", "ended a"])
+
+SPOKEN = [
+    "INFO called 1 None",
+    "DEBUG debug",
+    "INFO info",
+    "WARN warn",
+    "ERROR error",
+    "CRITICAL critical",
+    "EXCEPTION exception",
+    "ERROR ",
+    "ERROR the last",
+]
+ANSWER = "DEBUG Got 200 - a confidential answer"
+PRIORITIES = {"INFO": 6, "DEBUG": 7, "WARN": 4, "ERROR": 3, "CRITICAL": 2, "EXCEPTION": 2}
+
+
+def in_file(lines: Collection[str]) -> list[str]:
+    """Return lines as they stand in a log file."""
+    return [f"TIME - spoken - {level} - {text}" for level, _, text in (line.partition(" ") for line in lines)]
+
+
+def in_output(lines: Collection[str]) -> list[str]:
+    """Return lines as they stand in the output."""
+    parts = (line.partition(" ") for line in lines)
+    return [f"<{PRIORITIES[level]}> - {level} - spoken - {text}" for level, _, text in parts]
+
+
+WRONG_INI = (
+    "no ini file",
+    "an ini file without a section",
+    "an ini file with nonsense",
+    "no paths section",
+    "no plugins folder named",
+    "a repeated section",
+    "a repeated key",
+    "a dollar sign in a value",
+    "an unknown reference",
+    "a section called like Python's words",
+    "a key called like a builtin",
+)
+
+ROWS = [
+    Difference(
+        "wrong-ini",
+        START,
+        "a wrong ini file",
+        "exit code 1, the first mistake",
+        "exit code 2, all mistakes with their lines",
+        Reason.BUG,
+        scenarios(each(WRONG_INI, {"start": ("exit 1", "exit 2")})),
+    ),
+    Difference(
+        "no-network-section",
+        START,
+        "no section `[network]`",
+        "exit code 1",
+        "serves on 127.0.0.1:9192",
+        Reason.ROBUSTNESS,
+        scenarios({"no network section": {"start": ("exit 1", "serves")}}),
+    ),
+    Difference(
+        "empty-section",
+        START,
+        "a section without keys",
+        "exit code 1",
+        "serves",
+        Reason.BUG,
+        scenarios({"an empty section": STARTS}),
+    ),
+    Difference(
+        "cors-without-origins",
+        START,
+        "`[cors]` without `origin_url`",
+        "exit code 1",
+        "serves; no origin is allowed",
+        Reason.ROBUSTNESS,
+        scenarios({"CORS without origins": STARTS}),
+    ),
+    Difference(
+        "broken-plugin",
+        START,
+        "a plugin that cannot be imported, or exits",
+        "**the server does not start**",
+        "that plugin is left out, and the log says why",
+        Reason.ROBUSTNESS,
+        scenarios(
+            {
+                **each(("an import error", "a syntax error", "an exception at import"), STARTS),
+                "exit at import": {**STARTS, "start": ("exit 3", "serves")},
+                "exit in __init__": {**STARTS, "start": ("exit 4", "serves")},
+            }
+        ),
+    ),
+    Difference(
+        "helper-modules",
+        START,
+        "a plugin that imports a module beside it",
+        "the server does not start",
+        "works",
+        Reason.BUG,
+        scenarios({"a helper beside the plugins": STARTS}),
+    ),
+    Difference(
+        "postponed-annotations",
+        START,
+        "data classes with postponed annotations in a plugin",
+        "the server does not start",
+        "work",
+        Reason.BUG,
+        scenarios(
+            {
+                "data classes with postponed annotations": {
+                    "start": ("exit 1", "serves"),
+                    "/a": ("ClosedError", '200 {"x": 1}'),
+                }
+            }
+        ),
+    ),
+    Difference(
+        "same-id",
+        START,
+        "two plugins of one id",
+        "the last one loaded serves; the other is never terminated",
+        "the first one serves; the other is refused, and the log says so",
+        Reason.ROBUSTNESS,
+        scenarios({"two plugins of one id": {"/a": ("200 two", "200 one")}}),
+    ),
+    Difference(
+        "server-id",
+        START,
+        "an id that is an address of the server, such as `plugins`",
+        "the server does not start",
+        "the plugin is refused, and the log says so",
+        Reason.ROBUSTNESS,
+        scenarios({"an id of the server's": {"start": ("exit 1", "serves"), "/plugins": ("ClosedError", NO_LIST)}}),
+    ),
+    Difference(
+        "typed-key",
+        START,
+        "`[auth] apikey=int:5`",
+        "never matches",
+        "is compared as text",
+        Reason.BUG,
+        scenarios({"a typed server key that is shown": {"/plugins?apikey=5": ('403 {"error": "unauthorized"}', LIST)}}),
+    ),
+    Difference(
+        "broken-json-parameters",
+        START,
+        "a file named by `json=` that is broken, or holds no object",
+        "the server does not start",
+        "that plugin is left out, and the log says why",
+        Reason.ROBUSTNESS,
+        scenarios(each(("json is broken", "json is a list"), {**STARTS, "plugins": (ABSENT, NO_LIST)})),
+    ),
+    Difference(
+        "json-with-colon",
+        START,
+        "`json:file` instead of `json=file`",
+        "ignored",
+        "understood",
+        Reason.DOCUMENT,
+        scenarios({"json with a colon": {"/a": ('200 {"word": null, "json": null}', '200 {"word": null, "json": 1}')}}),
+    ),
+    Difference(
+        "port-taken",
+        START,
+        "a port that is taken",
+        "told after the plugins have been made; they are terminated again",
+        "told before any plugin is made",
+        Reason.ROBUSTNESS,
+        scenarios({"a port that is taken": {"marks": (["made a", "ended a"], [])}}),
+    ),
+    Difference(
+        "bad-certificate",
+        START,
+        "a certificate or key that is missing or bad",
+        "**plain HTTP**",
+        "the server does not start",
+        Reason.SECURITY,
+        scenarios(
+            {
+                "TLS, no certificate": {"start": ("serves", "exit 2"), "/a": ("200 one", "ClosedError")},
+                "TLS, no key named": {"start": ("serves", "exit 2"), "/a": ("200 one", "ClosedError")},
+                "TLS, a bad certificate": {"start": ("serves", "exit 1"), "plain": ("200 one", ABSENT)},
+            }
+        ),
+    ),
+    Difference(
+        "untyped-false",
+        START,
+        "`[SSL] enabled=false`, without `bool:`",
+        "TLS is on, since the text is not empty",
+        "TLS is off",
+        Reason.BUG,
+        scenarios({"TLS, enabled=false": {"in TLS": ("200 one", "SSLError"), "plain": ("ClosedError", "200 one")}}),
+    ),
+    Difference(
+        "plain-http-on-tls",
+        START,
+        "plain HTTP on a TLS port",
+        "the connection closes",
+        "400 that says so",
+        Reason.ROBUSTNESS,
+        scenarios({"TLS": {"plain": ("ClosedError", '400 {"error":"this port speaks HTTPS: use https://"}')}}),
+    ),
+    Difference(
+        "reload-serves-new",
+        RELOAD,
+        "`/reload/<id>`",
+        "500, and the old, terminated instance goes on",
+        "200, and the new one serves",
+        Reason.BUG,
+        scenarios(
+            {
+                "reload": {"reload": RELOADED, "/a": ("200 one", "200 longer text"), "marks": NEW_FIRST},
+                "reload after an edit of the same length": {
+                    "reload": RELOADED,
+                    "/a": ("200 one", "200 two"),
+                    "marks": NEW_FIRST,
+                },
+                "reload with another parameter": {
+                    "reload": RELOADED,
+                    "/a": ('200 {"word": "one", "json": null}', '200 {"word": "two", "json": null}'),
+                },
+                "reload with a key": {"reload": RELOADED, "marks": NEW_FIRST},
+                "reload, async terminate_plugin": {"reload": RELOADED},
+            }
+        ),
+        "the old instance is terminated after the new one is made",
+    ),
+    Difference(
+        "reload-two-in-a-file",
+        RELOAD,
+        "a reload of one of two plugins in a file",
+        "both are made anew, one is terminated; 500",
+        "both are made anew, both are terminated; 200",
+        Reason.BUG,
+        scenarios(
+            {
+                "reload of one of two in a file": {
+                    "reload": RELOADED,
+                    "marks": (
+                        ["made a", "made b", "ended a", "made a", "made b"],
+                        ["made a", "made b", "made a", "made b", "ended a", "ended b"],
+                    ),
+                }
+            }
+        ),
+    ),
+    Difference(
+        "reload-with-another-route",
+        RELOAD,
+        "a reload after `route_path` has changed",
+        "500; the plugin has no address any more",
+        "200; it answers at the new one",
+        Reason.BUG,
+        scenarios(
+            {
+                "reload with another route": {
+                    "reload": RELOADED,
+                    "/a": ('404 {"error": "Plugin a not found"}', '404 {"error": "not found"}'),
+                    "/z": ("404 404: Not Found", "200 one"),
+                    "marks": NEW_FIRST,
+                }
+            }
+        ),
+    ),
+    Difference(
+        "reload-of-unknown",
+        RELOAD,
+        "a reload of a plugin that is not there",
+        "500",
+        "404",
+        Reason.BUG,
+        scenarios(
+            {
+                "reload of an unknown plugin": {
+                    "reload": (
+                        "500 500: Internal Server Error",
+                        '404 {"error": "Plugin \\"nobody\\" not found"}',
+                    )
+                }
+            }
+        ),
+    ),
+    Difference(
+        "reload-of-broken-file",
+        RELOAD,
+        "a reload of a broken file",
+        "500, and the plugin is gone for good",
+        "500 with the reasons, and the earlier version goes on",
+        Reason.ROBUSTNESS,
+        scenarios(
+            {
+                "reload of a broken file": {
+                    "reload": (
+                        '500 {"error": "Failed to reload plugin a"}',
+                        '500 {"error": "Failed to reload plugin a", "reasons": ["plugins/a.py:1: SyntaxError: invalid '
+                        'syntax (a.py, line 1)", "plugins/a.py: the earlier version goes on serving"], '
+                        '"loaded_plugins": ["a"]}',
+                    ),
+                    "/a": ('404 {"error": "Plugin a not found"}', "200 one"),
+                    "/plugins": (NO_LIST, LIST),
+                    "marks": (["made a", "ended a"], ["made a"]),
+                }
+            }
+        ),
+    ),
+    Difference(
+        "reload-all",
+        RELOAD,
+        "`/reload/all`",
+        "makes new instances, terminates none, and the old ones go on; new files are 404",
+        "the new ones serve, the old ones are terminated, new files are served",
+        Reason.BUG,
+        scenarios(
+            {
+                "reload of all": {
+                    "/a": ("200 one", "200 longer text"),
+                    "marks": (["made a", "made a"], ["made a", "made a", "ended a"]),
+                },
+                "reload of all, a new file": {
+                    "/b": ("404 404: Not Found", "200 one"),
+                    "marks": (["made a", "made a", "made b"], ["made a", "made a", "ended a", "made b"]),
+                },
+            }
+        ),
+    ),
+    Difference(
+        "async-terminate",
+        STOP,
+        "`async def terminate_plugin`",
+        "never awaited",
+        "awaited",
+        Reason.BUG,
+        scenarios(
+            {
+                "SIGINT, async terminate_plugin": {"marks": (["made a"], ["made a", "ended a"])},
+                "reload, async terminate_plugin": {"marks": (["made a", "made a"], ["made a", "made a", "ended a"])},
+            }
+        ),
+    ),
+    Difference(
+        "sigterm",
+        STOP,
+        "SIGTERM",
+        "ends at once: no plugin is terminated, the pidfile is left",
+        "as SIGINT: exit code 0",
+        Reason.ROBUSTNESS,
+        scenarios(
+            each(
+                ("SIGTERM", "pidfile, SIGTERM"),
+                {"exit": (-15, 0), "marks": (["made a"], ["made a", "ended a"]), "is left": (True, False)},
+            )
+        ),
+        "systemd and containers send it",
+    ),
+    Difference(
+        "sighup",
+        STOP,
+        "SIGHUP",
+        "ends the server",
+        "reloads all",
+        Reason.DOCUMENT,
+        scenarios(
+            {
+                "SIGHUP": {
+                    "ended": (True, False),
+                    "after": ("ClosedError", "200 two"),
+                    "marks": (["made a"], ["made a", "made a", "ended a"]),
+                }
+            }
+        ),
+    ),
+    Difference(
+        "requests-at-stop",
+        STOP,
+        "requests that are being handled at a stop",
+        "dropped",
+        "finished, within `[server] shutdown_timeout`",
+        Reason.ROBUSTNESS,
+        scenarios({"SIGINT during a request": {"answer": ("ClosedError", "200 done")}}),
+    ),
+    Difference(
+        "answers-in-log",
+        LOG,
+        "level DEBUG, which is the default",
+        "logs every answer in full",
+        "logs no bodies",
+        Reason.SECURITY,
+        scenarios(
+            {
+                "log file": {
+                    "file": (in_file([*SPOKEN, ANSWER]), in_file(SPOKEN)),
+                    "output": (in_output([*SPOKEN, ANSWER]), in_output(SPOKEN)),
+                },
+                "output": {"lines": (in_output([*SPOKEN, ANSWER]), in_output(SPOKEN))},
+                "secrets in the log": {"a plugin's answer": (True, False)},
+            }
+        ),
+    ),
+    Difference(
+        "keys-in-output",
+        LOG,
+        "the output at the start",
+        "shows the configuration with its keys",
+        "shows no values",
+        Reason.SECURITY,
+        scenarios({"secrets in the log": {"the server's key": (True, False)}}),
+    ),
+    Difference(
+        "forged-log-lines",
+        LOG,
+        "line breaks in what is logged",
+        "written as they are: clients can forge lines",
+        "escaped",
+        Reason.SECURITY,
+        scenarios({"a line of the log by a client": {"forged": (True, False)}}),
+    ),
+    Difference(
+        "level-of-the-server",
+        LOG,
+        "`-v LEVEL` without `-l`",
+        "holds for plugins only",
+        "holds for the server's own lines too",
+        Reason.BUG,
+        scenarios({"output, a level in small letters": {"server's name": (True, False)}}),
+    ),
+]

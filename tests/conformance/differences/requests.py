@@ -1,0 +1,495 @@
+"""Differences in how a request becomes what a handler is given."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from urllib.parse import unquote
+
+from conformance.difference import Difference, Reason
+from conformance.differences.exchange import BODY, TROUBLE, Exchange, Seen, answers, json_of
+
+AREA = "Requests"
+
+ECHO = b'{"echo": true'
+
+
+def echoed(body: object) -> bool:
+    """Tell whether a body is what a handler was given."""
+    return isinstance(body, bytes) and body.startswith(ECHO)
+
+
+def reached(side: Seen) -> bool:
+    """Tell whether a plugin answered that tells of its subpath."""
+    return side["status"] == 200 and (echoed(side["body"]) or "subpath" in json_of(side))
+
+
+def not_found(exchange: Exchange) -> Collection[str]:
+    if not exchange.statuses(404, 404):
+        return ()
+    if exchange.method == "HEAD":
+        lengths = [side["header content-length"] for side in (exchange.original, exchange.ours)]
+        return BODY if lengths == ["14", "22"] else ()
+    text = exchange.original["body"] == b"404: Not Found"
+    return BODY if text and json_of(exchange.ours) == {"error": "not found"} else ()
+
+
+def not_allowed(exchange: Exchange) -> Collection[str]:
+    text = exchange.original["body"] == b"405: Method Not Allowed"
+    error = exchange.says(exchange.ours, "method not allowed; this address answers ")
+    lists = (exchange.original["header allow"], exchange.ours["header allow"])
+    known = lists[1] == "GET, HEAD, OPTIONS, POST" and lists[0] in ("GET, HEAD, POST", lists[1])
+    return {*BODY, "header allow"} if exchange.statuses(405, 405) and text and error and known else ()
+
+
+def unread_body(exchange: Exchange) -> Collection[str]:
+    native = exchange.target.startswith("/plugins") and exchange.ours["status"] == 200
+    refused = exchange.sent and (native or exchange.ours["status"] in (403, 404, 405))
+    closes = (exchange.original["connection"], exchange.ours["connection"]) == ("open", "closed")
+    return {"connection"} if refused and closes else ()
+
+
+def options(exchange: Exchange) -> Collection[str]:
+    if not (exchange.method == "OPTIONS" and exchange.statuses(405, 204) and exchange.header("Origin") is None):
+        return ()
+    allowed = exchange.ours["header allow"] == "GET, HEAD, OPTIONS, POST" and exchange.ours["body"] == b""
+    return {"status", "framing", "header allow", *BODY} if allowed else ()
+
+
+def small_method(exchange: Exchange) -> Collection[str]:
+    text = exchange.original["body"].startswith(b"Invalid method encountered")
+    answered = {"status", "connection", "header allow", *BODY}
+    return answered if text and exchange.statuses(400, 405) and exchange.method != exchange.method.upper() else ()
+
+
+def malformed(exchange: Exchange) -> Collection[str]:
+    text = exchange.original["header content-type"] == "text/plain; charset=utf-8"
+    told = exchange.says(exchange.ours, "malformed request: ") or exchange.says(exchange.ours, "request body is not")
+    return BODY if exchange.statuses(400, 400) and text and told else ()
+
+
+def tolerated(exchange: Exchange) -> Collection[str]:
+    original, ours = exchange.original["body"], exchange.ours
+    known = (
+        b"Got more than 8190 bytes",
+        b"Bad status line:\n  Expected CRLF after version",
+        b"Invalid char in url",
+        b"Unknown Expect",
+        b"Invalid HTTP version",
+    )
+    refused = exchange.original["status"] in (400, 417) and original.startswith(known)
+    return {"status", "connection", *BODY} if refused and ours["status"] in (200, 404) else ()
+
+
+def repeated(exchange: Exchange) -> Collection[str]:
+    refused = re.fullmatch(rb"Duplicate '([\w-]+)' header found\.", exchange.original["body"])
+    again = refused and len(re.findall(rf"^{refused[1].decode()}:", exchange.head, re.IGNORECASE | re.MULTILINE)) > 1
+    return {"status", "connection", *BODY} if again and exchange.statuses(400, 200) else ()
+
+
+def both_lengths(exchange: Exchange) -> Collection[str]:
+    text = exchange.original["body"].startswith(b"Transfer-Encoding can't be present with Content-Length")
+    both = exchange.header("Content-Length") is not None and exchange.header("Transfer-Encoding") == "chunked"
+    closes = exchange.ours["connection"] == "closed"
+    return {"status", *BODY} if text and both and closes and exchange.statuses(400, 200) else ()
+
+
+def refused_path(exchange: Exchange) -> Collection[str]:
+    path = unquote(exchange.target.partition("?")[0], errors="replace")
+    reasons = {
+        "the path contains a '..' segment": ".." in path.split("/"),
+        "the path after the plugin's name begins with a second slash": re.match(r"/(echo|deep/er)//", path) is not None,
+        "the path contains a NUL": "\0" in path,
+    }
+    told = any(holds and exchange.says(exchange.ours, reason) for reason, holds in reasons.items())
+    if not (told and exchange.ours["status"] == 400):
+        return ()
+    if exchange.original["status"] == 404:
+        return {"status", *BODY} if exchange.original["body"] == b"404: Not Found" else ()
+    return {"status", "body"} if reached(exchange.original) else ()
+
+
+def odd_path(exchange: Exchange) -> Collection[str]:
+    raw = exchange.target.partition("?")[0]
+    odd = re.match(r"/(echo|deep/er)%2F", raw, re.IGNORECASE) or re.search(r"%0[ad]", raw, re.IGNORECASE)
+    lost = exchange.original["status"] == 404 and exchange.original["body"] == b"404: Not Found"
+    return {"status", *BODY} if odd and lost and reached(exchange.ours) else ()
+
+
+def leading_slash(exchange: Exchange) -> Collection[str]:
+    served = {"subpath": None}
+    sides = [(side["status"], json_of(side)) for side in (exchange.original, exchange.ours)]
+    moved = {"/lead": [(404, {}), (200, served)], "//lead": [(200, served), (404, {"error": "not found"})]}
+    return {"status", *BODY} if sides == moved.get(exchange.target) else ()
+
+
+def braces(exchange: Exchange) -> Collection[str]:
+    literal = exchange.target.startswith("/{x}")
+    asked = literal or exchange.target.startswith("/anything-goes")
+    served, other = (exchange.ours, exchange.original) if literal else (exchange.original, exchange.ours)
+    known = asked and json_of(served).get("id") == "{x}" and other["status"] == 404
+    return {"status", *BODY} if known else ()
+
+
+def as_sent(exchange: Exchange) -> Collection[str]:
+    explained = set()
+    if "#" in exchange.target:
+        for name in ("raw_path", "path_qs"):
+            pair = [side.get(f"request {name}") for side in (exchange.original, exchange.ours)]
+            if pair[0] and pair[1] and pair[0].partition("#")[0] + "'" == pair[1]:
+                explained.add(f"request {name}")
+    if exchange.target.startswith("http://") and exchange.original["request raw_path"] == f"str {exchange.target!r}":
+        explained.add("request raw_path")
+    return explained
+
+
+def reserved(exchange: Exchange) -> Collection[str]:
+    names = re.findall(r"\b(self|request|request_headers|log)\b", exchange.target + exchange.sent.decode("latin-1"))
+    if not names or exchange.ours["status"] != 200:
+        return ()
+    if exchange.original["status"] == 500:
+        crashed = exchange.original["body"] == TROUBLE and exchange.original["connection"] == "closed"
+        return {"status", "connection", *BODY} if crashed and echoed(exchange.ours["body"]) else ()
+    explained = {aspect for aspect in exchange.original if aspect.startswith("request_headers ")}
+    if "request_headers" in names and "request_headers Host" not in exchange.original:
+        return {*explained, *(aspect for aspect in exchange.ours if aspect.startswith("request_headers "))}
+    replaced = exchange.original["host keys log"] is False and exchange.ours["host keys log"] is True
+    return {"host keys log"} if "log" in names and replaced else ()
+
+
+def can_read(exchange: Exchange) -> Collection[str]:
+    moved = ("bool False", "bool True")
+    names = ("request can_read_body", "request has_body")
+    sent = exchange.method == "POST" and exchange.ours["request body_exists"] == "bool True"
+    same = [name for name in names if (exchange.original.get(name), exchange.ours.get(name)) == moved]
+    return same if sent else ()
+
+
+def empty_chunked(exchange: Exchange) -> Collection[str]:
+    empty = exchange.header("Transfer-Encoding") == "chunked" and exchange.sent == b"0\r\n\r\n"
+    pair = (exchange.original["request body_exists"], exchange.ours["request body_exists"])
+    return {"request body_exists"} if empty and pair == ("bool True", "bool False") else ()
+
+
+def variables_of_pairs(exchange: Exchange) -> Collection[str]:
+    try:
+        value = json.loads(exchange.sent)
+        pairs = dict(value) if isinstance(value, list) else {}
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    shown = {f"data {name}": f"{type(content).__name__} {content!r}" for name, content in pairs.items()}
+    return {name for name, text in shown.items() if exchange.original.get(name) == text and name not in exchange.ours}
+
+
+def forms(exchange: Exchange) -> Collection[str]:
+    kind = (exchange.header("Content-Type") or "").partition(";")[0].strip().lower()
+    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data") or exchange.method != "POST":
+        return ()
+    data = {aspect for aspect in exchange.ours if aspect.startswith("data ")}
+    return {name for name in data if name not in exchange.original and exchange.ours[name].startswith("str ")}
+
+
+def too_large(exchange: Exchange) -> Collection[str]:
+    told = exchange.says(exchange.ours, "the request body is larger than 1048576 bytes")
+    lost = exchange.original["status"] == 200 and len(exchange.sent) > 1024**2
+    return {"status", "connection", "body"} if told and lost and exchange.ours["status"] == 413 else ()
+
+
+def spelling(exchange: Exchange) -> Collection[str]:
+    if (json_of(exchange.original), json_of(exchange.ours)) == ({"h": None}, {"h": "application/json"}):
+        return {"body"} if "get('content-type')" in exchange.source else ()
+    explained = set()
+    for aspect, value in exchange.original.items():
+        if aspect.startswith("request_headers ") and aspect not in exchange.ours:
+            for other, same in exchange.ours.items():
+                if other.lower() == aspect.lower() and other not in exchange.original and same == value:
+                    explained |= {aspect, other}
+    return explained
+
+
+def forwarded(exchange: Exchange) -> Collection[str]:
+    header = exchange.header("X-Forwarded-For")
+    if not header:
+        return ()
+    first, *_, last = [text.strip() for text in f"{header},{header}".split(",")]
+    explained = set()
+    trusted = exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'")
+    if exchange.original["host keys client_ip"] == f"str {first!r}" and trusted:
+        explained.add("host keys client_ip")
+    peer = exchange.original["request remote"] == "str '127.0.0.1'"
+    if peer and exchange.ours["request remote"] == exchange.ours["host keys client_ip"]:
+        explained.add("request remote")
+    return explained
+
+
+def kind_of_request(exchange: Exchange) -> Collection[str]:
+    told = (exchange.exception or {"message": ""})["message"]
+    given = json_of(exchange.ours) == {"t": "application/json"}
+    return {"body"} if told.endswith("'Request' object has no attribute 'type'") and given else ()
+
+
+def server_header(exchange: Exchange) -> Collection[str]:
+    named = str(exchange.original["header server"]).startswith("Python/3.")
+    return {"header server"} if named and "header server" not in exchange.ours else ()
+
+
+def request_id(exchange: Exchange) -> Collection[str]:
+    given = re.fullmatch(r"[0-9a-f]{32}", exchange.ours["header x-request-id"]) is not None
+    failed = exchange.ours["status"] >= 400
+    return {"header x-request-id"} if given and failed and "header x-request-id" not in exchange.original else ()
+
+
+def target_no_path(exchange: Exchange) -> Collection[str]:
+    refused = exchange.original["body"].startswith(b"Invalid characters in url")
+    known = refused and exchange.statuses(400, 404) and not exchange.target.startswith("/")
+    return {"status", "connection", *BODY} if known else ()
+
+
+ROWS = [
+    Difference(
+        "not-found-json",
+        AREA,
+        "an unknown address",
+        "404 as text",
+        '404 with `{"error": "not found"}`',
+        Reason.BUG,
+        answers(not_found),
+        "one form for all errors",
+    ),
+    Difference(
+        "method-not-allowed-json",
+        AREA,
+        "a method that an address does not answer",
+        "405 as text, `Allow: GET,HEAD,POST`",
+        "405 as JSON, `Allow: GET, HEAD, POST, OPTIONS`; plugins may have more in `http_methods`",
+        Reason.BUG,
+        answers(not_allowed),
+    ),
+    Difference(
+        "refusal-closes",
+        AREA,
+        "a body that need not be read: the request is refused, or is for `/plugins`",
+        "the connection stays",
+        "the connection closes",
+        Reason.ROBUSTNESS,
+        answers(unread_body),
+        "clients cannot make the server read for nothing",
+    ),
+    Difference(
+        "options",
+        AREA,
+        "`OPTIONS` without an `Origin`",
+        "405",
+        "204 with `Allow`",
+        Reason.BUG,
+        answers(options),
+    ),
+    Difference(
+        "method-in-small-letters",
+        AREA,
+        "a method in small letters",
+        "400",
+        "405",
+        Reason.BUG,
+        answers(small_method),
+        "methods have case: it is another method, not a malformed one",
+    ),
+    Difference(
+        "malformed-json",
+        AREA,
+        "a malformed request",
+        "400 as text that shows the bytes sent",
+        "400 as JSON",
+        Reason.BUG,
+        answers(malformed),
+        "one form for all errors",
+    ),
+    Difference(
+        "tolerated",
+        AREA,
+        "lines of more than 8190 bytes, UTF-8 in a target, line feeds alone, an unknown `Expect`",
+        "400 or 417",
+        "served, within [limits](limits.md)",
+        Reason.ROBUSTNESS,
+        answers(tolerated),
+    ),
+    Difference(
+        "repeated-header",
+        AREA,
+        "`User-Agent` or another header that may stand only once, twice (`Host` is 400 in both)",
+        "400",
+        "the first one counts",
+        Reason.ROBUSTNESS,
+        answers(repeated),
+    ),
+    Difference(
+        "both-lengths",
+        AREA,
+        "`Content-Length` beside `Transfer-Encoding: chunked`",
+        "400",
+        "read by its chunks; the connection closes afterwards",
+        Reason.ROBUSTNESS,
+        answers(both_lengths),
+        "as RFC 9112 (6.3) allows",
+    ),
+    Difference(
+        "target-no-path",
+        AREA,
+        "a target that does not begin with a slash",
+        "400",
+        "404",
+        Reason.BUG,
+        answers(target_no_path),
+    ),
+    Difference(
+        "climbing-path",
+        AREA,
+        "`..` segments, `//` after the id, NUL, plain or escaped",
+        "reach the plugin",
+        "400",
+        Reason.SECURITY,
+        answers(refused_path),
+        "`/docs/../x` and `/docs//etc/passwd` read any file through plugins that serve files",
+    ),
+    Difference(
+        "odd-path",
+        AREA,
+        "`%2F` right after the id, `%0A` or `%0D` in the path",
+        "404",
+        "the plugin gets it",
+        Reason.BUG,
+        answers(odd_path),
+    ),
+    Difference(
+        "leading-slash",
+        AREA,
+        "`route_path=/x`",
+        "answers at `//x`",
+        "answers at `/x`",
+        Reason.BUG,
+        answers(leading_slash),
+    ),
+    Difference(
+        "braces-are-literal",
+        AREA,
+        "`{x}` in an id",
+        "a pattern",
+        "literal",
+        Reason.BUG,
+        answers(braces),
+        "an accident; it also took the addresses of other plugins",
+    ),
+    Difference(
+        "target-as-read",
+        AREA,
+        "`raw_path` of a target with a `#` or with scheme and host",
+        "the target as sent",
+        "its path and query",
+        Reason.BUG,
+        answers(as_sent),
+    ),
+    Difference(
+        "host-keys-win",
+        AREA,
+        "`request_headers`, `log`, `self` or `request` as a client's variable",
+        "replaces the host's, or 500",
+        "the host's is there",
+        Reason.SECURITY,
+        answers(reserved),
+        "a body could replace the headers before the key was looked at",
+    ),
+    Difference(
+        "can-read-body",
+        AREA,
+        "`request.can_read_body` and `has_body` in the handler of a POST",
+        "`False`: the server has read the body",
+        "`True`: it can be read again",
+        Reason.BUG,
+        answers(can_read),
+    ),
+    Difference(
+        "empty-chunked-body",
+        AREA,
+        "`request.body_exists` of an empty body in chunks",
+        "`True`",
+        "`False`",
+        Reason.BUG,
+        answers(empty_chunked),
+    ),
+    Difference(
+        "array-of-pairs",
+        AREA,
+        "a JSON array of pairs as a body",
+        "becomes variables",
+        "ignored, as every other array",
+        Reason.BUG,
+        answers(variables_of_pairs),
+    ),
+    Difference(
+        "forms",
+        AREA,
+        "forms and multipart bodies",
+        "ignored",
+        "variables in `data`; files by `request.post()`",
+        Reason.DOCUMENT,
+        answers(forms),
+    ),
+    Difference(
+        "body-too-large",
+        AREA,
+        "a body above the limit (1 MiB)",
+        "lost, silently; `request.read()` returns a part of it as if it were whole",
+        "413",
+        Reason.ROBUSTNESS,
+        answers(too_large),
+    ),
+    Difference(
+        "header-names",
+        AREA,
+        "names in `request_headers`",
+        "as the client spelt them",
+        "in their usual spelling; looked up in any case",
+        Reason.BUG,
+        answers(spelling),
+        "headers have no case",
+    ),
+    Difference(
+        "forwarded-for",
+        AREA,
+        "`X-Forwarded-For`",
+        "`client_ip` is the first item, whoever sends it; `request.remote` is the peer",
+        "both are the last item that is no trusted proxy's, if `[server] trusted_proxies` (loopback) sent it",
+        Reason.SECURITY,
+        answers(forwarded),
+        "the first item is the client's choice. With a proxy on another machine, name it there",
+    ),
+    Difference(
+        "request-type",
+        AREA,
+        "`request.type`",
+        "`AttributeError`",
+        "the content type",
+        Reason.BUG,
+        answers(kind_of_request),
+        "plugins for older versions ask for it",
+    ),
+    Difference(
+        "server-header",
+        AREA,
+        "`Server` header",
+        "versions of Python and aiohttp",
+        "none",
+        Reason.SECURITY,
+        answers(server_header),
+    ),
+    Difference(
+        "request-id",
+        AREA,
+        "answers from 400 on",
+        "",
+        "carry `X-Request-Id`, by which the log names them",
+        Reason.ROBUSTNESS,
+        answers(request_id),
+    ),
+]

@@ -1,0 +1,30 @@
+"""The table of intended differences as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conformance import render
+from conformance.cases import CASES, life
+from conformance.ledger import LEDGER
+
+
+def test_there_are_at_least_300_fixed_cases_of_different_names() -> None:
+    """Each fixed case has a name of its own, so that a failure says which one it is."""
+    names = [*(case.name for case in CASES), *(scenario.name for scenario in life.CASES)]
+    assert len(names) >= 300
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_page_shows_the_table() -> None:
+    """``docs/moving.md`` is what ``make docs-moving`` writes."""
+    page = Path(render.PAGE).read_text()
+    assert render.rendered(page, LEDGER.rows) == page, "docs/moving.md is out of date: run `make moving`"
+
+
+@pytest.mark.last
+def test_every_listed_difference_still_occurs() -> None:
+    """A row of the table that no fixed case needs any more is a promise about nothing."""
+    assert LEDGER.never_needed() == []

@@ -1,0 +1,6 @@
+from plugincore.baseplugin import BasePlugin
+
+
+class Lead(BasePlugin):
+    async def request_handler(self, **data):
+        return 200, {"subpath": data["subpath"]}

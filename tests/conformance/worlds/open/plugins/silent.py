@@ -1,0 +1,5 @@
+from plugincore.baseplugin import BasePlugin
+
+
+class Silent(BasePlugin):
+    pass
