@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::shared::{Live, Shared};
 use crate::bridge::exchange::{Exchange, Job, Outbox, Outcome, Reply};
@@ -86,7 +87,12 @@ impl Front {
         let is_options = parts.method == Method::OPTIONS;
         let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
         let visit = Visit { parts, query, client, peer, id: id.clone() };
-        let answered = self.route(&live, visit, &mut body).await;
+        let answered = match self.begin(&live, visit, !body.is_absent()) {
+            Ok(Begun::Answered(response)) => Ok(response),
+            Ok(Begun::Asked(outcome)) => settle(outcome).await,
+            Ok(Begun::Waits(errand)) => Box::pin(self.proceed(&live, *errand, &mut body)).await,
+            Err(refusal) => Err(refusal),
+        };
         let mut response = match answered {
             Ok(response) => response,
             Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
@@ -105,19 +111,46 @@ impl Front {
         response
     }
 
-    async fn route(&self, live: &Live, visit: Visit, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+    /// Goes as far as nothing has to be waited for.
+    fn begin(&self, live: &Live, visit: Visit, has_body: bool) -> Result<Begun, Refusal> {
         let path = decode_path(visit.parts.uri.path())?;
-        match live.table.lookup(&path)? {
-            Route::Healthy => own(&visit, MethodSet::READING, control::healthy),
-            Route::Ready => own(&visit, MethodSet::READING, || control::ready(self.shared.is_ready())),
-            Route::Plugins => {
+        Ok(match live.table.lookup(&path)? {
+            Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),
+            Route::Ready => {
+                Begun::Answered(own(&visit, MethodSet::READING, || control::ready(self.shared.is_ready()))?)
+            }
+            Route::Plugins => Begun::Waits(Box::new(Errand::Plugins(visit))),
+            Route::Reload(name) => Begun::Waits(Box::new(Errand::Reload(visit, name))),
+            Route::Documents { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
+            Route::Plugin { endpoint, subpath } => {
+                if let Some(response) = options(live, &visit, endpoint.methods)? {
+                    return Ok(Begun::Answered(response));
+                }
+                let access = endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query);
+                if access == Access::Refused {
+                    return Err(refused(&visit, Realm::Plugin, endpoint.id()));
+                }
+                let place = Place { path: path.as_str().to_owned(), subpath };
+                if has_body {
+                    Begun::Waits(Box::new(Errand::Body { endpoint, visit, place, access }))
+                } else {
+                    Begun::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
+                }
+            }
+        })
+    }
+
+    /// Does what has to be waited for.
+    async fn proceed(&self, live: &Live, errand: Errand, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+        match errand {
+            Errand::Plugins(visit) => {
                 if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;
                 Ok(control::plugins(live.table.ids()))
             }
-            Route::Reload(name) => {
+            Errand::Reload(visit, name) => {
                 if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
                     return Ok(response);
                 }
@@ -129,13 +162,10 @@ impl Front {
                 let report = self.shared.operator.reload(Target::named(name)).await;
                 Ok(control::reload(&report.unwrap_or(Report::Stopping)))
             }
-            Route::Documents { subpath } => document(live, visit, subpath).await,
-            Route::Plugin { endpoint, subpath } => {
-                if let Some(response) = options(live, &visit, endpoint.methods)? {
-                    return Ok(response);
-                }
-                let path = path.as_str().to_owned();
-                self.ask_plugin(live, &endpoint, visit, Place { path, subpath }, body).await
+            Errand::Document(visit, tail) => document(live, visit, tail).await,
+            Errand::Body { endpoint, visit, place, access } => {
+                let bytes = body.read(live).await?;
+                settle(self.ask(&endpoint, visit, place, access, bytes)?).await
             }
         }
     }
@@ -153,36 +183,54 @@ impl Front {
         if granted { Ok(()) } else { Err(refused(visit, Realm::Control, visit.parts.uri.path())) }
     }
 
-    async fn ask_plugin(
+    /// Hands the request to its plugin.
+    fn ask(
         &self,
-        live: &Live,
-        endpoint: &Arc<Endpoint>,
+        endpoint: &Endpoint,
         visit: Visit,
         place: Place,
-        body: &mut Unread,
-    ) -> Result<Response<Body>, Refusal> {
-        let auth = endpoint.auth.load_full();
-        let access = auth.admits_head(&visit.parts.headers, &visit.query);
-        if access == Access::Refused {
-            return Err(refused(&visit, Realm::Plugin, endpoint.id()));
-        }
-        let bytes = body.read(live).await?;
-        let variables = variables(&visit.parts, &bytes);
-        if access == Access::BodyDecides && !auth.admits_body(&variables) {
+        access: Access,
+        body: Bytes,
+    ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
+        let variables = variables(&visit.parts, &body);
+        if access == Access::BodyDecides && !endpoint.auth.load().admits_body(&variables) {
             return Err(refused(&visit, Realm::Plugin, endpoint.id()));
         }
         let permit = admit(&self.shared.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
         let (exchange, outcome) = Exchange::open(Arc::clone(&self.outbox), permit, visit.id.clone());
-        let request = request_data(visit, place, bytes, variables);
+        let request = request_data(visit, place, body, variables);
         self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
-        // The sender answers even when it is dropped; an error is left only when this thread itself ends.
-        match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
-            Outcome::Reply(reply) => Ok(response(reply)),
-            Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
-            Outcome::Rejected(rejection) => Err(rejection.into()),
-            Outcome::File(sending) => Ok(off_thread(move || sending.respond()).await?),
-            Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
-        }
+        Ok(outcome)
+    }
+}
+
+/// How far a request came without waiting.
+enum Begun {
+    /// To its end.
+    Answered(Response<Body>),
+    /// To a plugin.
+    Asked(oneshot::Receiver<Outcome>),
+    /// To something that has to be waited for; boxed, because most requests do not and would carry the room for it.
+    Waits(Box<Errand>),
+}
+
+/// What has to wait: for a body, for the disk, or for the Python thread to reload.
+enum Errand {
+    Plugins(Visit),
+    Reload(Visit, String),
+    Document(Visit, Option<String>),
+    Body { endpoint: Arc<Endpoint>, visit: Visit, place: Place, access: Access },
+}
+
+/// Waits for what a plugin makes of a request.
+async fn settle(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, Refusal> {
+    // The sender answers even when it is dropped; an error is left only when this thread itself ends.
+    match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
+        Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
+        Outcome::Rejected(rejection) => Err(rejection.into()),
+        Outcome::File(sending) => Ok(Box::pin(off_thread(move || sending.respond())).await?),
+        Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
     }
 }
 
@@ -225,6 +273,11 @@ impl Unread {
             BodyError::Timeout { .. } => Rejection::BodyTimeout,
             BodyError::Malformed | BodyError::Disconnected => Rejection::BadRequest(error.to_string()),
         })
+    }
+
+    /// True if the request has none.
+    fn is_absent(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     /// True if bytes of it may still be on their way, so that the connection cannot be used again. They are discarded,
@@ -292,7 +345,7 @@ fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {
 
 fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> RequestData {
     let Visit { parts, query, client, peer, .. } = visit;
-    let target = parts.uri.path_and_query().map_or_else(|| place.path.clone(), ToString::to_string);
+    let target = parts.uri.path_and_query().map_or_else(|| place.path.clone(), |target| target.as_str().to_owned());
     RequestData {
         method: parts.method,
         target,

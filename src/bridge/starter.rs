@@ -48,6 +48,8 @@ impl Starter {
         let asyncio = py.import("asyncio")?;
         let options = PyDict::new(py);
         options.set_item("loop", event_loop)?;
+        // Without a name asyncio numbers the task, which takes longer than making it.
+        options.set_item("name", "request")?;
         let mut catch = None;
         if py.version_info() >= (3, 12) {
             options.set_item("eager_start", true)?;

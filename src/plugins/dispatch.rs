@@ -4,7 +4,8 @@
 //! runs in a context of its own. Caveat: runs on the Python thread, between two turns of the loop; a plain `def`
 //! handler holds the loop for as long as it runs, as it did in pluginserver.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -29,21 +30,44 @@ use crate::python::request::Request;
 /// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
 const HOST_KEYS: [&str; 6] = ["log", "request_headers", "request", "subpath", "client_ip", "self"];
 
+/// What all requests have in common.
+struct Counter {
+    /// What handlers get as `data['log']`.
+    log: Py<PyAny>,
+    /// The last client's address as text: clients come in bunches, behind a proxy all of them.
+    client: Mutex<Option<(IpAddr, Py<PyString>)>>,
+}
+
+impl Counter {
+    fn client_ip<'py>(&self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
+        let mut last = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, text)) if *known == address => text.bind(py).clone(),
+            _ => {
+                let text = PyString::new(py, &address.to_string());
+                *last = Some((address, text.clone().unbind()));
+                text
+            }
+        }
+    }
+}
+
 /// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
 pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
+    let counter = Counter { log, client: Mutex::new(None) };
     Box::new(move |py, consumer, job| {
         if job.exchange.is_abandoned() {
             return;
         }
         // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
         match registry.serving().get(&job.plugin) {
-            Some(resident) => run(py, consumer, resident, job, &log),
+            Some(resident) => run(py, consumer, resident, job, &counter),
             None => job.exchange.complete(Outcome::Rejected(Rejection::NotFound)),
         }
     })
 }
 
-fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, log: &Py<PyAny>) {
+fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, counter: &Counter) {
     let call = Call::start(job.exchange, consumer, &resident.source, &resident.occupancy);
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
@@ -55,7 +79,7 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
         Err(error) => return call.finish(py, Err(error)),
     };
     let slot = Slot::new(call);
-    let ended = match begin(py, consumer, resident, &slot, job.request, log) {
+    let ended = match begin(py, consumer, resident, &slot, job.request, counter) {
         Ok(None) => return, // a task goes on with it
         Ok(Some(result)) => Ok(result),
         Err(error) => Err(error),
@@ -75,10 +99,10 @@ fn begin<'py>(
     resident: &Resident,
     slot: &Arc<Slot>,
     request: RequestData,
-    log: &Py<PyAny>,
+    counter: &Counter,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
-    let data = arguments(&request, resident, log)?;
+    let data = arguments(&request, resident, counter)?;
     let request = request.into_any().unbind();
     let inner = match invoke(py, resident, &data) {
         Ok(result) => match step::awaitable(&result)? {
@@ -104,11 +128,15 @@ fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) 
 }
 
 /// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
-fn arguments<'py>(object: &Bound<'py, Request>, resident: &Resident, log: &Py<PyAny>) -> PyResult<Bound<'py, PyDict>> {
+fn arguments<'py>(
+    object: &Bound<'py, Request>,
+    resident: &Resident,
+    counter: &Counter,
+) -> PyResult<Bound<'py, PyDict>> {
     let py = object.py();
     let request = object.get().data();
     let data = PyDict::new(py);
-    data.set_item(intern!(py, "log"), log)?;
+    data.set_item(intern!(py, "log"), &counter.log)?;
     data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
     data.set_item(intern!(py, "request"), object)?;
     let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
@@ -121,7 +149,7 @@ fn arguments<'py>(object: &Bound<'py, Request>, resident: &Resident, log: &Py<Py
         data.update(query.as_mapping())?;
     }
     data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
-    data.set_item(intern!(py, "client_ip"), request.client.to_string())?;
+    data.set_item(intern!(py, "client_ip"), counter.client_ip(py, request.client))?;
     Ok(data)
 }
 
