@@ -1,6 +1,6 @@
 //! The Python end of the queue: a reader callback of the event loop that takes jobs and hands them to the plugins.
 //!
-//! Promise: outcomes go home in batches, at the latest 200 µs after they are there while the consumer works, and once
+//! Promise: outcomes go home in batches, at the latest 50 µs after they are there while the consumer works, and once
 //! a loop turn otherwise; the consumer gives the loop back after 2 ms, so that timers and other tasks run however many
 //! requests come in. Caveat: one consumer a process, attached to one loop.
 
@@ -18,7 +18,7 @@ use super::inbox::Inbox;
 use super::starter::Starter;
 
 /// How long outcomes may gather while the consumer goes on.
-const FLUSH_AFTER: Duration = Duration::from_micros(200);
+const FLUSH_AFTER: Duration = Duration::from_micros(50);
 /// How long the consumer may keep the loop from its timers.
 const YIELD_AFTER: Duration = Duration::from_millis(2);
 
