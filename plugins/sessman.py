@@ -265,8 +265,8 @@ class RedisStore:
             )
         except ValueError:
             message = (
-                "sessman: server_url is no address of Redis: it is redis://HOST:PORT/0, without the password if that has "
-                "special characters; there is password for it"
+                "sessman: server_url is no address of Redis: it is redis://HOST:PORT/0, and a password with special "
+                "characters belongs into password"
             )
             # Without the library's reason, which may quote a piece of a password.
             raise ValueError(message) from None
