@@ -154,6 +154,11 @@ impl Slot {
         self.lock().take()
     }
 
+    /// Whether it keeps a call that came through `consumer` and has not ended.
+    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
+        self.lock().as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Call>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
