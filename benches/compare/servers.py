@@ -53,7 +53,7 @@ class Setup:
     name: str
     requirements: tuple[str, ...]
     command: Command
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> Path:

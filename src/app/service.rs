@@ -321,6 +321,9 @@ fn switching_protocols(headers: HeaderMap, upgrade: Upgrade) -> Response<Body> {
 fn response(reply: Reply) -> Response<Body> {
     let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
+    if let Some(reason) = reply.reason {
+        response.extensions_mut().insert(reason);
+    }
     let headers = response.headers_mut();
     *headers = reply.headers;
     if let Some(content_type) = reply.content_type {

@@ -1,12 +1,14 @@
 //! Responses that plugins build with aiohttp: `web.Response`, `web.json_response`, raised `web.HTTPException`.
 //!
-//! Promise: status, headers, cookies and body go out as aiohttp would send them. Caveat: aiohttp is never imported
-//! here; if no plugin has imported it, nothing can be one of its objects. Responses that write to the connection
-//! themselves (files, streams, web sockets) are refused with a clear text.
+//! Promise: status, headers, cookies and body go out as aiohttp would send them. A response that is whole is read and
+//! sent as any other result; for the others (files, streams, web sockets, compressed ones, payloads) there is a
+//! coroutine in which aiohttp's own code sends them. Caveat: aiohttp is never imported here; if no plugin has imported
+//! it, nothing can be one of its objects.
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 use pyo3::buffer::PyBuffer;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,6 +16,15 @@ use pyo3::types::{PyByteArray, PyBytes, PyString};
 
 use super::exchange::Reply;
 use super::outcome::{self, BadResult};
+
+/// Gets ready for aiohttp's objects if a plugin has imported it; what is not possible with its version is logged.
+pub fn get_ready(py: Python<'_>) {
+    if class(py, "StreamResponse").is_some()
+        && let Err(error) = py.import(intern!(py, "plugincore._aiohttp"))
+    {
+        tracing::warn!("streams, files and web sockets of the installed aiohttp cannot be used: {error}");
+    }
+}
 
 /// True if `value` is a response object of aiohttp.
 pub fn is_response(value: &Bound<'_, PyAny>) -> bool {
@@ -25,16 +36,68 @@ fn class<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
     modules.get_item(intern!(py, "aiohttp.web_response")).ok()?.getattr(name).ok()
 }
 
+/// True if the response object can be sent without aiohttp's help.
+///
+/// # Errors
+/// When it is an odd subclass of aiohttp's that lacks what each has.
+fn is_whole(response: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = response.py();
+    let Some(plain) = class(py, "Response") else { return Ok(false) };
+    if !response.is_instance(&plain)? {
+        return Ok(false);
+    }
+    for state in [intern!(py, "prepared"), intern!(py, "compression"), intern!(py, "chunked")] {
+        if response.getattr(state)?.is_truthy()? {
+            return Ok(false);
+        }
+    }
+    // A class with a say of its own in how it is sent.
+    let kind = response.get_type();
+    for method in [intern!(py, "prepare"), intern!(py, "write_eof")] {
+        if !kind.is(&plain) && !kind.getattr(method)?.is(&plain.getattr(method)?) {
+            return Ok(false);
+        }
+    }
+    is_at_hand(&response.getattr(intern!(py, "body"))?)
+}
+
+/// True if all bytes of a body are there, so that [`bytes`] finds them.
+fn is_at_hand(body: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if body.is_none() || body.is_instance_of::<PyBytes>() || body.is_instance_of::<PyByteArray>() {
+        return Ok(true);
+    }
+    let held = body.getattr_opt(intern!(body.py(), "_value"))?;
+    Ok(body.is_instance_of::<PyString>() || held.is_some_and(|held| PyBuffer::<u8>::get(&held).is_ok()))
+}
+
+/// The coroutine that sends `result`, if it is a response object that aiohttp has to send.
+///
+/// # Errors
+/// When the response object is an odd one.
+pub(super) fn sender<'py>(result: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !is_response(result) || is_whole(result)? {
+        return Ok(None);
+    }
+    let module = result.py().import(intern!(result.py(), "plugincore._aiohttp"))?;
+    module.call_method1(intern!(result.py(), "send"), (result, request)).map(Some)
+}
+
+/// The coroutine that ends an answer which the handler has begun by an object of aiohttp's and then returned `result`.
+///
+/// # Errors
+/// When the result does not go with the answer.
+pub(super) fn conclusion<'py>(result: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if class(result.py(), "StreamResponse").is_none() {
+        return Ok(None);
+    }
+    let module = result.py().import(intern!(result.py(), "plugincore._aiohttp"))?;
+    let conclusion = module.call_method1(intern!(result.py(), "conclude"), (result, request))?;
+    Ok(Some(conclusion).filter(|conclusion| !conclusion.is_none()))
+}
+
 /// The answer that the response object stands for.
 pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     let py = response.py();
-    let complete = class(py, "Response").is_some_and(|class| response.is_instance(&class).unwrap_or(false));
-    if !complete {
-        let name = response.get_type().name()?;
-        return Err(BadResult::new(format!(
-            "aiohttp's {name} cannot be a result; read the content and return web.Response"
-        )));
-    }
     let code = response.getattr(intern!(py, "status"))?.extract::<u16>()?;
     let status = StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code));
     let status =
@@ -51,26 +114,40 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
         let cookie = cookie.map_err(|_| BadResult::new("a cookie has a control character"))?;
         outcome::append(SET_COOKIE, cookie, &mut headers)?;
     }
-    Ok(Reply::with_headers(status, headers, body(&response.getattr(intern!(py, "body"))?)?))
+    let body = response.getattr(intern!(py, "body"))?;
+    let Some(bytes) = bytes(&body)? else {
+        return Err(BadResult::new(format!("a body of type {} cannot be sent", body.get_type().name()?)));
+    };
+    let reason = reason(status, &response.getattr(intern!(py, "reason"))?);
+    Ok(Reply { reason, ..Reply::with_headers(status, headers, bytes) })
 }
 
-fn body(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
-    if value.is_none() {
-        return Ok(Bytes::new());
+/// The reason phrase, if it is not the usual one of `status`.
+pub fn reason(status: StatusCode, given: &Bound<'_, PyAny>) -> Option<ReasonPhrase> {
+    let given = given.cast::<PyString>().ok()?.to_str().ok()?;
+    if status.canonical_reason() == Some(given) {
+        return None;
     }
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    // One with a control character would split the head; the client gets the usual phrase then.
+    ReasonPhrase::try_from(given.as_bytes().to_vec()).ok()
+}
+
+/// The bytes of a body, if they are all there.
+fn bytes(body: &Bound<'_, PyAny>) -> PyResult<Option<Bytes>> {
+    if body.is_none() {
+        return Ok(Some(Bytes::new()));
     }
-    if let Ok(bytes) = value.cast::<PyByteArray>() {
-        return Ok(Bytes::from(bytes.to_vec()));
+    if let Ok(bytes) = body.cast::<PyBytes>() {
+        return Ok(Some(Bytes::copy_from_slice(bytes.as_bytes())));
     }
-    if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
+    if let Ok(bytes) = body.cast::<PyByteArray>() {
+        return Ok(Some(Bytes::from(bytes.to_vec())));
+    }
+    if let Ok(text) = body.cast::<PyString>() {
+        return Ok(Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())));
     }
     // aiohttp wraps bytearrays, memory views and large bytes in a payload object that holds them as `_value`.
-    let held = value.getattr_opt(intern!(value.py(), "_value"))?;
-    match held.and_then(|held| PyBuffer::<u8>::get(&held).ok()) {
-        Some(buffer) => Ok(Bytes::from(buffer.to_vec(value.py())?)),
-        None => Err(BadResult::new(format!("a body of type {} cannot be sent", value.get_type().name()?))),
-    }
+    let held = body.getattr_opt(intern!(body.py(), "_value"))?;
+    let buffer = held.and_then(|held| PyBuffer::<u8>::get(&held).ok());
+    buffer.map(|buffer| buffer.to_vec(body.py()).map(Bytes::from)).transpose()
 }

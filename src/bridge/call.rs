@@ -131,8 +131,8 @@ impl Call {
     /// A client that left is no error of the plugin, and nobody is there to be told of one that it raised for it.
     fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &Downlink) {
         let (plugin, id) = (&self.source.plugin, self.exchange.request_id());
-        if downlink.is_gone() {
-            tracing::debug!("plugin {plugin}: request {id}: the client left before the answer was complete");
+        if downlink.is_gone() || (downlink.has_ended() && self.is_cancellation(error, py)) {
+            tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
         } else {
             let traceback = outcome::traceback(py, error);
             tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
@@ -159,6 +159,11 @@ impl Slot {
         self.lock().as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer))
     }
 
+    /// True once an answer has been begun.
+    pub fn has_begun(&self) -> bool {
+        self.lock().as_ref().is_some_and(|call| call.downlink.is_some())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Call>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,7 +173,7 @@ impl Slot {
     /// # Errors
     /// When the result, or the headers beside it, cannot be sent.
     pub fn sender<'py>(&self, value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((sender, headers)) = outcome::sender(value, request)? else { return Ok(None) };
+        let Some((sender, headers)) = outcome::sender(value, request, self.has_begun())? else { return Ok(None) };
         if let Some(call) = &mut *self.lock() {
             call.headers = headers;
         }

@@ -46,6 +46,11 @@ impl Downlink {
         self.writer.abort();
     }
 
+    /// True once the answer has come to its end, complete or not.
+    pub fn has_ended(&self) -> bool {
+        self.writer.has_ended()
+    }
+
     /// True when nobody reads any more.
     pub fn is_gone(&self) -> bool {
         self.writer.poll_gone(&self.context()).is_ready()

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use super::call::Slot;
 use super::consumer::Consumer;
 use super::coroutine::thrown;
+use super::outcome;
 use super::step::{self, Step};
 
 /// Drives one handler's coroutine inside an asyncio task, and after it the sending of a result that is no whole.
@@ -51,12 +52,16 @@ impl Driver {
             Ok(Step::Yielded(object)) => return Ok(object),
             Ok(Step::Returned(value)) if self.sender.get().is_none() => match self.slot.sender(&value, &self.request) {
                 Ok(None) => Ok(value),
-                Ok(Some(sender)) => {
-                    let sender = self.sender.get_or_init(|| sender.unbind());
-                    return self.advance(py, step::send(sender.bind(py), py.None().bind(py)), false);
-                }
+                Ok(Some(sender)) => return self.go_on_with(sender),
                 Err(error) => Err(error),
             },
+            Err(error) if self.sender.get().is_none() && !self.slot.has_begun() => {
+                match outcome::sender_of_exception(py, &error, &self.request) {
+                    Ok(None) => Err(error),
+                    Ok(Some(sender)) => return self.go_on_with(sender),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(Step::Returned(value)) => Ok(value),
             Err(error) => Err(error),
         };
@@ -70,6 +75,13 @@ impl Driver {
         };
         call.finish(py, result);
         Err(cancelled.unwrap_or_else(|| PyStopIteration::new_err((py.None(),))))
+    }
+
+    /// Steps the sender from here on.
+    fn go_on_with<'py>(&self, sender: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = sender.py();
+        let sender = self.sender.get_or_init(|| sender.unbind()).bind(py);
+        self.advance(py, step::send(sender, py.None().bind(py)), false)
     }
 }
 
@@ -116,6 +128,12 @@ impl Driver {
         // A plain iterator behind `__await__` has nothing to close.
         let close = self.current(py).getattr_opt(intern!(py, "close"))?;
         close.map_or(Ok(()), |close| close.call0().map(drop))
+    }
+
+    /// The request that is answered; for the module that looks for its task.
+    #[getter]
+    fn _plugincore_request(&self, py: Python<'_>) -> Py<PyAny> {
+        self.request.clone_ref(py)
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).

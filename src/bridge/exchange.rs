@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
@@ -54,6 +55,8 @@ pub enum Outcome {
 pub struct Reply {
     /// 200 to 599.
     pub status: StatusCode,
+    /// What stands beside the status, if not the usual phrase.
+    pub reason: Option<ReasonPhrase>,
     /// The body's type, unless `headers` names another.
     pub content_type: Option<HeaderValue>,
     /// Headers that the plugin set.

@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
+pub use super::aiohttp::reason;
 use super::exchange::{Outcome, Reply};
 use super::{aiohttp, json};
 use crate::http::rescue::Failure;
@@ -135,14 +136,21 @@ pub fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole, and the headers
-/// beside it in a tuple.
+/// beside it in a tuple. When the handler has `begun` an answer itself, the coroutine ends that one.
 ///
 /// # Errors
 /// When the result or the headers refuse to be sent.
-pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, HeaderMap)>> {
+pub fn sender<'py>(
+    value: &Bound<'py, PyAny>,
+    request: &Py<PyAny>,
+    begun: bool,
+) -> PyResult<Option<(Bound<'py, PyAny>, HeaderMap)>> {
     let tuple = value.cast::<PyTuple>().ok().filter(|tuple| matches!(tuple.len(), 2 | 3));
     let held = tuple.map(|tuple| tuple.get_item(1)).transpose()?;
     let result = held.as_ref().unwrap_or(value);
+    if begun {
+        return Ok(aiohttp::conclusion(result, request)?.map(|sender| (sender, HeaderMap::new())));
+    }
     if result.is_exact_instance_of::<PyDict>()
         || result.is_exact_instance_of::<PyList>()
         || result.is_exact_instance_of::<PyString>()
@@ -151,12 +159,28 @@ pub fn sender<'py>(value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<O
         return Ok(None);
     }
     let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
-    let Some(send) = send else { return Ok(None) };
+    let sender = match send {
+        Some(send) => Some(send.call1((result, request))?),
+        None => aiohttp::sender(result, request)?,
+    };
+    let Some(sender) = sender else { return Ok(None) };
     let mut given = HeaderMap::new();
     if let Some(tuple) = tuple.filter(|tuple| tuple.len() == 3) {
         headers(&tuple.get_item(2)?, &mut given)?;
     }
-    Ok(Some((send.call1((result, request))?, given)))
+    Ok(Some((sender, given)))
+}
+
+/// The coroutine that sends what a handler raised, if that is a response which cannot be sent as a whole.
+///
+/// # Errors
+/// When it refuses to be sent.
+pub fn sender_of_exception<'py>(
+    py: Python<'py>,
+    error: &PyErr,
+    request: &Py<PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    aiohttp::sender(error.value(py).as_any(), request)
 }
 
 /// The traceback as Python prints it.
@@ -214,6 +238,7 @@ pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
 fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Result<Reply, BadResult> {
     let reply = |content_type, body| Reply {
         status,
+        reason: None,
         content_type: Some(content_type),
         headers: HeaderMap::new(),
         body: Body::new(body),
@@ -326,7 +351,7 @@ impl Reply {
     /// An answer whose type is among its headers.
     pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
-        Self { status, content_type, headers, body: Body::new(body) }
+        Self { status, reason: None, content_type, headers, body: Body::new(body) }
     }
 
     /// Without a body and its type where the status allows none: a client would take them for the next answer.

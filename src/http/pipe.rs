@@ -124,6 +124,11 @@ impl Writer {
         self.shared.end(Ok(()));
     }
 
+    /// True once the end, or the break, has been told.
+    pub fn has_ended(&self) -> bool {
+        self.shared.lock().end.is_some()
+    }
+
     /// Breaks the stream off after what has been written.
     pub fn abort(&self) {
         self.shared.end(Err(Broken));

@@ -6,16 +6,21 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::body::DISCARD_BYTES;
 use super::pipe::{Reader, Writer};
 use super::response::Body;
 
 /// Bytes read from the client at a time, at most.
 const PIECE: usize = 16 * 1024;
+
+/// How long a client may go on sending after the server's side has said all.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The ends of the two pipes that the connection takes over.
 #[derive(Debug)]
@@ -44,39 +49,63 @@ impl Upgrade {
 
     /// Carries bytes both ways, those in `unread` first, until the server's side has said all or the client is gone.
     pub async fn relay<I: AsyncRead + AsyncWrite + Unpin>(self, io: I, unread: Bytes) {
-        let Self { from_client, mut to_client } = self;
         let (mut incoming, mut outgoing) = tokio::io::split(io);
-        let receive = async move {
-            let mut piece = unread;
-            loop {
-                if from_client.write(piece).is_err() || poll_fn(|cx| from_client.poll_room(cx)).await.is_err() {
-                    return; // nobody listens any more
-                }
-                let mut buffer = BytesMut::with_capacity(PIECE);
-                match incoming.read_buf(&mut buffer).await {
-                    Ok(1..) => piece = buffer.freeze(),
-                    Ok(0) => return from_client.finish(),
-                    Err(_) => return, // dropping the writer says that the stream broke
-                }
+        let complete = {
+            let (receive, send) =
+                (pin!(receive(&mut incoming, self.from_client, unread)), pin!(send(&mut outgoing, self.to_client)));
+            tokio::select! {
+                complete = send => complete,
+                () = async {
+                    receive.await;
+                    // The server's side has its say after the client has had its own.
+                    std::future::pending::<()>().await;
+                } => false,
             }
         };
-        let send = async move {
-            while let Some(Ok(piece)) = poll_fn(|cx| to_client.poll_next(cx)).await {
-                if outgoing.write_all(&piece).await.is_err() {
-                    return;
-                }
-            }
-            // A client that is gone need not be told that nothing more comes.
-            let _ = outgoing.shutdown().await;
-        };
-        let (mut receive, send) = (pin!(receive), pin!(send));
-        tokio::select! {
-            () = send => {}
-            () = async {
-                receive.as_mut().await;
-                // The server's side has its say after the client has had its own.
-                std::future::pending::<()>().await;
-            } => {}
+        if complete {
+            // Closing a socket with unread bytes resets it, and the last words of the server's side would be lost.
+            let _ = tokio::time::timeout(LINGER, discard(&mut incoming)).await;
         }
+    }
+}
+
+async fn receive<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>, from_client: Writer, unread: Bytes) {
+    let mut piece = unread;
+    loop {
+        if from_client.write(piece).is_err() || poll_fn(|cx| from_client.poll_room(cx)).await.is_err() {
+            return; // nobody listens any more
+        }
+        let mut buffer = BytesMut::with_capacity(PIECE);
+        match incoming.read_buf(&mut buffer).await {
+            Ok(1..) => piece = buffer.freeze(),
+            Ok(0) => return from_client.finish(),
+            Err(_) => return, // dropping the writer says that the stream broke
+        }
+    }
+}
+
+/// Sends what there is to be sent; true if that is all there was to say.
+async fn send<I: AsyncRead + AsyncWrite + Unpin>(outgoing: &mut WriteHalf<I>, mut to_client: Reader) -> bool {
+    loop {
+        match poll_fn(|cx| to_client.poll_next(cx)).await {
+            Some(Ok(piece)) => {
+                if outgoing.write_all(&piece).await.is_err() {
+                    return false;
+                }
+            }
+            Some(Err(_)) => return false,
+            None => return outgoing.shutdown().await.is_ok(),
+        }
+    }
+}
+
+async fn discard<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>) {
+    let mut left = DISCARD_BYTES;
+    let mut buffer = BytesMut::with_capacity(PIECE);
+    while let Ok(read @ 1..) = incoming.read_buf(&mut buffer).await
+        && read <= left
+    {
+        left -= read;
+        buffer.clear();
     }
 }

@@ -20,7 +20,7 @@ use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Driver;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
-use crate::bridge::{json, step};
+use crate::bridge::{json, outcome, step};
 use crate::http::request::BodyData;
 use crate::http::rescue::{Failure, Rejection};
 use crate::python::headers::RequestHeaders;
@@ -80,13 +80,15 @@ fn begin<'py>(
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
     let data = arguments(&request, resident, log)?;
     let request = request.into_any().unbind();
-    let result = invoke(py, resident, &data)?;
-    let inner = match step::awaitable(&result)? {
-        Some(inner) => inner,
-        None => match slot.sender(&result, &request)? {
-            Some(sender) => sender,
-            None => return Ok(Some(result)),
+    let inner = match invoke(py, resident, &data) {
+        Ok(result) => match step::awaitable(&result)? {
+            Some(inner) => inner,
+            None => match slot.sender(&result, &request)? {
+                Some(sender) => sender,
+                None => return Ok(Some(result)),
+            },
         },
+        Err(error) => outcome::sender_of_exception(py, &error, &request)?.ok_or(error)?,
     };
     consumer.spawn(py, Driver::new(inner, Arc::clone(slot), request))?;
     Ok(None)

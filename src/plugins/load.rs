@@ -21,6 +21,7 @@ use super::owner::Owner;
 use super::parameters::keyword_arguments;
 use super::resident::{Entry, Resident};
 use super::terminate::{end_tasks, terminate_instance, wait_for};
+use crate::bridge::aiohttp;
 use crate::bridge::coroutine::{await_python, coroutine};
 use crate::bridge::{outcome, step};
 
@@ -178,6 +179,7 @@ struct Imported {
 fn import(py: Python<'_>, environment: &Environment, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
     Owner::enter(owner.bind(py))?;
     let (module, registration) = module::run(py, file, &environment.locate(file))?;
+    aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
     Ok(Imported { classes, module: module.unbind(), registration })
 }

@@ -24,7 +24,7 @@ pub fn response<'py>(result: &Bound<'py, PyAny>, legacy_status: bool) -> PyResul
         // The code beside a response does not count, headers do.
         return Ok(if parts.is_some_and(|parts| parts.len() == 3) { result.clone() } else { content });
     }
-    let Reply { status, content_type, mut headers, body } = outcome::of_handler(result, legacy_status)?;
+    let Reply { status, content_type, mut headers, body, reason: _ } = outcome::of_handler(result, legacy_status)?;
     if let Some(content_type) = content_type {
         headers.entry(CONTENT_TYPE).or_insert(content_type);
     }

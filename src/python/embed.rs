@@ -35,6 +35,9 @@ const MODULES: &[(&str, &str)] = &[
     ("_psutil", include_str!("../../python/plugincore/_psutil.py")),
 ];
 
+/// Modules that are loaded when they are asked for, because they want packages that may be missing.
+const ON_DEMAND: &[(&str, &str)] = &[("_aiohttp", include_str!("../../python/plugincore/_aiohttp.py"))];
+
 /// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.
 pub type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
 
@@ -162,16 +165,54 @@ fn preload(py: Python<'_>) -> PyResult<()> {
     core.setattr("__name__", "plugincore._core")?;
     modules.set_item("plugincore._core", &core)?;
     modules.del_item("_core")?;
-    let module = |name: &str, file: &str, source: &str| {
-        let file = format!("<plugincore>/{file}.py");
-        PyModule::from_code(py, &CString::new(source)?, &CString::new(file)?, &CString::new(name)?)
-    };
-    let package = module("plugincore", "__init__", PACKAGE)?;
-    // A package by its path; nothing is looked up there, because everything is loaded.
+    let package = load(py, "plugincore", "__init__", PACKAGE)?;
+    // A package by its path; nothing is looked up there, because everything is here.
     package.setattr("__path__", PyList::empty(py))?;
     package.setattr("_core", &core)?;
     for (name, source) in MODULES {
-        package.setattr(name, module(&format!("plugincore.{name}"), name, source)?)?;
+        package.setattr(name, load(py, &format!("plugincore.{name}"), name, source)?)?;
     }
-    Ok(())
+    sys.getattr("meta_path")?.call_method1("insert", (0, Bound::new(py, Finder)?)).map(drop)
+}
+
+fn load<'py>(py: Python<'py>, name: &str, file: &str, source: &str) -> PyResult<Bound<'py, PyModule>> {
+    let file = format!("<plugincore>/{file}.py");
+    PyModule::from_code(py, &CString::new(source)?, &CString::new(file)?, &CString::new(name)?)
+}
+
+/// What Python's import system asks for the modules that are loaded on demand.
+#[pyclass(frozen, module = "plugincore._core")]
+struct Finder;
+
+#[pymethods]
+impl Finder {
+    #[pyo3(signature = (name, _path = None, _target = None))]
+    fn find_spec<'py>(
+        slf: &Bound<'py, Self>,
+        name: &str,
+        _path: Option<Bound<'py, PyAny>>,
+        _target: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if on_demand(name).is_none() {
+            return Ok(None);
+        }
+        slf.py().import("importlib.machinery")?.getattr("ModuleSpec")?.call1((name, slf)).map(Some)
+    }
+
+    /// Python makes the module itself.
+    fn create_module(&self, _spec: &Bound<'_, PyAny>) {}
+
+    fn exec_module(&self, module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        let name = module.name()?.to_str()?.to_owned();
+        let Some((file, source)) = on_demand(&name) else { return Ok(()) };
+        let builtins = py.import("builtins")?;
+        let code = builtins.call_method1("compile", (*source, format!("<plugincore>/{file}.py"), "exec"))?;
+        builtins.call_method1("exec", (code, module.dict())).map(drop)
+    }
+}
+
+fn on_demand(name: &str) -> Option<&'static (&'static str, &'static str)> {
+    let file = name.strip_prefix("plugincore.")?;
+    ON_DEMAND.iter().find(|(known, _)| *known == file)
 }

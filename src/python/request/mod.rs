@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Version};
-use pyo3::exceptions::{PyImportError, PyKeyError, PyRuntimeError};
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyKeyError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -47,6 +47,8 @@ pub struct Request {
     body: OnceLock<Py<PyBytes>>,
     form: OnceLock<Py<MultiDict>>,
     storage: OnceLock<Py<PyDict>>,
+    /// aiohttp's own request, for what only that can answer.
+    twin: OnceLock<Py<PyAny>>,
 }
 
 /// The object in `cell`, made on the first call.
@@ -75,6 +77,7 @@ impl Request {
             body: OnceLock::new(),
             form: OnceLock::new(),
             storage: OnceLock::new(),
+            twin: OnceLock::new(),
         }
     }
 
@@ -205,10 +208,14 @@ impl Request {
         Ok(variables)
     }
 
-    /// The connection, for `get_extra_info`.
+    /// The connection, for `get_extra_info`; once aiohttp sends the answer, what it sends it through.
     #[getter]
-    fn transport(&self) -> Transport {
-        Transport { peer: self.data.remote, local: self.data.local, secure: self.data.secure }
+    fn transport<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(twin) = self.twin.get() {
+            return twin.bind(py).getattr(intern!(py, "transport"));
+        }
+        let transport = Transport { peer: self.data.remote, local: self.data.local, secure: self.data.secure };
+        Ok(Bound::new(py, transport)?.into_any())
     }
 
     /// The protocol's version, a named tuple of `major` and `minor`.
@@ -359,32 +366,35 @@ impl Request {
     /// `headers` is a mapping or pairs; `length` is the number of bytes to come, `None` if that is unknown.
     /// `RuntimeError` when the request has been answered, or begun to be, `ConnectionResetError` when the client is
     /// gone.
-    #[pyo3(name = "_begin", signature = (status, headers, length = None))]
+    #[pyo3(name = "_begin", signature = (status, headers, length = None, reason = None))]
     fn begin_answer(
         &self,
         py: Python<'_>,
         status: &Bound<'_, PyAny>,
         headers: &Bound<'_, PyAny>,
         length: Option<u64>,
+        reason: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let status = outcome::status(status)?;
+        let reason = reason.and_then(|reason| outcome::reason(status, reason));
         let mut given = HeaderMap::new();
         outcome::headers(headers, &mut given)?;
-        let reply = Reply { status, content_type: None, headers: given, body: Body::default() };
+        let reply = Reply { status, reason, content_type: None, headers: given, body: Body::default() };
         self.slot()?.begin(py, reply, length)
     }
 
     /// Open a channel and begin its answer at once.
-    #[pyo3(signature = (status, headers, length = None))]
+    #[pyo3(signature = (status, headers, length = None, reason = None))]
     fn _stream<'py>(
         &self,
         py: Python<'py>,
         status: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
         length: Option<u64>,
+        reason: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Channel>> {
         let channel = self.open_channel(py)?;
-        self.begin_answer(py, status, headers, length)?;
+        self.begin_answer(py, status, headers, length, reason)?;
         Ok(channel)
     }
 
@@ -411,6 +421,48 @@ impl Request {
         outcome::headers(headers, &mut given)?;
         given.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         self.slot()?.switch_protocols(py, given)
+    }
+
+    /// The body; for the module that hands it to aiohttp.
+    #[getter]
+    fn _body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.bytes(py)
+    }
+
+    /// The plugin's own storage.
+    #[getter]
+    fn _state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.stored(py)
+    }
+
+    /// aiohttp's own request for this one.
+    #[getter]
+    fn _twin<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        cached(py, &slf.get().twin, || {
+            let module = py.import(intern!(py, "plugincore._aiohttp"))?;
+            Ok(module.call_method1(intern!(py, "twin"), (slf,))?.unbind())
+        })
+    }
+
+    /// What only aiohttp's own request has, where aiohttp is installed.
+    fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let absent = || PyAttributeError::new_err(format!("the request has no attribute {name:?}"));
+        let text = name.to_str()?;
+        // Python itself asks for dunders of its own accord, which is no reason to import aiohttp.
+        if text.starts_with("__") {
+            return Err(absent());
+        }
+        let py = slf.py();
+        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+        if text.starts_with('_') && !modules.contains(intern!(py, "aiohttp.web_request"))? {
+            return Err(absent());
+        }
+        match Self::_twin(slf) {
+            Ok(twin) => twin.getattr(name),
+            Err(error) if error.is_instance_of::<PyImportError>(py) => Err(absent()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Return what the plugin stored under `key`, or `default`.
@@ -467,6 +519,7 @@ impl Request {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(self.storage.get())?;
+        visit.call(self.twin.get())?;
         visit.call(self.cookies.get())?;
         visit.call(self.form.get())
     }

@@ -1,0 +1,213 @@
+"""The web socket protocol frame by frame (RFC 6455), against our server and aiohttp's own with the same handler."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import receive_all, serving
+
+ECHO = """
+from aiohttp import web, WSMsgType
+
+async def echo(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            await socket.send_str(message.data)
+        elif message.type is WSMsgType.BINARY:
+            await socket.send_bytes(message.data)
+    return socket
+"""
+
+PLUGIN = (
+    ECHO
+    + """
+from plugincore.baseplugin import BasePlugin
+
+class Echo(BasePlugin):
+    async def request_handler(self, **data):
+        return await echo(data["request"])
+"""
+)
+
+AIOHTTP = (
+    ECHO
+    + """
+import asyncio
+
+async def main():
+    app = web.Application()
+    app.router.add_get("/echo", echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(site._server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """Run our server and aiohttp's own."""
+    command = [sys.executable, "-W", "ignore", "-c", AIOHTTP]
+    with (
+        serving(tmp_path_factory.mktemp("protocol"), {"echo": PLUGIN}) as server,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        assert other.stdout is not None
+        try:
+            yield {"plugincore": server.port, "aiohttp": int(other.stdout.readline())}
+        finally:
+            other.kill()
+
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, length: int | None = None
+) -> bytes:
+    """Return a frame as a client sends it; ``length`` claims another length than there is."""
+    size = len(payload) if length is None else length
+    first = (0x80 if fin else 0) | reserved << 4 | opcode
+    if size < 126:
+        head = bytes([first, 0x80 | size])
+    elif size < 65536:
+        head = bytes([first, 0x80 | 126]) + struct.pack("!H", size)
+    else:
+        head = bytes([first, 0x80 | 127]) + struct.pack("!Q", size)
+    mask = os.urandom(4)
+    return head + mask + bytes(byte ^ mask[number % 4] for number, byte in enumerate(payload))
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Return opcode and payload of each frame that a server has sent."""
+    found = []
+    while data:
+        size, rest = data[1], data[2:]
+        assert size < 128, "a server does not mask"
+        if size == 126:
+            size, rest = struct.unpack("!H", rest[:2])[0], rest[2:]
+        elif size == 127:
+            size, rest = struct.unpack("!Q", rest[:8])[0], rest[8:]
+        assert data[0] & 0x80, "answers are not fragmented"
+        found.append((data[0] & 0x0F, rest[:size]))
+        data = rest[size:]
+    return found
+
+
+def talk(port: int, *pieces: bytes) -> list[tuple[int, bytes]]:
+    """Open a socket, send pieces of bytes, and return the frames that come until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        key = base64.b64encode(os.urandom(16)).decode()
+        connection.sendall(
+            f"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        )
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        for piece in pieces:
+            connection.sendall(piece)
+        return frames(receive_all(connection))
+
+
+def code(number: int, reason: bytes = b"") -> bytes:
+    """Return the payload of a closing frame."""
+    return struct.pack("!H", number) + reason
+
+
+END = frame(CLOSE, code(1000))
+#: What the server sends when it is told goodbye.
+BYE = (CLOSE, code(1000))
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    """Cut a frame into single bytes."""
+    return [bytes([byte]) for byte in data]
+
+
+@pytest.mark.parametrize("side", ["plugincore", "aiohttp"])
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        pytest.param([frame(TEXT, b"hello"), END], [(TEXT, b"hello"), BYE], id="text"),
+        pytest.param([*one_by_one(frame(TEXT, b"hello")), END], [(TEXT, b"hello"), BYE], id="byte by byte"),
+        pytest.param(
+            [frame(TEXT, b"a") + frame(BINARY, b"b") + END], [(TEXT, b"a"), (BINARY, b"b"), BYE], id="at once"
+        ),
+        pytest.param([frame(TEXT, b"x" * 65535), END], [(TEXT, b"x" * 65535), BYE], id="16 bits of length"),
+        pytest.param([frame(BINARY, b"x" * 65536), END], [(BINARY, b"x" * 65536), BYE], id="64 bits of length"),
+        pytest.param([frame(TEXT, b"a", fin=False), frame(0, b"b"), END], [(TEXT, b"ab"), BYE], id="fragments"),
+        pytest.param([frame(TEXT, b"", fin=False), frame(0, b""), END], [(TEXT, b""), BYE], id="empty fragments"),
+        pytest.param(
+            [frame(TEXT, "é".encode()[:1], fin=False), frame(0, "é".encode()[1:]), END],
+            [(TEXT, "é".encode()), BYE],
+            id="a letter in two fragments",
+        ),
+        pytest.param(
+            [frame(TEXT, b"a", fin=False), frame(PING, b"p"), frame(0, b"b"), END],
+            [(PONG, b"p"), (TEXT, b"ab"), BYE],
+            id="a ping between fragments",
+        ),
+        pytest.param([frame(PING, b"x" * 125), END], [(PONG, b"x" * 125), BYE], id="the longest ping"),
+        pytest.param([frame(PONG, b"unasked"), END], [BYE], id="an unasked pong"),
+        pytest.param([frame(CLOSE)], [BYE], id="a close without a code"),
+        pytest.param([END, frame(TEXT, b"late")], [BYE], id="a message after the close"),
+    ],
+)
+def test_what_is_allowed_is_understood(
+    ports: dict[str, int], side: str, sent: list[bytes], answers: list[tuple[int, bytes]]
+) -> None:
+    """Whatever the frames and however they arrive."""
+    assert answers == talk(ports[side], *sent)
+
+
+@pytest.mark.parametrize("side", ["plugincore", "aiohttp"])
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        *(pytest.param(frame(TEXT, b"x", reserved=bits), 1002, id=f"reserved bits {bits}") for bits in (1, 2, 3, 7)),
+        *(pytest.param(frame(opcode, b"x"), 1002, id=f"opcode {opcode}") for opcode in (3, 7, 11, 15)),
+        pytest.param(frame(PING, b"x" * 126), 1002, id="a ping that is too long"),
+        pytest.param(frame(CLOSE, code(1000, b"x" * 124)), 1002, id="a close that is too long"),
+        pytest.param(frame(PING, b"x", fin=False), 1002, id="a fragmented ping"),
+        pytest.param(frame(0, b"x"), 1002, id="a continuation of nothing"),
+        pytest.param(frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), 1002, id="a message inside another"),
+        pytest.param(frame(TEXT, b"\xff"), 1007, id="no UTF-8"),
+        pytest.param(frame(TEXT, b"\xed\xa0\x80"), 1007, id="a surrogate"),
+        pytest.param(frame(TEXT, b"\xc3", fin=False) + frame(0, b"x"), 1007, id="no UTF-8 in fragments"),
+        pytest.param(frame(CLOSE, b"x"), 1002, id="half a close code"),
+        pytest.param(frame(CLOSE, code(1000, b"\xff")), 1007, id="a reason that is no UTF-8"),
+        *(pytest.param(frame(CLOSE, code(number)), 1002, id=f"close code {number}") for number in (0, 999, 1004, 1005)),
+        *(pytest.param(frame(CLOSE, code(number)), 1002, id=f"close code {number}") for number in (1016, 2999)),
+        # 1006 must not travel either, but aiohttp's reader takes it.
+        pytest.param(frame(BINARY, b"x", length=5_000_000), 1009, id="a message that is too big"),
+    ],
+)
+def test_what_is_not_allowed_ends_the_socket_with_its_code(
+    ports: dict[str, int], side: str, sent: bytes, expected: int
+) -> None:
+    """The client is told what it did, and nothing of it reaches the handler."""
+    opcode, payload = talk(ports[side], sent)[-1]
+    assert (CLOSE, expected) == (opcode, struct.unpack("!H", payload[:2])[0])
+
+
+@pytest.mark.parametrize("number", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999])
+def test_codes_that_may_be_sent_are_accepted(ports: dict[str, int], number: int) -> None:
+    """Those of the RFC that travel, those of libraries and private ones."""
+    assert [BYE] == talk(ports["plugincore"], frame(CLOSE, code(number, b"why")))
