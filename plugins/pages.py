@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import stat
+import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -286,7 +287,7 @@ class Site:
             (str(section.get("markdown_css") or "markdown.css"), STYLE),
             (str(section.get("highlight_css") or "highlight.css"), self.converter.style),
         )
-        self.cache: OrderedDict[Path, tuple[tuple[int, ...], Converted]] = OrderedDict()
+        self.cache: OrderedDict[Path, tuple[bytes, Converted]] = OrderedDict()
         self.cache_limit = cache_limit
         self.log = log
 
@@ -306,7 +307,7 @@ class Site:
         files = "../" * ((subpath or "").count("/") + self.endpoint.count("/") + 1) + self.files + "/"
         if path.suffix.lower() in MARKDOWN + HTML:
             return self.page(path, files)
-        if self.files == quote(self.endpoint):
+        if self.files == quote(self.endpoint) or not path.is_file():
             raise PageError(404, "There is no such page.")
         return files + quote(path.relative_to(self.documents.root).as_posix())
 
@@ -331,15 +332,16 @@ class Site:
         if path.suffix.lower() in HTML:
             body = magic.fill(text)
         else:
-            converted = self.convert(path, text, (status.st_mtime_ns, status.st_size, status.st_ino))
+            converted = self.convert(path, text)
             body = magic.fill(converted.body)
             title = magic.title or plain(magic.fill(converted.heading))
             title = title or os.fsencode(path.stem).decode("utf-8", "replace")
             body = envelope(title, self.head(files), body)
         return Page(body, magic.changed if magic.lasting else None)
 
-    def convert(self, path: Path, text: str, stamp: tuple[int, ...]) -> Converted:
-        """Return a document's HTML; it is kept until the file changes or others need the room."""
+    def convert(self, path: Path, text: str) -> Converted:
+        """Return a document's HTML; it is kept until the text changes or others need the room."""
+        stamp = hashlib.sha256(text.encode()).digest()
         known = self.cache.pop(path, None)
         if known is None or known[0] != stamp:
             self.log.debug("converting", path.name)
@@ -430,8 +432,11 @@ def validators(page: Page) -> dict[str, str]:
     """Return the headers by which a client can ask whether a page has changed."""
     if page.modified is None:
         return {"Cache-Control": "no-store"}
-    digest = hashlib.sha256(page.body.encode()).hexdigest()[:32]
-    return {"ETag": f'"{digest}"', "Last-Modified": formatdate(page.modified, usegmt=True)}
+    headers = {"ETag": f'"{hashlib.sha256(page.body.encode()).hexdigest()[:32]}"'}
+    # A file may have any date; a client is only told one that it can compare.
+    if 0 <= page.modified <= time.time():
+        headers["Last-Modified"] = formatdate(page.modified, usegmt=True)
+    return headers
 
 
 def unchanged(request: dict[str, str], answer: dict[str, str]) -> bool:
@@ -440,4 +445,4 @@ def unchanged(request: dict[str, str], answer: dict[str, str]) -> bool:
         return False
     if (tags := request.get("If-None-Match")) is not None:
         return tags.strip() == "*" or answer["ETag"] in (tag.strip().removeprefix("W/") for tag in tags.split(","))
-    return request.get("If-Modified-Since") == answer["Last-Modified"]
+    return "Last-Modified" in answer and request.get("If-Modified-Since") == answer["Last-Modified"]

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from plugincore.baseplugin import BasePlugin
 
 T = TypeVar("T")
+DAMAGED = "a session's data is damaged"
 BINDINGS = ("address", "user", "none")
 MONGODB = (
     "pluginserver kept sessions in MongoDB, this plugin does not: remove username, password, server_url and collection "
@@ -251,8 +252,8 @@ class RedisStore:
             raise ImportError(message) from error
         credentials = {"username": username, "password": password}
         self.errors = (RedisError, OSError)
-        self.redis: Any = Redis.from_pool(
-            BlockingConnectionPool.from_url(
+        try:
+            pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=32,
                 decode_responses=True,
@@ -262,7 +263,14 @@ class RedisStore:
                 retry=Retry(NoBackoff(), 1),
                 **{name: value for name, value in credentials.items() if value},
             )
-        )
+        except ValueError:
+            message = (
+                "sessman: server_url is no address of Redis: it is redis://HOST:PORT/0, and a password with special "
+                "characters belongs into password"
+            )
+            # Without the library's reason, which may quote a piece of a password.
+            raise ValueError(message) from None
+        self.redis: Any = Redis.from_pool(pool)
         self._add = self.redis.register_script(self.ADD)
         self._replace = self.redis.register_script(self.REPLACE)
         self.limits = limits
@@ -293,10 +301,14 @@ class RedisStore:
     async def get(self, key: str) -> Session | None:
         """Read all fields at once."""
         try:
-            fields = await self.redis.hgetall(f"{self.prefix}session:{key}")
-        except self.errors as error:
+            fields = await self.redis.hmget(f"{self.prefix}session:{key}", Session._fields)
+        except (*self.errors, UnicodeDecodeError) as error:
             raise StoreError(str(error)) from error
-        return Session(**fields) if fields else None
+        if fields == [None, None, None]:
+            return None
+        if None in fields:
+            raise StoreError(DAMAGED)
+        return Session(*fields)
 
     async def replace(self, key: str, session: Session) -> bool:
         """Set if it exists."""
@@ -384,6 +396,7 @@ class Sessman(BasePlugin):
             if endpoint is None:
                 raise RequestError(400, f"{data['subpath'] or self._plugin_id} is not a valid endpoint")
             session_id, content = await endpoint(data)
+            value = value_of(content)
         except RequestError as error:
             return error.status, {"error": str(error)}, headers
         except StoreError as error:
@@ -391,7 +404,7 @@ class Sessman(BasePlugin):
             return 503, {"error": "sessions are not available at the moment"}, headers
         if endpoint != self.get:
             headers["Set-Cookie"] = self.cookie(session_id, data["request"].secure)
-        return 200, {"session_id": session_id, "data": json.loads(content)}, headers
+        return 200, {"session_id": session_id, "data": value}, headers
 
     async def new(self, data: dict[str, Any]) -> tuple[str, str]:
         """Begin a session. Its id is always ours: one that a client brings along is not looked at."""
@@ -458,6 +471,14 @@ class Sessman(BasePlugin):
         path, age = quote(f"/{self._plugin_id}"), int(self.limits.ttl)
         cookie = f"session_id={session_id}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict"
         return f"{cookie}; Secure" if secure else cookie
+
+
+def value_of(content: str) -> Any:
+    """Return the data of a session; somebody else may have been at the store."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise StoreError(DAMAGED) from None  # the data is nothing for the log
 
 
 def digest(session_id: str) -> str:

@@ -165,6 +165,8 @@ class PluginClient:
         else:
             file = Path(plugin)
             meant = class_name
+            if not file.is_file():
+                raise FileNotFoundError(f"there is no plugin file {os.fspath(plugin)!r}")
         self._folder = None if isinstance(plugin, type) else file.parent
         self._imports: _Imports | None = None
         # The server has it, too: a plugin that imports psutil works where psutil is missing.
@@ -326,6 +328,12 @@ class SyncPluginClient:
 
     def __enter__(self) -> Self:
         """Construct the plugin and call its ``initialize``."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise RuntimeError("an event loop runs already: use PluginClient, in `async with`")
         self._loop = asyncio.new_event_loop()
         try:
             self.run(self._client.__aenter__())
@@ -346,8 +354,10 @@ class SyncPluginClient:
     def _close_loop(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None:
-            loop.run_until_complete(_wind_up(loop))
-            loop.close()
+            try:
+                loop.run_until_complete(_wind_up(loop))
+            finally:
+                loop.close()
 
     def request(self, method: str, path: str = "", **options: Any) -> Response:
         """Make a request; the options are those of :meth:`PluginClient.request`."""

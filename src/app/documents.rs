@@ -3,9 +3,11 @@
 //! Promise: nothing that is wrong with the folder keeps the server from its other work; it is told with its place in the
 //! file. Caveat: told once a reading, not when a folder vanishes later; requests are 404 then.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::run::Launch;
 use crate::config::settings::{DocumentSettings, Settings};
 use crate::files::documents::Documents;
 use crate::observe::log_file::LogFile;
@@ -20,9 +22,10 @@ pub struct Served {
 }
 
 impl Served {
-    /// What `settings` name, relative to the folder `start`.
-    pub fn new(settings: &Settings, start: &Path) -> Option<Self> {
-        let settings = settings.documents.clone()?;
+    /// What `all` settings of `launch` name.
+    pub fn new(all: &Settings, launch: &Launch) -> Option<Self> {
+        let settings = all.documents.clone()?;
+        let start = &launch.folder;
         if RouteTable::default().serve_documents(&settings.route).is_err() {
             let message = format!("is not served, since requests for /{} are not for files", settings.route);
             tracing::warn!("{}", settings.warning(message, "write another request path before the colon"));
@@ -36,6 +39,10 @@ impl Served {
         if let Err(error) = documents.check() {
             let message = format!("{} cannot be read: {error}", documents.folder().display());
             tracing::warn!("{}", settings.warning(message, "create the folder; requests are 404 until it is there"));
+        }
+        for (what, secret) in exposed(all, launch, documents.folder()) {
+            let message = format!("everybody can read {what} there, which is {}", secret.display());
+            tracing::warn!("{}", settings.warning(message, "name a folder that holds nothing but documents"));
         }
         Some(Self { settings, documents: Arc::new(documents) })
     }
@@ -53,4 +60,26 @@ impl Served {
             tracing::warn!("{}", self.settings.warning(message, "remove the plugin to have the server do it"));
         }
     }
+}
+
+/// What lies in the `documents` and was hardly meant for everybody.
+fn exposed<'a>(settings: &'a Settings, launch: &'a Launch, documents: &Path) -> Vec<(&'static str, &'a Path)> {
+    let Ok(documents) = documents.canonicalize() else { return Vec::new() };
+    let key = settings.tls.as_ref().map(|files| files.keyfile.as_path());
+    let secrets = [
+        ("the ini file", launch.ini.as_deref()),
+        ("the plugins' folder", Some(settings.paths.plugins.as_path())),
+        ("the private key", key),
+    ];
+    let is_inside = |path: &Path| {
+        launch.folder.join(path).canonicalize().is_ok_and(|path| {
+            path.strip_prefix(&documents)
+                .is_ok_and(|inside| !inside.iter().any(|part| part.as_bytes().starts_with(b".")))
+        })
+    };
+    secrets
+        .into_iter()
+        .filter_map(|(what, path)| path.map(|path| (what, path)))
+        .filter(|(_, path)| is_inside(path))
+        .collect()
 }

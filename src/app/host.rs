@@ -108,7 +108,7 @@ impl Host {
         let mailbox = Arc::new(Mailbox::default());
         let desk = ReloadDesk { inbox: Arc::clone(&inbox), mailbox: Arc::clone(&mailbox) };
         let most = settings.server.max_in_flight;
-        let documents = Served::new(&settings, &launch.folder);
+        let documents = Served::new(&settings, &launch);
         let live = Live::new(&settings, RouteTable::default(), documents.as_ref());
         let shared = Shared::new(live, certificate, Arc::clone(&inbox), most, Box::new(desk));
         let outboxes: Vec<_> = (0..settings.server.io_threads).map(|_| Arc::new(Outbox::default())).collect();

@@ -142,7 +142,7 @@ impl Host {
         for option in lock(&self.settings).needing_restart(&before) {
             tracing::warn!("{option} has changed; the new value counts after a restart");
         }
-        *lock(&self.documents) = Served::new(&lock(&self.settings), &self.launch.folder);
+        *lock(&self.documents) = Served::new(&lock(&self.settings), &self.launch);
         self.publish(self.registry.serving().residents().to_vec());
         Ok(())
     }

@@ -154,6 +154,11 @@ impl Slot {
         self.lock().take()
     }
 
+    /// Whether it keeps a call that came through `consumer` and has not ended.
+    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
+        self.lock().as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer))
+    }
+
     /// True once an answer has been begun.
     pub fn has_begun(&self) -> bool {
         self.lock().as_ref().is_some_and(|call| call.downlink.is_some())

@@ -83,6 +83,22 @@ impl Consumer {
         self.starter.start(self.event_loop(py), Bound::new(py, driver)?.into_any())
     }
 
+    /// Cancels the tasks of the requests that have not ended, and returns them.
+    ///
+    /// # Errors
+    /// When the loop is not the running one.
+    pub fn cancel<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut tasks = Vec::new();
+        for task in py.import("asyncio")?.call_method0("all_tasks")?.try_iter()? {
+            let task = task?;
+            if task.call_method0("get_coro")?.cast::<Driver>().is_ok_and(|driver| driver.get().came_through(self)) {
+                task.call_method0("cancel")?;
+                tasks.push(task);
+            }
+        }
+        Ok(tasks)
+    }
+
     /// asyncio's `CancelledError`.
     pub fn cancelled_error<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.cancelled_error.bind(py)

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::call::Slot;
+use super::consumer::Consumer;
 use super::coroutine::thrown;
 use super::outcome;
 use super::step::{self, Step};
@@ -30,6 +31,11 @@ impl Driver {
     /// A driver of `inner`, which ends the call in `slot` for `request`.
     pub fn new(inner: Bound<'_, PyAny>, slot: Arc<Slot>, request: Py<PyAny>) -> Self {
         Self { inner: inner.unbind(), sender: OnceLock::new(), slot, request }
+    }
+
+    /// Whether it drives a request that came through `consumer` and has not ended.
+    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
+        self.slot.came_through(consumer)
     }
 
     fn current<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {

@@ -44,7 +44,7 @@ class Backend:
         self.client = client
         self.file = file
 
-    def rows(self, statement: str, *values: float) -> list[tuple[object, ...]]:
+    def rows(self, statement: str, *values: float | str) -> list[tuple[object, ...]]:
         """Execute a statement on the file."""
         with contextlib.closing(sqlite3.connect(self.file)) as connection, connection:
             return connection.execute(statement, values).fetchall()
@@ -61,6 +61,14 @@ class Backend:
         if self.client is None:
             return len(self.rows("SELECT key FROM session"))
         return len(self.client.keys("*:session:*"))
+
+    def damage(self, data: str) -> None:
+        """Let other data stand in all sessions, as if somebody had been at the store."""
+        if self.client is None:
+            self.rows("UPDATE session SET data = ?", data)
+            return
+        for key in self.client.keys("*:session:*"):
+            self.client.hset(key, "data", data)
 
     def time_left(self) -> float:
         """Return the seconds for which the only session will live."""

@@ -147,6 +147,14 @@ def test_a_pipe_keeps_nobody_waiting(server: Server, site: Path) -> None:
     assert 2 == body(server, "/pages/page").count('class="magic-error"')
 
 
+def test_what_is_no_regular_file_is_404(server: Server, site: Path) -> None:
+    """Nobody is sent on to a pipe, since the route of the files has none either."""
+    os.mkfifo(site / "pipe")
+    (site / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        assert 404 == server.get(f"/pages/{name}").status_code
+
+
 def test_links_inside_of_the_folder_are_followed(server: Server, site: Path) -> None:
     """A symbolic link is fine as long as it stays inside."""
     (site / "real.md").write_text("real")
@@ -360,6 +368,31 @@ def test_a_client_can_ask_whether_a_page_has_changed(server: Server, site: Path)
     for asked in ({"If-None-Match": tag}, {"If-Modified-Since": date}):
         answer = server.get("/pages/x", headers=asked)
         assert (200, True) == (answer.status_code, "<p>two</p>" in answer.text)
+
+
+def test_an_edit_that_keeps_size_and_date_is_seen(server: Server, site: Path) -> None:
+    """As after `cp -p`: what counts is what the document says."""
+    document = site / "page.md"
+    document.write_text("one")
+    before = document.stat()
+    first = server.get("/pages/page")
+    document.write_text("two")
+    os.utime(document, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = server.get("/pages/page", headers={"If-None-Match": first.headers["ETag"]})
+    assert 200 == second.status_code
+    assert "<p>two</p>" in second.text
+
+
+def test_a_date_that_cannot_be_is_not_told(server: Server, site: Path) -> None:
+    """A page from the future, or from before 1970, has an ETag only: HTTP has no such dates."""
+    (site / "page.md").write_text("text")
+    for year in (1965, 2100):
+        moment = (year - 1970) * 365.25 * 86400
+        os.utime(site / "page.md", (moment, moment))
+        answer = server.get("/pages/page")
+        assert 200 == answer.status_code
+        assert "ETag" in answer.headers
+        assert "Last-Modified" not in answer.headers
 
 
 @pytest.mark.parametrize("text", ["@TIME@", "@INCLUDE=missing@"])

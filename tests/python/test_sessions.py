@@ -430,6 +430,32 @@ def test_a_locked_file_holds_up_sessions_only(start: Start, tmp_path: Path) -> N
     assert [200] == answers
 
 
+def test_a_damaged_session_is_503_and_can_be_replaced(server: Server, backend: Backend) -> None:
+    """Clients are told nothing about the store; the log has the reason, without the data."""
+    session_id = new(server)
+    backend.damage('{"half')
+    answer = get(server, session_id)
+    assert (503, {"error": "sessions are not available at the moment"}) == outcome(answer)
+    assert "no-store" == answer.headers["Cache-Control"]
+    server.wait_for("ERROR - sessman - a session's data is damaged")
+    assert "half" not in server.log
+    answer = server.post("/sessman/update", json={"session_id": session_id, "data": 2})
+    assert (200, {"session_id": session_id, "data": 2}) == outcome(answer)
+
+
+def test_keys_of_somebody_else_in_redis_are_503(start: Start, running_redis: redis.Redis) -> None:
+    """A hash without our fields, or with bytes that are no text, is no crash."""
+    running_redis.flushall()
+    address = running_redis.connection_pool.connection_kwargs["path"]
+    server = start(f"backend=redis&server_url=unix://{address}")
+    session_id = new(server)
+    (key,) = running_redis.keys("*:session:*")
+    for fields in ({"data": "1"}, {"user": "", "address": "127.0.0.1", "data": b"\xff"}):
+        running_redis.delete(key)
+        running_redis.hset(key, mapping=fields)
+        assert (503, {"error": "sessions are not available at the moment"}) == outcome(get(server, session_id))
+
+
 def test_the_file_is_private(start: Start, tmp_path: Path) -> None:
     """Only the server's own user may read it, its journal included."""
     server = start(f"database={tmp_path}/s.sqlite")
@@ -461,6 +487,7 @@ def test_without_a_file_sessions_are_in_memory(start: Start) -> None:
         ("max_sessions_per_client=x", "sessman: max_sessions_per_client must be a number"),
         ("backend=redis", "server_url to redis://HOST:PORT/0"),
         ("backend=redis&server_url=mongo.example:27017", "server_url to redis://HOST:PORT/0"),
+        ("backend=redis&server_url=redis://h:port", "server_url is no address of Redis: it is redis://HOST:PORT/0"),
         ("database=/nowhere/at/all", "sessman: database: /nowhere/at/all: .*No such file"),
         ("database=/", "sessman: database: /: "),
     ],
@@ -546,6 +573,14 @@ def test_redis_with_a_password(launch: Launch, socket_folder: Path) -> None:
                 assert word not in server.log
         finally:
             process.kill()
+
+
+def test_a_password_that_breaks_the_address_is_not_logged(start: Start) -> None:
+    """Not in part either: what stands before a `/` or `#` in it looks like a port."""
+    for url in ("redis://:pass-word/1@h:1/0", "redis://:pass-word%231@h:1/0"):
+        server = start(f"backend=redis&server_url={url}", args=["-v", "DEBUG"])
+        server.wait_for("server_url is no address of Redis")
+        assert "pass-word" not in server.log
 
 
 def test_a_missing_library_is_told_with_the_remedy(start: Start, tmp_path: Path) -> None:

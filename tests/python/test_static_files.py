@@ -639,6 +639,21 @@ def test_a_missing_folder_is_told_and_served_once_it_is_there(launch: Launch) ->
     assert b"there" == running.get("/html/x").content
 
 
+def test_secrets_among_the_documents_are_told(launch: Launch) -> None:
+    """The ini file holds keys and plugins are source: a folder with either in it is served, with a warning for each."""
+    running = launch(ini_more="documents = html:.")
+    for secret in (r"the ini file there, which is server\.ini", "the plugins' folder there, which is plugins"):
+        assert re.search(rf"WARN - .*server\.ini:\d+: \[paths\] documents: everybody can read {secret}", running.log)
+
+
+@pytest.mark.parametrize("plugins", ["elsewhere", "html/.plugins"])
+def test_documents_without_secrets_are_not_warned_of(launch: Launch, tmp_path: Path, plugins: str) -> None:
+    """What is hidden is no secret that anybody could read."""
+    fill(tmp_path / "here", {f"{plugins}/x.txt": b"", "html/index.html": b""})
+    ini = f"[network]\nport = 0\n[paths]\nplugins = {plugins}\ndocuments = html:html\n"
+    assert "everybody can read" not in launch(ini=ini, folder=tmp_path / "here").log
+
+
 def test_a_request_path_of_the_server_is_not_served(launch: Launch) -> None:
     """`/plugins` and `/reload` stay what they are."""
     running = launch(ini_more="documents = plugins:plugins")

@@ -379,12 +379,15 @@ def test_a_streamed_answer_is_collected(plugin_client: Open) -> None:
 
 
 def test_leaving_with_a_request_under_way_tells_it(plugin_client: Open) -> None:
-    """Nothing hangs when the client is left while a handler still waits."""
+    """Nothing hangs when the client is left while a handler still waits, and the handler does not outlive it."""
 
     class Stuck(BasePlugin):
         async def request_handler(self, **data: Any) -> None:
             self.entered.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left = True
 
         async def initialize(self, **kwargs: Any) -> None:
             self.entered = asyncio.Event()
@@ -392,9 +395,12 @@ def test_leaving_with_a_request_under_way_tells_it(plugin_client: Open) -> None:
     async def check() -> None:
         async with PluginClient(Stuck) as client:
             asked = asyncio.create_task(client.get())
-            await client.plugin.entered.wait()
+            plugin = client.plugin
+            await plugin.entered.wait()
+        assert plugin.left
         with pytest.raises(ConnectionError, match="closed"):
             await asked
+        assert {asyncio.current_task()} == asyncio.all_tasks()
 
     asyncio.run(check())
 
@@ -504,3 +510,15 @@ def test_pytest_is_told_of_the_fixture() -> None:
     program = "import sys, plugincore.testing; print('pytest' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50)
     assert "False\n" == told.stdout
+
+
+def test_wrong_uses_are_told_with_the_remedy(tmp_path: Path) -> None:
+    """A plugin file that is not there, and a client with its own loop where one runs already."""
+    with pytest.raises(FileNotFoundError, match=r"there is no plugin file '.*nothing\.py'"):
+        SyncPluginClient(tmp_path / "nothing.py")
+
+    async def check() -> None:
+        with pytest.raises(RuntimeError, match="use PluginClient"), SyncPluginClient(Mirror):
+            pass
+
+    asyncio.run(check())

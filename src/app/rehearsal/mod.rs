@@ -40,7 +40,7 @@ use crate::plugins::module::{self, Registration};
 use crate::plugins::owner;
 use crate::plugins::registry::Registry;
 use crate::plugins::resident::Resident;
-use crate::plugins::terminate::{end_tasks, terminate_instance};
+use crate::plugins::terminate::{end_tasks, report_stubborn, terminate_instance, wait_for};
 use crate::policy::admission::Limit;
 use crate::python::logjam::LogJam;
 use crate::python::multidict::MultiDict;
@@ -318,15 +318,20 @@ impl Rehearsal {
     async fn close(&self) -> PyResult<()> {
         let Some(running) = lock(&self.running).take() else { return Ok(()) };
         let ended = self.end(&running.resident).await;
-        Python::attach(|py| {
+        let interrupted = Python::attach(|py| {
             running.consumer.detach(py)?;
             py.detach(|| running.wire.end());
             self.waiting.abandon(py)?;
-            if let Some(registration) = running.registration {
-                registration.undo(py);
-            }
-            ended
-        })
+            // The loop may be one that goes on, so nothing that still waits may stay there.
+            wait_for(py, running.consumer.cancel(py)?, self.settings.server.shutdown_timeout)
+        })?;
+        if let Some(interrupted) = interrupted {
+            report_stubborn(await_python(interrupted).await?)?;
+        }
+        if let Some(registration) = running.registration {
+            Python::attach(|py| registration.undo(py));
+        }
+        ended
     }
 
     /// Ends a plugin as the server does, but tells what it raises.

@@ -331,7 +331,7 @@ ROWS = [
         "read by its chunks; the connection closes afterwards",
         Reason.ROBUSTNESS,
         answers(both_lengths),
-        "as RFC 9112 (6.3) allows",
+        "as RFC 9112 (6.3) allows: hyper passes over the length, and what follows on the connection is never read",
     ),
     Difference(
         "target-no-path",
