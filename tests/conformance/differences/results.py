@@ -79,7 +79,8 @@ def no_json(exchange: Exchange) -> Collection[str]:
 
 def stream(exchange: Exchange) -> Collection[str]:
     text = str(json_of(exchange.original).get("result", "")).startswith("<StreamResponse ")
-    return {"status", *BODY} if text and unsendable(exchange, "aiohttp's StreamResponse") else ()
+    sent = exchange.ours["status"] == 200 and exchange.ours["body"] == b"" and exchange.ours["framing"] == "chunked"
+    return {"framing", *BODY} if text and sent else ()
 
 
 def bare(exchange: Exchange) -> Collection[str]:
@@ -193,7 +194,7 @@ ROWS = [
         AREA,
         "`StreamResponse` as a result",
         '`{"result": "<repr>"}`',
-        "500 that says so",
+        "what was written to it",
         Reason.BUG,
         answers(stream),
     ),
