@@ -82,7 +82,7 @@ def plugincore_command(plugins: Path = HERE / "plugins", more: str = "", server:
 
     def command(folder: Path, port: int, tls: bool) -> Sequence[str]:
         ini = _ini(folder, port, tls, plugins, more)
-        return [_bin(server, "plugincore"), "-i", str(ini), "-v", "WARN"]
+        return [_bin(server, "plugincore"), "-i", str(ini), "-v", "ERROR"]
 
     return command
 
@@ -120,9 +120,11 @@ def _bare(folder: Path, port: int, tls: bool) -> Sequence[str]:
 
 
 _PEERS = {"PYTHONPATH": str(HERE / "peers")}
+_UVLOOP = "uvloop>=0.22,<1"
 _GRANIAN = ("granian[uvloop]>=2.8,<3", "orjson>=3.11,<4")
 SETUPS = (
-    Setup(PLUGINCORE, "plugincore", (), plugincore_command()),
+    Setup(PLUGINCORE, "asyncio", (), plugincore_command()),
+    Setup(PLUGINCORE, "uvloop", (_UVLOOP,), plugincore_command(more="[server]\nevent_loop = uvloop\n")),
     Setup(PLUGINSERVER, "pserve", ("pluginserver==0.10.5",), _pluginserver),
     Setup(GRANIAN, "RSGI, uvloop, one runtime thread", _GRANIAN, _granian("st", "uvloop"), _PEERS),
     Setup(GRANIAN, "RSGI, uvloop, threaded runtime", _GRANIAN, _granian("mt", "uvloop"), _PEERS),
@@ -147,12 +149,14 @@ def install(python: str) -> None:
         key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(PRIVATE_KEY)]
         _run(["openssl", "req", "-x509", *key, "-out", str(CERTIFICATE), *subject])
     _run(["cargo", "build", "--locked", "--release", "--quiet", "--example", "bare"])
-    for setup in {setup.server: setup for setup in SETUPS if setup.server != BARE}.values():
-        if setup.server == PLUGINCORE:
-            install_project(setup, ROOT, python)
-        else:
+    for setup in SETUPS:
+        if setup.server == BARE:
+            continue
+        if setup.requirements:
             _environment(setup, python)
             _run([_bin(setup.server, "python"), "-m", "pip", "install", "--quiet", *setup.requirements])
+        else:
+            install_project(setup, ROOT, python)
 
 
 def install_project(setup: Setup, sources: Path, python: str) -> None:

@@ -18,6 +18,7 @@ use super::pidfile::{self, PidFile, PidFileError};
 use super::supervisor::{self, Request};
 use crate::bridge::coroutine::{coroutine, host_task};
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
+use crate::config::settings::EventLoop;
 use crate::http::listener::{self, BindError};
 use crate::http::tls::{self, TlsError};
 use crate::observe::line::Level;
@@ -58,6 +59,14 @@ pub enum StartError {
     /// The system refused something that every start needs.
     #[error("the server cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// The package of the event loop cannot be used.
+    #[error("[server] event_loop: {name} cannot be imported ({reason}); install it, or leave the key out for asyncio")]
+    EventLoop {
+        /// The package.
+        name: &'static str,
+        /// What Python says.
+        reason: PyErr,
+    },
     /// Python refused something that every start needs.
     #[error("the server cannot start: {0}")]
     Python(#[from] PyErr),
@@ -96,7 +105,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     interpreter::prepare(py)?;
     logjam::install_logging_bridge(py)?;
 
-    let event_loop = py.import("asyncio")?.call_method0("new_event_loop")?;
+    let event_loop = new_event_loop(py, settings.server.event_loop)?;
     py.import("asyncio")?.call_method1("set_event_loop", (&event_loop,))?;
     install_task_factory(&event_loop)?;
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
@@ -153,6 +162,15 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
 
 /// Runs the loop until the life cycle has ended. A `SystemExit` or `KeyboardInterrupt` that escapes from a plugin's
 /// task stops the loop, but not the server.
+fn new_event_loop(py: Python<'_>, kind: EventLoop) -> Result<Bound<'_, PyAny>, StartError> {
+    let name = match kind {
+        EventLoop::Asyncio => "asyncio",
+        EventLoop::Uvloop => "uvloop",
+    };
+    let module = py.import(name).map_err(|reason| StartError::EventLoop { name, reason })?;
+    Ok(module.call_method0("new_event_loop")?)
+}
+
 fn turn(event_loop: &Bound<'_, PyAny>, life: &Bound<'_, PyAny>) -> PyResult<()> {
     loop {
         let turned = event_loop.call_method1("run_until_complete", (life,));

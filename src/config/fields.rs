@@ -4,6 +4,7 @@
 //! text where its meaning is plain (`port=9192`, `enabled=yes`). Caveat: only the keys of host sections are read this
 //! way; plugins always get the value exactly as the type prefix makes it.
 
+use super::settings::EventLoop;
 use super::value::{Value, is_space};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -55,6 +56,16 @@ pub fn count(value: &Value) -> Fit<usize> {
         .filter(|number| *number > 0)
         .and_then(|number| usize::try_from(number).ok())
         .ok_or_else(|| Misfit::new("must be a whole number of at least 1", "write a number, or leave the key out"))
+}
+
+/// An event loop, by the name of the package that has it.
+pub fn event_loop(value: &Value) -> Fit<EventLoop> {
+    let word = if let Value::Text(text) = value { text.trim().to_lowercase() } else { String::new() };
+    match word.as_str() {
+        "asyncio" => Ok(EventLoop::Asyncio),
+        "uvloop" => Ok(EventLoop::Uvloop),
+        _ => Err(Misfit::new("must be asyncio or uvloop", "leave the key out for asyncio")),
+    }
 }
 
 /// A switch: `bool:` or a plain word in any case; nothing at all is off.

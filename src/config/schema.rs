@@ -15,6 +15,7 @@ pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
         "server",
         &[
             "io_threads",
+            "event_loop",
             "head_limit",
             "body_limit",
             "read_timeout",

@@ -52,6 +52,7 @@ impl Settings {
             ("[network] bindto and port", self.listen != before.listen),
             ("[paths] pidfile", self.paths.pidfile != before.paths.pidfile),
             ("[server] io_threads", now.io_threads != then.io_threads),
+            ("[server] event_loop", now.event_loop != then.event_loop),
             ("[server] head_limit", now.head_limit != then.head_limit),
             ("[server] read_timeout", now.read_timeout != then.read_timeout),
             ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
@@ -112,6 +113,15 @@ pub struct CorsSettings {
     pub origins: Vec<String>,
 }
 
+/// Whose event loop plugins run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLoop {
+    /// Python's own.
+    Asyncio,
+    /// The one of the package `uvloop`, which has to be installed.
+    Uvloop,
+}
+
 /// `[server]`: limits and timings, all with safe defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -131,6 +141,8 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
     pub plugin_timeout: Duration,
+    /// `event_loop`: what plugins run on (default asyncio).
+    pub event_loop: EventLoop,
     /// `shutdown_timeout`: seconds for the requests that are under way and again for `terminate_plugin`, when the server
     /// stops or a plugin is replaced (default 10).
     pub shutdown_timeout: Duration,
@@ -140,6 +152,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             io_threads: 1,
+            event_loop: EventLoop::Asyncio,
             head_limit: 64 * 1024,
             body_limit: 1024 * 1024,
             read_timeout: Duration::from_secs(60),

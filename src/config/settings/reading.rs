@@ -204,6 +204,7 @@ fn server(server: &mut Reader<'_>) -> ServerSettings {
     let default = ServerSettings::default();
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
+        event_loop: server.read("event_loop", default.event_loop, fields::event_loop),
         head_limit: server.read("head_limit", default.head_limit, |value| fields::size(value, LEAST_HEAD_LIMIT)),
         body_limit: server.read("body_limit", default.body_limit, |value| fields::size(value, 1)),
         read_timeout: server.read("read_timeout", default.read_timeout, fields::duration),

@@ -109,7 +109,7 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 #[test]
 fn every_server_key_takes_effect() {
     let server = good(
-        "[server]\nio_threads=2\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\nmax_in_flight=3\n\
+        "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\nmax_in_flight=3\n\
          max_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5",
     )
     .0
@@ -118,6 +118,7 @@ fn every_server_key_takes_effect() {
         server,
         ServerSettings {
             io_threads: 2,
+            event_loop: EventLoop::Uvloop,
             head_limit: 16384,
             body_limit: 10,
             read_timeout: Duration::from_millis(500),
