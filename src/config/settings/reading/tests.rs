@@ -118,7 +118,7 @@ fn every_server_key_takes_effect() {
         server,
         ServerSettings {
             io_threads: 2,
-            event_loop: EventLoop::Uvloop,
+            event_loop: crate::config::settings::EventLoop::Uvloop,
             head_limit: 16384,
             body_limit: 10,
             read_timeout: Duration::from_millis(500),
