@@ -68,6 +68,7 @@ class _Transport(transports._FlowControlMixin):
         self._dropped = 0
         self._closing = self._leaving = False
         self._reading = False
+        self._farewell: asyncio.Task[None] | None = None
 
     # What the writer and the protocol call.
 
@@ -103,6 +104,11 @@ class _Transport(transports._FlowControlMixin):
         if status not in _WITHOUT_BODY:
             channel.watch(_Watcher(self))
             self.look()
+
+    async def farewell(self) -> None:
+        """Wait until a web socket that is sent away has been told; its handler may be done before."""
+        if self._farewell is not None:
+            await asyncio.wait([self._farewell])
 
     def finish(self) -> None:
         """End the answer: all of it has been written."""
@@ -237,7 +243,8 @@ class _Transport(transports._FlowControlMixin):
             return
         self._leaving = True
         if self._switched:
-            self._loop.create_task(_send_away(protocol.answer, task))  # type: ignore[attr-defined]
+            self._farewell = self._loop.create_task(_send_away(protocol.answer))  # type: ignore[attr-defined]
+            self._loop.create_task(_part(self._farewell, task))  # type: ignore[attr-defined]
         else:
             self._closing = True
             self.finish()
@@ -270,12 +277,17 @@ class _Watcher:
             transport._context.run(transport.look)
 
 
-async def _send_away(socket: Any, task: asyncio.Task[Any]) -> None:
+async def _send_away(socket: Any) -> None:
     """Close a web socket because the server, or its plugin, goes."""
     try:
         await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), _CLOSING_TIME)
     except Exception:
         _log.warning("a web socket cannot be closed", exc_info=True)
+
+
+async def _part(farewell: asyncio.Task[None], task: asyncio.Task[Any]) -> None:
+    """Give the handler of a web socket a moment after the farewell."""
+    await asyncio.wait([farewell])
     await asyncio.wait([task], timeout=_LEAVING_TIME)
     task.cancel()
 
@@ -434,6 +446,7 @@ async def send(response: web.StreamResponse, request: Request) -> None:
             response = refusal
             await response.prepare(own)
         await response.write_eof()
+        await protocol.connection.farewell()
         if not protocol.connection.begun:
             raise RuntimeError(f"this {type(response).__name__} sends nothing; make a new one for each request")
     finally:
