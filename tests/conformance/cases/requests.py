@@ -120,6 +120,7 @@ BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a JSON array": (b"[1, 2]", ("Content-Type: application/json",)),
     "an empty JSON array": (b"[]", ("Content-Type: application/json",)),
     "a JSON array of pairs": (b'[["a", 1], ["b", 2]]', ("Content-Type: application/json",)),
+    "a JSON array of pairs that cannot be names": (b"[[null, null]]", ("Content-Type: application/json",)),
     "a JSON array of two-letter words": (b'["ab", "cd"]', ("Content-Type: application/json",)),
     "a JSON number": (b"5", ("Content-Type: application/json",)),
     "a JSON string": (b'"text"', ("Content-Type: application/json",)),

@@ -42,7 +42,9 @@ def foreign_method(exchange: Exchange) -> Collection[str]:
 
 def head(exchange: Exchange) -> Collection[str]:
     granted = exchange.ours[f"{ALLOW}allow-methods"] == "HEAD" and exchange.statuses(403, 200)
-    return {"status", *BODY, *PREFLIGHT} if granted and asks_for(exchange, "HEAD") else ()
+    # pluginserver looks at the headers first.
+    sought = asks_for(exchange, "HEAD") and not more_headers(exchange)
+    return {"status", *BODY, *PREFLIGHT} if granted and sought else ()
 
 
 def refused(exchange: Exchange) -> Collection[str]:

@@ -182,6 +182,16 @@ def variables_of_pairs(exchange: Exchange) -> Collection[str]:
     return {name for name, text in shown.items() if exchange.original.get(name) == text and name not in exchange.ours}
 
 
+def pairs_without_names(exchange: Exchange) -> Collection[str]:
+    try:
+        value = json.loads(exchange.sent)
+        named = not isinstance(value, list) or all(isinstance(name, str) for name in dict(value))
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    crashed = exchange.original["body"] == TROUBLE and exchange.statuses(500, 200)
+    return {"status", "connection", *BODY} if crashed and not named else ()
+
+
 def forms(exchange: Exchange) -> Collection[str]:
     kind = (exchange.header("Content-Type") or "").partition(";")[0].strip().lower()
     if kind not in ("application/x-www-form-urlencoded", "multipart/form-data") or exchange.method != "POST":
@@ -425,6 +435,15 @@ ROWS = [
         "ignored, as every other array",
         Reason.BUG,
         answers(variables_of_pairs),
+    ),
+    Difference(
+        "array-of-pairs-without-names",
+        AREA,
+        "a JSON array of pairs that cannot become variables, such as `[[null, null]]`",
+        "500, the connection closed",
+        "ignored, as every other array",
+        Reason.BUG,
+        answers(pairs_without_names),
     ),
     Difference(
         "forms",
