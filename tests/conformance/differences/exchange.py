@@ -54,10 +54,17 @@ class Exchange:
         """What was asked for."""
         return self.head.partition("\r\n")[0].partition(" ")[2].rpartition(" ")[0]
 
-    @property
+    @cached_property
     def sent(self) -> bytes:
-        """The request's body."""
-        return self.request.partition(b"\r\n\r\n")[2]
+        """The request's body, without the framing of chunks."""
+        rest = self.request.partition(b"\r\n\r\n")[2]
+        if self.header("Transfer-Encoding") != "chunked":
+            return rest
+        body = b""
+        while (size := re.match(rb"([0-9A-Fa-f]+)\r\n", rest)) and (length := int(size[1], 16)):
+            body += rest[size.end() : size.end() + length]
+            rest = rest[size.end() + length + 2 :]
+        return body
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header of the request."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Collection
+from typing import Any
 from urllib.parse import unquote
 
 from conformance.difference import Difference, Reason
@@ -167,28 +169,30 @@ def can_read(exchange: Exchange) -> Collection[str]:
 
 
 def empty_chunked(exchange: Exchange) -> Collection[str]:
-    empty = exchange.header("Transfer-Encoding") == "chunked" and exchange.sent == b"0\r\n\r\n"
+    empty = exchange.header("Transfer-Encoding") == "chunked" and not exchange.sent
     pair = (exchange.original["request body_exists"], exchange.ours["request body_exists"])
     return {"request body_exists"} if empty and pair == ("bool True", "bool False") else ()
 
 
-def variables_of_pairs(exchange: Exchange) -> Collection[str]:
-    try:
+def pairs(exchange: Exchange) -> dict[Any, Any]:
+    """Return what pluginserver makes of an array: pairs become variables, up to the first item that is none."""
+    found: dict[Any, Any] = {}
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         value = json.loads(exchange.sent)
-        pairs = dict(value) if isinstance(value, list) else {}
-    except (ValueError, TypeError, RecursionError):
-        return ()
-    shown = {f"data {name}": f"{type(content).__name__} {content!r}" for name, content in pairs.items()}
+        for item in value if isinstance(value, list) else []:
+            name, content = item
+            found[name] = content
+    return found
+
+
+def variables_of_pairs(exchange: Exchange) -> Collection[str]:
+    shown = {f"data {name}": f"{type(content).__name__} {content!r}" for name, content in pairs(exchange).items()}
     return {name for name, text in shown.items() if exchange.original.get(name) == text and name not in exchange.ours}
 
 
 def pairs_without_names(exchange: Exchange) -> Collection[str]:
-    try:
-        value = json.loads(exchange.sent)
-        named = not isinstance(value, list) or all(isinstance(name, str) for name in dict(value))
-    except (ValueError, TypeError, RecursionError):
-        return ()
     crashed = exchange.original["body"] == TROUBLE and exchange.statuses(500, 200)
+    named = all(isinstance(name, str) for name in pairs(exchange))
     return {"status", "connection", *BODY} if crashed and not named else ()
 
 
