@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rows import Row
-from servers import Running
+from servers import WORK, Running
 
 _SCRIPT = Path(__file__).parent / "wrk.lua"
 
@@ -41,9 +41,12 @@ def measure(running: Running, row: Row, seconds: float, paths: tuple[str, ...] =
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is missing; install it (Debian: apt-get install wrk)")
+    # A file, because a variable has room for 128 KiB only.
+    body = WORK / "body"
+    body.write_text(row.body)
     environment = {
         "BENCH_METHOD": row.method,
-        "BENCH_BODY": row.body,
+        "BENCH_BODY": str(body) if row.body else "",
         "BENCH_HEADERS": "\n".join(f"{name}: {value}" for name, value in row.headers.items()),
         "BENCH_PATHS": "\n".join(paths),
     }

@@ -1,7 +1,10 @@
 -- Asks what the environment says and reports what came of it as one line of JSON.
 wrk.method = os.getenv("BENCH_METHOD")
-wrk.body = os.getenv("BENCH_BODY")
-if wrk.body == "" then wrk.body = nil end
+if os.getenv("BENCH_BODY") ~= "" then
+  local file = assert(io.open(os.getenv("BENCH_BODY"), "rb"))
+  wrk.body = file:read("*a")
+  file:close()
+end
 for line in (os.getenv("BENCH_HEADERS") or ""):gmatch("[^\n]+") do
   local name, value = line:match("^(.-): (.*)$")
   wrk.headers[name] = value
