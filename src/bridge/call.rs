@@ -55,6 +55,9 @@ pub struct Call {
     headers: HeaderMap,
     /// Set once an answer has been begun.
     downlink: Option<Arc<Downlink>>,
+    /// What the handler waits for while its client is connected to it. It leads to the task, and the garbage collector
+    /// does not look here: asyncio holds tasks weakly, and it is the socket, in Rust, that may wake this one.
+    awaited: Option<Py<PyAny>>,
 }
 
 struct Occupied(Arc<Occupancy>);
@@ -83,6 +86,7 @@ impl Call {
             opened: None,
             headers: HeaderMap::new(),
             downlink: None,
+            awaited: None,
         }
     }
 
@@ -162,6 +166,16 @@ impl Slot {
     /// True once an answer has been begun.
     pub fn has_begun(&self) -> bool {
         self.lock().as_ref().is_some_and(|call| call.downlink.is_some())
+    }
+
+    /// Keeps what the handler waits for alive, and with it the handler, if an answer has been opened or begun.
+    pub fn hold(&self, awaited: &Bound<'_, PyAny>) {
+        let mut slot = self.lock();
+        let Some(call) = slot.as_mut().filter(|call| call.downlink.is_some() || call.opened.is_some()) else { return };
+        let earlier = call.awaited.replace(awaited.clone().unbind());
+        // Dropping it may run Python code, which may want the slot.
+        drop(slot);
+        drop(earlier);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Call>> {

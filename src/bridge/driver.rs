@@ -49,7 +49,10 @@ impl Driver {
         cancelling: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let result = match step {
-            Ok(Step::Yielded(object)) => return Ok(object),
+            Ok(Step::Yielded(object)) => {
+                self.slot.hold(&object);
+                return Ok(object);
+            }
             Ok(Step::Returned(value)) if self.sender.get().is_none() => match self.slot.sender(&value, &self.request) {
                 Ok(None) => Ok(value),
                 Ok(Some(sender)) => return self.go_on_with(sender),

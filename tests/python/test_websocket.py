@@ -437,6 +437,28 @@ def test_what_has_no_end_is_ended_when_the_server_or_the_plugin_goes(launch: Lau
     assert not [line for line in server.lines[since:] if "Traceback" in line or "requests still run" in line]
 
 
+def test_an_open_socket_outlives_a_garbage_collection(launch: Launch) -> None:
+    """Tasks are held weakly by asyncio; a handler whose client is there stays, whatever it waits for."""
+    collector = """
+        import gc
+        from plugincore.baseplugin import BasePlugin
+
+        class Collect(BasePlugin):
+            def request_handler(self, **data):
+                return {"collected": gc.collect() >= 0}
+    """
+    server = launch({**ENDLESS, "collect": collector})
+    address = at(server).replace("/sockets/", "/endless/")
+    with connect_sync(address + "socket") as socket, connect_sync(address + "deaf") as deaf:
+        assert ("open", "open") == (socket.recv(), deaf.recv())
+        for _ in range(3):
+            assert {"collected": True} == server.get("/collect").json()
+        assert socket.ping().wait(20)
+        assert 0 == server.stop()
+    assert server.log.index("Received SIGTERM") < server.log.index("the deaf one was cancelled")
+    assert "destroyed" not in server.log
+
+
 def test_a_download_is_finished_before_a_stop(launch: Launch) -> None:
     """What has an end may come to it, within `shutdown_timeout`; here it comes when the events have been ended."""
     server = launch(ENDLESS)
