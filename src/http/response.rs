@@ -1,4 +1,5 @@
-//! The body of an answer, whole, streamed or out of a file, and the JSON that the host writes itself in the spelling of `json.dumps`.
+//! The body of an answer, whole, streamed or out of a file, and the JSON that the host writes itself in the spelling of
+//! `json.dumps`.
 //!
 //! Clients of pluginserver compare texts, so separators are `", "` and `": "` and all but printable ASCII is escaped.
 //! Caveat: floats are spelled the Rust way, which differs from Python's for exponents (`1e16` for `1e+16`).

@@ -30,15 +30,15 @@ use crate::python::request::Request;
 /// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
 const HOST_KEYS: [&str; 6] = ["log", "request_headers", "request", "subpath", "client_ip", "self"];
 
-/// What all requests have in common.
-struct Counter {
+/// What the host hands to every handler.
+struct HostObjects {
     /// What handlers get as `data['log']`.
     log: Py<PyAny>,
     /// The last client's address as text: clients come in bunches, behind a proxy all of them.
     client: Mutex<Option<(IpAddr, Py<PyString>)>>,
 }
 
-impl Counter {
+impl HostObjects {
     fn client_ip<'py>(&self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
         let mut last = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
@@ -54,20 +54,20 @@ impl Counter {
 
 /// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
 pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
-    let counter = Counter { log, client: Mutex::new(None) };
+    let objects = HostObjects { log, client: Mutex::new(None) };
     Box::new(move |py, consumer, job| {
         if job.exchange.is_abandoned() {
             return;
         }
         // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
         match registry.serving().get(&job.plugin) {
-            Some(resident) => run(py, consumer, resident, job, &counter),
+            Some(resident) => run(py, consumer, resident, job, &objects),
             None => job.exchange.complete(Outcome::Rejected(Rejection::NotFound)),
         }
     })
 }
 
-fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, counter: &Counter) {
+fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, objects: &HostObjects) {
     let call = Call::start(job.exchange, consumer, &resident.source, &resident.occupancy);
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
@@ -79,7 +79,7 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
         Err(error) => return call.finish(py, Err(error)),
     };
     let slot = Slot::new(call);
-    let ended = match begin(py, consumer, resident, &slot, job.request, counter) {
+    let ended = match begin(py, consumer, resident, &slot, job.request, objects) {
         Ok(None) => return, // a task goes on with it
         Ok(Some(result)) => Ok(result),
         Err(error) => Err(error),
@@ -99,10 +99,10 @@ fn begin<'py>(
     resident: &Resident,
     slot: &Arc<Slot>,
     request: RequestData,
-    counter: &Counter,
+    objects: &HostObjects,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
-    let data = arguments(&request, resident, counter)?;
+    let data = arguments(&request, resident, objects)?;
     let request = request.into_any().unbind();
     let inner = match invoke(py, resident, &data) {
         Ok(result) => match step::awaitable(&result)? {
@@ -131,12 +131,12 @@ fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) 
 fn arguments<'py>(
     object: &Bound<'py, Request>,
     resident: &Resident,
-    counter: &Counter,
+    objects: &HostObjects,
 ) -> PyResult<Bound<'py, PyDict>> {
     let py = object.py();
     let request = object.get().data();
     let data = PyDict::new(py);
-    data.set_item(intern!(py, "log"), &counter.log)?;
+    data.set_item(intern!(py, "log"), &objects.log)?;
     data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
     data.set_item(intern!(py, "request"), object)?;
     let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
@@ -149,7 +149,7 @@ fn arguments<'py>(
         data.update(query.as_mapping())?;
     }
     data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
-    data.set_item(intern!(py, "client_ip"), counter.client_ip(py, request.client))?;
+    data.set_item(intern!(py, "client_ip"), objects.client_ip(py, request.client))?;
     Ok(data)
 }
 
