@@ -23,7 +23,7 @@ class World:
 
 @contextmanager
 def alone(name: str, side: Side, folder: Path) -> Iterator[Server]:
-    """Serve the world ``name`` by one side from a copy in ``folder``."""
+    """Serve the world ``name`` by one side from a copy in ``folder``, with files for the links to what worlds share."""
     shutil.copytree(WORLDS / name, folder)
     server = Server(side, folder)
     server.launch()

@@ -1,6 +1,1 @@
-from plugincore.baseplugin import BasePlugin
-
-
-class Globalkey(BasePlugin):
-    async def request_handler(self, **data):
-        return 200, {"in": self._plugin_id, "apikey": data.get("apikey")}
+../../keys/plugins/globalkey.py

@@ -1,6 +1,1 @@
-from plugincore.baseplugin import BasePlugin
-
-
-class Alive(BasePlugin):
-    async def request_handler(self, **data):
-        return 200, "alive"
+../../open/plugins/alive.py
