@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::driver::Driver;
+use super::driver::{Drive, Driver};
 use super::exchange::{Job, Outbox};
 use super::inbox::Inbox;
 use super::starter::Starter;
@@ -75,12 +75,12 @@ impl Consumer {
         &self.inbox
     }
 
-    /// Starts a task for `driver`, which runs at once up to its first wait.
+    /// Has a task go on with a request whose handler is a coroutine, at once and up to its first wait.
     ///
     /// # Errors
-    /// When there is no memory; the driver's call is answered even then.
-    pub fn spawn(&self, py: Python<'_>, driver: Driver) -> PyResult<()> {
-        self.starter.start(self.event_loop(py), Bound::new(py, driver)?.into_any())
+    /// When there is no memory; the request is answered even then.
+    pub fn start(&self, py: Python<'_>, drive: Drive) -> PyResult<()> {
+        self.starter.start(self.event_loop(py), drive)
     }
 
     /// Cancels the tasks of the requests that have not ended, and returns them.
@@ -139,6 +139,12 @@ impl Consumer {
         }
     }
 
+    fn put_spare_task_away(&self, py: Python<'_>) {
+        if let Err(error) = self.starter.rest(self.event_loop(py)) {
+            tracing::error!("a task that somebody waits for cannot be ended: {error}");
+        }
+    }
+
     fn flush(&self) {
         for outbox in &self.outboxes {
             outbox.flush();
@@ -153,6 +159,7 @@ impl Consumer {
         let mut jobs = std::mem::take(&mut *self.backlog.lock().unwrap_or_else(PoisonError::into_inner));
         'turn: loop {
             for errand in self.inbox.take(&mut jobs) {
+                self.put_spare_task_away(py);
                 errand(py);
             }
             if jobs.is_empty() {
@@ -174,6 +181,7 @@ impl Consumer {
                 }
             }
         }
+        self.put_spare_task_away(py);
         if !jobs.is_empty() {
             let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
             jobs.append(&mut backlog);

@@ -1,34 +1,61 @@
-//! A copy of the current context, entered for as long as a value lives.
+//! A copy of the current context, which one request runs in from its first step to its last.
 //!
-//! Promise: what code sets in context variables meanwhile is seen by the tasks that it starts and by nobody else.
-//! Caveat: contexts are left in the reverse order of entering, so the value stays on the stack of whoever made it.
+//! Promise: what code sets in context variables while the copy is entered is seen by the tasks that it starts and by
+//! nobody else. Caveat: contexts are left in the reverse order of entering, so what [`OwnContext::enter`] gives stays
+//! on the stack of whoever asked for it.
 
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-/// An entered context; dropping it leaves the context.
-pub struct OwnContext<'py>(Bound<'py, PyAny>);
+/// The context of one request.
+pub struct OwnContext(Py<PyAny>);
 
-impl<'py> OwnContext<'py> {
-    /// Copies the current context and enters the copy.
+impl OwnContext {
+    /// Copies the current context.
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn enter(py: Python<'py>) -> PyResult<Self> {
+    pub fn copy(py: Python<'_>) -> PyResult<Self> {
         // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set,
         // which is just what `from_owned_ptr_or_err` takes.
-        let context = unsafe { Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContext_CopyCurrent()) }?;
-        // SAFETY: `context` is a live context object that nobody has entered, since it was made just now.
-        if unsafe { pyo3::ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }.map(|context| Self(context.unbind()))
+    }
+
+    /// The same context once more.
+    pub fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    /// Enters it, until the result is dropped.
+    ///
+    /// # Errors
+    /// When it has been entered already.
+    pub fn enter<'py>(&self, py: Python<'py>) -> PyResult<Entered<'py>> {
+        let context = self.0.bind(py).clone();
+        // SAFETY: a live context object; entering one that is entered already is an error, which is looked for.
+        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
-        Ok(Self(context))
+        Ok(Entered(context))
+    }
+
+    /// Shows the context to the garbage collector.
+    ///
+    /// # Errors
+    /// What the collector's visitor says.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
     }
 }
 
-impl Drop for OwnContext<'_> {
+/// An entered context; dropping it leaves the context.
+pub struct Entered<'py>(Bound<'py, PyAny>);
+
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         // SAFETY: a live context that this thread entered in `enter`.
-        if unsafe { pyo3::ffi::PyContext_Exit(self.0.as_ptr()) } != 0 {
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } != 0 {
             tracing::error!("a context cannot be left: {}", PyErr::fetch(self.0.py()));
         }
     }

@@ -1,41 +1,68 @@
-//! Tasks that run at once, up to their first wait, instead of in the next turn of the loop.
+//! Tasks for handlers, of which one that is not used up serves the next handler, too.
 //!
-//! Promise: a handler that does not wait is answered in the turn in which its request came, inside a task of its own
-//! like any other. Python 3.12 has a way to ask for that. Before, a task hands its first step to the loop's
-//! `call_soon`, which is where it is caught here. Caveat: that is how the tasks of 3.10 and 3.11 work, which do not
-//! change any more; on a loop whose `call_soon` is somebody else's already, or cannot be hidden, and while another task
-//! runs, the first step comes a turn later, as everywhere.
+//! Promise: a handler takes its first step at once, with a task that is `asyncio.current_task()` for it and nobody
+//! else's. A handler that waits keeps the task to its end. From one that does not, the task is taken back if it is as it
+//! was before: nobody holds it, directly or weakly, it has no callbacks, no cancellation and no other name. Whoever kept
+//! it sees it done. Caveat: between two requests such a task is pending, so the consumer has it put away
+//! ([`Starter::rest`]) before anybody else runs on the loop.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-/// Starts tasks on one event loop.
+use super::driver::{Drive, Driver};
+
+/// Starts requests on one event loop.
 pub struct Starter {
-    task: Py<PyAny>,
+    asyncio: Asyncio,
+    /// Arguments of a new task, besides its coroutine.
     options: Py<PyDict>,
-    catch: Option<Catch>,
+    name: Py<PyAny>,
+    /// Attributes of the loop, in which `call_soon` is hidden for a moment; none if the loop has no such thing.
+    attributes: Option<Py<PyDict>>,
+    caught: Py<PyAny>,
+    spare: Mutex<Option<Ready>>,
 }
 
-/// What it takes to catch first steps.
-struct Catch {
-    /// Attributes of the loop, in which `call_soon` is hidden for a moment.
-    attributes: Py<PyDict>,
-    caught: Py<PyAny>,
-    current_task: Py<PyAny>,
+/// What is called of asyncio, and to look at a task.
+struct Asyncio {
+    task: Py<PyAny>,
+    enter_task: Py<PyAny>,
+    leave_task: Py<PyAny>,
+    count_weak_references: Py<PyAny>,
+}
+
+/// A task that has not taken a step.
+struct Ready {
+    task: Py<PyAny>,
+    driver: Py<Driver>,
+    first: Option<FirstStep>,
+    /// What refers to it while nobody else does.
+    references: References,
+}
+
+/// Counts of references: to the task, to the driver that is its coroutine, and weak ones to the task.
+type References = (ffi::Py_ssize_t, ffi::Py_ssize_t, usize);
+
+/// The first step of a task, and the context in which it is to be taken.
+struct FirstStep {
+    step: Py<PyAny>,
+    context: Py<PyAny>,
 }
 
 thread_local! {
-    /// The first step of a task that is being made, and its context.
-    static FIRST_STEP: RefCell<Option<(Py<PyAny>, Py<PyAny>)>> = const { RefCell::new(None) };
+    /// The first step of a task that is being made.
+    static CAUGHT: RefCell<Option<FirstStep>> = const { RefCell::new(None) };
 }
 
-/// Stands in for `loop.call_soon` while a task is made.
+/// Stands in for `loop.call_soon` while a task is made, to which it hands its first step.
 #[pyfunction]
 fn call_soon(callback: Py<PyAny>, context: Py<PyAny>) {
-    FIRST_STEP.set(Some((callback, context)));
+    CAUGHT.set(Some(FirstStep { step: callback, context }));
 }
 
 impl Starter {
@@ -45,48 +72,143 @@ impl Starter {
     /// When asyncio cannot be imported.
     pub fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = event_loop.py();
-        let asyncio = py.import("asyncio")?;
+        let tasks = py.import("asyncio.tasks")?;
         let options = PyDict::new(py);
         options.set_item("loop", event_loop)?;
         // Without a name asyncio numbers the task, which takes longer than making it.
-        options.set_item("name", "request")?;
-        let mut catch = None;
-        if py.version_info() >= (3, 12) {
-            options.set_item("eager_start", true)?;
-        } else if let Some(attributes) = event_loop.getattr_opt("__dict__")? {
-            catch = Some(Catch {
-                attributes: attributes.cast_into::<PyDict>().map_err(PyErr::from)?.unbind(),
-                caught: wrap_pyfunction!(call_soon, py)?.into_any().unbind(),
-                current_task: asyncio.getattr("current_task")?.unbind(),
-            });
-        }
-        Ok(Self { task: asyncio.getattr("Task")?.unbind(), options: options.unbind(), catch })
+        let name = intern!(py, "request");
+        options.set_item("name", name)?;
+        let attributes = event_loop.getattr_opt("__dict__")?;
+        Ok(Self {
+            asyncio: Asyncio {
+                task: tasks.getattr("Task")?.unbind(),
+                enter_task: tasks.getattr("_enter_task")?.unbind(),
+                leave_task: tasks.getattr("_leave_task")?.unbind(),
+                count_weak_references: py.import("weakref")?.getattr("getweakrefcount")?.unbind(),
+            },
+            options: options.unbind(),
+            name: name.clone().into_any().unbind(),
+            attributes: attributes.and_then(|found| found.cast_into::<PyDict>().ok()).map(Bound::unbind),
+            caught: wrap_pyfunction!(call_soon, py)?.into_any().unbind(),
+            spare: Mutex::new(None),
+        })
     }
 
-    /// Makes a task of `coroutine` and runs its first step.
+    /// Has a task drive `drive`, whose first step is taken before this returns. If another task is running, or if the
+    /// loop's `call_soon` is somebody else's or cannot be hidden, it is taken a turn of the loop later.
     ///
     /// # Errors
-    /// When the task cannot be made.
-    pub fn start(&self, event_loop: &Bound<'_, PyAny>, coroutine: Bound<'_, PyAny>) -> PyResult<()> {
+    /// When there is no memory; the request is answered even then.
+    pub fn start(&self, event_loop: &Bound<'_, PyAny>, drive: Drive) -> PyResult<()> {
         let py = event_loop.py();
-        let make = || self.task.bind(py).call((coroutine,), Some(self.options.bind(py)));
-        let name = intern!(py, "call_soon");
-        let Some(catch) = self.catch.as_ref().filter(|catch| !catch.attributes.bind(py).contains(name).unwrap_or(true))
-        else {
-            return make().map(drop);
+        let ready = match self.take_spare(event_loop)? {
+            Some(ready) => ready,
+            None => self.make(py)?,
         };
-        // A task cannot be entered from within another one.
-        if !catch.current_task.bind(py).call1((event_loop,))?.is_none() {
-            return make().map(drop);
+        let (task, driver) = (ready.task.bind(py), ready.driver.get());
+        driver.load(drive);
+        let Some(first) = &ready.first else { return Ok(()) };
+        if self.asyncio.enter_task.bind(py).call1((event_loop, task)).is_err() {
+            return first.take_later(event_loop);
         }
-        let attributes = catch.attributes.bind(py);
-        attributes.set_item(name, &catch.caught)?;
-        let outcome = make();
-        attributes.del_item(name)?;
-        outcome?;
-        let Some((step, context)) = FIRST_STEP.take() else { return Ok(()) };
+        let waits = driver.step_early(py);
+        self.asyncio.leave_task.bind(py).call1((event_loop, task))?;
+        if waits {
+            task.setattr(intern!(py, "_log_destroy_pending"), true)?;
+        } else if self.is_as_before(py, &ready)? {
+            *self.spare() = Some(ready);
+            return Ok(());
+        }
+        first.take_now(event_loop)
+    }
+
+    /// Puts away the task that waits for the next request.
+    ///
+    /// # Errors
+    /// When somebody got hold of it and the loop cannot be told that it is done.
+    pub fn rest(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let spare = self.spare().take();
+        let Some(spare) = spare else { return Ok(()) };
+        match &spare.first {
+            Some(first) if !self.is_as_before(event_loop.py(), &spare)? => first.take_now(event_loop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The task that waits for the next request, unless somebody cancelled it meanwhile.
+    fn take_spare(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Ready>> {
+        let spare = self.spare().take();
+        if let Some(Ready { task, first: Some(first), .. }) = &spare
+            && is_cancelled(task.bind(event_loop.py()))?
+        {
+            first.take_now(event_loop)?;
+            return Ok(None);
+        }
+        Ok(spare)
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Ready>> {
+        // Values are only moved in and out under this lock.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, py: Python<'_>) -> PyResult<Ready> {
+        let driver = Bound::new(py, Driver::default())?;
+        let make = || self.asyncio.task.bind(py).call((&driver,), Some(self.options.bind(py)));
+        let name = intern!(py, "call_soon");
+        let attributes = self.attributes.as_ref().map(|attributes| attributes.bind(py));
+        let task = match attributes.filter(|attributes| !attributes.contains(name).unwrap_or(true)) {
+            None => make()?,
+            Some(attributes) => {
+                attributes.set_item(name, &self.caught)?;
+                let made = make();
+                attributes.del_item(name)?;
+                made?
+            }
+        };
+        let first = CAUGHT.take();
+        if first.is_some() {
+            // It may be put away without ever having had anything to do.
+            task.setattr(intern!(py, "_log_destroy_pending"), false)?;
+        }
+        let references = self.references(&task, &driver)?;
+        Ok(Ready { task: task.unbind(), driver: driver.unbind(), first, references })
+    }
+
+    fn references(&self, task: &Bound<'_, PyAny>, driver: &Bound<'_, Driver>) -> PyResult<References> {
+        let weak = self.asyncio.count_weak_references.bind(task.py()).call1((task,))?.extract()?;
+        // SAFETY: both are live objects, of which the counts are only read.
+        let (task, driver) = unsafe { (ffi::Py_REFCNT(task.as_ptr()), ffi::Py_REFCNT(driver.as_ptr())) };
+        Ok((task, driver, weak))
+    }
+
+    /// Whether nothing is left of the request that a task was used for.
+    fn is_as_before(&self, py: Python<'_>, ready: &Ready) -> PyResult<bool> {
+        let task = ready.task.bind(py);
+        Ok(self.references(task, ready.driver.bind(py))? == ready.references
+            && !is_cancelled(task)?
+            && !task.getattr(intern!(py, "_callbacks"))?.is_truthy()?
+            && task.call_method0(intern!(py, "get_name"))?.is(&self.name))
+    }
+}
+
+/// Whether a task that has not taken a step is to be cancelled when it does.
+fn is_cancelled(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+    task.getattr(intern!(task.py(), "_must_cancel"))?.is_truthy()
+}
+
+impl FirstStep {
+    fn take_later(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = event_loop.py();
+        let options = PyDict::new(py);
+        options.set_item(intern!(py, "context"), &self.context)?;
+        event_loop.call_method(intern!(py, "call_soon"), (&self.step,), Some(&options)).map(drop)
+    }
+
+    fn take_now(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = event_loop.py();
         // As the loop does it: what escapes from a step is reported and not raised.
-        if let Err(error) = context.bind(py).call_method1(intern!(py, "run"), (step,)) {
+        if let Err(error) = self.context.bind(py).call_method1(intern!(py, "run"), (&self.step,)) {
             let report = PyDict::new(py);
             report.set_item("message", "the first step of a request failed")?;
             report.set_item("exception", error.into_value(py))?;

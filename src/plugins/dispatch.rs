@@ -18,7 +18,7 @@ use super::resident::{Entry, Resident};
 use crate::bridge::call::{Call, Slot};
 use crate::bridge::consumer::{Consumer, Dispatch};
 use crate::bridge::context::OwnContext;
-use crate::bridge::driver::Driver;
+use crate::bridge::driver::Drive;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
 use crate::bridge::{json, outcome, step};
@@ -73,34 +73,49 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
     // The owner is set before the context is copied: it stays for the next request of the same plugin.
-    let entered = Owner::enter_consumer(resident.owner.bind(py)).and_then(|()| OwnContext::enter(py));
-    let _context = match entered {
+    let copied = Owner::enter_consumer(resident.owner.bind(py)).and_then(|()| OwnContext::copy(py));
+    let context = match copied {
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };
+    let entered = match context.enter(py) {
+        Ok(entered) => entered,
+        Err(error) => return call.finish(py, Err(error)),
+    };
     let slot = Slot::new(call);
-    let ended = match begin(py, consumer, resident, &slot, job.request, objects) {
-        Ok(None) => return, // a task goes on with it
-        Ok(Some(result)) => Ok(result),
+    let ended = match begin(py, resident, &slot, job.request, objects) {
+        Ok(Begun::Waits { inner, request }) => {
+            drop(entered);
+            if let Err(error) = consumer.start(py, Drive::new(inner, slot, request, context)) {
+                // What was to drive it took the call down with it, which answered.
+                tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
+            }
+            return;
+        }
+        Ok(Begun::Returned(result)) => Ok(result),
         Err(error) => Err(error),
     };
     if let Some(call) = slot.take() {
         call.finish(py, ended);
-    } else if let Err(error) = ended {
-        // A driver that got no task took the call down with it, which answered.
-        tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
     }
 }
 
-/// Calls the handler; `None` when a task goes on with what it returned.
+/// How far a call of the handler came.
+enum Begun<'py> {
+    /// To its result.
+    Returned(Bound<'py, PyAny>),
+    /// To something that a task has to go on with.
+    Waits { inner: Bound<'py, PyAny>, request: Py<PyAny> },
+}
+
+/// Calls the handler.
 fn begin<'py>(
     py: Python<'py>,
-    consumer: &Arc<Consumer>,
     resident: &Resident,
     slot: &Arc<Slot>,
     request: RequestData,
     objects: &HostObjects,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+) -> PyResult<Begun<'py>> {
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
     let data = arguments(&request, resident, objects)?;
     let request = request.into_any().unbind();
@@ -109,13 +124,12 @@ fn begin<'py>(
             Some(inner) => inner,
             None => match slot.sender(&result, &request)? {
                 Some(sender) => sender,
-                None => return Ok(Some(result)),
+                None => return Ok(Begun::Returned(result)),
             },
         },
         Err(error) => outcome::sender_of_exception(py, &error, &request)?.ok_or(error)?,
     };
-    consumer.spawn(py, Driver::new(inner, Arc::clone(slot), request))?;
-    Ok(None)
+    Ok(Begun::Waits { inner, request })
 }
 
 fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {

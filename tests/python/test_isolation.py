@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import Launch, Server, serving
+from conftest import Launch, Server, receive_all, serving
 
 CONTEXTS = """
 import asyncio
@@ -423,3 +425,168 @@ def test_a_cancellation_reaches_a_request_that_waits_for_a_bare_iterator(waiting
     """What cannot catch an exception lets it through, as with `yield from`."""
     answer = waiting.get("/cancelledbare")
     assert (500, "CancelledError") == (answer.status_code, answer.json()["type"])
+
+
+KEEPSAKES = """
+import asyncio
+import time
+import weakref
+from pathlib import Path
+from plugincore.baseplugin import BasePlugin
+
+HERE = Path.cwd()
+
+class Weak(BasePlugin):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.calls = weakref.WeakKeyDictionary()
+
+    async def request_handler(self, **data):
+        task = asyncio.current_task()
+        known = task in self.calls
+        self.calls[task] = data["subpath"]
+        return 200, known
+
+class Named(BasePlugin):
+    async def request_handler(self, **data):
+        task = asyncio.current_task()
+        name = task.get_name()
+        task.set_name("mine")
+        return 200, [name]
+
+class Called(BasePlugin):
+    ended = 0
+
+    async def request_handler(self, **data):
+        asyncio.current_task().add_done_callback(self.count)
+        return 200, self.ended
+
+    def count(self, task):
+        self.ended += task.done() and task.exception() is None
+
+class Cancelling(BasePlugin):
+    async def request_handler(self, **data):
+        asyncio.current_task().cancel()
+        if data["subpath"] == "future":
+            future = asyncio.get_running_loop().create_future()
+            try:
+                await future
+            except asyncio.CancelledError:
+                return 200, [future.cancelled()]
+        elif data["subpath"] == "turn":
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                return 200, ["cancelled"]
+        return 200, ["returned"]
+
+class Awaiting(BasePlugin):
+    async def request_handler(self, **data):
+        await asyncio.sleep(0)
+        return 200, len(asyncio.all_tasks())
+
+class Driven(BasePlugin):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.kept = []
+
+    async def request_handler(self, **data):
+        coroutine = asyncio.current_task().get_coro()
+        self.kept.append(coroutine)
+        return 200, [coroutine.cr_code.co_name, sum(kept is coroutine for kept in self.kept)]
+
+class Holding(BasePlugin):
+    # Holds the loop, so that what comes meanwhile is served in one turn.
+
+    def request_handler(self, **data):
+        (HERE / "holding").touch()
+        while not (HERE / "let-go").exists():
+            time.sleep(0.001)
+        (HERE / "holding").unlink()
+        (HERE / "let-go").unlink()
+        return 200, "held"
+
+class Everybody(BasePlugin):
+    # A plain handler that meddles with all tasks there are, and sees later what became of them.
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.met = []
+
+    def request_handler(self, **data):
+        if data["subpath"] == "pending":
+            return 200, sum(not task.done() for task in self.met)
+        for task in asyncio.all_tasks():
+            self.met.append(task)
+            if data["subpath"] == "cancel":
+                task.cancel()
+        return 200, ["met"]
+"""
+
+
+@pytest.fixture(scope="module")
+def keepsakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve plugins that leave something with the task they run in."""
+    with serving(tmp_path_factory.mktemp("keepsakes"), {"keepsakes": KEEPSAKES}) as server:
+        yield server
+        assert 0 == server.stop()
+
+
+def together(server: Server, pool: ThreadPoolExecutor, paths: list[str]) -> list[object]:
+    """Return the answers to ``paths``, all of which wait when the loop begins with the first."""
+    with server.client() as client, contextlib.ExitStack() as connections:
+        holding = pool.submit(client.get, "/holding")
+        until(exists(server.folder / "holding"))
+        asked = []
+        for path in paths:
+            asked.append(connections.enter_context(server.connect()))
+            asked[-1].sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        # Answered by the thread that has read what was sent before.
+        assert 200 == server.get("/-/healthy").status_code
+        (server.folder / "let-go").touch()
+        assert 200 == holding.result().status_code
+        return [json.loads(receive_all(connection).partition(b"\r\n\r\n")[2]) for connection in asked]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/weak", False),
+        ("/named", ["request"]),
+        ("/driven", ["request_handler", 1]),
+        ("/cancelling", ["returned"]),
+        ("/cancelling/future", [True]),
+        ("/cancelling/turn", ["cancelled"]),
+    ],
+)
+def test_what_a_request_leaves_with_its_task_is_not_found_by_the_next(
+    keepsakes: Server, pool: ThreadPoolExecutor, path: str, answer: object
+) -> None:
+    """Entries under the task, its name, its coroutine and its cancellation are one request's, whenever it is served."""
+    with keepsakes.client() as client:
+        assert [answer] * 3 == [client.get(path).json() for _ in range(3)]
+    assert [answer] * 30 == together(keepsakes, pool, [path] * 30)
+    mixed = together(keepsakes, pool, [path, "/awaiting"] * 10)
+    assert [answer] * 10 == mixed[::2]
+    assert all(isinstance(count, int) for count in mixed[1::2])
+
+
+def test_callbacks_of_a_requests_task_are_called_when_that_request_has_ended(
+    keepsakes: Server, pool: ThreadPoolExecutor
+) -> None:
+    """Each task that was given a callback comes to its end, as one that is done."""
+    together(keepsakes, pool, ["/called"] * 20)
+    with keepsakes.client() as client:
+        assert [20, 21, 22] == [client.get("/called").json() for _ in range(3)]
+
+
+@pytest.mark.parametrize("way", ["", "/cancel"])
+def test_a_handler_that_meddles_with_all_tasks_disturbs_no_request_after_it(
+    keepsakes: Server, pool: ThreadPoolExecutor, way: str
+) -> None:
+    """Whoever gets hold of a task between two requests sees it done in the end; the requests are answered."""
+    assert [["request"], ["met"], ["request"]] * 8 == together(
+        keepsakes, pool, ["/named", f"/everybody{way}", "/named"] * 8
+    )
+    with keepsakes.client() as client:
+        assert 0 == client.get("/everybody/pending").json()
