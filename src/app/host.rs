@@ -114,7 +114,7 @@ impl Host {
         let outboxes: Vec<_> = (0..settings.server.io_threads).map(|_| Arc::new(Outbox::default())).collect();
         let registry = Arc::new(Registry::default());
         let log = LogJam::server(py)?.into_any();
-        let dispatch = dispatcher(Arc::clone(&registry), log);
+        let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let environment = environment(py, &launch, &settings, reading.config)?;
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, inbox, outboxes.clone(), dispatch)?,

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use super::service::Front;
 use super::shared::Shared;
@@ -111,8 +111,8 @@ struct Thread {
 impl Thread {
     fn run(self) -> io::Result<()> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build()?;
-        let served = LocalSet::new().block_on(&runtime, self.serve());
+        let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build_local(LocalOptions::default())?;
+        let served = runtime.block_on(self.serve());
         // A read that hangs in the system must not keep the server from its end.
         runtime.shutdown_background();
         served

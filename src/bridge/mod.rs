@@ -15,6 +15,7 @@ pub mod coroutine;
 pub mod driver;
 pub mod exchange;
 pub mod inbox;
+pub mod invoke;
 pub mod json;
 pub mod outcome;
 pub mod request_data;

@@ -93,7 +93,7 @@ where
 ///
 /// To be called right before a refusal is returned. A client that is still sending usually does not look at the answer
 /// until it has finished, and closing a connection with unread bytes resets it, which can destroy an answer that is
-/// already on its way. It must be called inside a `LocalSet`.
+/// already on its way. It must be called where local tasks can be spawned.
 pub fn discard<B>(mut body: B)
 where
     B: Body<Data = Bytes> + Unpin + 'static,

@@ -21,7 +21,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +33,7 @@ use super::drain::Drain;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded};
 use super::response::Body;
+use super::timer::LazyTimer;
 use super::upgrade::Upgrade;
 use crate::config::settings::ServerSettings;
 
@@ -115,7 +116,7 @@ fn count(counter: &AtomicU64) {
 /// Serves a listening socket until the drain starts and its last connection has ended.
 ///
 /// New connections use the certificate that `tls` holds at that moment, or speak plain HTTP when it holds none. To be
-/// awaited inside a `LocalSet`; dropping the future closes every connection that is left.
+/// awaited where local tasks can be spawned; dropping the future closes every connection that is left.
 pub async fn serve<S: Service>(
     listener: TcpListener,
     tls: Arc<ArcSwapOption<ServerConfig>>,
@@ -165,7 +166,7 @@ struct Edge<S> {
 impl<S: Service> Edge<S> {
     fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+        http.timer(LazyTimer)
             .header_read_timeout(params.read_timeout)
             .max_header_size(params.head_limit)
             .max_buf_size(params.head_limit.max(MIN_BUFFER));

@@ -2,8 +2,9 @@
 //!
 //! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
 //! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
-//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, and [`drain`] ends it all in order. Caveat:
-//! everything here lives on one I/O thread (a current-thread runtime inside a `LocalSet`) and is not `Send`.
+//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, and
+//! [`drain`] ends it all in order. Caveat: everything here lives on one I/O thread (a runtime for local tasks) and is not
+//! `Send`.
 
 pub mod body;
 pub mod connection;
@@ -15,6 +16,7 @@ pub mod pipe;
 pub mod request;
 pub mod rescue;
 pub mod response;
+mod timer;
 pub mod tls;
 pub mod upgrade;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::owner::Owner;
 use super::registry::Registry;
@@ -21,19 +21,28 @@ use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Drive;
 use crate::bridge::exchange::{Job, Outcome};
 use crate::bridge::request_data::RequestData;
-use crate::bridge::{json, outcome, step};
+use crate::bridge::{invoke, json, outcome, step};
 use crate::http::request::BodyData;
 use crate::http::rescue::{Failure, Rejection};
-use crate::python::headers::RequestHeaders;
+use crate::python::header_templates::HeaderTemplates;
 use crate::python::request::Request;
 
 /// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
-const HOST_KEYS: [&str; 6] = ["log", "request_headers", "request", "subpath", "client_ip", "self"];
+const HOST_KEYS: [&str; 6] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP, "self"];
+const LOG: &str = "log";
+const REQUEST_HEADERS: &str = "request_headers";
+const REQUEST: &str = "request";
+const SUBPATH: &str = "subpath";
+const CLIENT_IP: &str = "client_ip";
 
 /// What the host hands to every handler.
 struct HostObjects {
     /// What handlers get as `data['log']`.
     log: Py<PyAny>,
+    /// The keys of `data` when the request has no variables.
+    keys: Py<PyTuple>,
+    /// Headers that came before.
+    headers: HeaderTemplates,
     /// The last client's address as text: clients come in bunches, behind a proxy all of them.
     client: Mutex<Option<(IpAddr, Py<PyString>)>>,
 }
@@ -53,9 +62,20 @@ impl HostObjects {
 }
 
 /// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
-pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
-    let objects = HostObjects { log, client: Mutex::new(None) };
-    Box::new(move |py, consumer, job| {
+///
+/// # Errors
+/// When there is no memory.
+pub fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> PyResult<Dispatch> {
+    let keys = [
+        intern!(py, LOG),
+        intern!(py, REQUEST_HEADERS),
+        intern!(py, REQUEST),
+        intern!(py, SUBPATH),
+        intern!(py, CLIENT_IP),
+    ];
+    let keys = PyTuple::new(py, keys)?.unbind();
+    let objects = HostObjects { log, keys, headers: HeaderTemplates::default(), client: Mutex::new(None) };
+    Ok(Box::new(move |py, consumer, job| {
         if job.exchange.is_abandoned() {
             return;
         }
@@ -64,7 +84,7 @@ pub fn dispatcher(registry: Arc<Registry>, log: Py<PyAny>) -> Dispatch {
             Some(resident) => run(py, consumer, resident, job, &objects),
             None => job.exchange.complete(Outcome::Rejected(Rejection::NotFound)),
         }
-    })
+    }))
 }
 
 fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, objects: &HostObjects) {
@@ -117,9 +137,9 @@ fn begin<'py>(
     objects: &HostObjects,
 ) -> PyResult<Begun<'py>> {
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
-    let data = arguments(&request, resident, objects)?;
+    let called = call(&request, resident, objects);
     let request = request.into_any().unbind();
-    let inner = match invoke(py, resident, &data) {
+    let inner = match called {
         Ok(result) => match step::awaitable(&result)? {
             Some(inner) => inner,
             None => match slot.sender(&result, &request)? {
@@ -132,39 +152,50 @@ fn begin<'py>(
     Ok(Begun::Waits { inner, request })
 }
 
-fn invoke<'py>(py: Python<'py>, resident: &Resident, data: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+/// Calls the handler with its keyword arguments: host objects < body variables < query variables < `subpath`,
+/// `client_ip`.
+fn call<'py>(request: &Bound<'py, Request>, resident: &Resident, objects: &HostObjects) -> PyResult<Bound<'py, PyAny>> {
+    let py = request.py();
     let method = match resident.entry {
         Entry::Handler => intern!(py, "request_handler"),
         Entry::HandleRequest => intern!(py, "handle_request"),
         Entry::Missing(_) => return Err(PyRuntimeError::new_err("the plugin has no handler")),
     };
-    resident.instance.bind(py).getattr(method)?.call((), Some(data))
+    let instance = resident.instance.bind(py);
+    let data = request.get().data();
+    let headers = objects.headers.dict(py, &data.headers, data.remote.port())?.into_any();
+    let subpath = match &data.subpath {
+        Some(subpath) => PyString::new(py, subpath).into_any(),
+        None => py.None().into_bound(py),
+    };
+    let client_ip = objects.client_ip(py, data.client).into_any();
+    let (log, object) = (objects.log.bind(py), request.as_any());
+    if data.query.is_empty() && matches!(data.variables, BodyData::None) {
+        let values = [log, &headers, object, &subpath, &client_ip];
+        return invoke::call_method(instance, method, objects.keys.bind(py), values);
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, LOG), log)?;
+    keywords.set_item(intern!(py, REQUEST_HEADERS), headers)?;
+    keywords.set_item(intern!(py, REQUEST), object)?;
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
+    variables(&keywords, data, &reserved)?;
+    keywords.set_item(intern!(py, SUBPATH), subpath)?;
+    keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;
+    instance.getattr(method)?.call((), Some(&keywords))
 }
 
-/// The keyword arguments of the handler: host objects < body variables < query variables < `subpath`, `client_ip`.
-fn arguments<'py>(
-    object: &Bound<'py, Request>,
-    resident: &Resident,
-    objects: &HostObjects,
-) -> PyResult<Bound<'py, PyDict>> {
-    let py = object.py();
-    let request = object.get().data();
-    let data = PyDict::new(py);
-    data.set_item(intern!(py, "log"), &objects.log)?;
-    data.set_item(intern!(py, "request_headers"), RequestHeaders::new(py, &request.headers)?)?;
-    data.set_item(intern!(py, "request"), object)?;
-    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
-    if request.method != http::Method::GET && request.method != http::Method::HEAD {
-        body_variables(&data, request, &reserved)?;
+fn variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
+    if matches!(request.variables, BodyData::None) {
+        return first_of_each(data, request.query.iter(), reserved);
     }
+    body_variables(data, request, reserved)?;
     if !request.query.is_empty() {
-        let query = PyDict::new(py);
-        first_of_each(&query, request.query.iter(), &reserved)?;
+        let query = PyDict::new(data.py());
+        first_of_each(&query, request.query.iter(), reserved)?;
         data.update(query.as_mapping())?;
     }
-    data.set_item(intern!(py, "subpath"), request.subpath.as_deref())?;
-    data.set_item(intern!(py, "client_ip"), objects.client_ip(py, request.client))?;
-    Ok(data)
+    Ok(())
 }
 
 fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {

@@ -151,10 +151,14 @@ impl RequestHeaders {
     #[expect(clippy::new_ret_no_self, reason = "callers need the dict that it is, not the class")]
     pub fn new<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyDict>> {
         let dict = Bound::new(py, Self)?.into_super();
-        let first_values = headers.keys().filter_map(|name| Some((name, headers.get(name)?)));
-        for (name, value) in first_values {
-            dict.set_item(canonical_name(py, name.as_str()), value_text(py, value)?)?;
-        }
+        fill(&dict, headers)?;
+        Ok(dict)
+    }
+
+    /// The same out of a dict that holds it already.
+    pub(super) fn copy_of<'py>(template: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = Bound::new(template.py(), Self)?.into_super();
+        dict.update(template.as_mapping())?;
         Ok(dict)
     }
 
@@ -172,6 +176,20 @@ impl RequestHeaders {
             None => slf.as_super().get_item(Self::stored(key)),
         }
     }
+}
+
+/// Sets the first value of each header.
+fn fill(dict: &Bound<'_, PyDict>, headers: &HeaderMap) -> PyResult<()> {
+    let py = dict.py();
+    let mut last = None;
+    // The values of a header follow each other.
+    for (name, value) in headers {
+        if last != Some(name) {
+            dict.set_item(canonical_name(py, name.as_str()), value_text(py, value)?)?;
+            last = Some(name);
+        }
+    }
+    Ok(())
 }
 
 #[pymethods]

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod baseplugin;
 pub mod config;
 pub mod embed;
+pub mod header_templates;
 pub mod headers;
 pub mod interpreter;
 pub mod logjam;

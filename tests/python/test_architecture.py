@@ -44,11 +44,13 @@ ON_IO_THREADS = {
 WITH_UNSAFE = {
     "app/inherited.rs": "takes over file descriptors by their numbers",
     "bridge/context.rs": "enters contexts by the C interface",
+    "bridge/invoke.rs": "calls methods by the vectorcall interface",
     "bridge/json/build_text.rs": "writes the characters of new Python strings",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
     "bridge/json/number.rs": "lets digits be written where they belong",
     "bridge/json/scan.rs": "looks at sixteen bytes at a time",
     "bridge/json/text.rs": "reads the storage of Python strings",
+    "bridge/starter.rs": "counts references",
     "bridge/step.rs": "steps coroutines by the C interface",
     "python/embed.rs": "starts and ends the interpreter",
     "python/interpreter.rs": "ends the process at once",

@@ -287,7 +287,7 @@ impl Rehearsal {
         let outbox = Arc::<Outbox>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&resident)]);
-        let dispatch = dispatcher(registry, self.environment.log.clone_ref(py));
+        let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, inbox, vec![Arc::clone(&outbox)], dispatch)?;
         consumer.attach(py)?;
         let wire = Wire::start(shared, outbox, ConnectionParams::new(server, Arc::new(Counts::default())))?;
