@@ -10,7 +10,7 @@ use std::sync::Weak;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::bridge::request_data::RequestData;
 use plugincore::bridge::step;
 use plugincore::http::request::{BodyData, Variables};
@@ -47,8 +47,8 @@ fn request() -> RequestData {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     RequestData {
         method: Method::GET,
-        target: "/plugin?a=1&b=two".to_owned(),
-        path: "/plugin".to_owned(),
+        uri: Uri::from_static("/plugin?a=1&b=two"),
+        decoded_path: None,
         query: Variables::from_query("a=1&b=two"),
         headers: headers(),
         version: Version::HTTP_11,
@@ -73,7 +73,7 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function("request object", |bencher| {
             bencher.iter_batched(
                 request,
-                |data| black_box(Py::new(py, Request::new(data, Weak::new())).expect("there is memory")),
+                |data| black_box(Py::new(py, Request::new(Box::new(data), Weak::new())).expect("there is memory")),
                 criterion::BatchSize::SmallInput,
             );
         });

@@ -130,7 +130,7 @@ impl Front {
                 if access == Access::Refused {
                     return Err(refused(&visit, Realm::Plugin, endpoint.id()));
                 }
-                let place = Place { path: path.as_str().to_owned(), subpath };
+                let place = Place { decoded: path.into_changed(), subpath };
                 if has_body {
                     Begun::Waits(Box::new(Errand::Body { endpoint, visit, place, access }))
                 } else {
@@ -295,7 +295,8 @@ impl Unread {
 
 /// Where in the plugin's tree of paths a request goes.
 struct Place {
-    path: String,
+    /// The path, if decoding changed it.
+    decoded: Option<String>,
     subpath: Option<String>,
 }
 
@@ -343,13 +344,12 @@ fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {
     Rejection::Unauthorized(realm).into()
 }
 
-fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> RequestData {
+fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> Box<RequestData> {
     let Visit { parts, query, client, peer, .. } = visit;
-    let target = parts.uri.path_and_query().map_or_else(|| place.path.clone(), |target| target.as_str().to_owned());
-    RequestData {
+    Box::new(RequestData {
         method: parts.method,
-        target,
-        path: place.path,
+        uri: parts.uri,
+        decoded_path: place.decoded,
         query,
         headers: parts.headers,
         version: parts.version,
@@ -360,7 +360,7 @@ fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) ->
         subpath: place.subpath,
         body,
         variables,
-    }
+    })
 }
 
 fn switching_protocols(headers: HeaderMap, upgrade: Upgrade) -> Response<Body> {

@@ -23,6 +23,7 @@ impl OwnContext {
     }
 
     /// The same context once more.
+    #[must_use]
     pub fn clone_ref(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))
     }

@@ -25,7 +25,7 @@ pub struct Job {
     /// Id of the plugin that answers.
     pub plugin: Arc<str>,
     /// What the client sent.
-    pub request: RequestData,
+    pub request: Box<RequestData>,
     /// The way home.
     pub exchange: Exchange,
 }

@@ -44,7 +44,7 @@ pub fn call_method<'py, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyInt};
 
     use super::*;
 
@@ -67,7 +67,7 @@ plugin.own = lambda **data: sorted(data)
             .unwrap();
             let plugin = names.get_item("plugin").unwrap().unwrap();
             let keywords = PyTuple::new(py, ["a", "b"]).unwrap();
-            let (one, two) = (1.into_pyobject(py).unwrap().into_any(), 2.into_pyobject(py).unwrap().into_any());
+            let [one, two] = [1, 2].map(|number: i32| PyInt::new(py, number).into_any());
             let call = |name| call_method(&plugin, &PyString::new(py, name), &keywords, [&one, &two]);
             assert_eq!(call("plain").unwrap().repr().unwrap(), "(True, [('a', 1), ('b', 2)])");
             assert_eq!(call("named").unwrap().repr().unwrap(), "(2, {'a': 1})");

@@ -6,7 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Uri, Version};
 
 use crate::http::request::{BodyData, Variables};
 
@@ -14,10 +15,10 @@ use crate::http::request::{BodyData, Variables};
 pub struct RequestData {
     /// The method, in upper case.
     pub method: Method,
-    /// Path and query exactly as the client sent them, such as `/a%20b?x=1`.
-    pub target: String,
-    /// The path, percent-decoded once.
-    pub path: String,
+    /// The address as the client sent it.
+    pub uri: Uri,
+    /// The path, percent-decoded once; `None` when there was nothing to decode.
+    pub decoded_path: Option<String>,
     /// The variables of the query, decoded, in order and with repetitions.
     pub query: Variables,
     /// The headers, names in lower case as hyper keeps them.
@@ -38,4 +39,16 @@ pub struct RequestData {
     pub body: Bytes,
     /// The body as variables, when it is a JSON object or a form.
     pub variables: BodyData,
+}
+
+impl RequestData {
+    /// Path and query exactly as the client sent them, such as `/a%20b?x=1`.
+    pub fn target(&self) -> &str {
+        self.uri.path_and_query().map_or_else(|| self.path(), PathAndQuery::as_str)
+    }
+
+    /// The path, percent-decoded once.
+    pub fn path(&self) -> &str {
+        self.decoded_path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
 }

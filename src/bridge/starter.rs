@@ -154,16 +154,16 @@ impl Starter {
 
     fn make(&self, py: Python<'_>) -> PyResult<Ready> {
         let driver = Bound::new(py, Driver::default())?;
-        let make = || self.asyncio.task.bind(py).call((&driver,), Some(self.options.bind(py)));
+        let construct = || self.asyncio.task.bind(py).call((&driver,), Some(self.options.bind(py)));
         let name = intern!(py, "call_soon");
         let attributes = self.attributes.as_ref().map(|attributes| attributes.bind(py));
         let task = match attributes.filter(|attributes| !attributes.contains(name).unwrap_or(true)) {
-            None => make()?,
+            None => construct()?,
             Some(attributes) => {
                 attributes.set_item(name, &self.caught)?;
-                let made = make();
+                let task = construct();
                 attributes.del_item(name)?;
-                made?
+                task?
             }
         };
         let first = CAUGHT.take();

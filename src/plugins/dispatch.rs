@@ -133,7 +133,7 @@ fn begin<'py>(
     py: Python<'py>,
     resident: &Resident,
     slot: &Arc<Slot>,
-    request: RequestData,
+    request: Box<RequestData>,
     objects: &HostObjects,
 ) -> PyResult<Begun<'py>> {
     let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;

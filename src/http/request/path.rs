@@ -15,6 +15,14 @@ use crate::http::rescue::Rejection;
 pub struct DecodedPath<'a>(Cow<'a, str>);
 
 impl DecodedPath<'_> {
+    /// The path if it is not the same as it was sent.
+    pub fn into_changed(self) -> Option<String> {
+        match self.0 {
+            Cow::Owned(changed) => Some(changed),
+            Cow::Borrowed(_) => None,
+        }
+    }
+
     /// The whole path, with its leading slash if it was sent with one.
     pub fn as_str(&self) -> &str {
         &self.0

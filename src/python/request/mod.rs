@@ -39,7 +39,7 @@ use crate::http::response::Body;
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
 #[pyclass(frozen, weakref, mapping, module = "plugincore")]
 pub struct Request {
-    data: RequestData,
+    data: Box<RequestData>,
     slot: Weak<Slot>,
     headers: OnceLock<Py<MultiDict>>,
     query: OnceLock<Py<MultiDict>>,
@@ -67,7 +67,7 @@ fn cached<'py, T>(
 
 impl Request {
     /// A request whose answer can be begun through `slot` as long as the call in it runs.
-    pub fn new(data: RequestData, slot: Weak<Slot>) -> Self {
+    pub fn new(data: Box<RequestData>, slot: Weak<Slot>) -> Self {
         Self {
             data,
             slot,
@@ -142,28 +142,28 @@ impl Request {
     /// The path, decoded.
     #[getter]
     fn path(&self) -> &str {
-        &self.data.path
+        self.data.path()
     }
 
     /// Path and query as sent; aiohttp, too, keeps the query in it.
     #[getter]
     fn raw_path(&self) -> &str {
-        &self.data.target
+        self.data.target()
     }
 
     /// Path and query as sent, without the question mark of an empty query.
     #[getter]
     fn path_qs(&self) -> &str {
-        match self.data.target.split_once('?') {
+        match self.data.target().split_once('?') {
             Some((path, "")) => path,
-            _ => &self.data.target,
+            _ => self.data.target(),
         }
     }
 
     /// The query, decoded for reading; take variables from `query`.
     #[getter]
     fn query_string(&self) -> String {
-        self.data.target.split_once('?').map_or_else(String::new, |(_, query)| query_string::decode(query))
+        self.data.target().split_once('?').map_or_else(String::new, |(_, query)| query_string::decode(query))
     }
 
     /// The variables of the query.
@@ -261,7 +261,7 @@ impl Request {
     /// The whole URL: a `yarl.URL` where yarl is installed, else text.
     #[getter]
     fn url<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let text = PyString::new(py, &format!("{}://{}{}", self.scheme(), self.host(), self.data.target));
+        let text = PyString::new(py, &format!("{}://{}{}", self.scheme(), self.host(), self.data.target()));
         match py.import("yarl") {
             Ok(yarl) => {
                 let options = PyDict::new(py);
@@ -506,8 +506,8 @@ impl Request {
 
     /// Method and path; letters that could forge a log line are escaped, query and body left out.
     fn __repr__(&self) -> String {
-        let mut path = String::with_capacity(self.data.path.len());
-        for letter in self.data.path.chars() {
+        let mut path = String::with_capacity(self.data.path().len());
+        for letter in self.data.path().chars() {
             if matches!(letter, ' '..='~') {
                 path.push(letter);
             } else {

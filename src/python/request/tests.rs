@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::*;
 use crate::http::request::{BodyData, Variables, classify};
@@ -14,8 +14,8 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
     let pairs = headers.iter();
     RequestData {
         method: Method::POST,
-        target: "/a%20b/c%0A?x=1+2&y=%C3%A9&x=3".to_owned(),
-        path: "/a b/c\n".to_owned(),
+        uri: Uri::from_static("/a%20b/c%0A?x=1+2&y=%C3%A9&x=3"),
+        decoded_path: Some("/a b/c\n".to_owned()),
         query: Variables::from_query("x=1+2&y=%C3%A9&x=3"),
         headers: pairs
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
@@ -36,7 +36,9 @@ fn run(data: RequestData, code: &CStr) {
     Python::initialize();
     Python::attach(|py| {
         let names = PyDict::new(py);
-        names.set_item("request", Bound::new(py, Request::new(data, std::sync::Weak::new())).unwrap()).unwrap();
+        names
+            .set_item("request", Bound::new(py, Request::new(Box::new(data), std::sync::Weak::new())).unwrap())
+            .unwrap();
         let prelude = c"
 import asyncio
 
