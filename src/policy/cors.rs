@@ -7,7 +7,7 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, Entry, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Response};
 
@@ -118,18 +118,23 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
 
 /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
 fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
-    let mut granted: Vec<&str> = Vec::new();
+    let mut granted: Vec<&'static str> = Vec::new();
     let lines = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
     let names = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        let Some(allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)) else {
+        let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
+        else {
             return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
         };
-        if !granted.contains(allowed) {
+        if !granted.contains(&allowed) {
             granted.push(allowed);
         }
     }
-    Ok(HeaderValue::from_str(&granted.join(",")).ok().filter(|value| !value.is_empty()))
+    Ok(match granted[..] {
+        [] => None,
+        [only] => Some(HeaderValue::from_static(only)),
+        _ => HeaderValue::from_str(&granted.join(",")).ok(),
+    })
 }
 
 fn shown(value: &HeaderValue) -> impl std::fmt::Display {
@@ -142,8 +147,12 @@ fn add_vary_origin(response: &mut HeaderMap) {
         let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
     };
-    if !response.get_all(VARY).iter().any(names) {
-        response.append(VARY, VARY_ORIGIN);
+    match response.entry(VARY) {
+        Entry::Vacant(vary) => {
+            vary.insert(VARY_ORIGIN);
+        }
+        Entry::Occupied(vary) if vary.iter().any(names) => {}
+        Entry::Occupied(mut vary) => vary.append(VARY_ORIGIN),
     }
 }
 
