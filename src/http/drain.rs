@@ -3,7 +3,12 @@
 //! One [`Trigger`] starts it, any number of [`Drain`]s hear it, on any thread. Caveat: a drain has no deadline of its
 //! own; whoever awaits [`serve`](super::connection::serve) imposes one by dropping that future.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 /// Makes a trigger and the signal that follows it.
 pub fn channel() -> (Trigger, Drain) {
@@ -28,9 +33,24 @@ pub struct Drain(watch::Receiver<bool>);
 
 impl Drain {
     /// Waits for the start; returns at once when draining has started already. Safe to drop and call again.
+    ///
+    /// Cheap to poll in vain: a connection does so at each of its requests.
     pub async fn started(&mut self) {
-        // An error means that the trigger is gone, which counts as a start.
-        let _ = self.0.wait_for(|started| *started).await;
+        let glance = self.0.clone();
+        // Unconstrained, so that it is registered whenever it has been polled.
+        let mut start = pin!(unconstrained(self.0.wait_for(|started| *started)));
+        let mut registered: Option<Waker> = None;
+        poll_fn(|cx| {
+            let is_registered = registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if is_registered && matches!(glance.has_changed(), Ok(false)) {
+                return Poll::Pending;
+            }
+            // An error means that the trigger is gone, which counts as a start.
+            let polled = start.as_mut().poll(cx).map(drop);
+            registered = Some(cx.waker().clone());
+            polled
+        })
+        .await;
     }
 }
 
