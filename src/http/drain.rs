@@ -58,7 +58,9 @@ impl Drain {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
 
     use super::channel;
 
@@ -69,6 +71,29 @@ mod tests {
         assert!(pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         trigger.start();
         assert_eq!(Poll::Ready(()), pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())));
+    }
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_has_asked_in_vain_is_woken_by_whom_it_asked_last() {
+        let (trigger, mut drain) = channel();
+        let (first, last) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+        let mut started = pin!(drain.started());
+        for bell in [&first, &first, &last, &last] {
+            let waker = Waker::from(Arc::clone(bell));
+            assert!(started.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        trigger.start();
+        assert_eq!((0, 1), (first.0.load(Ordering::Relaxed), last.0.load(Ordering::Relaxed)));
+        assert_eq!(Poll::Ready(()), started.poll(&mut Context::from_waker(Waker::noop())));
     }
 
     #[test]
