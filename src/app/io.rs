@@ -125,12 +125,13 @@ impl Thread {
             self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
         tokio::task::spawn_local(async move { submitter.run().await });
         tokio::task::spawn_local(async move { self.outbox.run().await });
-        let served = join_all(listeners.into_iter().map(|listener| {
+        // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
+        let served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
             let tls = Arc::clone(&self.shared.tls);
             serve(listener, tls, self.params.clone(), Rc::clone(&front), self.draining.clone())
-        }));
+        })));
         tokio::select! {
-            _ = served => {}
+            served = served => { served.map_err(io::Error::other)?; }
             _ = self.halted.wait_for(|halted| *halted) => {
                 // Answers that were just handed over get a moment to be written.
                 tokio::time::sleep(Duration::from_millis(50)).await;

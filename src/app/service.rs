@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use bytes::Bytes;
+use futures_util::future::{Either, Ready, ready};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -70,16 +72,23 @@ impl Service for Front {
     }
 }
 
+/// How an answer comes: now or later. What is answered now needs no future that keeps the request.
+type Answer<F> = Either<Ready<Response<Body>>, F>;
+
 impl Front {
     /// A front for the thread that runs `submitter` and `outbox`.
     pub fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
         Rc::new(Self { shared, submitter, outbox })
     }
 
-    async fn answer(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
-        let live = self.shared.live.load_full();
+    fn answer(
+        self: Rc<Self>,
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> Answer<impl Future<Output = Response<Body>>> {
+        let live = self.shared.live.load();
         let (parts, body) = request.into_parts();
-        let mut body = Unread { body: Some(body), broken: false };
+        let body = Unread { body: Some(body), broken: false };
         let id = RequestId::from_headers(&parts.headers);
         let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
@@ -87,28 +96,25 @@ impl Front {
         let is_options = parts.method == Method::OPTIONS;
         let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
         let visit = Visit { parts, query, client, peer, id: id.clone() };
-        let answered = match self.begin(&live, visit, !body.is_absent()) {
+        let begun = match self.begin(&live, visit, !body.is_absent()) {
             Ok(Begun::Answered(response)) => Ok(response),
-            Ok(Begun::Asked(outcome)) => settle(outcome).await,
-            Ok(Begun::Waits(errand)) => Box::pin(self.proceed(&live, *errand, &mut body)).await,
             Err(refusal) => Err(refusal),
+            Ok(Begun::Asked(outcome)) => {
+                let live = Guard::into_inner(live);
+                return Either::Right(Either::Left(async move {
+                    let answered = settle(outcome).await;
+                    finish(&live, answered, &id, origin.as_ref(), body)
+                }));
+            }
+            Ok(Begun::Waits(errand)) => {
+                let (live, mut body) = (Guard::into_inner(live), body);
+                return Either::Right(Either::Right(Box::pin(async move {
+                    let answered = self.proceed(&live, *errand, &mut body).await;
+                    finish(&live, answered, &id, origin.as_ref(), body)
+                })));
+            }
         };
-        let mut response = match answered {
-            Ok(response) => response,
-            Err(Refusal::Rejected(rejection)) => rejection.respond(&id, live.legacy_status),
-            Err(Refusal::Failed(failure)) => failure.respond(&id, live.legacy_status),
-        };
-        if response.status().is_client_error() || response.status().is_server_error() {
-            // A plugin that chose an id of its own keeps it.
-            response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.header());
-        }
-        if let Some(cors) = &live.cors {
-            cors.decorate(origin.as_ref(), response.headers_mut());
-        }
-        if body.leaves_bytes() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        Either::Left(ready(finish(&live, begun, &id, origin.as_ref(), body)))
     }
 
     /// Goes as far as nothing has to be waited for.
@@ -202,6 +208,34 @@ impl Front {
         self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
         Ok(outcome)
     }
+}
+
+/// Turns what came of a request into its answer.
+fn finish(
+    live: &Live,
+    answered: Result<Response<Body>, Refusal>,
+    id: &RequestId,
+    origin: Option<&HeaderValue>,
+    body: Unread,
+) -> Response<Body> {
+    let mut response = match answered {
+        Ok(mut response) => {
+            if response.status().is_client_error() || response.status().is_server_error() {
+                // A plugin that chose an id of its own keeps it.
+                response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.header());
+            }
+            response
+        }
+        Err(Refusal::Rejected(rejection)) => rejection.respond(id, live.legacy_status),
+        Err(Refusal::Failed(failure)) => failure.respond(id, live.legacy_status),
+    };
+    if let Some(cors) = &live.cors {
+        cors.decorate(origin, response.headers_mut());
+    }
+    if body.leaves_bytes() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// How far a request came without waiting.

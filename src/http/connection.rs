@@ -224,11 +224,13 @@ impl<S: Service> Edge<S> {
     async fn converse<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, peer: Peer) {
         let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
         let asked = Rc::new(Notify::new());
-        let asking = Rc::clone(&asked);
+        let (asking, is_first) = (Rc::clone(&asked), Cell::new(true));
         let upgrade = Rc::new(Cell::new(None));
         let announced = Rc::clone(&upgrade);
         let respond = service_fn(move |request| {
-            asking.notify_one();
+            if is_first.replace(false) {
+                asking.notify_one();
+            }
             if names_its_host(&request) {
                 let announced = Rc::clone(&announced);
                 Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(move |mut response| {

@@ -3,7 +3,12 @@
 //! One [`Trigger`] starts it, any number of [`Drain`]s hear it, on any thread. Caveat: a drain has no deadline of its
 //! own; whoever awaits [`serve`](super::connection::serve) imposes one by dropping that future.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 /// Makes a trigger and the signal that follows it.
 pub fn channel() -> (Trigger, Drain) {
@@ -28,9 +33,24 @@ pub struct Drain(watch::Receiver<bool>);
 
 impl Drain {
     /// Waits for the start; returns at once when draining has started already. Safe to drop and call again.
+    ///
+    /// Cheap to poll in vain: a connection does so at each of its requests.
     pub async fn started(&mut self) {
-        // An error means that the trigger is gone, which counts as a start.
-        let _ = self.0.wait_for(|started| *started).await;
+        let glance = self.0.clone();
+        // Unconstrained, so that it is registered whenever it has been polled.
+        let mut start = pin!(unconstrained(self.0.wait_for(|started| *started)));
+        let mut registered: Option<Waker> = None;
+        poll_fn(|cx| {
+            let is_registered = registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if is_registered && matches!(glance.has_changed(), Ok(false)) {
+                return Poll::Pending;
+            }
+            // An error means that the trigger is gone, which counts as a start.
+            let polled = start.as_mut().poll(cx).map(drop);
+            registered = Some(cx.waker().clone());
+            polled
+        })
+        .await;
     }
 }
 
@@ -38,7 +58,9 @@ impl Drain {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
 
     use super::channel;
 
@@ -49,6 +71,29 @@ mod tests {
         assert!(pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         trigger.start();
         assert_eq!(Poll::Ready(()), pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())));
+    }
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_has_asked_in_vain_is_woken_by_whom_it_asked_last() {
+        let (trigger, mut drain) = channel();
+        let (first, last) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+        let mut started = pin!(drain.started());
+        for bell in [&first, &first, &last, &last] {
+            let waker = Waker::from(Arc::clone(bell));
+            assert!(started.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        trigger.start();
+        assert_eq!((0, 1), (first.0.load(Ordering::Relaxed), last.0.load(Ordering::Relaxed)));
+        assert_eq!(Poll::Ready(()), started.poll(&mut Context::from_waker(Waker::noop())));
     }
 
     #[test]

@@ -21,6 +21,9 @@ use super::body::{DISCARD_BYTES, DISCARD_TIME};
 /// Longest answer that hyper makes by itself, amply rounded.
 const BARE_ANSWER: usize = 256;
 
+/// Bytes up to which head and body are copied together: one piece costs the system less than two.
+const TOGETHER: usize = 1024;
+
 /// A socket under hyper that holds back the answers which hyper gives by itself.
 #[derive(Debug)]
 pub struct Guarded<I> {
@@ -174,7 +177,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
             return self.poll_write(cx, only);
         }
         ready!(self.poll_release(cx))?;
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let written = if bufs.iter().map(|buf| buf.len()).sum::<usize>() <= TOGETHER {
+            let (mut space, mut end) = ([0; TOGETHER], 0);
+            for buf in bufs {
+                space[end..end + buf.len()].copy_from_slice(buf);
+                end += buf.len();
+            }
+            Pin::new(&mut self.io).poll_write(cx, &space[..end])
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        };
         self.poll_patience(cx, written)
     }
 

@@ -4,12 +4,14 @@
 //! Caveat: bodies go to strangers; texts put into a [`Rejection`] or [`Failure`] must hold no keys, paths or
 //! tracebacks.
 
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::http::request::MethodSet;
-use crate::http::response::{Body, json};
+use crate::http::response::{Body, json, json_text};
+use crate::policy::request_id::RequestId;
 
 /// The header that carries the request's id, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -101,9 +103,13 @@ impl Rejection {
     }
 
     /// The whole answer.
-    pub fn respond(&self, request_id: &str, legacy_status: bool) -> Response<Body> {
-        let body = ErrorBody { error: self.to_string(), request_id: None };
-        let mut response = answer(self.status(legacy_status), &body, request_id);
+    pub fn respond(&self, request_id: &RequestId, legacy_status: bool) -> Response<Body> {
+        let status = self.status(legacy_status);
+        let response = match self.written() {
+            Some(text) => json_text(status, Bytes::from_static(text.as_bytes())),
+            None => json(status, &ErrorBody { error: self.to_string(), request_id: None }),
+        };
+        let mut response = named(response, request_id);
         match self {
             Self::MethodNotAllowed { allow } => {
                 response.headers_mut().insert(ALLOW, allow.allow());
@@ -118,6 +124,18 @@ impl Rejection {
             _ => {}
         }
         response
+    }
+}
+
+impl Rejection {
+    /// The body of what many requests in a row may be told, written beforehand.
+    fn written(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(_) => Some(r#"{"error": "unauthorized"}"#),
+            Self::NotFound => Some(r#"{"error": "not found"}"#),
+            Self::Overloaded => Some(r#"{"error": "too many requests are running; try again"}"#),
+            _ => None,
+        }
     }
 }
 
@@ -159,17 +177,18 @@ impl Failure {
     }
 
     /// The whole answer. An exception keeps the body that pluginserver gave it, with the request's id added.
-    pub fn respond(&self, request_id: &str, legacy_status: bool) -> Response<Body> {
+    pub fn respond(&self, request_id: &RequestId, legacy_status: bool) -> Response<Body> {
         let status = self.status(legacy_status);
-        match self {
+        let response = match self {
             Self::Exception { type_name, .. } => {
                 let message = self.to_string();
-                answer(status, &ExceptionBody { status: "exception", type_name, message, request_id }, request_id)
+                json(status, &ExceptionBody { status: "exception", type_name, message, request_id })
             }
             Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => {
-                answer(status, &ErrorBody { error: self.to_string(), request_id: Some(request_id) }, request_id)
+                json(status, &ErrorBody { error: self.to_string(), request_id: Some(request_id) })
             }
-        }
+        };
+        named(response, request_id)
     }
 }
 
@@ -189,11 +208,8 @@ struct ExceptionBody<'a> {
     request_id: &'a str,
 }
 
-fn answer(status: StatusCode, body: &impl Serialize, request_id: &str) -> Response<Body> {
-    let mut response = json(status, body);
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
+fn named(mut response: Response<Body>, request_id: &RequestId) -> Response<Body> {
+    response.headers_mut().insert(X_REQUEST_ID, request_id.header());
     response
 }
 
@@ -203,6 +219,10 @@ mod tests {
 
     use super::*;
     use crate::http::response::tests::text;
+
+    fn id(text: &'static str) -> RequestId {
+        RequestId::from_headers(&[(X_REQUEST_ID, HeaderValue::from_static(text))].into_iter().collect())
+    }
 
     fn all_rejections() -> Vec<(Rejection, u16)> {
         vec![
@@ -227,43 +247,46 @@ mod tests {
     #[test]
     fn every_rejection_has_its_status_a_content_type_the_request_id_and_an_error_text() {
         for (rejection, status) in all_rejections() {
-            let response = rejection.respond("id-1", false);
+            let response = rejection.respond(&id("id-1"), false);
             assert_eq!(response.status(), status, "{rejection:?}");
             assert_eq!(response.headers()[X_REQUEST_ID], "id-1");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/json; charset=utf-8");
-            let body: serde_json::Value = serde_json::from_str(&text(response)).unwrap();
-            assert_eq!(body["error"], rejection.to_string());
+            let spelled = json(StatusCode::OK, &serde_json::json!({ "error": rejection.to_string() }));
+            assert_eq!(text(response), text(spelled));
         }
     }
 
     #[test]
     fn a_missing_key_has_the_body_of_pluginserver() {
-        assert_eq!(text(Rejection::Unauthorized(Realm::Plugin).respond("i", false)), r#"{"error": "unauthorized"}"#);
+        assert_eq!(
+            text(Rejection::Unauthorized(Realm::Plugin).respond(&id("i"), false)),
+            r#"{"error": "unauthorized"}"#
+        );
     }
 
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
-        let response = Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }.respond("i", false);
+        let response = Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }.respond(&id("i"), false);
         assert_eq!(response.headers()[ALLOW], "GET, HEAD, POST, OPTIONS");
     }
 
     #[test]
     fn a_refusal_for_lack_of_room_says_when_to_come_again() {
         for rejection in [Rejection::Overloaded, Rejection::ShuttingDown, Rejection::FileUnavailable] {
-            assert_eq!(rejection.respond("i", false).headers()[RETRY_AFTER], "1");
+            assert_eq!(rejection.respond(&id("i"), false).headers()[RETRY_AFTER], "1");
         }
     }
 
     #[test]
     fn a_range_behind_the_end_is_told_the_size() {
-        let response = Rejection::RangeNotSatisfiable { size: 3 }.respond("i", false);
+        let response = Rejection::RangeNotSatisfiable { size: 3 }.respond(&id("i"), false);
         assert_eq!(response.headers()[CONTENT_RANGE], "bytes */3");
     }
 
     #[test]
     fn an_exception_keeps_the_body_of_pluginserver_and_names_the_request() {
         let failure = Failure::Exception { type_name: "ValueError".into(), message: "é".into() };
-        let response = failure.respond("id-1", false);
+        let response = failure.respond(&id("id-1"), false);
         assert_eq!(response.status(), 500);
         assert_eq!(
             text(response),
@@ -276,9 +299,9 @@ mod tests {
 
     #[test]
     fn a_bad_result_and_a_missing_handler_name_the_request() {
-        let shown = text(Failure::BadResult { reason: "no".into() }.respond("i", false));
+        let shown = text(Failure::BadResult { reason: "no".into() }.respond(&id("i"), false));
         assert_eq!(shown, r#"{"error": "the plugin's answer cannot be sent: no", "request_id": "i"}"#);
-        let response = Failure::NoHandler { hint: "define one".into() }.respond("i", false);
+        let response = Failure::NoHandler { hint: "define one".into() }.respond(&id("i"), false);
         assert_eq!((response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()), (500, &b"i"[..]));
     }
 
@@ -286,11 +309,11 @@ mod tests {
     fn legacy_status_is_200_only_where_pluginserver_answered_200() {
         for (rejection, status) in all_rejections() {
             let legacy = if rejection == Rejection::Unauthorized(Realm::Plugin) { 200 } else { status };
-            assert_eq!(rejection.respond("i", true).status(), legacy, "{rejection:?}");
+            assert_eq!(rejection.respond(&id("i"), true).status(), legacy, "{rejection:?}");
         }
         let exception = Failure::Exception { type_name: "E".into(), message: String::new() };
-        assert_eq!(exception.respond("i", true).status(), 200);
-        assert_eq!(Failure::NoHandler { hint: String::new() }.respond("i", true).status(), 200);
-        assert_eq!(Failure::BadResult { reason: String::new() }.respond("i", true).status(), 500);
+        assert_eq!(exception.respond(&id("i"), true).status(), 200);
+        assert_eq!(Failure::NoHandler { hint: String::new() }.respond(&id("i"), true).status(), 200);
+        assert_eq!(Failure::BadResult { reason: String::new() }.respond(&id("i"), true).status(), 500);
     }
 }

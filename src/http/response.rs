@@ -121,7 +121,12 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
             (StatusCode::INTERNAL_SERVER_ERROR, body)
         }
     };
-    let mut response = Response::new(Body::new(body));
+    json_text(status, body)
+}
+
+/// An answer whose JSON has been written already.
+pub fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::new(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
@@ -145,7 +150,7 @@ impl Formatter for PythonSpelling {
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~')) {
+        while let Some(at) = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~')) {
             let (plain, odd) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;
             let mut chars = odd.chars();

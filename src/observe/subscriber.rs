@@ -82,8 +82,8 @@ fn level_of(metadata: &Metadata<'_>) -> Option<Level> {
         tracing::Level::DEBUG => Level::Debug,
         tracing::Level::TRACE => return None,
     };
-    let is_ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-    (is_ours || level.severity() >= Level::Warn.severity()).then_some(level)
+    let is_ours = || metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    (level.severity() >= Level::Warn.severity() || is_ours()).then_some(level)
 }
 
 /// An event as text: its message, then ` field=value` for each other field.

@@ -5,10 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address to log and to hand to plugins. IPv4-mapped IPv6 comes out as IPv4.
 ///
@@ -17,15 +17,18 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
+    if !is_trusted(&client) {
+        return client;
+    }
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
     for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        if !is_trusted(&client) {
-            break;
-        }
         match parse(entry) {
             Some(address) => client = address,
             None => break,
+        }
+        if !is_trusted(&client) {
+            break;
         }
     }
     client

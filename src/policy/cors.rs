@@ -118,18 +118,23 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
 
 /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
 fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
-    let mut granted: Vec<&str> = Vec::new();
+    let mut granted: Vec<&'static str> = Vec::new();
     let lines = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
     let names = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        let Some(allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name)) else {
+        let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
+        else {
             return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
         };
-        if !granted.contains(allowed) {
+        if !granted.contains(&allowed) {
             granted.push(allowed);
         }
     }
-    Ok(HeaderValue::from_str(&granted.join(",")).ok().filter(|value| !value.is_empty()))
+    Ok(match granted[..] {
+        [] => None,
+        [only] => Some(HeaderValue::from_static(only)),
+        _ => HeaderValue::from_str(&granted.join(",")).ok(),
+    })
 }
 
 fn shown(value: &HeaderValue) -> impl std::fmt::Display {
@@ -142,6 +147,7 @@ fn add_vary_origin(response: &mut HeaderMap) {
         let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
     };
+    // Not by an entry, which makes room for one more header even where none is added.
     if !response.get_all(VARY).iter().any(names) {
         response.append(VARY, VARY_ORIGIN);
     }

@@ -5,17 +5,18 @@
 //! digests in constant time, so neither content nor length shows. Caveat: variables are compared as they were sent,
 //! headers without white space around them.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::settings::Secret;
 use crate::http::request::{BodyData, Variables, json_key};
 
-const X_CUSTOM_AUTH: &str = "x-custom-auth";
+const X_CUSTOM_AUTH: HeaderName = HeaderName::from_static("x-custom-auth");
 const APIKEY: &str = "apikey";
 
 /// SHA-256 of a key; computed once for each key the server knows.
@@ -36,27 +37,29 @@ impl fmt::Debug for KeyDigest {
 
 /// The key that a client shows. Never empty.
 #[derive(Clone)]
-pub struct Credential(Vec<u8>);
+pub struct Credential<'a>(Cow<'a, [u8]>);
 
-impl Credential {
+impl<'a> Credential<'a> {
     /// The key of `Authorization: Bearer` (the scheme in any case; other schemes are passed over) or `X-Custom-Auth`;
     /// of repeated headers the first, which is the one that a plugin finds in `request_headers`.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub fn from_headers(headers: &'a HeaderMap) -> Option<Self> {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer_token(value.as_bytes()));
         let custom = || headers.get(X_CUSTOM_AUTH).and_then(|value| Self::present(value.as_bytes().trim_ascii()));
         bearer.or_else(custom)
     }
 
     /// The variable `apikey` of the query; the first of repeated ones.
-    pub fn from_query(query: &Variables) -> Option<Self> {
+    pub fn from_query(query: &'a Variables) -> Option<Self> {
         query.get(APIKEY).and_then(|key| Self::present(key.as_bytes()))
     }
 
     /// The variable `apikey` of the body: the last in a JSON object, the first in a form.
-    pub fn from_body(body: &BodyData) -> Option<Self> {
+    pub fn from_body(body: &'a BodyData) -> Option<Self> {
         match body {
             BodyData::None => None,
-            BodyData::Json(text) => json_key(text, APIKEY).and_then(|key| Self::present(key.as_bytes())),
+            BodyData::Json(text) => {
+                json_key(text, APIKEY).and_then(|key| Credential::present(key.as_bytes()).map(Credential::into_owned))
+            }
             BodyData::Form(form) => Self::from_query(form),
             BodyData::Multipart(form) => {
                 let (_, key) = form.fields().find(|(name, _)| *name == APIKEY)?;
@@ -66,24 +69,33 @@ impl Credential {
     }
 
     /// The same choice from texts that are at hand already: `Authorization`, `X-Custom-Auth`, the variable `apikey`.
-    pub fn from_texts(authorization: Option<&str>, custom: Option<&str>, variable: Option<&str>) -> Option<Self> {
+    pub fn from_texts(
+        authorization: Option<&str>,
+        custom: Option<&str>,
+        variable: Option<&str>,
+    ) -> Option<Credential<'static>> {
         let bearer = authorization.and_then(|value| bearer_token(value.as_bytes()));
-        let custom = || custom.and_then(|value| Self::present(value.trim().as_bytes()));
-        bearer.or_else(custom).or_else(|| variable.and_then(|key| Self::present(key.as_bytes())))
+        let custom = || custom.and_then(|value| Credential::present(value.trim().as_bytes()));
+        let variable = || variable.and_then(|key| Credential::present(key.as_bytes()));
+        bearer.or_else(custom).or_else(variable).map(Credential::into_owned)
     }
 
-    fn present(key: &[u8]) -> Option<Self> {
-        (!key.is_empty()).then(|| Self(key.to_vec()))
+    fn present(key: &'a [u8]) -> Option<Self> {
+        (!key.is_empty()).then_some(Self(Cow::Borrowed(key)))
+    }
+
+    fn into_owned(self) -> Credential<'static> {
+        Credential(Cow::Owned(self.0.into_owned()))
     }
 }
 
-impl fmt::Debug for Credential {
+impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential(…)")
     }
 }
 
-fn bearer_token(value: &[u8]) -> Option<Credential> {
+fn bearer_token(value: &[u8]) -> Option<Credential<'_>> {
     let end = value.iter().position(|&byte| byte == b' ')?;
     let (scheme, token) = value.split_at(end);
     if scheme.eq_ignore_ascii_case(b"bearer") { Credential::present(token.trim_ascii()) } else { None }
@@ -144,7 +156,7 @@ impl AuthPolicy {
     }
 
     /// Whether `shown` opens the route.
-    pub fn admits(&self, shown: &Credential) -> bool {
+    pub fn admits(&self, shown: &Credential<'_>) -> bool {
         match self {
             Self::Open => true,
             Self::Key(expected) => expected.0.ct_eq(&KeyDigest::of(&shown.0).0).into(),
@@ -239,7 +251,8 @@ mod tests {
 
     #[test]
     fn nothing_of_a_key_shows_in_debug_output() {
-        let shown = Credential::from_headers(&headers(&[("x-custom-auth", "sésame")])).unwrap();
+        let headers = headers(&[("x-custom-auth", "sésame")]);
+        let shown = Credential::from_headers(&headers).unwrap();
         let policy = AuthPolicy::key(&Secret::new("sésame"));
         assert_eq!(format!("{shown:?} {policy:?}"), "Credential(…) Key(KeyDigest(…))");
     }

@@ -19,7 +19,7 @@ const MAX_LENGTH: usize = 128;
 #[derive(Clone)]
 pub struct RequestId {
     /// What a fresh id is the spelling of.
-    bits: [u64; 2],
+    bits: u128,
     /// Spelled when somebody asks, which most requests end without.
     text: OnceLock<Box<str>>,
 }
@@ -30,33 +30,52 @@ impl RequestId {
         headers.get(X_REQUEST_ID).and_then(Self::from_header).unwrap_or_else(Self::fresh)
     }
 
-    /// 128 random bits as 32 hex digits.
+    /// 128 bits as 32 hex digits.
     pub fn fresh() -> Self {
-        // A keyed hash of a counter: as random as its key, which each thread has from the system, and no call to it.
+        /// Odd, so that the state takes each of its values once before it repeats one.
+        const STEP: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
         thread_local! {
-            static KEY: RandomState = RandomState::new();
-            static COUNT: Cell<u64> = const { Cell::new(0) };
+            /// Begins, on each thread, where the system's randomness says.
+            static STATE: Cell<u128> = {
+                let key = RandomState::new();
+                Cell::new(u128::from(key.hash_one(0_u8)) << 64 | u128::from(key.hash_one(1_u8)))
+            };
         }
-        let count = COUNT.replace(COUNT.get().wrapping_add(1));
-        let bits = KEY.with(|key| [key.hash_one((count, 0_u8)), key.hash_one((count, 1_u8))]);
-        Self { bits, text: OnceLock::new() }
+        let state = STATE.with(|state| state.replace(state.get().wrapping_add(STEP)));
+        // Two states never have the same bits: each of these steps can be undone.
+        let mixed = (state ^ state >> 67).wrapping_mul(STEP);
+        Self { bits: mixed ^ mixed >> 64, text: OnceLock::new() }
     }
 
     fn from_header(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         let is_valid = (1..=MAX_LENGTH).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        is_valid.then(|| Self { bits: [0; 2], text: OnceLock::from(Box::from(text)) })
+        is_valid.then(|| Self { bits: 0, text: OnceLock::from(Box::from(text)) })
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        self.text.get_or_init(|| format!("{:016x}{:016x}", self.bits[0], self.bits[1]).into_boxed_str())
+        self.text.get_or_init(|| self.digits().iter().copied().map(char::from).collect())
     }
 
     /// The id as a header's value.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(self).expect("an id holds letters, digits, '.', '_' and '-' only")
+        let value = match self.text.get() {
+            Some(text) => HeaderValue::from_str(text),
+            None => HeaderValue::from_bytes(&self.digits()),
+        };
+        value.expect("an id holds letters, digits, '.', '_' and '-' only")
+    }
+
+    fn digits(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.bits.to_be_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        digits
     }
 }
 
