@@ -5,6 +5,8 @@
 //! earlier; [`app`] is the one place that knows all of them. Caveat: everything left of the bridge runs on
 //! I/O threads that never attach to the interpreter, so no `Py` object may appear there.
 
+#[cfg(feature = "mimalloc")]
+mod allocator;
 pub mod app;
 pub mod bridge;
 pub mod cli;
@@ -22,7 +24,7 @@ use pyo3::prelude::*;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// `plugincore._core`: the compiled half of the package; the modules of `plugincore` re-export it by name.
 #[pymodule]
