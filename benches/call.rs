@@ -12,12 +12,13 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::bridge::request_data::RequestData;
-use plugincore::bridge::step;
+use plugincore::bridge::{invoke, step};
 use plugincore::http::request::{BodyData, Variables};
+use plugincore::python::header_templates::HeaderTemplates;
 use plugincore::python::headers::RequestHeaders;
 use plugincore::python::request::Request;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// Handlers as plugins write them.
 const HANDLERS: &CStr = c"
@@ -70,10 +71,14 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function("eight headers", |bencher| {
             bencher.iter(|| black_box(RequestHeaders::new(py, &headers).expect("there is memory")));
         });
+        let templates = HeaderTemplates::default();
+        group.bench_function("eight headers that came before", |bencher| {
+            bencher.iter(|| black_box(templates.dict(py, &headers, 40000).expect("there is memory")));
+        });
         group.bench_function("request object", |bencher| {
             bencher.iter_batched(
-                request,
-                |data| black_box(Py::new(py, Request::new(Box::new(data), Weak::new())).expect("there is memory")),
+                || Box::new(request()),
+                |data| black_box(Py::new(py, Request::new(data, Weak::new())).expect("there is memory")),
                 criterion::BatchSize::SmallInput,
             );
         });
@@ -91,6 +96,14 @@ fn calls(criterion: &mut Criterion) {
             data.set_item(name, py.None()).expect("there is memory");
         }
         let mut group = criterion.benchmark_group("call");
+        let keys =
+            PyTuple::new(py, ["log", "request_headers", "request", "subpath", "client_ip"]).expect("there is memory");
+        let (method, none) = (PyString::intern(py, "plain"), py.None().into_bound(py));
+        group.bench_function("plain, without variables", |bencher| {
+            bencher.iter(|| {
+                black_box(invoke::call_method(&plugin, &method, &keys, [&none; 5])).expect("it raises nothing")
+            });
+        });
         for name in ["plain", "coroutine"] {
             let handler = plugin.getattr(name).expect("the plugin has it");
             group.bench_function(name, |bencher| {
