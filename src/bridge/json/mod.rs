@@ -11,7 +11,12 @@ mod build_text;
 mod decode;
 mod encode;
 mod fault;
+mod integer;
+mod keys;
 mod number;
+mod open;
+mod place;
+mod plain;
 mod scan;
 mod text;
 
