@@ -54,6 +54,7 @@ impl<'py> Walk<'py, '_> {
                 Some(Stop::Item(item)) => self.enter(item)?,
                 Some(Stop::Entry(key, value)) => self.write_entry(&key, &value)?,
                 Some(Stop::KeysChanged) => return changed("dictionary keys changed during iteration"),
+                Some(Stop::NoPair) => return Err(PyValueError::new_err("items must return 2-tuples").into()),
                 None if self.open.is_empty() => return Ok(()),
                 None => self.go_on()?,
             };
@@ -80,26 +81,10 @@ impl<'py> Walk<'py, '_> {
                 }
                 (dict.into_any(), Rest::Dict(entries))
             }
-            Some(Open::Items { items, next, .. }) => return self.write_item(items, next),
+            Some(Open::Items { items, next, .. }) => (items.into_any(), Rest::Items { next }),
         };
         // SAFETY: the container is held, and `rest` says how far its walk got.
         Ok(unsafe { plain::write_rest(self.py, self.out, &mut self.open, container.as_ptr(), rest, MAX_DEPTH) })
-    }
-
-    /// Writes the next of what the `items()` of a dict subclass gave, or the bracket behind the last.
-    fn write_item(&mut self, items: Bound<'py, PyList>, next: usize) -> Result<Option<Stop<'py>>, Fault> {
-        if next >= items.len() {
-            self.out.push(b'}');
-            return Ok(None);
-        }
-        let item = items.get_item(next)?;
-        self.open.push(Open::Items { items, next: next + 1, key: 0..0 });
-        let pair = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair = pair.ok_or_else(|| PyValueError::new_err("items must return 2-tuples"))?;
-        if next > 0 {
-            self.out.extend_from_slice(b", ");
-        }
-        self.write_entry(&pair.get_item(0)?, &pair.get_item(1)?)
     }
 
     /// Writes an entry of the innermost open container, whatever its key.

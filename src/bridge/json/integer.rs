@@ -54,7 +54,7 @@ mod layout {
         // the layout is as above: it has been this since Python 2.7, but for the tag, and a subclass adds to its end.
         // The digits that are read exist, as the tag says so, and an int that others can see does not change.
         unsafe {
-            if (*(&raw const ffi::PyLong_Type)).tp_itemsize != 4 {
+            if ffi::PyLong_Type.tp_itemsize != 4 {
                 return None;
             }
             let int = int.cast_const().cast::<Int>();

@@ -20,7 +20,7 @@ const STRIDE: usize = 8;
 /// Tokens, which are keys with all that stands between them and the value: `"name": `.
 pub(super) struct Keys {
     filled: u32,
-    keys: [MaybeUninit<*mut ffi::PyObject>; SLOTS],
+    objects: [MaybeUninit<*mut ffi::PyObject>; SLOTS],
     lengths: [MaybeUninit<u8>; SLOTS],
     tokens: [MaybeUninit<Token>; SLOTS],
 }
@@ -32,7 +32,7 @@ impl Keys {
     pub(super) const fn new() -> Self {
         Self {
             filled: 0,
-            keys: [MaybeUninit::uninit(); SLOTS],
+            objects: [MaybeUninit::uninit(); SLOTS],
             lengths: [MaybeUninit::uninit(); SLOTS],
             tokens: [MaybeUninit::uninit(); SLOTS],
         }
@@ -53,7 +53,7 @@ impl Keys {
         let slot = slot % SLOTS;
         // SAFETY: what is marked as filled has been written by `keep`, and the caller vouches for the room.
         unsafe {
-            if self.filled & 1 << slot == 0 || self.keys[slot].assume_init() != key {
+            if self.filled & (1 << slot) == 0 || self.objects[slot].assume_init() != key {
                 return None;
             }
             place.cast::<MaybeUninit<Token>>().write(self.tokens[slot]);
@@ -76,7 +76,7 @@ impl Keys {
                 return;
             }
             self.filled |= 1 << slot;
-            self.keys[slot].write(key);
+            self.objects[slot].write(key);
             #[expect(clippy::cast_possible_truncation)] // TOKEN_ROOM at most
             self.lengths[slot].write(length as u8);
             ptr::copy_nonoverlapping(start.as_ptr().cast(), self.tokens[slot].as_mut_ptr(), 1);

@@ -83,11 +83,9 @@ unsafe fn put_fixed(mut place: Place, negative: bool, units: u64) -> Place {
     unsafe {
         place.write(b'-');
         place = place.add(usize::from(negative));
-        let place = put_natural(place, units / 10_000);
-        let pairs = (units % 10_000 / 100) | (units % 100) << 16;
-        let tens = (pairs * 103 >> 10) & 0x000f_000f;
-        let digits = tens | (pairs - 10 * tens) << 8;
-        let text = u64::from(b'.') | (digits | 0x3030_3030) << 8;
+        let place = put_natural(place, units / FOUR_DIGITS);
+        let digits = four_digits(units % FOUR_DIGITS);
+        let text = u64::from(b'.') | ((digits | ZEROS >> 32) << 8);
         place.cast::<u64>().write_unaligned(text.to_le());
         let decimals = (digits | 1).ilog2() / 8 + 1;
         place.add(1 + decimals as usize)
@@ -98,19 +96,34 @@ unsafe fn put_fixed(mut place: Place, negative: bool, units: u64) -> Place {
 /// As for [`put_integer`].
 #[inline]
 unsafe fn put_natural(place: Place, value: u64) -> Place {
-    const EIGHT_DIGITS: u64 = 100_000_000;
+    // SAFETY: the caller vouches for the room.
+    unsafe {
+        if value >= FOUR_DIGITS {
+            return put_long(place, value);
+        }
+        let digits = four_digits(value);
+        // The last digit stays even if it is a zero.
+        let zeros = (digits | (1 << 24)).trailing_zeros() / 8;
+        #[expect(clippy::cast_possible_truncation)] // four digits of a byte each
+        place.cast::<u32>().write_unaligned((((digits | ZEROS) as u32) >> (8 * zeros)).to_le());
+        place.add(4 - zeros as usize)
+    }
+}
+
+/// Writes a value of any length.
+///
+/// # Safety
+/// As for [`put_integer`].
+#[inline(never)]
+unsafe fn put_long(place: Place, value: u64) -> Place {
+    let (high, low) = (value / EIGHT_DIGITS, value % EIGHT_DIGITS);
     // SAFETY: each part is below 1e8, and at most three, of twenty digits together, are written.
     unsafe {
-        if value < EIGHT_DIGITS {
-            return put_leading(place, value);
+        match high {
+            0 => put_leading(place, low),
+            1..EIGHT_DIGITS => put_eight(put_leading(place, high), low),
+            _ => put_eight(put_eight(put_leading(place, high / EIGHT_DIGITS), high % EIGHT_DIGITS), low),
         }
-        let (high, low) = (value / EIGHT_DIGITS, value % EIGHT_DIGITS);
-        let place = if high < EIGHT_DIGITS {
-            put_leading(place, high)
-        } else {
-            put_eight(put_leading(place, high / EIGHT_DIGITS), high % EIGHT_DIGITS)
-        };
-        put_eight(place, low)
     }
 }
 
@@ -122,7 +135,7 @@ unsafe fn put_natural(place: Place, value: u64) -> Place {
 unsafe fn put_leading(place: Place, value: u64) -> Place {
     let digits = eight_digits(value);
     // The last digit stays even if it is a zero.
-    let zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    let zeros = (digits | (1 << 56)).trailing_zeros() / 8;
     // SAFETY: the caller vouches for the room.
     unsafe {
         place.cast::<u64>().write_unaligned(((digits | ZEROS) >> (8 * zeros)).to_le());
@@ -143,18 +156,30 @@ unsafe fn put_eight(place: Place, value: u64) -> Place {
     }
 }
 
+/// What does not fit in four digits.
+const FOUR_DIGITS: u64 = 10_000;
+/// What does not fit in eight digits.
+const EIGHT_DIGITS: u64 = 100_000_000;
 /// Eight digits `0`.
 const ZEROS: u64 = u64::MAX / 0xff * b'0' as u64;
+
+/// The four digits of a value below 1e4, as [`eight_digits`].
+#[inline]
+const fn four_digits(value: u64) -> u64 {
+    let pairs = (value / 100) | ((value % 100) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f;
+    tens | ((pairs - 10 * tens) << 8)
+}
 
 /// The eight digits of a value below 1e8, the first in the lowest byte: halves, pairs and digits are split in all parts
 /// of the word at once. The multiplications divide by 100 and by 10, exactly for what can occur.
 #[inline]
 const fn eight_digits(value: u64) -> u64 {
-    let halves = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = (halves * 10_486 >> 20) & 0x7f_0000_007f;
-    let pairs = hundreds | (halves - 100 * hundreds) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
-    tens | (pairs - 10 * tens) << 8
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let pairs = hundreds | ((halves - 100 * hundreds) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((pairs - 10 * tens) << 8)
 }
 
 /// Writes a float of any kind.

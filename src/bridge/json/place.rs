@@ -20,7 +20,7 @@ pub(super) fn behind(out: &mut Vec<u8>, room: usize) -> Place {
 /// # Safety
 /// `place` must stem from [`behind`] for `out`, which must not have grown since.
 #[inline]
-pub(super) unsafe fn offset_of(out: &mut Vec<u8>, place: Place) -> usize {
+pub(super) unsafe fn offset_of(out: &[u8], place: Place) -> usize {
     // SAFETY: both point into the allocation of `out`, and places are behind its start.
     unsafe { place.as_ptr().cast_const().offset_from_unsigned(out.as_ptr()) }
 }

@@ -6,7 +6,7 @@
 //! Caveat: all of this is true only while the interpreter lock is held and none of its functions calls back.
 
 use std::ops::Range;
-use std::ptr;
+use std::{ptr, slice};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use super::keys::{Keys, TOKEN_ROOM};
 use super::number::{NUMBER_ROOM, put_float, put_integer};
 use super::open::{Entries, Open};
 use super::place::{Place, behind, end_at, end_of, offset_of};
-use super::text::{Ascii, BLOCK, STRING_ROOM, put_if_plain, write_ready_string};
+use super::text::{Ascii, BLOCK, STRING_ROOM, put_if_plain, write_bytes, write_wide};
 
 /// How many containers inside each other are walked by recursion, which takes some hundred bytes of stack each.
 const LEVELS: usize = 64;
@@ -39,11 +39,14 @@ pub(super) enum Stop<'py> {
     Entry(Bound<'py, PyAny>, Bound<'py, PyAny>),
     /// A dict with entries beyond the size it had at first.
     KeysChanged,
+    /// Something that `items()` gave and is no pair.
+    NoPair,
 }
 
 /// A container of which some items may have been written.
 pub(super) enum Rest {
     Sequence { next: usize },
+    Items { next: usize },
     Dict(Entries),
 }
 
@@ -84,6 +87,10 @@ pub(super) unsafe fn write_rest<'py>(
             Rest::Sequence { next } => {
                 let place = if next > 0 { separate(place) } else { place };
                 writer.sequence(place, container, next, levels)
+            }
+            Rest::Items { next } => {
+                let place = if next > 0 { separate(place) } else { place };
+                writer.items(place, container, next, levels)
             }
             Rest::Dict(entries) => {
                 let place = if entries.written > 0 { separate(place) } else { place };
@@ -138,7 +145,8 @@ struct Writer<'py, 'a> {
 /// [`ROOM_AFTER`] left; or nothing once the writer has stopped, with all that is written counted in `out`.
 impl<'py> Writer<'py, '_> {
     /// Writes a value with at most `levels` containers inside each other; needs [`VALUE_ROOM`].
-    #[inline]
+    #[expect(clippy::inline_always)] // or each scalar costs a call
+    #[inline(always)]
     unsafe fn value(&mut self, place: Place, object: *mut ffi::PyObject, levels: usize) -> Option<Place> {
         // SAFETY: the object is alive, and each access follows a check of the exact type. No scalar takes more than the
         // room there is.
@@ -193,21 +201,30 @@ impl<'py> Writer<'py, '_> {
                 if length >= BLOCK {
                     place = self.with_room(place, length + STRING_ROOM + ROOM_AFTER);
                 }
-                if let Some(end) = put_if_plain(place, data, length) {
-                    return Some(end);
-                }
+                return put_if_plain(place, data, length).or_else(|| self.escaped_text(place, data, length));
             }
             self.unusual_text(place, text)
         }
     }
 
-    /// Writes a str that needs escapes.
+    /// Writes a str of ASCII that needs escapes.
+    #[inline(never)]
+    unsafe fn escaped_text(&mut self, place: Place, data: *const u8, length: usize) -> Option<Place> {
+        // SAFETY: all up to `place` is written, and the caller took the bytes out of a live str.
+        unsafe {
+            end_at(self.out, place);
+            write_bytes(self.out, slice::from_raw_parts(data, length));
+        }
+        Some(self.behind(ROOM))
+    }
+
+    /// Writes a str that is not ASCII.
     #[inline(never)]
     unsafe fn unusual_text(&mut self, place: Place, text: *mut ffi::PyObject) -> Option<Place> {
         // SAFETY: all up to `place` is written; a live str.
         unsafe {
             end_at(self.out, place);
-            if !write_ready_string(self.out, text) {
+            if !write_wide(self.out, text) {
                 return self.stop_at(place, text);
             }
         }
@@ -237,8 +254,7 @@ impl<'py> Writer<'py, '_> {
                 let item = *items.add(next);
                 next += 1;
                 let Some(end) = self.value(place, item, levels) else {
-                    self.hold_sequence(sequence, next);
-                    return None;
+                    return self.hold_sequence(sequence, next);
                 };
                 place = separate(end);
             }
@@ -262,21 +278,11 @@ impl<'py> Writer<'py, '_> {
         unsafe {
             while written < size && ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
                 place = self.with_room(place, ROOM);
-                let start = offset_of(self.out, place);
-                let slot = Keys::slot(written, levels);
                 written += 1;
-                let Some(behind_key) = self.key(place, key, slot) else {
-                    let [key, value] = [key, value].map(|object| Bound::from_borrowed_ptr(self.py, object));
-                    self.hold_dict(dict, Entries { position, written, size }, 0..0);
-                    self.stop = Some(Stop::Entry(key, value));
-                    return None;
-                };
-                let end = offset_of(self.out, behind_key) - COLON.len();
-                let Some(end) = self.value(behind_key, value, levels) else {
-                    self.hold_dict(dict, Entries { position, written, size }, start..end);
-                    return None;
-                };
-                place = separate(end);
+                match self.entry(place, key, value, written, levels) {
+                    Ok(end) => place = separate(end),
+                    Err(span) => return self.hold_dict(dict, Entries { position, written, size }, span),
+                }
             }
             // A dict that swaps keys for others while code runs would keep us here for ever.
             if entries.written > 0
@@ -284,11 +290,63 @@ impl<'py> Writer<'py, '_> {
                 && ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0
             {
                 end_at(self.out, place);
-                self.hold_dict(dict, Entries { position, written, size }, 0..0);
                 self.stop = Some(Stop::KeysChanged);
-                return None;
+                return self.hold_dict(dict, Entries { position, written, size }, 0..0);
             }
             Some(self.close(place, written > 0, b'}'))
+        }
+    }
+
+    /// Writes the entries that `items()` gave, from `next` on, and the bracket.
+    unsafe fn items(
+        &mut self,
+        mut place: Place,
+        items: *mut ffi::PyObject,
+        mut next: usize,
+        levels: usize,
+    ) -> Option<Place> {
+        // SAFETY: a live list, and as for `sequence`; each of its items that is looked into is a tuple of two.
+        unsafe {
+            while next < ffi::PyList_GET_SIZE(items).cast_unsigned() {
+                place = self.with_room(place, ROOM);
+                let pair = ffi::PyList_GET_ITEM(items, next.cast_signed());
+                if ffi::PyTuple_Check(pair) == 0 || ffi::PyTuple_GET_SIZE(pair) != 2 {
+                    end_at(self.out, place);
+                    self.stop = Some(Stop::NoPair);
+                    return self.hold_items(items, next, 0..0);
+                }
+                next += 1;
+                let [key, value] = [0, 1].map(|index| ffi::PyTuple_GET_ITEM(pair, index));
+                match self.entry(place, key, value, next, levels) {
+                    Ok(end) => place = separate(end),
+                    Err(span) => return self.hold_items(items, next, span),
+                }
+            }
+            Some(self.close(place, next > 0, b'}'))
+        }
+    }
+
+    /// Writes a key and its value; needs [`ROOM`]. Once stopped, gives the place of the key in `out` if it is written.
+    #[expect(clippy::inline_always)] // or each entry costs a call
+    #[inline(always)]
+    unsafe fn entry(
+        &mut self,
+        place: Place,
+        key: *mut ffi::PyObject,
+        value: *mut ffi::PyObject,
+        index: usize,
+        levels: usize,
+    ) -> Result<Place, Range<usize>> {
+        // SAFETY: both are alive; there is room, and what precedes `place` is written.
+        unsafe {
+            let start = offset_of(self.out, place);
+            let Some(behind_key) = self.key(place, key, Keys::slot(index, levels)) else {
+                let [key, value] = [key, value].map(|object| Bound::from_borrowed_ptr(self.py, object));
+                self.stop = Some(Stop::Entry(key, value));
+                return Err(0..0);
+            };
+            let end = offset_of(self.out, behind_key) - COLON.len();
+            self.value(behind_key, value, levels).ok_or(start..end)
         }
     }
 
@@ -308,7 +366,8 @@ impl<'py> Writer<'py, '_> {
                 end_at(self.out, place);
                 return None;
             }
-            if let Some(Ascii { data, length }) = Ascii::of(key) {
+            let ascii = Ascii::of(key);
+            if let Some(Ascii { data, length }) = ascii {
                 if length >= BLOCK {
                     place = self.with_room(place, length + STRING_ROOM + COLON.len() + VALUE_ROOM);
                 }
@@ -319,7 +378,10 @@ impl<'py> Writer<'py, '_> {
                     return Some(end);
                 }
             }
-            let end = self.unusual_text(place, key)?;
+            let end = match ascii {
+                Some(Ascii { data, length }) => self.escaped_text(place, data, length),
+                None => self.unusual_text(place, key),
+            }?;
             end.cast().write(COLON);
             Some(end.add(COLON.len()))
         }
@@ -372,7 +434,7 @@ impl<'py> Writer<'py, '_> {
     }
 
     #[cold]
-    unsafe fn hold_sequence(&mut self, sequence: *mut ffi::PyObject, next: usize) {
+    unsafe fn hold_sequence(&mut self, sequence: *mut ffi::PyObject, next: usize) -> Option<Place> {
         // SAFETY: a live list or tuple.
         let sequence: Bound<'py, PyAny> = unsafe { Bound::from_borrowed_ptr(self.py, sequence) };
         self.open.push(match sequence.cast_into::<PyList>() {
@@ -380,12 +442,22 @@ impl<'py> Writer<'py, '_> {
             // SAFETY: it is one or the other.
             Err(error) => Open::Tuple { tuple: unsafe { error.into_inner().cast_into_unchecked() }, next },
         });
+        None
     }
 
     #[cold]
-    unsafe fn hold_dict(&mut self, dict: *mut ffi::PyObject, entries: Entries, key: Range<usize>) {
+    unsafe fn hold_dict(&mut self, dict: *mut ffi::PyObject, entries: Entries, key: Range<usize>) -> Option<Place> {
         // SAFETY: a live dict.
         let dict = unsafe { Bound::from_borrowed_ptr(self.py, dict).cast_into_unchecked() };
         self.open.push(Open::Dict { dict, entries, key });
+        None
+    }
+
+    #[cold]
+    unsafe fn hold_items(&mut self, items: *mut ffi::PyObject, next: usize, key: Range<usize>) -> Option<Place> {
+        // SAFETY: a live list.
+        let items = unsafe { Bound::from_borrowed_ptr(self.py, items).cast_into_unchecked() };
+        self.open.push(Open::Items { items, next, key });
+        None
     }
 }

@@ -41,8 +41,8 @@ pub(super) unsafe fn write_string(py: Python<'_>, out: &mut Vec<u8>, text: *mut 
 ///
 /// # Safety
 /// As for [`write_string`].
-#[inline(never)]
-pub(super) unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
+#[inline]
+unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller vouches for a live str; there is room for it, and what was put is within that.
     unsafe {
         let Some(Ascii { data, length }) = Ascii::of(text) else {
@@ -134,12 +134,12 @@ pub(super) unsafe fn put_if_plain(place: Place, data: *const u8, length: usize) 
     }
 }
 
-/// The strings that are not plain ASCII, or are instances of a subclass.
+/// Does what [`write_ready_string`] does for strings that are not [`Ascii`].
 ///
 /// # Safety
 /// As for [`write_string`].
 #[inline(never)]
-unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
+pub(super) unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller vouches for a live str. If it is ready, it holds `length` units of the size its kind tells,
     // aligned for them and immutable.
     unsafe {
@@ -166,7 +166,7 @@ unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
 
 /// Writes a string of Latin-1 code points, some of which may need an escape.
 #[inline(never)]
-fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
+pub(super) fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
     out.reserve(rest.len() + 2);
     out.push(b'"');
     loop {
