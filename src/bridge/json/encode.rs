@@ -1,9 +1,9 @@
 //! The walk over Python objects that writes what `json.dumps(value)` would, byte for byte.
 //!
-//! Values of exactly the built-in scalar types are written from borrowed pointers; everything else is held by a strong
-//! reference while it is walked, since a subclass's `items` or `__iter__`, a huge int, or an error may run Python code
-//! that changes or drops what we look at. Caveat: Python code can thus run inside the walk, but only of plugins that
-//! return such subclasses.
+//! What runs no Python code is written by [`plain`]; everything else is done here, with strong references to all that is
+//! being walked, since a subclass's `items` or `__iter__`, a huge int, or an error may run Python code that changes or
+//! drops what we look at. Caveat: Python code can thus run inside the walk, but only of plugins that return such
+//! subclasses.
 
 use std::ffi::CStr;
 

@@ -60,7 +60,7 @@ pub(super) unsafe fn put_float(place: Place, value: f64) -> Place {
     // out all from 1e-4 to 1e16 without an exponent.
     let scaled = value.abs() * SCALE;
     if scaled < 999_999_999_999_999.0 {
-        // SAFETY: a number in the range of u64, and no NaN.
+        // SAFETY: a number in the range of i64, and no NaN.
         let units = unsafe { (scaled + 0.5).to_int_unchecked::<i64>() };
         // The division rounds to the nearest, as reading the decimal would, since both operands are exact.
         #[expect(clippy::cast_precision_loss, clippy::float_cmp)] // below 2^53; and to be the same is the point
@@ -92,6 +92,8 @@ unsafe fn put_fixed(mut place: Place, negative: bool, units: u64) -> Place {
     }
 }
 
+/// Writes digits.
+///
 /// # Safety
 /// As for [`put_integer`].
 #[inline]

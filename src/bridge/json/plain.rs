@@ -43,10 +43,15 @@ pub(super) enum Stop<'py> {
     NoPair,
 }
 
-/// A container of which some items may have been written.
+/// How far the walk of a container got.
 pub(super) enum Rest {
-    Sequence { next: usize },
-    Items { next: usize },
+    Sequence {
+        next: usize,
+    },
+    /// A list that `items()` of a dict subclass gave.
+    Items {
+        next: usize,
+    },
     Dict(Entries),
 }
 
@@ -100,7 +105,10 @@ pub(super) unsafe fn write_rest<'py>(
     }
 }
 
-/// Lets `write` begin behind what is in `out`, and closes the books after it.
+/// Lets `write` begin behind what is in `out`, and makes what it wrote count.
+///
+/// # Safety
+/// `write` must do as told for [`Writer`].
 #[inline]
 unsafe fn run<'py, 'a>(
     py: Python<'py>,
@@ -122,6 +130,9 @@ unsafe fn run<'py, 'a>(
 }
 
 /// Writes what stands between two items.
+///
+/// # Safety
+/// [`ROOM_AFTER`] bytes from `place` on must be free to write to.
 #[inline]
 unsafe fn separate(place: Place) -> Place {
     // SAFETY: the callers have room for it.
@@ -141,7 +152,8 @@ struct Writer<'py, 'a> {
     stop: Option<Stop<'py>>,
 }
 
-/// Those that write need room from `place` on, as told for each, and give the place behind what they wrote, with
+/// All are sound only for objects that are alive, and while no Python code runs from the making of the writer to its end.
+/// Those that write need room from `place` on, as told for each, with all before it written, and give the place behind what they wrote, with
 /// [`ROOM_AFTER`] left; or nothing once the writer has stopped, with all that is written counted in `out`.
 impl<'py> Writer<'py, '_> {
     /// Writes a value with at most `levels` containers inside each other; needs [`VALUE_ROOM`].
