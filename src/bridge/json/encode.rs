@@ -1,12 +1,11 @@
 //! The walk over Python objects that writes what `json.dumps(value)` would, byte for byte.
 //!
-//! Values of exactly the built-in scalar types are written from borrowed pointers; everything else is held by a strong
-//! reference while it is walked, since a subclass's `items` or `__iter__`, a huge int, or an error may run Python code
-//! that changes or drops what we look at. Caveat: Python code can thus run inside the walk, but only of plugins that
-//! return such subclasses.
+//! What runs no Python code is written by [`plain`]; everything else is done here, with strong references to all that is
+//! being walked, since a subclass's `items` or `__iter__`, a huge int, or an error may run Python code that changes or
+//! drops what we look at. Caveat: Python code can thus run inside the walk, but only of plugins that return such
+//! subclasses.
 
 use std::ffi::CStr;
-use std::ops::Range;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -14,9 +13,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::MAX_DEPTH;
-use super::fault::{EncodeError, Fault, Step};
+use super::fault::{EncodeError, Fault};
+use super::integer::machine_integer;
 use super::number::{write_float, write_integer};
-use super::text::{write_ready_string, write_string};
+use super::open::Open;
+use super::plain::{self, Rest, Stop};
+use super::text::write_string;
 
 /// Appends the JSON text of `value` to `out`: pure ASCII, with `", "` and `": "` between the parts.
 ///
@@ -36,102 +38,76 @@ pub fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Result<(), EncodeE
     })
 }
 
-/// The walk, with the containers it is inside of kept in a list rather than on the thread's stack, so that no value can
-/// exhaust that.
+/// The walk, with the containers it is inside of kept in a list rather than on the thread's stack whenever Python code
+/// may run, so that no value can exhaust that and no code can free what is being walked.
 struct Walk<'py, 'out> {
     py: Python<'py>,
     out: &'out mut Vec<u8>,
     open: Vec<Open<'py>>,
 }
 
-/// A container being walked: what comes next in it, and where we are for the sake of an error.
-enum Open<'py> {
-    List {
-        list: Bound<'py, PyList>,
-        next: usize,
-    },
-    Tuple {
-        tuple: Bound<'py, PyTuple>,
-        next: usize,
-    },
-    Dict {
-        dict: Bound<'py, PyDict>,
-        position: ffi::Py_ssize_t,
-        size: usize,
-        count: usize,
-        key: Range<usize>,
-    },
-    /// What the `items()` of a dict subclass gave.
-    Items {
-        items: Bound<'py, PyList>,
-        next: usize,
-        key: Range<usize>,
-    },
-}
-
-impl Open<'_> {
-    /// The item being written; none while the walk is between two entries of a dict. `key` spans the key in `out`.
-    fn step<'out>(&self, out: &'out [u8]) -> Option<Step<'out>> {
-        match self {
-            Self::List { next, .. } | Self::Tuple { next, .. } => next.checked_sub(1).map(Step::Index),
-            Self::Dict { key, .. } | Self::Items { key, .. } => (!key.is_empty()).then(|| Step::Key(&out[key.clone()])),
-        }
-    }
-}
-
-/// What the walk of one container stopped for.
-enum Stop<'py> {
-    /// An item that is to be looked at more closely before going on.
-    Item(Bound<'py, PyAny>),
-    /// The end, with the bracket to write.
-    End(u8),
-}
-
 impl<'py> Walk<'py, '_> {
     fn run(&mut self, value: &Bound<'py, PyAny>) -> Result<(), Fault> {
-        // SAFETY: `value` keeps the object alive.
-        if !unsafe { write_plain(self.out, value.as_ptr()) } {
-            self.enter(value.clone())?;
+        let mut stop = self.write(value);
+        loop {
+            stop = match stop {
+                Some(Stop::Item(item)) => self.enter(item)?,
+                Some(Stop::Entry(key, value)) => self.write_entry(&key, &value)?,
+                Some(Stop::KeysChanged) => return changed("dictionary keys changed during iteration"),
+                Some(Stop::NoPair) => return Err(PyValueError::new_err("items must return 2-tuples").into()),
+                None if self.open.is_empty() => return Ok(()),
+                None => self.go_on()?,
+            };
         }
-        while let Some(open) = self.open.last_mut() {
-            match open.advance(self.py, self.out)? {
-                Stop::Item(item) => self.enter(item)?,
-                Stop::End(bracket) => {
-                    self.out.push(bracket);
-                    self.open.pop();
-                }
-            }
-        }
-        Ok(())
     }
 
-    /// Opens a container, or writes an instance of a subclass or a huge int; asks in the order CPython asks.
-    fn enter(&mut self, object: Bound<'py, PyAny>) -> Result<(), Fault> {
-        let object = match object.cast_into_exact::<PyDict>() {
-            Ok(dict) => {
-                self.begin(b'{')?;
-                let size = dict.len();
-                self.open.push(Open::Dict { dict, position: 0, size, count: 0, key: 0..0 });
-                return Ok(());
+    /// Writes as much of the value as runs no Python code.
+    fn write(&mut self, value: &Bound<'py, PyAny>) -> Option<Stop<'py>> {
+        // SAFETY: the value is held.
+        unsafe { plain::write(self.py, self.out, &mut self.open, value.as_ptr(), MAX_DEPTH) }
+    }
+
+    /// Writes as much of the innermost open container as runs no Python code. What changed since it was looked at last
+    /// is seen here.
+    fn go_on(&mut self) -> Result<Option<Stop<'py>>, Fault> {
+        let (container, rest) = match self.open.pop() {
+            None => return Ok(None),
+            Some(Open::List { list, next }) => (list.into_any(), Rest::Sequence { next }),
+            Some(Open::Tuple { tuple, next }) => (tuple.into_any(), Rest::Sequence { next }),
+            Some(Open::Dict { dict, entries, .. }) => {
+                if dict.len() != entries.size {
+                    self.open.push(Open::Dict { dict, entries, key: 0..0 });
+                    return changed("dictionary changed size during iteration");
+                }
+                (dict.into_any(), Rest::Dict(entries))
             }
-            Err(error) => error.into_inner(),
+            Some(Open::Items { items, next, .. }) => (items.into_any(), Rest::Items { next }),
         };
-        let object = match object.cast_into_exact::<PyList>() {
-            Ok(list) => {
-                self.begin(b'[')?;
-                self.open.push(Open::List { list, next: 0 });
-                return Ok(());
-            }
-            Err(error) => error.into_inner(),
-        };
-        let object = match object.cast_into_exact::<PyTuple>() {
-            Ok(tuple) => {
-                self.begin(b'[')?;
-                self.open.push(Open::Tuple { tuple, next: 0 });
-                return Ok(());
-            }
-            Err(error) => error.into_inner(),
-        };
+        // SAFETY: the container is held, and `rest` says how far its walk got.
+        Ok(unsafe { plain::write_rest(self.py, self.out, &mut self.open, container.as_ptr(), rest, MAX_DEPTH) })
+    }
+
+    /// Writes an entry of the innermost open container, whatever its key.
+    fn write_entry(&mut self, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Result<Option<Stop<'py>>, Fault> {
+        let start = self.out.len();
+        write_key(self.py, self.out, key)?;
+        if let Some(span) = self.open.last_mut().and_then(Open::key_mut) {
+            *span = start..self.out.len();
+        }
+        self.out.extend_from_slice(b": ");
+        Ok(self.write(value))
+    }
+
+    /// Writes an instance of a subclass, a huge int, or a container that was too deep for the stack; asks in the order
+    /// CPython asks.
+    fn enter(&mut self, object: Bound<'py, PyAny>) -> Result<Option<Stop<'py>>, Fault> {
+        if object.is_exact_instance_of::<PyDict>()
+            || object.is_exact_instance_of::<PyList>()
+            || object.is_exact_instance_of::<PyTuple>()
+        {
+            self.may_open()?;
+            return Ok(self.write(&object));
+        }
         if object.is_instance_of::<PyString>() {
             // SAFETY: a str, held by `object`.
             unsafe { write_string(self.py, self.out, object.as_ptr()) }?;
@@ -142,9 +118,8 @@ impl<'py> Walk<'py, '_> {
         } else if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
             // SAFETY: a live object; the result is a new list, or null with an exception set. This honours __iter__.
             let list = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PySequence_List(object.as_ptr())) }?;
-            let list = list.cast_into().map_err(PyErr::from)?;
-            self.begin(b'[')?;
-            self.open.push(Open::List { list, next: 0 });
+            self.may_open()?;
+            return Ok(self.write(&list));
         } else if let Ok(dict) = object.cast::<PyDict>() {
             // CPython asks `items()` only when the dict beneath has any.
             let items = if dict.is_empty() {
@@ -154,191 +129,28 @@ impl<'py> Walk<'py, '_> {
                 let items = unsafe { Bound::from_owned_ptr_or_err(self.py, ffi::PyMapping_Items(dict.as_ptr())) }?;
                 items.cast_into().map_err(PyErr::from)?
             };
-            self.begin(b'{')?;
+            self.may_open()?;
+            self.out.push(b'{');
             self.open.push(Open::Items { items, next: 0, key: 0..0 });
         } else {
             let message = format!("Object of type {} is not JSON serializable", object.get_type().name()?);
             return Err(PyTypeError::new_err(message).into());
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Writes the bracket of a container that the caller is about to push, unless that would be one too many.
-    fn begin(&mut self, bracket: u8) -> Result<(), Fault> {
-        if self.open.len() == MAX_DEPTH {
-            return Err(Fault::TooDeep);
-        }
-        self.out.push(bracket);
-        Ok(())
+    fn may_open(&self) -> Result<(), Fault> {
+        if self.open.len() == MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(()) }
     }
 }
 
-impl<'py> Open<'py> {
-    /// Writes items up to the first that is no plain scalar. No Python code runs but for a key that is a huge int, so
-    /// what changed since the last call, when an item was entered, is looked at afresh here.
-    fn advance(&mut self, py: Python<'py>, out: &mut Vec<u8>) -> Result<Stop<'py>, Fault> {
-        match self {
-            Self::List { list, next } => {
-                // SAFETY: the list is held. Its size is asked anew for each item, so the index is in range and the slot
-                // holds an object that the list keeps alive until code runs.
-                unsafe {
-                    while *next < ffi::PyList_GET_SIZE(list.as_ptr()).unsigned_abs() {
-                        let item = ffi::PyList_GET_ITEM(list.as_ptr(), next.cast_signed());
-                        separate(out, *next);
-                        *next += 1;
-                        if !write_plain(out, item) {
-                            return Ok(Stop::Item(Bound::from_borrowed_ptr(py, item)));
-                        }
-                    }
-                }
-                Ok(Stop::End(b']'))
-            }
-            Self::Tuple { tuple, next } => {
-                while *next < tuple.len() {
-                    // SAFETY: the index is in range, and a tuple keeps its items.
-                    unsafe {
-                        let item = ffi::PyTuple_GET_ITEM(tuple.as_ptr(), next.cast_signed());
-                        separate(out, *next);
-                        *next += 1;
-                        if !write_plain(out, item) {
-                            return Ok(Stop::Item(Bound::from_borrowed_ptr(py, item)));
-                        }
-                    }
-                }
-                Ok(Stop::End(b']'))
-            }
-            Self::Dict { dict, position, size, count, key: span } => {
-                let changed = |reason| Err(PyRuntimeError::new_err(reason).into());
-                *span = 0..0;
-                // Only now can its size have changed: what the loop writes runs no Python code.
-                if dict.len() != *size {
-                    return changed("dictionary changed size during iteration");
-                }
-                let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-                // SAFETY: a live dict and valid out-pointers; PyDict_Next bears a dict that was changed in between.
-                while unsafe { ffi::PyDict_Next(dict.as_ptr(), position, &raw mut key, &raw mut value) } != 0 {
-                    // A dict that swaps keys for others while it is walked would keep us here for ever.
-                    if count == size {
-                        *span = 0..0;
-                        return changed("dictionary keys changed during iteration");
-                    }
-                    separate(out, *count);
-                    *count += 1;
-                    // SAFETY: both were just read out of the dict, and no code ran since.
-                    if let Some(value) = unsafe { write_entry(py, out, key, value, span) }? {
-                        return Ok(Stop::Item(value));
-                    }
-                }
-                Ok(Stop::End(b'}'))
-            }
-            Self::Items { items, next, key: span } => {
-                while *next < items.len() {
-                    *span = 0..0;
-                    let item = items.get_item(*next)?;
-                    let pair = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-                    let pair = pair.ok_or_else(|| PyValueError::new_err("items must return 2-tuples"))?;
-                    separate(out, *next);
-                    *next += 1;
-                    // SAFETY: a tuple of two, kept alive by `item`, which keeps its items.
-                    let value = unsafe {
-                        let (key, value) =
-                            (ffi::PyTuple_GET_ITEM(pair.as_ptr(), 0), ffi::PyTuple_GET_ITEM(pair.as_ptr(), 1));
-                        write_entry(py, out, key, value, span)
-                    }?;
-                    if let Some(value) = value {
-                        return Ok(Stop::Item(value));
-                    }
-                }
-                Ok(Stop::End(b'}'))
-            }
-        }
-    }
-}
-
-#[inline]
-fn separate(out: &mut Vec<u8>, written: usize) {
-    if written > 0 {
-        out.extend_from_slice(b", ");
-    }
-}
-
-/// Writes a key and, if it is a plain scalar, its value; else returns the value. `span` becomes the place of the key.
-///
-/// # Safety
-/// `key` and `value` must be alive now; they need not outlive Python code that runs inside.
-#[inline]
-unsafe fn write_entry<'py>(
-    py: Python<'py>,
-    out: &mut Vec<u8>,
-    key: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    span: &mut Range<usize>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let start = out.len();
-    // SAFETY: both are alive, and writing a str or a plain value runs no code that could change that.
-    unsafe {
-        if ffi::PyUnicode_CheckExact(key) == 0 || !write_ready_string(out, key) {
-            return write_unusual_entry(py, out, key, value, span);
-        }
-        *span = start..out.len();
-        out.extend_from_slice(b": ");
-        Ok((!write_plain(out, value)).then(|| Bound::from_borrowed_ptr(py, value)))
-    }
-}
-
-/// Does what [`write_entry`] does for a key that is not exactly a str.
-///
-/// # Safety
-/// As for [`write_entry`].
 #[cold]
-unsafe fn write_unusual_entry<'py>(
-    py: Python<'py>,
-    out: &mut Vec<u8>,
-    key: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    span: &mut Range<usize>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    *span = 0..0;
-    let start = out.len();
-    // SAFETY: both are alive, and are held before anything else happens.
-    let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
-        unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
-    write_unusual_key(py, out, &key)?;
-    *span = start..out.len();
-    out.extend_from_slice(b": ");
-    // SAFETY: `value` is held.
-    Ok((!unsafe { write_plain(out, value.as_ptr()) }).then_some(value))
+fn changed<T>(reason: &'static str) -> Result<T, Fault> {
+    Err(PyRuntimeError::new_err(reason).into())
 }
 
-/// Writes an instance of exactly a built-in scalar type and says whether `object` was one. Runs no Python code.
-///
-/// # Safety
-/// `object` must be alive.
-#[inline]
-unsafe fn write_plain(out: &mut Vec<u8>, object: *mut ffi::PyObject) -> bool {
-    // SAFETY: `object` is alive, and each access follows a check of the exact type.
-    unsafe {
-        let kind = ffi::Py_TYPE(object);
-        if kind == &raw mut ffi::PyUnicode_Type {
-            return write_ready_string(out, object);
-        }
-        if kind == &raw mut ffi::PyLong_Type {
-            let Some(value) = machine_integer(object) else {
-                return false;
-            };
-            write_integer(out, value);
-        } else if kind == &raw mut ffi::PyFloat_Type {
-            write_float(out, ffi::PyFloat_AS_DOUBLE(object));
-        } else {
-            let Some(name) = constant(object) else { return false };
-            out.extend_from_slice(name);
-        }
-    }
-    true
-}
-
-/// Writes a key that is not exactly a str: an instance of a subclass, or a number or a constant in quotes.
-fn write_unusual_key(py: Python<'_>, out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Writes a key: a str, an instance of a subclass, or a number or a constant in quotes.
+fn write_key(py: Python<'_>, out: &mut Vec<u8>, key: &Bound<'_, PyAny>) -> PyResult<()> {
     if key.is_instance_of::<PyString>() {
         // SAFETY: a str, held by `key`.
         return unsafe { write_string(py, out, key.as_ptr()) };
@@ -393,18 +205,6 @@ unsafe fn constant(object: *mut ffi::PyObject) -> Option<&'static [u8]> {
             None
         }
     }
-}
-
-/// The value of an int that fits in 64 bits.
-///
-/// # Safety
-/// `int` must be a live int or an instance of a subclass.
-#[inline]
-unsafe fn machine_integer(int: *mut ffi::PyObject) -> Option<i64> {
-    let mut overflow = 0;
-    // SAFETY: for an int this cannot fail and runs no code; too large a value is told by `overflow` alone.
-    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(int, &raw mut overflow) };
-    (overflow == 0).then_some(value)
 }
 
 /// The number itself, whatever a subclass says in `__float__`.

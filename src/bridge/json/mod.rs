@@ -11,7 +11,12 @@ mod build_text;
 mod decode;
 mod encode;
 mod fault;
+mod integer;
+mod keys;
 mod number;
+mod open;
+mod place;
+mod plain;
 mod scan;
 mod text;
 
@@ -54,6 +59,7 @@ compile_error!("the JSON encoder relies on the interpreter lock; build against a
 
 /// How many arrays and objects may be open at once, in either direction.
 ///
-/// CPython's own encoder and decoder stop near the recursion limit, which is 1000 unless someone changed it. Neither of
-/// ours recurses, so the limit is about being told of a cycle soon, and costs no stack.
+/// CPython's own encoder and decoder stop near the recursion limit, which is 1000 unless someone changed it. The decoder
+/// does not recurse and the encoder only to a small depth, so the limit is about being told of a cycle soon, and costs
+/// next to no stack.
 pub const MAX_DEPTH: usize = 1000;

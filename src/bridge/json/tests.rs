@@ -9,6 +9,8 @@ use pyo3::types::{PyDict, PyList, PyString};
 use super::number::write_float;
 use super::*;
 
+mod plain;
+
 /// Attaches to the embedded interpreter with a namespace filled by `code`.
 fn with<T>(code: &CStr, test: impl for<'py> FnOnce(Python<'py>, Bound<'py, PyDict>) -> T) -> T {
     Python::initialize();

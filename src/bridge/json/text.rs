@@ -8,8 +8,12 @@ use std::slice;
 
 use pyo3::{PyErr, PyResult, Python, ffi};
 
+use super::place::{Place, behind, end_at};
+
+/// What [`put_if_plain`] may write to beyond the text's own length: quotes, and the rest of a block.
+pub(super) const STRING_ROOM: usize = 2 + BLOCK;
 /// Bytes looked at in one step.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 /// Half a block.
 const WORD: usize = 8;
 /// A word of spaces.
@@ -38,84 +42,104 @@ pub(super) unsafe fn write_string(py: Python<'_>, out: &mut Vec<u8>, text: *mut 
 /// # Safety
 /// As for [`write_string`].
 #[inline]
-pub(super) unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
-    // SAFETY: the caller vouches for a live str. A compact ASCII one is ready and holds `length` one-byte units, which
-    // no one changes while the lock is held: a str is immutable.
+unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller vouches for a live str; there is room for it, and what was put is within that.
     unsafe {
-        if ffi::PyUnicode_IS_COMPACT_ASCII(text) == 0 {
+        let Some(Ascii { data, length }) = Ascii::of(text) else {
             return write_wide(out, text);
-        }
-        let length = ffi::PyUnicode_GET_LENGTH(text).cast_unsigned();
-        let data: *const u8 = ffi::PyUnicode_1BYTE_DATA(text);
-        if !append_if_plain(out, data, length) {
-            write_bytes(out, slice::from_raw_parts(data, length));
+        };
+        let place = behind(out, length + STRING_ROOM);
+        match put_if_plain(place, data, length) {
+            Some(end) => end_at(out, end),
+            None => write_bytes(out, slice::from_raw_parts(data, length)),
         }
     }
     true
 }
 
-/// Appends the text in quotes unless something in it needs an escape; says whether it did.
+/// The bytes of a `str` of ASCII alone.
+#[derive(Clone, Copy)]
+pub(super) struct Ascii {
+    pub data: *const u8,
+    pub length: usize,
+}
+
+impl Ascii {
+    /// # Safety
+    /// As for [`write_string`]. What it gives is valid while the `str` lives.
+    #[inline]
+    pub(super) unsafe fn of(text: *mut ffi::PyObject) -> Option<Self> {
+        // SAFETY: the caller vouches for a live str. A compact ASCII one is ready and holds `length` one-byte units,
+        // which no one changes while the lock is held: a str is immutable.
+        unsafe {
+            (ffi::PyUnicode_IS_COMPACT_ASCII(text) != 0).then(|| Self {
+                data: ffi::PyUnicode_1BYTE_DATA(text),
+                length: ffi::PyUnicode_GET_LENGTH(text).cast_unsigned(),
+            })
+        }
+    }
+}
+
+/// Writes the text in quotes and gives the place behind it, unless something in it needs an escape.
 ///
 /// # Safety
-/// `data` must be the `length` bytes of a live compact ASCII `str`.
+/// `data` must be the `length` bytes of a live [`Ascii`], and [`STRING_ROOM`] bytes more from `place` on be free to
+/// write to.
 #[inline]
-unsafe fn append_if_plain(out: &mut Vec<u8>, data: *const u8, length: usize) -> bool {
+pub(super) unsafe fn put_if_plain(place: Place, data: *const u8, length: usize) -> Option<Place> {
     // What lies before the text belongs to the same object, so a whole word that ends with the text can be read.
     const { assert!(size_of::<ffi::PyASCIIObject>() >= WORD) };
-    out.reserve(length + 2 + BLOCK);
     // SAFETY: all reads are within the text, but for that of a text shorter than a word: it ends with the text and begins
-    // less than a word before it, in the head of the str object, which the caller vouches for. Writes begin behind what
-    // is in use and end within a block of the closing quote, for which room was made; what counts as in use in the end
-    // has been written. `out` is held exclusively, so nothing overlaps.
+    // less than a word before it, in the head of the str object, which the caller vouches for. Writes begin at `place`
+    // and end within a block of the closing quote, for which the caller made room. Nothing overlaps, as the caller is
+    // the only one to know that room.
     unsafe {
-        let start = out.as_mut_ptr().add(out.len());
-        start.write(b'"');
-        let text = start.add(1);
+        place.write(b'"');
+        let text = place.add(1);
         if length < WORD {
             let word = u64::from_le(data.add(length).sub(WORD).cast::<u64>().read_unaligned());
             // Moves the text to the front; in two steps, as an empty text shifts everything out.
             let padded = word >> (8 * (WORD - 1 - length)) >> 8 | SPACES << (8 * length);
             if first_special(block_of(padded, SPACES)).is_some() {
-                return false;
+                return None;
             }
             text.cast::<u64>().write_unaligned(padded.to_le());
         } else if length < BLOCK {
             let last = length - WORD;
             let (head, tail) = (data.cast::<u64>().read_unaligned(), data.add(last).cast::<u64>().read_unaligned());
             if first_special(block_of(u64::from_le(head), u64::from_le(tail))).is_some() {
-                return false;
+                return None;
             }
             text.cast::<u64>().write_unaligned(head);
             text.add(last).cast::<u64>().write_unaligned(tail);
         } else {
             let last = length - BLOCK;
-            let mut place = 0;
-            while place < last {
-                let block = data.add(place).cast::<[u8; BLOCK]>().read();
+            let mut at = 0;
+            while at < last {
+                let block = data.add(at).cast::<[u8; BLOCK]>().read();
                 if first_special(block).is_some() {
-                    return false;
+                    return None;
                 }
-                text.add(place).cast::<[u8; BLOCK]>().write(block);
-                place += BLOCK;
+                text.add(at).cast::<[u8; BLOCK]>().write(block);
+                at += BLOCK;
             }
             let block = data.add(last).cast::<[u8; BLOCK]>().read();
             if first_special(block).is_some() {
-                return false;
+                return None;
             }
             text.add(last).cast::<[u8; BLOCK]>().write(block);
         }
         text.add(length).write(b'"');
-        out.set_len(out.len() + length + 2);
+        Some(text.add(length + 1))
     }
-    true
 }
 
-/// The strings that are not plain ASCII, or are instances of a subclass.
+/// Does what [`write_ready_string`] does for strings that are not [`Ascii`].
 ///
 /// # Safety
 /// As for [`write_string`].
 #[inline(never)]
-unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
+pub(super) unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller vouches for a live str. If it is ready, it holds `length` units of the size its kind tells,
     // aligned for them and immutable.
     unsafe {
@@ -142,7 +166,7 @@ unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
 
 /// Writes a string of Latin-1 code points, some of which may need an escape.
 #[inline(never)]
-fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
+pub(super) fn write_bytes(out: &mut Vec<u8>, mut rest: &[u8]) {
     out.reserve(rest.len() + 2);
     out.push(b'"');
     loop {
