@@ -166,8 +166,7 @@ struct Edge<S> {
 impl<S: Service> Edge<S> {
     fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(LazyTimer)
-            .header_read_timeout(params.read_timeout)
+        http.header_read_timeout(params.read_timeout)
             .max_header_size(params.head_limit)
             .max_buf_size(params.head_limit.max(MIN_BUFFER));
         Self { tls, http, params, service, drain }
@@ -243,8 +242,11 @@ impl<S: Service> Edge<S> {
                 Either::Right(ready(Ok(host_wanted())))
             }
         });
-        let mut connection =
-            self.http.serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout)), respond);
+        let mut connection = self
+            .http
+            .clone()
+            .timer(LazyTimer::default())
+            .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout)), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.

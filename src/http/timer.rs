@@ -1,45 +1,46 @@
-//! The clock for hyper's time-outs, which are set anew with each request and nearly never run out.
+//! The clock for a connection's time-outs, one of which begins with each request and which nearly never run out.
 //!
-//! Promise: a time-out runs out at its deadline and not before. To put a deadline off, as hyper does for each head that
-//! it waits for, is to store a number: the runtime's timer stays where it was, and is set once more when it goes off too
-//! early. Caveat: so an idle connection wakes once before its time-out runs out, for nothing.
+//! hyper makes a time-out for each head that it waits for and drops it when the head is there. Promise: a time-out runs
+//! out at its deadline and not before. All of a connection share one timer of the runtime, which stays where it was as
+//! long as it goes off early enough; when it goes off too early, it is set once more. Caveat: so an idle connection wakes
+//! before its time-out runs out, for nothing. The time-outs of a clock are to be awaited by one task.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-/// Makes time-outs for hyper; to be used inside a tokio runtime.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LazyTimer;
+/// Makes the time-outs of one connection; to be used inside a tokio runtime.
+#[derive(Clone, Debug, Default)]
+pub struct LazyTimer(Arc<Mutex<Option<Alarm>>>);
+
+/// Goes off at the deadline of the time-out that was polled last, or earlier.
+type Alarm = Pin<Box<tokio::time::Sleep>>;
 
 struct LazySleep {
     deadline: tokio::time::Instant,
-    /// Goes off at the deadline or earlier, never later.
-    alarm: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl LazySleep {
-    fn put_off(&mut self, deadline: Instant) {
-        self.deadline = deadline.into();
-        if self.deadline < self.alarm.deadline() {
-            self.alarm.as_mut().reset(self.deadline);
-        }
-    }
+    timer: LazyTimer,
 }
 
 impl Future for LazySleep {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        // Nothing can panic half-way through a change of it.
+        let mut alarm = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() > deadline {
+            alarm.as_mut().reset(deadline);
+        }
         loop {
-            ready!(self.alarm.as_mut().poll(context));
-            let deadline = self.deadline;
-            if self.alarm.deadline() >= deadline {
+            ready!(alarm.as_mut().poll(context));
+            if alarm.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            self.alarm.as_mut().reset(deadline);
+            alarm.as_mut().reset(deadline);
         }
     }
 }
@@ -52,8 +53,7 @@ impl Timer for LazyTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let deadline = deadline.into();
-        Box::pin(LazySleep { deadline, alarm: Box::pin(tokio::time::sleep_until(deadline)) })
+        Box::pin(LazySleep { deadline: deadline.into(), timer: self.clone() })
     }
 
     fn now(&self) -> Instant {
@@ -62,7 +62,7 @@ impl Timer for LazyTimer {
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<LazySleep>() {
-            Some(lazy) => lazy.get_mut().put_off(new_deadline),
+            Some(lazy) => lazy.get_mut().deadline = new_deadline.into(),
             None => *sleep = self.sleep_until(new_deadline),
         }
     }
@@ -92,32 +92,49 @@ mod tests {
     #[test]
     fn a_time_out_runs_out_at_its_deadline() {
         run(async {
-            let mut sleep = LazyTimer.sleep(3 * SECOND);
+            let mut sleep = LazyTimer::default().sleep(3 * SECOND);
             assert!(sleep.as_mut().now_or_never().is_none());
             assert_eq!(over(&mut sleep).await, 3 * SECOND);
+        });
+    }
+
+    #[test]
+    fn each_of_a_connections_time_outs_runs_out_at_its_own_deadline() {
+        run(async {
+            let timer = LazyTimer::default();
+            for _ in 0..5 {
+                let mut dropped = timer.sleep(3 * SECOND);
+                assert!(dropped.as_mut().now_or_never().is_none());
+                tokio::time::advance(2 * SECOND).await;
+            }
+            assert_eq!(over(&mut timer.sleep(3 * SECOND)).await, 3 * SECOND);
+            assert_eq!(over(&mut timer.sleep(3 * SECOND)).await, 3 * SECOND);
         });
     }
 
     #[test]
     fn one_that_is_put_off_runs_out_later_however_often_that_was() {
         run(async {
-            let mut sleep = LazyTimer.sleep(3 * SECOND);
-            assert!(sleep.as_mut().now_or_never().is_none());
+            let timer = LazyTimer::default();
+            let mut sleep = timer.sleep(3 * SECOND);
             for _ in 0..5 {
-                tokio::time::advance(2 * SECOND).await;
-                LazyTimer.reset(&mut sleep, LazyTimer.now() + 3 * SECOND);
                 assert!(sleep.as_mut().now_or_never().is_none());
+                tokio::time::advance(2 * SECOND).await;
+                timer.reset(&mut sleep, timer.now() + 3 * SECOND);
             }
             assert_eq!(over(&mut sleep).await, 3 * SECOND);
         });
     }
 
     #[test]
-    fn one_that_is_moved_forward_runs_out_sooner() {
+    fn a_shorter_one_after_a_longer_one_runs_out_sooner() {
         run(async {
-            let mut sleep = LazyTimer.sleep(30 * SECOND);
-            LazyTimer.reset(&mut sleep, LazyTimer.now() + SECOND);
-            assert_eq!(over(&mut sleep).await, SECOND);
+            let timer = LazyTimer::default();
+            let mut long = timer.sleep(30 * SECOND);
+            assert!(long.as_mut().now_or_never().is_none());
+            assert_eq!(over(&mut timer.sleep(SECOND)).await, SECOND);
+            timer.reset(&mut long, timer.now() + SECOND);
+            assert_eq!(over(&mut long).await, SECOND);
         });
     }
 }
