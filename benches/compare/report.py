@@ -232,10 +232,16 @@ def _starts(results: Results) -> str:
 
 def _growth(results: Results) -> str:
     body = [
-        [growth.what, f"{growth.small:.3g} {growth.unit}", f"{growth.large:.3g} {growth.unit}", f"{growth.ratio:.1f}"]
+        [
+            growth.what,
+            f"{growth.small:.3g} {growth.unit}",
+            f"{growth.large:.3g} {growth.unit}",
+            f"{growth.ratio:.1f}",
+            "-" if growth.bare is None else f"{growth.bare:.1f}",
+        ]
         for growth in results.growth
     ]
-    return "## Ten times the work\n\n" + _table(["what", "a tenth", "all of it", "ratio"], body)
+    return "## Ten times the work\n\n" + _table(["what", "a tenth", "all of it", "ratio", "ratio of hyper alone"], body)
 
 
 def plot(results: Results, file: Path) -> None:

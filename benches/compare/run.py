@@ -79,7 +79,7 @@ def main() -> None:
     sys.stderr.write("5 million requests\n")
     results.soak = special.soak(first[PLUGINCORE], 5_000_000)
     sys.stderr.write("growth\n")
-    results.growth = list(special.growth(first[PLUGINCORE]))
+    results.growth = list(special.growth(first[PLUGINCORE], first[BARE]))
     report.write(results, rounds, seconds)
 
 

@@ -176,19 +176,30 @@ impl Host {
     /// An id belongs to the file that had it first, for as long as that file is there.
     fn refuse_taken_ids(&self, loaded: &mut LoadedFile, file: &Path) -> Vec<Arc<Resident>> {
         let serving = self.registry.serving();
+        let belongs_to_another = |id: &str| {
+            serving.get(id).is_some_and(|one| one.file != file && self.launch.folder.join(&one.file).exists())
+        };
+        // Of this file alone: each file of many is looked at when it comes, and must not cost a look at all others.
         let mut table = RouteTable::default();
-        let others = serving
-            .residents()
-            .iter()
-            .filter(|resident| resident.file != file && self.launch.folder.join(&resident.file).exists());
-        for resident in others {
-            // Those were accepted when they were loaded.
-            let _ = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint));
-        }
-        loaded.refuse(|resident| self.endpoint(resident).and_then(|endpoint| table.insert(endpoint)).err())
+        loaded.refuse(|resident| {
+            let endpoint = self.endpoint(resident);
+            let free = endpoint.and_then(|endpoint| {
+                if belongs_to_another(endpoint.id()) {
+                    return Err(RouteError::Taken(endpoint.id().to_string()));
+                }
+                table.insert(endpoint)
+            });
+            free.err()
+        })
     }
 
     fn endpoint(&self, resident: &Resident) -> Result<Arc<Endpoint>, RouteError> {
+        // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
+        if let Some(endpoint) = self.shared.live.load().table.get(&resident.id)
+            && Arc::ptr_eq(&endpoint.auth, &resident.policy)
+        {
+            return Ok(Arc::clone(endpoint));
+        }
         let most = lock(&self.settings).server.max_in_flight_per_plugin;
         let mut limits = lock(&self.limits);
         let limit = limits.entry(Arc::clone(&resident.id)).or_insert_with(|| Limit::new(most));

@@ -83,6 +83,10 @@ where
                 joined.reserve(announced.min(RESERVE).max(first.len() + piece.len()));
                 joined.extend_from_slice(&std::mem::take(&mut first));
             }
+            if joined.capacity() - joined.len() < piece.len() {
+                // It has sent what was set aside; to believe the rest of its word now spares it being copied again and again.
+                joined.reserve(announced.saturating_sub(joined.len()).max(piece.len()));
+            }
             joined.extend_from_slice(&piece);
         }
     }
