@@ -226,8 +226,8 @@ fn finish(
             }
             response
         }
-        Err(Refusal::Rejected(rejection)) => rejection.respond(id, live.legacy_status),
-        Err(Refusal::Failed(failure)) => failure.respond(id, live.legacy_status),
+        Err(Refusal::Rejected(rejection)) => rejection.respond(id.header(), live.legacy_status),
+        Err(Refusal::Failed(failure)) => failure.respond(id.header(), live.legacy_status),
     };
     if let Some(cors) = &live.cors {
         cors.decorate(origin, response.headers_mut());

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::http::request::MethodSet;
 use crate::http::response::{Body, json, json_text};
-use crate::policy::request_id::RequestId;
 
 /// The header that carries the request's id, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -103,7 +102,7 @@ impl Rejection {
     }
 
     /// The whole answer.
-    pub fn respond(&self, request_id: &RequestId, legacy_status: bool) -> Response<Body> {
+    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
         let status = self.status(legacy_status);
         let response = match self.written() {
             Some(text) => json_text(status, Bytes::from_static(text.as_bytes())),
@@ -177,15 +176,17 @@ impl Failure {
     }
 
     /// The whole answer. An exception keeps the body that pluginserver gave it, with the request's id added.
-    pub fn respond(&self, request_id: &RequestId, legacy_status: bool) -> Response<Body> {
+    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
         let status = self.status(legacy_status);
+        // An id consists of visible ASCII.
+        let id = request_id.to_str().unwrap_or_default();
         let response = match self {
             Self::Exception { type_name, .. } => {
                 let message = self.to_string();
-                json(status, &ExceptionBody { status: "exception", type_name, message, request_id })
+                json(status, &ExceptionBody { status: "exception", type_name, message, request_id: id })
             }
             Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => {
-                json(status, &ErrorBody { error: self.to_string(), request_id: Some(request_id) })
+                json(status, &ErrorBody { error: self.to_string(), request_id: Some(id) })
             }
         };
         named(response, request_id)
@@ -208,8 +209,8 @@ struct ExceptionBody<'a> {
     request_id: &'a str,
 }
 
-fn named(mut response: Response<Body>, request_id: &RequestId) -> Response<Body> {
-    response.headers_mut().insert(X_REQUEST_ID, request_id.header());
+fn named(mut response: Response<Body>, request_id: HeaderValue) -> Response<Body> {
+    response.headers_mut().insert(X_REQUEST_ID, request_id);
     response
 }
 
@@ -220,8 +221,8 @@ mod tests {
     use super::*;
     use crate::http::response::tests::text;
 
-    fn id(text: &'static str) -> RequestId {
-        RequestId::from_headers(&[(X_REQUEST_ID, HeaderValue::from_static(text))].into_iter().collect())
+    fn id(text: &'static str) -> HeaderValue {
+        HeaderValue::from_static(text)
     }
 
     fn all_rejections() -> Vec<(Rejection, u16)> {
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn every_rejection_has_its_status_a_content_type_the_request_id_and_an_error_text() {
         for (rejection, status) in all_rejections() {
-            let response = rejection.respond(&id("id-1"), false);
+            let response = rejection.respond(id("id-1"), false);
             assert_eq!(response.status(), status, "{rejection:?}");
             assert_eq!(response.headers()[X_REQUEST_ID], "id-1");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/json; charset=utf-8");
@@ -259,34 +260,34 @@ mod tests {
     #[test]
     fn a_missing_key_has_the_body_of_pluginserver() {
         assert_eq!(
-            text(Rejection::Unauthorized(Realm::Plugin).respond(&id("i"), false)),
+            text(Rejection::Unauthorized(Realm::Plugin).respond(id("i"), false)),
             r#"{"error": "unauthorized"}"#
         );
     }
 
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
-        let response = Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }.respond(&id("i"), false);
+        let response = Rejection::MethodNotAllowed { allow: MethodSet::DEFAULT }.respond(id("i"), false);
         assert_eq!(response.headers()[ALLOW], "GET, HEAD, POST, OPTIONS");
     }
 
     #[test]
     fn a_refusal_for_lack_of_room_says_when_to_come_again() {
         for rejection in [Rejection::Overloaded, Rejection::ShuttingDown, Rejection::FileUnavailable] {
-            assert_eq!(rejection.respond(&id("i"), false).headers()[RETRY_AFTER], "1");
+            assert_eq!(rejection.respond(id("i"), false).headers()[RETRY_AFTER], "1");
         }
     }
 
     #[test]
     fn a_range_behind_the_end_is_told_the_size() {
-        let response = Rejection::RangeNotSatisfiable { size: 3 }.respond(&id("i"), false);
+        let response = Rejection::RangeNotSatisfiable { size: 3 }.respond(id("i"), false);
         assert_eq!(response.headers()[CONTENT_RANGE], "bytes */3");
     }
 
     #[test]
     fn an_exception_keeps_the_body_of_pluginserver_and_names_the_request() {
         let failure = Failure::Exception { type_name: "ValueError".into(), message: "é".into() };
-        let response = failure.respond(&id("id-1"), false);
+        let response = failure.respond(id("id-1"), false);
         assert_eq!(response.status(), 500);
         assert_eq!(
             text(response),
@@ -299,9 +300,9 @@ mod tests {
 
     #[test]
     fn a_bad_result_and_a_missing_handler_name_the_request() {
-        let shown = text(Failure::BadResult { reason: "no".into() }.respond(&id("i"), false));
+        let shown = text(Failure::BadResult { reason: "no".into() }.respond(id("i"), false));
         assert_eq!(shown, r#"{"error": "the plugin's answer cannot be sent: no", "request_id": "i"}"#);
-        let response = Failure::NoHandler { hint: "define one".into() }.respond(&id("i"), false);
+        let response = Failure::NoHandler { hint: "define one".into() }.respond(id("i"), false);
         assert_eq!((response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()), (500, &b"i"[..]));
     }
 
@@ -309,11 +310,11 @@ mod tests {
     fn legacy_status_is_200_only_where_pluginserver_answered_200() {
         for (rejection, status) in all_rejections() {
             let legacy = if rejection == Rejection::Unauthorized(Realm::Plugin) { 200 } else { status };
-            assert_eq!(rejection.respond(&id("i"), true).status(), legacy, "{rejection:?}");
+            assert_eq!(rejection.respond(id("i"), true).status(), legacy, "{rejection:?}");
         }
         let exception = Failure::Exception { type_name: "E".into(), message: String::new() };
-        assert_eq!(exception.respond(&id("i"), true).status(), 200);
-        assert_eq!(Failure::NoHandler { hint: String::new() }.respond(&id("i"), true).status(), 200);
-        assert_eq!(Failure::BadResult { reason: String::new() }.respond(&id("i"), true).status(), 500);
+        assert_eq!(exception.respond(id("i"), true).status(), 200);
+        assert_eq!(Failure::NoHandler { hint: String::new() }.respond(id("i"), true).status(), 200);
+        assert_eq!(Failure::BadResult { reason: String::new() }.respond(id("i"), true).status(), 500);
     }
 }

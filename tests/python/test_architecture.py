@@ -11,7 +11,7 @@ SOURCES = Path(__file__).parent.parent.parent / "src"
 
 #: The way of a request, and beside it what several stations share. A module uses only what stands in rows above it.
 ROWS = (
-    {"config", "observe"},  # leaves: settings and the log know of nothing else
+    {"allocator", "config", "observe"},  # leaves: memory, settings and the log know of nothing else
     {"http"},
     {"policy"},
     {"routing", "control", "files"},
@@ -42,12 +42,17 @@ ON_IO_THREADS = {
 
 #: The files with `unsafe` blocks, and for what.
 WITH_UNSAFE = {
+    "allocator.rs": "is the allocator",
     "app/inherited.rs": "takes over file descriptors by their numbers",
     "bridge/context.rs": "enters contexts by the C interface",
     "bridge/invoke.rs": "calls methods by the vectorcall interface",
     "bridge/json/build_text.rs": "writes the characters of new Python strings",
     "bridge/json/encode.rs": "walks Python containers without reference counting",
+    "bridge/json/integer.rs": "reads the digits of Python ints",
+    "bridge/json/keys.rs": "keeps keys by their addresses",
     "bridge/json/number.rs": "lets digits be written where they belong",
+    "bridge/json/place.rs": "points into the room behind a buffer",
+    "bridge/json/plain.rs": "walks Python containers without holding them",
     "bridge/json/scan.rs": "looks at sixteen bytes at a time",
     "bridge/json/text.rs": "reads the storage of Python strings",
     "bridge/starter.rs": "counts references",

@@ -85,6 +85,8 @@ mod layout {
 
 #[cfg(any(Py_3_15, PyPy, GraalPy))]
 mod layout {
+    /// # Safety
+    /// As for [`super::machine_integer`].
     pub(super) unsafe fn short_integer(_: *mut pyo3::ffi::PyObject) -> Option<i64> {
         None
     }

@@ -153,10 +153,14 @@ struct Writer<'py, 'a> {
 }
 
 /// All are sound only for objects that are alive, and while no Python code runs from the making of the writer to its end.
-/// Those that write need room from `place` on, as told for each, with all before it written, and give the place behind what they wrote, with
-/// [`ROOM_AFTER`] left; or nothing once the writer has stopped, with all that is written counted in `out`.
+/// Those that write need room from `place` on, as told for each, with all before it written, and give the place behind
+/// what they wrote, with [`ROOM_AFTER`] left; or nothing once the writer has stopped, with all that is written counted in
+/// `out`.
 impl<'py> Writer<'py, '_> {
     /// Writes a value with at most `levels` containers inside each other; needs [`VALUE_ROOM`].
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[expect(clippy::inline_always)] // or each scalar costs a call
     #[inline(always)]
     unsafe fn value(&mut self, place: Place, object: *mut ffi::PyObject, levels: usize) -> Option<Place> {
@@ -205,6 +209,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes a str; needs [`VALUE_ROOM`].
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[inline]
     unsafe fn text(&mut self, mut place: Place, text: *mut ffi::PyObject) -> Option<Place> {
         // SAFETY: a live str, for which there is room, or room is made.
@@ -220,6 +227,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes a str of ASCII that needs escapes.
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[inline(never)]
     unsafe fn escaped_text(&mut self, place: Place, data: *const u8, length: usize) -> Option<Place> {
         // SAFETY: all up to `place` is written, and the caller took the bytes out of a live str.
@@ -275,6 +285,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes the entries of a dict after those that are written, and the bracket.
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[inline(never)]
     unsafe fn dict(
         &mut self,
@@ -310,6 +323,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes the entries that `items()` gave, from `next` on, and the bracket.
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     unsafe fn items(
         &mut self,
         mut place: Place,
@@ -339,6 +355,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes a key and its value; needs [`ROOM`]. Once stopped, gives the place of the key in `out` if it is written.
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[expect(clippy::inline_always)] // or each entry costs a call
     #[inline(always)]
     unsafe fn entry(
@@ -363,6 +382,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Writes a key and what follows it, if it is a ready str; needs [`ROOM`] and leaves [`VALUE_ROOM`].
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[inline]
     unsafe fn key(&mut self, place: Place, key: *mut ffi::PyObject, slot: usize) -> Option<Place> {
         // SAFETY: there is room.
@@ -400,6 +422,9 @@ impl<'py> Writer<'py, '_> {
     }
 
     /// Puts a closing bracket in the place of the separator, if there is one.
+    ///
+    /// # Safety
+    /// As told for all functions of the writer.
     #[inline]
     unsafe fn close(&mut self, place: Place, separated: bool, bracket: u8) -> Place {
         // SAFETY: the caller tells whether there is a separator; the room for it, or for the first item, is free.
@@ -435,6 +460,8 @@ impl<'py> Writer<'py, '_> {
         place
     }
 
+    /// # Safety
+    /// As told for all functions of the writer.
     #[cold]
     unsafe fn stop_at(&mut self, place: Place, object: *mut ffi::PyObject) -> Option<Place> {
         // SAFETY: the caller has written all up to there, and the object is alive.
