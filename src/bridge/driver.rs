@@ -75,8 +75,13 @@ impl Driver {
                 self.lock().early = Some(object.unbind());
                 true
             }
-            // There is no task to be told of a cancellation, and whatever failed has answered the request.
-            Ok(Progress::Ended(_)) | Err(_) => false,
+            // There is no task to be told of a cancellation.
+            Ok(Progress::Ended(_)) => false,
+            Err(_) => {
+                // It never began; to end it answers the request, and leaves the driver free for the next.
+                drop(self.end());
+                false
+            }
         }
     }
 

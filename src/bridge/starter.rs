@@ -4,7 +4,8 @@
 //! else's. A handler that waits keeps the task to its end. From one that does not, the task is taken back if it is as it
 //! was before: nobody holds it, directly or weakly, it has no callbacks, no cancellation and no other name. Whoever kept
 //! it sees it done. Caveat: between two requests such a task is pending, so the consumer has it put away
-//! ([`Starter::rest`]) before anybody else runs on the loop.
+//! ([`Starter::rest`]) before anybody else has a turn of the loop. A plain handler in between may find it in
+//! `asyncio.all_tasks()`: nothing comes of it for a request if it is cancelled, and who waits for it sees it end.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};

@@ -84,7 +84,7 @@ where
                 joined.extend_from_slice(&std::mem::take(&mut first));
             }
             if joined.capacity() - joined.len() < piece.len() {
-                // It has sent what was set aside; to believe the rest of its word now spares it being copied again and again.
+                // The client has sent what was set aside; to believe the rest of its word spares copies at each doubling.
                 joined.reserve(announced.saturating_sub(joined.len()).max(piece.len()));
             }
             joined.extend_from_slice(&piece);
