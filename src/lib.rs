@@ -58,6 +58,12 @@ pub mod _core {
     #[pymodule_export]
     use crate::python::sysinfo::native as sysinfo;
 
+    /// Refuse an interpreter whose objects the JSON writer could not read.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::bridge::json::check_layout(module.py())
+    }
+
     /// Run the command line: `arguments` begin with the program's name, `restart` is the command that starts it again.
     ///
     /// Returns the exit code.

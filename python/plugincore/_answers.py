@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.cookies import SimpleCookie
 from typing import TypeAlias, TypeVar
@@ -219,7 +219,7 @@ class Answer:
         if samesite is not None and samesite.lower() not in ("strict", "lax", "none"):
             raise ValueError(f"samesite is {samesite!r}; it must be 'Strict', 'Lax' or 'None'")
         if isinstance(expires, datetime):
-            expires = format_datetime(expires.astimezone(timezone.utc), usegmt=True)
+            expires = format_datetime(expires.astimezone(UTC), usegmt=True)
         given = {"max-age": max_age, "expires": expires, "path": path, "domain": domain, "samesite": samesite}
         for attribute, part in given.items():
             if part is not None and (";" in str(part) or _CONTROL.search(str(part))):

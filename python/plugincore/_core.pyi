@@ -5,9 +5,9 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, KeysView, Mapping, Sequence
 from io import BytesIO
 from types import ModuleType, TracebackType
-from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeAlias, TypeVar, final, overload
+from typing import Any, Final, NamedTuple, Protocol, Self, TextIO, TypeAlias, TypeVar, final, overload
 
-from typing_extensions import Buffer, Self, disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from plugincore.configfile import Config
 

@@ -37,8 +37,7 @@ from plugincore.configfile import Config
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["PluginClient", "Response", "SyncPluginClient"]
 
@@ -236,7 +235,7 @@ class PluginClient:
             timeout: Seconds to wait for the whole answer; None waits for ever.
 
         Raises:
-            asyncio.TimeoutError: The answer took longer; the plugin then sees that its client has gone.
+            TimeoutError: The answer took longer; the plugin then sees that its client has gone.
             ConnectionError: The answer broke off.
 
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -120,12 +119,9 @@ EXCEPTIONS = [
     ("type('Odd\\nName', (Exception,), {})('x')", "Odd\nName", "x"),
     ("5", "TypeError", "exceptions must derive from BaseException"),
     ("1 / 0", "ZeroDivisionError", "division by zero"),
+    ("ExceptionGroup('many', [ValueError(1), KeyError(2)])", "ExceptionGroup", "many (2 sub-exceptions)"),
+    ("BaseExceptionGroup('many', [SystemExit(1)])", "BaseExceptionGroup", "many (1 sub-exception)"),
 ]
-if sys.version_info >= (3, 11):
-    EXCEPTIONS += [
-        ("ExceptionGroup('many', [ValueError(1), KeyError(2)])", "ExceptionGroup", "many (2 sub-exceptions)"),
-        ("BaseExceptionGroup('many', [SystemExit(1)])", "BaseExceptionGroup", "many (1 sub-exception)"),
-    ]
 
 
 @pytest.mark.parametrize("plugin", ["asynchronous", "suspended", "plain", "whole"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -289,13 +288,7 @@ def test_each_request_has_its_own_task_on_the_one_loop_of_the_main_thread(server
 
 @pytest.mark.parametrize(
     ("way", "outcome"),
-    [
-        ("wait_for", "timeout"),
-        pytest.param("timeout", "timeout", marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="new in 3.11")),
-        pytest.param(
-            "group", "ExceptionGroup", marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="new in 3.11")
-        ),
-    ],
+    [("wait_for", "timeout"), ("timeout", "timeout"), ("group", "ExceptionGroup")],
 )
 def test_asyncios_own_ways_to_limit_work_are_usable(server: Server, way: str, outcome: str) -> None:
     """`asyncio.timeout` and task groups need to cancel the request's task and take the cancellation back."""

@@ -98,7 +98,7 @@ def test_other_keys_serve_too(launch: Launch, tmp_path: Path, kind: str) -> None
     """What `openssl req -x509` makes of them."""
     key = ed25519.Ed25519PrivateKey.generate() if kind == "Ed25519" else ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
     builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)

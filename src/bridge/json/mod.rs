@@ -13,6 +13,7 @@ mod encode;
 mod fault;
 mod integer;
 mod keys;
+mod layout;
 mod number;
 mod open;
 mod place;
@@ -26,6 +27,7 @@ mod tests;
 pub use decode::{DecodeError, decode_into};
 pub use encode::encode;
 pub use fault::EncodeError;
+pub use layout::check as check_layout;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -45,10 +47,8 @@ pub fn encode_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyByte
             Err(PyValueError::new_err(format!("nested more than {MAX_DEPTH} levels deep, or contains itself")))
         }
         Err(EncodeError::Python { path, error }) => {
-            // A note is for the log alone: the place names the data's keys. Python has notes from 3.11 on.
-            if let Some(add_note) = error.value(py).getattr_opt(intern!(py, "add_note"))? {
-                add_note.call1((format!("at {path}"),))?;
-            }
+            // A note is for the log alone: the place names the data's keys.
+            error.value(py).call_method1(intern!(py, "add_note"), (format!("at {path}"),))?;
             Err(error)
         }
     }

@@ -14,6 +14,7 @@ use pyo3::types::PyList;
 
 use super::integer::machine_integer;
 use super::keys::{Keys, TOKEN_ROOM};
+use super::layout::ascii;
 use super::number::{NUMBER_ROOM, put_float, put_integer};
 use super::open::{Entries, Open};
 use super::place::{Place, behind, end_at, end_of, offset_of};
@@ -216,7 +217,7 @@ impl<'py> Writer<'py, '_> {
     unsafe fn text(&mut self, mut place: Place, text: *mut ffi::PyObject) -> Option<Place> {
         // SAFETY: a live str, for which there is room, or room is made.
         unsafe {
-            if let Some(Ascii { data, length }) = Ascii::of(text) {
+            if let Some(Ascii { data, length }) = ascii(text) {
                 if length >= BLOCK {
                     place = self.with_room(place, length + STRING_ROOM + ROOM_AFTER);
                 }
@@ -400,8 +401,8 @@ impl<'py> Writer<'py, '_> {
                 end_at(self.out, place);
                 return None;
             }
-            let ascii = Ascii::of(key);
-            if let Some(Ascii { data, length }) = ascii {
+            let characters = ascii(key);
+            if let Some(Ascii { data, length }) = characters {
                 if length >= BLOCK {
                     place = self.with_room(place, length + STRING_ROOM + COLON.len() + VALUE_ROOM);
                 }
@@ -412,7 +413,7 @@ impl<'py> Writer<'py, '_> {
                     return Some(end);
                 }
             }
-            let end = match ascii {
+            let end = match characters {
                 Some(Ascii { data, length }) => self.escaped_text(place, data, length),
                 None => self.unusual_text(place, key),
             }?;

@@ -8,6 +8,7 @@ use std::slice;
 
 use pyo3::{PyErr, PyResult, Python, ffi};
 
+use super::layout::ascii;
 use super::place::{Place, behind, end_at};
 
 /// What [`put_if_plain`] may write to beyond the text's own length: quotes, and the rest of a block.
@@ -45,7 +46,7 @@ pub(super) unsafe fn write_string(py: Python<'_>, out: &mut Vec<u8>, text: *mut 
 unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> bool {
     // SAFETY: the caller vouches for a live str; there is room for it, and what was put is within that.
     unsafe {
-        let Some(Ascii { data, length }) = Ascii::of(text) else {
+        let Some(Ascii { data, length }) = ascii(text) else {
             return write_wide(out, text);
         };
         let place = behind(out, length + STRING_ROOM);
@@ -62,22 +63,6 @@ unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> boo
 pub(super) struct Ascii {
     pub data: *const u8,
     pub length: usize,
-}
-
-impl Ascii {
-    /// # Safety
-    /// As for [`write_string`]. What it gives is valid while the `str` lives.
-    #[inline]
-    pub(super) unsafe fn of(text: *mut ffi::PyObject) -> Option<Self> {
-        // SAFETY: the caller vouches for a live str. A compact ASCII one is ready and holds `length` one-byte units,
-        // which no one changes while the lock is held: a str is immutable.
-        unsafe {
-            (ffi::PyUnicode_IS_COMPACT_ASCII(text) != 0).then(|| Self {
-                data: ffi::PyUnicode_1BYTE_DATA(text),
-                length: ffi::PyUnicode_GET_LENGTH(text).cast_unsigned(),
-            })
-        }
-    }
 }
 
 /// Writes the text in quotes and gives the place behind it, unless something in it needs an escape.
@@ -143,6 +128,7 @@ pub(super) unsafe fn write_wide(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> 
     // SAFETY: the caller vouches for a live str. If it is ready, it holds `length` units of the size its kind tells,
     // aligned for them and immutable.
     unsafe {
+        #[cfg(not(Py_3_12))]
         if ffi::PyUnicode_IS_READY(text) == 0 {
             return false;
         }
