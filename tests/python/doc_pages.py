@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -87,6 +88,22 @@ def steps(name: str, source: str) -> Iterator[Step]:
 def read(name: str) -> list[Step]:
     """Return the steps of a page of the repository."""
     return list(steps(name, (PROJECT / name).read_text()))
+
+
+def links(name: str) -> list[str]:
+    """Return where a page links to inside of the repository."""
+    blocks = MarkdownIt("commonmark").enable("table").parse((PROJECT / name).read_text())
+    pieces = [piece.attrs for block in blocks for piece in block.children or ()]
+    targets = [str(attributes.get("href") or attributes.get("src") or "") for attributes in pieces]
+    return [target for target in targets if target and "://" not in target]
+
+
+@cache
+def headings(file: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    tokens = MarkdownIt("commonmark").parse(file.read_text())
+    titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def plugin_ids(source: str) -> list[str]:

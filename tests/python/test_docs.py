@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from doc_pages import PAGES, Step, read, steps
+from doc_pages import PAGES, PROJECT, Step, headings, links, read, steps
 from doc_reader import NOT_RUN, Reader, not_run
 
 
@@ -34,6 +34,18 @@ def test_every_code_block_of_a_page_works_as_printed(name: str, tmp_path: Path) 
     """Plugins are served, tests and scripts run, ini files started with, commands given, their output compared."""
     faults = follow(read(name), tmp_path)
     assert not faults, "\n\n".join(faults)
+
+
+@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md"])
+def test_every_link_to_a_file_or_heading_leads_there(name: str) -> None:
+    """Links inside of the repository name what is there."""
+    lost = []
+    for link in links(name):
+        path, _, anchor = link.partition("#")
+        file = ((PROJECT / name).parent / path).resolve() if path else PROJECT / name
+        if not file.exists() or (anchor and anchor not in headings(file)):
+            lost.append(link)
+    assert not lost
 
 
 def test_every_reason_for_not_running_a_command_is_needed() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import re
 import subprocess
 import sys
 import textwrap
@@ -488,18 +487,6 @@ def pytest_in(folder: Path) -> str:
 def test_the_fixture_works_with_plain_pytest(tmp_path: Path) -> None:
     """One fixture, no import, no plugin for asyncio, no warning; the plugin is terminated when its test ends."""
     (tmp_path / "test_hello.py").write_text(textwrap.dedent(FIXTURE_TEST))
-    assert "2 passed" in pytest_in(tmp_path)
-
-
-def test_the_documentation_s_example_passes(tmp_path: Path) -> None:
-    """The tests on the page about testing pass for the plugin of the README."""
-    blocks = {
-        page: re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-        for page in ("README.md", "docs/testing.md")
-    }
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "greet.py").write_text(blocks["README.md"][0])
-    (tmp_path / "test_greet.py").write_text(blocks["docs/testing.md"][0])
     assert "2 passed" in pytest_in(tmp_path)
 
 
