@@ -1,6 +1,6 @@
 # The two commands of the README, and lint. Everything they need is installed into .venv and .venv-test; pluginserver,
 # which the conformance suite compares with, into .venv-original.
-# PYTHON chooses the interpreter: make test PYTHON=python3.13
+# PYTHON chooses the interpreter: make test PYTHON=python3.13; TESTS the files of Python tests.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,9 +8,10 @@ TEST := .venv-test
 ORIGINAL := .venv-original
 # Wheel and executable link Python differently; a target folder each keeps them from rebuilding one another's crates.
 WHEEL_TARGET := target/wheel
+EXECUTABLE_TARGET := target
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python redis conformance conformance-long moving
+.PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons redis conformance conformance-long moving
 .PHONY: lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
@@ -24,8 +25,26 @@ test: test-rust test-python conformance
 test-rust: $(TEST)/requirements
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
 
-test-python: $(TEST)/installed target/release/plugincore redis
-	PLUGINCORE_BINARY=$(CURDIR)/target/release/plugincore $(TEST)/bin/python -m pytest
+test-python: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore redis
+	PLUGINCORE_BINARY=$(CURDIR)/$(EXECUTABLE_TARGET)/release/plugincore $(TEST)/bin/python -m pytest $(TESTS)
+
+# The Python tests on every interpreter from 3.11 to 3.15 that is found, as root on Debian also on those of Debian sid;
+# VERSIONS names some: make test-pythons VERSIONS="3.14 3.15"
+test-pythons:
+	$(QUICKER) tests/pythons.sh test-python $(VERSIONS)
+
+# The tests of what depends most on the version of Python.
+test-core: $(TEST)/installed
+	$(TEST)/bin/python -m pytest $(addprefix tests/python/test_,$(addsuffix .py,$(CORE)))
+CORE := isolation results exceptions reload requests limits loading lifecycle json
+
+# The same on the oldest version and on the newest two, but for the one that `make test` runs everything on.
+test-core-pythons:
+	$(QUICKER) tests/pythons.sh test-core $(filter-out $(shell \
+		$(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),3.11 3.14 3.15)
+
+# Link-time optimisation takes most of a build and is nothing that a version of Python depends on.
+QUICKER := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 # The same requests to pluginserver and to the installed wheel. Prints how many cases are the same, differ as listed in
 # docs/moving.md, and differ otherwise, which fails.
@@ -78,8 +97,8 @@ $(ORIGINAL)/installed: tests/conformance/original-requirements.txt
 	$(ORIGINAL)/bin/python -m pip install --quiet -r $<
 	touch $@
 
-target/release/plugincore: $(TEST)/requirements $(SOURCES)
-	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
+$(EXECUTABLE_TARGET)/release/plugincore: $(TEST)/requirements $(SOURCES)
+	CARGO_TARGET_DIR=$(EXECUTABLE_TARGET) PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
 	touch $@
 
 # Plugincore beside its peers, which takes about an hour; needs wrk and openssl. Writes docs/benchmarks.md.
