@@ -199,10 +199,11 @@ class _Transport(transports._FlowControlMixin):
             return  # what was received closed the connection
         if ended or channel.is_gone():
             self._lose()
-        elif channel.is_closing():
+            return
+        if channel.is_closing():
             self._leave()
-        else:
-            self._maybe_resume_protocol()  # type: ignore[attr-defined]
+        # On the way out, too: what has an end comes to it, and a web socket's last words may have to wait for room.
+        self._maybe_resume_protocol()  # type: ignore[attr-defined]
 
     def _receive(self) -> bool:
         """Pass received bytes on; return False when there will be no more."""

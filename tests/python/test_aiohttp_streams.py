@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from conftest import Server, receive_all, serving
+from conftest import Launch, Server, receive_all, serving
 
 STREAM = """
 import asyncio
@@ -221,3 +222,41 @@ def test_server_sent_events_by_the_package_for_it(server: Server) -> None:
     assert ["number 1", "number 2", "number 3"] == re.findall("data: (.*)\r\n", answer.text)
     again = server.get("/events", headers={"Last-Event-Id": "2"}).text
     assert ["number 3"] == re.findall("data: (.*)\r\n", again)
+
+
+FLOOD = """
+import asyncio
+from aiohttp import web
+from plugincore.baseplugin import BasePlugin
+from plugincore.responses import EventSource
+
+class Flood(BasePlugin):
+    async def request_handler(self, **data):
+        if data["subpath"] == "events":
+            return EventSource(self.events())
+        response = web.StreamResponse()
+        await response.prepare(data["request"])
+        for _ in range(100):
+            await response.write(b"x" * 100_000)
+        return response
+
+    async def events(self):
+        yield "begun"
+        await asyncio.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("end", ["reload", "stop"])
+def test_an_answer_to_a_slow_client_goes_on_while_its_plugin_is_on_its_way_out(launch: Launch, end: str) -> None:
+    """The handler, which waits for the client to take something, goes on when it has; the answer comes whole."""
+    server = launch({"flood": FLOOD})
+    with server.connect() as slow, server.connect() as events, ThreadPoolExecutor() as pool:
+        slow.sendall(b"GET /flood HTTP/1.0\r\n\r\n")
+        begin = slow.recv(100)
+        events.sendall(b"GET /flood/events HTTP/1.0\r\n\r\n")
+        assert events.recv(100)
+        ending = pool.submit(server.get, "/reload/flood") if end == "reload" else pool.submit(server.stop)
+        receive_all(events)  # its end shows that answers have been asked to end
+        body = (begin + receive_all(slow)).partition(b"\r\n\r\n")[2]
+        assert b"x" * 10_000_000 == body
+        assert 0 == ending.result() if end == "stop" else 200 == ending.result().status_code
