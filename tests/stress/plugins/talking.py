@@ -1,0 +1,28 @@
+"""Handlers that print and log, by all the ways that lead into the log."""
+
+import logging
+import sys
+import threading
+import warnings
+
+from common import Stressed
+
+GENERATION = 0
+
+
+class Talking(Stressed):
+    generation = GENERATION
+
+    def request_handler(self, **data):
+        nonce, times = data["nonce"], int(data["times"])
+        for number in range(times):
+            print("printed", nonce, number)
+            print("printed", nonce, number, file=sys.stderr)
+            self.log("logged", nonce, number)
+            data["log"].debug("logged\nin two lines", nonce)
+            logging.getLogger("stress").warning("logged %s by logging", nonce)
+        warnings.warn(f"warned {nonce}", stacklevel=1)
+        thread = threading.Thread(target=self.log.warning, args=("logged by a thread", nonce))
+        thread.start()
+        thread.join()
+        return self.reply(nonce)

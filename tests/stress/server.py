@@ -1,0 +1,131 @@
+"""The server process: its folder, its start, what it wrote, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+#: Places for requests: in all, and in one plugin.
+MAX_IN_FLIGHT = 160
+MAX_IN_PLUGIN = 80
+BODY_LIMIT = 256 * 1024
+KEY = "the right key"
+
+INI = f"""\
+[network]
+bindto = 127.0.0.1
+port = {{port}}
+
+[paths]
+plugins = plugins
+documents = static:static
+
+[server]
+max_in_flight = {MAX_IN_FLIGHT}
+max_in_flight_per_plugin = {MAX_IN_PLUGIN}
+body_limit = {BODY_LIMIT}
+shutdown_timeout = 20
+
+[plugin_parms]
+locked = auth_type=plugin&apikey={KEY.replace(" ", "+")}
+"""
+
+#: Lines that tell of a fault: records at ERROR and worse, and what is written past the log.
+BAD = re.compile(r"^<[0-3]>|panicked at|Fatal Python error|^Traceback|Segmentation fault|Task was destroyed")
+#: Those that the traffic provokes.
+PROVOKED = re.compile(r"deliberate|: the earlier version goes on serving$|a tuple of 4 items; return \(code, body\)")
+
+
+class Server:
+    """A server process with the stress test's plugins."""
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        """Prepare ``folder``; ``command`` is the server's, without options."""
+        self.folder = folder
+        self.command = command
+        self.log = folder / "server.log"
+        shutil.copytree(PLUGINS / "common", folder / "plugins" / "common")
+        (folder / "static").mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        (folder / "server.ini").write_text(INI.format(port=self.port))
+        for name in self.files():
+            self.write(name, 0)
+
+    @staticmethod
+    def files() -> list[str]:
+        """Return the names of the plugin files."""
+        return sorted(file.stem for file in PLUGINS.glob("*.py"))
+
+    def write(self, name: str, generation: int, more: str = "") -> None:
+        """Write a plugin file, with ``more`` at its end, in one step as an editor does."""
+        text = (PLUGINS / f"{name}.py").read_text().replace("GENERATION = 0", f"GENERATION = {generation}")
+        new = self.folder / f"{name}.new"
+        new.write_text(text + more)
+        new.replace(self.folder / "plugins" / f"{name}.py")
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*self.command, "-i", "server.ini"],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            )
+        end = time.monotonic() + 60
+        while "Server started on" not in self.log.read_text(errors="replace"):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"the server does not start:\n{self.log.read_text(errors='replace')}")
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if there still is one."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def end(self) -> None:
+        """Make sure that it and all that it started are gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def leftovers(self) -> bool:
+        """Whether a process that it started is still there."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def is_port_free(self) -> bool:
+        """Whether somebody else can listen where it did."""
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", self.port))
+                listener.listen()
+            except OSError:
+                return False
+        return True
+
+    def complaints(self) -> Iterator[str]:
+        """Yield the lines of its log that nobody provoked."""
+        with self.log.open(errors="replace") as lines:
+            for line in lines:
+                if BAD.search(line) and not PROVOKED.search(line):
+                    yield line.rstrip("\n")
