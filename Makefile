@@ -11,7 +11,7 @@ WHEEL_TARGET := target/wheel
 EXECUTABLE_TARGET := target
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons redis conformance conformance-long moving
+.PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons programs conformance conformance-long moving
 .PHONY: stress lint format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
@@ -25,7 +25,7 @@ test: test-rust test-python conformance
 test-rust: $(TEST)/requirements
 	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
 
-test-python: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore redis
+test-python: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore programs
 	PLUGINCORE_BINARY=$(CURDIR)/$(EXECUTABLE_TARGET)/release/plugincore $(TEST)/bin/python -m pytest $(TESTS)
 
 # The Python tests on every interpreter from 3.11 to 3.15 that is found, as root on Debian also on those of Debian sid;
@@ -75,11 +75,12 @@ $(STRESS)/installed: $(SOURCES)
 		YARL_NO_EXTENSIONS=1 $(STRESS)/bin/python -m pip install --quiet 'aiohttp>=3.14,<4'
 	touch $@
 
-# The tests of sessions start Redis servers of their own, for which the program has to be there.
-redis:
-	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server; } \
-		|| { echo 'make test needs the program redis-server; on Debian: sudo apt-get install redis-server' >&2; exit 1; }
+# The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints.
+programs:
+	@for program in redis-server curl openssl; do command -v $$program >/dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$program; } \
+		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$program" >&2; exit 1; }; done
 
 lint: $(TEST)/requirements
 	cargo fmt --check

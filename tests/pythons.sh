@@ -38,7 +38,7 @@ make_root() {
     }
     rm -rf "$ROOT"
     mkdir -p "$ROOT"
-    local packages=gcc,g++,libc6-dev,make,ca-certificates,git,redis-server version
+    local packages=gcc,g++,libc6-dev,make,ca-certificates,git,redis-server,curl,openssl version
     for version in "${SID[@]}"; do
         packages+=,python$version-dev,python$version-venv
     done
