@@ -50,6 +50,7 @@ WITH_UNSAFE = {
     "bridge/json/encode.rs": "walks Python containers without reference counting",
     "bridge/json/integer.rs": "reads the digits of Python ints",
     "bridge/json/keys.rs": "keeps keys by their addresses",
+    "bridge/json/layout.rs": "reads where the characters of a str are",
     "bridge/json/number.rs": "lets digits be written where they belong",
     "bridge/json/place.rs": "points into the room behind a buffer",
     "bridge/json/plain.rs": "walks Python containers without holding them",
