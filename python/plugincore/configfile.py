@@ -69,6 +69,7 @@ class Config(UserDict[str, Any]):
             from plugincore._core import read_ini
 
             self._take_sections(read_ini(os.fsdecode(file), bool(env_override), env_prefix))
+            _set_master(self)
         elif items is not None:
             self.top_config = top_config
             prefix = "".join(f"{part}_" for part in (env_prefix, section_name) if part)
@@ -85,8 +86,9 @@ class Config(UserDict[str, Any]):
 
     @classmethod
     def _from_sections(cls, sections: Mapping[str, Mapping[str, Any]]) -> Config:
-        """Build the top-level ``Config`` of a file that the server has read already."""
-        config = cls(items={})
+        """Build the top-level ``Config`` of a file that the server has read already, and may yet refuse."""
+        config = cls.__new__(cls)
+        super(Config, config).__init__()
         config._take_sections(sections)
         return config
 
@@ -95,7 +97,6 @@ class Config(UserDict[str, Any]):
         for name, items in sections.items():
             _accept(None, name)
             self.data[name] = Config(items=items, section_name=name, top_config=self)
-        _set_master(self)
 
     @property
     def _keys(self) -> KeysView[str]:
@@ -157,7 +158,10 @@ _CLASS_NAMES = frozenset(dir(Config)) | {"data", "top_config", "self"}
 """Names that mean something on the object itself and therefore cannot be keys."""
 
 masterConfig: Config | dict[str, Any] = {}  # noqa: N816 - the name that plugins import
-"""The ``Config`` that was last built at top level; read it as ``configfile.masterConfig``."""
+"""The ``Config`` that was last built at top level; read it as ``configfile.masterConfig``.
+
+The server's own takes its place when the server begins to go by it, not when a reload refuses it.
+"""
 
 
 def refusal(section: str, key: str | None = None) -> str | None:

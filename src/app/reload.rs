@@ -14,6 +14,7 @@ use super::documents::Served;
 use super::host::{Host, lock};
 use super::run::{Launch, warn};
 use super::shared::Live;
+use crate::config::places::absolute;
 use crate::config::settings::Settings;
 use crate::control::{Report, Target};
 use crate::http::tls;
@@ -40,19 +41,20 @@ impl Host {
     /// The first load: each file for itself, in sorted order.
     pub(super) async fn load_all(self: Arc<Self>) {
         let environment = self.environment();
-        tracing::info!("Loading plugins from {}", environment.folder.display());
+        let folder = absolute(&environment.locate(&environment.folder));
+        tracing::info!("Loading plugins from {}", folder.display());
         if let Err(error) = Python::attach(|py| module::add_to_path(py, &environment.locate(&environment.folder))) {
             tracing::warn!("modules beside the plugins cannot be imported: {error}");
         }
         let files = match discover(&environment.base, &environment.folder) {
             Ok(files) => files,
             Err(error) => {
-                tracing::warn!("[paths] plugins: {}: {error}; serving no plugins", environment.folder.display());
+                tracing::warn!("[paths] plugins: {}: {error}; serving no plugins", folder.display());
                 return;
             }
         };
         if files.is_empty() {
-            tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", environment.folder.display());
+            tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
         for file in files {
             let brought = self.bring_in(&environment, &file).await;
@@ -134,7 +136,10 @@ impl Host {
             _ => None,
         };
         let environment = environment(py, &self.launch, &reading.settings, reading.config);
-        *lock(&self.environment) = Arc::new(environment.map_err(|error| told(&error))?);
+        let environment = environment.map_err(|error| told(&error))?;
+        // From here on nothing is refused any more.
+        config::proclaim(environment.config.bind(py)).map_err(|error| told(&error))?;
+        *lock(&self.environment) = Arc::new(environment);
         if everything {
             self.shared.tls.store(certificate);
         }

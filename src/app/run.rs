@@ -97,6 +97,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     let reading = read(py, &launch)?;
+    config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
     let listeners = bind(&settings.listen)?;

@@ -4,6 +4,8 @@
 //! they are told together with those of [`Settings`](super::settings::Settings). Look there before using the values.
 
 use super::diagnostic::{Diagnostic, Place};
+use super::fields::word_of_switch;
+use super::schema::SWITCHES;
 use super::value::Value;
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ pub struct Document {
     pub sections: Vec<Section>,
     /// What could not be resolved or converted.
     pub errors: Vec<Diagnostic>,
+    /// What is doubtful about it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A section with typed values.
@@ -45,6 +49,8 @@ pub struct Item {
     pub place: Place,
     /// Whether it stands in `[DEFAULT]` and not in the section itself.
     pub inherited: bool,
+    /// Environment variables that it refers to and that gave nothing, each as half a sentence.
+    pub gaps: Vec<String>,
 }
 
 impl fmt::Debug for Item {
@@ -53,10 +59,25 @@ impl fmt::Debug for Item {
     }
 }
 
+impl Item {
+    /// Why the text, or a part of it, is missing although an environment variable was to give it.
+    pub fn lost(&self) -> Option<String> {
+        match &self.place {
+            Place::Variable(_) if self.text.trim().is_empty() => Some("the variable is set, but empty".to_owned()),
+            _ => (!self.gaps.is_empty()).then(|| self.gaps.join(", ")),
+        }
+    }
+}
+
 impl Section {
     /// The item of this key.
     pub fn item(&self, key: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.key == key)
+    }
+
+    /// The item of this key, to be changed.
+    pub fn item_mut(&mut self, key: &str) -> Option<&mut Item> {
+        self.items.iter_mut().find(|item| item.key == key)
     }
 }
 
@@ -73,6 +94,26 @@ impl Document {
 
     /// The section that plays the host's `[name]`, whose name may differ in case.
     pub fn host_section(&self, name: &str) -> Option<&Section> {
-        host_section(self.sections.iter().map(|section| section.name.as_str()), name).map(|at| &self.sections[at])
+        self.host_position(name).map(|at| &self.sections[at])
+    }
+
+    /// The same, to be changed.
+    pub fn host_section_mut(&mut self, name: &str) -> Option<&mut Section> {
+        self.host_position(name).map(|at| &mut self.sections[at])
+    }
+
+    fn host_position(&self, name: &str) -> Option<usize> {
+        host_section(self.sections.iter().map(|section| section.name.as_str()), name)
+    }
+
+    /// Has plugins find the host's switches as the host reads them, where a `bool:` makes a value of them.
+    pub fn settle_switches(&mut self) {
+        for (section, key) in SWITCHES {
+            if let Some(item) = self.host_section_mut(section).and_then(|section| section.item_mut(key))
+                && let (Some(Value::Bool(_)), Some(on)) = (&item.value, word_of_switch(&item.text))
+            {
+                item.value = Some(Value::Bool(on));
+            }
+        }
     }
 }

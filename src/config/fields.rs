@@ -68,19 +68,30 @@ pub fn event_loop(value: &Value) -> Fit<EventLoop> {
     }
 }
 
-/// A switch: `bool:` or a plain word in any case; nothing at all is off.
-pub fn switch(value: &Value) -> Fit<bool> {
+/// A switch: one of the words of [`word_of_switch`], whose `text` counts whatever `bool:` makes of it.
+pub fn switch(value: &Value, text: &str) -> Fit<bool> {
     let word = match value {
-        Value::Bool(on) => return Ok(*on),
-        Value::Int(number) => number.to_string(),
-        Value::Text(text) => text.trim().to_lowercase(),
-        _ => String::from("?"),
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) => word_of_switch(text),
+        Value::Float(_) | Value::List(_) => None,
     };
-    match word.as_str() {
-        "true" | "yes" | "on" | "1" | "enable" | "enabled" => Ok(true),
-        "false" | "no" | "off" | "0" | "disable" | "disabled" | "" => Ok(false),
-        _ => Err(Misfit::new("must be on or off", "write bool:true or bool:false")),
+    word.ok_or_else(|| Misfit::new("must be on or off", "write bool:true or bool:false"))
+}
+
+/// What a word says of a switch, in any case; nothing at all is off. After `bool:` pluginserver knew five words and took
+/// every other for a no, `True` and `yes` among them: a server that is asked for TLS so must not go without.
+pub fn word_of_switch(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" | "enable" | "enabled" => Some(true),
+        "false" | "no" | "off" | "0" | "disable" | "disabled" | "" => Some(false),
+        _ => None,
     }
+}
+
+/// What to do about a text that holds what looks like a comment, if it does.
+pub fn comment_in(text: &str) -> Option<String> {
+    let begins = |(at, sign): (usize, char)| matches!(sign, ';' | '#') && text[..at].ends_with(is_space);
+    let (_, sign) = text.char_indices().find(|found| begins(*found))?;
+    Some(format!("{sign} behind a value is part of it: put the comment on a line of its own"))
 }
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
@@ -206,14 +217,34 @@ mod tests {
     #[test]
     fn a_switch_takes_plain_words_in_any_case() {
         for on in ["TRUE", "yes", "On", "1", "enabled"] {
-            assert_eq!(switch(&text(on)), Ok(true));
+            assert_eq!(switch(&text(on), on), Ok(true));
         }
         for off in ["false", "NO", "off", "0", ""] {
-            assert_eq!(switch(&text(off)), Ok(false));
+            assert_eq!(switch(&text(off), off), Ok(false));
         }
-        assert_eq!(switch(&Value::Bool(false)), Ok(false));
-        assert_eq!(switch(&Value::Int(1)), Ok(true));
-        assert!(switch(&text("maybe")).is_err());
+        assert_eq!(switch(&Value::Int(1), "1"), Ok(true));
+        assert!(switch(&text("maybe"), "maybe").is_err());
+        assert!(switch(&Value::Float(1.0), "1").is_err());
+    }
+
+    #[test]
+    fn the_word_behind_bool_counts_and_not_what_bool_makes_of_it() {
+        for (word, on) in [("True", true), ("yes", true), ("ENABLED", true), ("off", false), ("No", false)] {
+            assert_eq!(switch(&Value::Bool(false), word), Ok(on), "{word}");
+        }
+        for word in ["tru", "maybe", "true ; TLS"] {
+            assert!(switch(&Value::Bool(false), word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_comment_is_found_behind_white_space_only() {
+        for text in ["2MiB ; two", "2MiB\t# two", "x # y ; z"] {
+            assert!(comment_in(text).is_some(), "{text}");
+        }
+        for text in ["a;b", "a#b", "; b", ""] {
+            assert!(comment_in(text).is_none(), "{text}");
+        }
     }
 
     #[test]

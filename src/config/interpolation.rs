@@ -7,6 +7,7 @@
 
 use super::diagnostic::{Diagnostic, Place};
 use super::document::{Document, Item, Section};
+use super::fields::comment_in;
 use super::ini::{self, Entry, Ini};
 use super::schema::nearest;
 use super::value::{ConversionError, Kind, Value, convert, is_space, list_body, split_prefix, typed, words};
@@ -21,7 +22,7 @@ pub fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document
     let mut resolver =
         Resolver { ini, variable: &variable, states: HashMap::new(), chain: Vec::new(), errors: Vec::new() };
     let sections = ini.sections.iter().map(|section| resolver.section(section)).collect();
-    Document { path: ini.path.clone(), base: std::path::PathBuf::new(), sections, errors: resolver.errors }
+    Document { path: ini.path.clone(), sections, errors: resolver.errors, ..Document::default() }
 }
 
 /// Part of a text.
@@ -51,6 +52,14 @@ impl Part {
 struct Resolved {
     value: Value,
     text: String,
+    /// Environment variables that gave nothing.
+    gaps: Vec<String>,
+}
+
+impl Resolved {
+    fn new(value: Value, text: String) -> Self {
+        Self { value, text, gaps: Vec::new() }
+    }
 }
 
 /// Why a value could not be made.
@@ -64,6 +73,16 @@ enum Failure {
 impl Failure {
     fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Here { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// The same, with the variables that probably brought it about.
+    fn because_of(self, gaps: &[String]) -> Self {
+        match self {
+            Self::Here { message, remedy } if !gaps.is_empty() => {
+                Self::Here { message: format!("{message}; {}", gaps.join(", ")), remedy }
+            }
+            failure => failure,
+        }
     }
 }
 
@@ -92,6 +111,7 @@ impl<'i> Resolver<'i> {
             Item {
                 key: entry.key.clone(),
                 text: resolved.as_ref().map(|r| r.text.clone()).unwrap_or_default(),
+                gaps: resolved.as_ref().map(|r| r.gaps.clone()).unwrap_or_default(),
                 value: resolved.map(|r| r.value.clone()),
                 place: self.ini.place(entry),
                 inherited: entry.inherited,
@@ -129,27 +149,43 @@ impl<'i> Resolver<'i> {
     }
 
     fn evaluate(&mut self, section: &'i str, entry: &'i Entry) -> Result<Resolved, Failure> {
-        let text = if entry.variable.is_some() { entry.text.clone() } else { self.with_environment(&entry.text) };
+        let mut gaps = Vec::new();
+        let text =
+            if entry.variable.is_some() { entry.text.clone() } else { self.with_environment(&entry.text, &mut gaps) };
         let (kind, body) = split_prefix(&text);
         let body = if kind == Some(Kind::List) { list_body(body) } else { body };
         let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body, kind)? };
         let parts = pieces.into_iter().map(|piece| self.follow(section, piece)).collect::<Result<Vec<_>, _>>()?;
-        match (kind, parts.as_slice()) {
+        for part in &parts {
+            if let Part::Value(resolved) = part {
+                gaps.extend_from_slice(&resolved.gaps);
+            }
+        }
+        let resolved = match (kind, parts.as_slice()) {
             (None, [Part::Value(resolved)]) => Ok(Resolved::clone(resolved)),
             (Some(Kind::List), _) => list(parts),
             _ => scalar(kind, joined(&parts)),
+        };
+        match resolved {
+            Ok(resolved) => Ok(Resolved { gaps, ..resolved }),
+            Err(failure) => Err(failure.because_of(&gaps)),
         }
     }
 
-    /// Replaces `${ENV:NAME}`; what a variable holds is not searched for further variables.
-    fn with_environment(&self, text: &str) -> String {
+    /// Replaces `${ENV:NAME}`, and notes in `gaps` which variables gave nothing; what a variable holds is not searched
+    /// for further variables.
+    fn with_environment(&self, text: &str, gaps: &mut Vec<String>) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${ENV:") {
             match after.split_once('}') {
                 Some((name, tail)) if !name.is_empty() => {
                     out.push_str(before);
-                    out.push_str(&(self.variable)(name).unwrap_or_default());
+                    match (self.variable)(name) {
+                        Some(text) if !text.is_empty() => out.push_str(&text),
+                        Some(_) => gaps.push(format!("the environment variable {name} is empty")),
+                        None => gaps.push(format!("the environment variable {name} is not set")),
+                    }
                     rest = tail;
                 }
                 _ => break,
@@ -253,10 +289,13 @@ fn joined(parts: &[Part]) -> String {
 
 fn scalar(kind: Option<Kind>, text: String) -> Result<Resolved, Failure> {
     match kind {
-        None => Ok(Resolved { value: Value::Text(text.clone()), text }),
+        None => Ok(Resolved::new(Value::Text(text.clone()), text)),
         Some(kind) => {
-            let value = convert(kind, &text).map_err(unconvertible)?;
-            Ok(Resolved { value, text: text.trim_matches(is_space).to_owned() })
+            let value = convert(kind, &text).map_err(|error| match comment_in(&text) {
+                Some(hint) => Failure::new(error.to_string(), hint),
+                None => unconvertible(error),
+            })?;
+            Ok(Resolved::new(value, text.trim_matches(is_space).to_owned()))
         }
     }
 }
@@ -291,7 +330,7 @@ fn list(parts: Vec<Part>) -> Result<Resolved, Failure> {
             }
         }
     }
-    Ok(Resolved { value: Value::List(values), text: texts.join(" ") })
+    Ok(Resolved::new(Value::List(values), texts.join(" ")))
 }
 
 /// Splits at the white space of the plain parts.

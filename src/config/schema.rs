@@ -30,16 +30,34 @@ pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("plugin_parms", &[]),
 ];
 
-/// The known name that `word` is probably meant to be: at most `tolerance` of the known name's letters differ
-/// (one in `tolerance`, rounded down; two swapped neighbours count as one).
+/// The host's switches. What stands after `bool:` in one counts as a word of its own, see
+/// [`word_of_switch`](super::fields::word_of_switch).
+pub const SWITCHES: &[(&str, &str)] = &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status")];
+
+/// Host sections without which a server is open: a misspelt key there is an error.
+pub const GUARDS: &[&str] = &["SSL", "auth"];
+
+/// The known name that `word` is probably meant to be: at most one in `tolerance` of the known name's letters, rounded
+/// down, differs (two swapped neighbours count as one), or two neighbours are swapped and nothing else.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, tolerance: usize) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= name.len() / tolerance)
+        .filter(|(distance, name)| *distance <= name.len() / tolerance || is_swap(&word, &name.to_lowercase()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+/// Whether the words differ in nothing but the order of two neighbours.
+fn is_swap(one: &str, other: &str) -> bool {
+    // One edit that changes neither the length nor the letters can only be a swap.
+    let sorted = |word: &str| {
+        let mut letters: Vec<_> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    strsim::osa_distance(one, other) == 1 && sorted(one) == sorted(other)
 }
 
 /// How far a section may be from a host section to be taken for its misspelling: one letter in five, so that
@@ -62,11 +80,14 @@ mod tests {
         for (word, meant) in [("netwrok", "network"), ("plugin_params", "plugin_parms"), ("path", "paths")] {
             assert_eq!(nearest_section(word), Some(meant));
         }
+        for (word, meant) in [("auht", "auth"), ("atuh", "auth"), ("uath", "auth"), ("SLS", "SSL"), ("CROS", "cors")] {
+            assert_eq!(nearest_section(word), Some(meant));
+        }
     }
 
     #[test]
     fn short_names_of_plugins_are_left_alone() {
-        for word in ["core", "sql", "oauth", "markdown", "session"] {
+        for word in ["core", "sql", "oauth", "markdown", "session", "hatu", "auths", "a", ""] {
             assert_eq!(nearest_section(word), None, "{word}");
         }
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::settings::DEFAULT_PORT;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -35,13 +36,16 @@ pub struct BindError {
 
 fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
     let port = address.port();
+    // Who runs without an ini file has the variable.
+    let change = |another: u16| format!("change [network] port, or set PLUGINCORE_NETWORK_PORT={another}");
     match reason {
         io::ErrorKind::AddrInUse => {
-            format!("another program uses port {port}: stop it (`ss -ltnp` names it) or change [network] port")
+            let change = change(port.checked_add(1).unwrap_or(DEFAULT_PORT));
+            format!("another program uses port {port}: stop it (`ss -ltnp` names it) or {change}")
         }
         io::ErrorKind::PermissionDenied => format!(
-            "port {port} is reserved for privileged programs: choose one from 1024 on in [network] port, \
-             or grant the CAP_NET_BIND_SERVICE capability"
+            "port {port} is reserved for privileged programs: {}, or grant the CAP_NET_BIND_SERVICE capability",
+            change(DEFAULT_PORT)
         ),
         io::ErrorKind::AddrNotAvailable => {
             format!("{} is no address of this machine: correct [network] bindto", address.ip())

@@ -241,9 +241,14 @@ pub async fn patiently(patience: Duration, awaitable: Py<PyAny>, what: &str) -> 
         }
         task.call_method0("cancel")?;
         waited?;
-        let seconds = patience.as_secs_f64();
-        Err(PyTimeoutError::new_err(format!("{what} did not end within {seconds} s")))
+        Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
     })
+}
+
+/// A time as a person would write it: what is left of ten seconds is ten seconds.
+fn seconds(time: Duration) -> f64 {
+    let parts = if time >= Duration::from_secs(1) { 10.0 } else { 1000.0 };
+    (time.as_secs_f64() * parts).round() / parts
 }
 
 fn fenced(py: Python<'_>, error: PyErr) -> PyErr {

@@ -10,9 +10,9 @@ use crate::config::diagnostic::{ConfigErrors, Diagnostic, Place};
 use crate::config::document::{Document, Item, Section, host_section};
 use crate::config::ini::Ini;
 use crate::config::interpolation::resolve;
-use crate::config::overrides;
 use crate::config::settings::Settings;
 use crate::config::value::Value;
+use crate::config::{overrides, places};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::collections::BTreeMap;
@@ -51,10 +51,12 @@ pub fn load(
     ini: Option<&Path>,
     level: &str,
 ) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
-    let document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
+    let mut document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
         Ok(document) => Document { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
     };
+    document.settle_switches();
+    places::settle(&mut document);
     let (settings, warnings) = Settings::from_document(&document);
     let reading = settings.and_then(|settings| {
         let config = to_python(py, &document).and_then(|config| {
@@ -115,7 +117,7 @@ fn variable(name: &str) -> Option<String> {
 pub fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
     let mut document = Document { path: PathBuf::from("config"), ..Document::default() };
     let place = Place::file(&document.path);
-    let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false };
+    let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false, gaps: Vec::new() };
     let empty = |name| Section { name, place: place.clone(), items: Vec::new() };
     for entry in config.call_method0("items")?.try_iter()? {
         let (name, section) = entry?.extract::<(String, Bound<'_, PyAny>)>()?;
@@ -159,7 +161,15 @@ fn value_of(value: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
     })
 }
 
-/// Builds the `plugincore.configfile.Config` that plugins get; it becomes `configfile.masterConfig`.
+/// Makes `config` what plugins find as `configfile.masterConfig`: the configuration that the server goes by.
+///
+/// # Errors
+/// What Python raises.
+pub fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
+    config.py().import("plugincore.configfile")?.setattr("masterConfig", config)
+}
+
+/// Builds the `plugincore.configfile.Config` that plugins get.
 ///
 /// # Errors
 /// What Python raises, `AttributeError` for a name that `Config` refuses among it.

@@ -158,12 +158,10 @@ def test_the_level_hides_what_is_below_it(launch: Launch, level: str, shown: set
     assert shown == set(re.findall(r"^<\d> - (\w+) - ", server.log, re.MULTILINE))
 
 
-@pytest.mark.parametrize("folder", ["absent", "empty"])
-def test_a_folder_without_plugins_is_warned_about_and_served(launch: Launch, tmp_path: Path, folder: str) -> None:
+def test_a_folder_without_plugins_is_warned_about_and_served(launch: Launch) -> None:
     """No plugins are no reason not to start: the server's own addresses answer."""
-    (tmp_path / "server0" / "empty").mkdir(parents=True)
-    server = launch(ini=INI.replace("plugins = plugins", f"plugins = {folder}"))
-    assert server.wait_for(rf"WARN - .*\[paths\] plugins: {folder}.*serving no plugins")
+    server = launch()
+    assert server.wait_for(r"WARN - .*\[paths\] plugins: /.*/plugins holds no \*\.py file; serving no plugins")
     assert {"loaded_plugins": []} == server.get("/plugins").json()
     assert 0 == server.stop()
 

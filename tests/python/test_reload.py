@@ -494,3 +494,31 @@ def test_other_methods_are_refused(launch: Launch, path: str, method: str) -> No
     assert 405 == answer.status_code
     assert "GET" in answer.headers["allow"]
     assert ["start 1"] == events(server)
+
+
+def test_the_master_configuration_is_the_one_that_the_server_goes_by(launch: Launch) -> None:
+    """A mistake in the ini file changes nothing that plugins see; one that is right counts though plugins fail."""
+    source = """
+    from plugincore import configfile
+    from plugincore.baseplugin import BasePlugin
+
+    class Master(BasePlugin):
+        def request_handler(self, **data):
+            config = configfile.masterConfig
+            return 200, {"word": config["shop"]["word"], "logging": "logging" in config}
+    """
+    server = launch({"master": source}, ini_more="[shop]\nword = one\n")
+    ini = server.folder / "server.ini"
+    text = ini.read_text()
+    for more in (
+        "[SSL]\nenabled = maybe\n",
+        "[SSL]\nenabled = on\ncertfile = server.ini\nkeyfile = server.ini\n",
+        "[x\n",
+    ):
+        ini.write_text(text.replace("one", "two") + more)
+        assert 500 == server.get("/reload/all").status_code
+        assert {"word": "one", "logging": True} == server.get("/master").json()
+    ini.write_text(text.replace("one", "two"))
+    (server.plugins / "master.py").write_text("def broken(:")
+    assert 500 == server.get("/reload/all").status_code
+    assert {"word": "two", "logging": True} == server.get("/master").json()

@@ -195,8 +195,8 @@ def remove(file: str) -> Callable[[Path], None]:
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], None], int, str]] = {
-    "certificate missing": (remove("cert.pem"), 2, r"\[SSL\] certfile: cert\.pem cannot be read: No such file"),
-    "key missing": (remove("key.pem"), 2, r"\[SSL\] keyfile: key\.pem cannot be read: No such file"),
+    "certificate missing": (remove("cert.pem"), 2, r"\[SSL\] certfile: /.*/cert\.pem cannot be read: No such file"),
+    "key missing": (remove("key.pem"), 2, r"\[SSL\] keyfile: /.*/key\.pem cannot be read: No such file"),
     "swapped": (swap, 1, r"certfile: cert\.pem holds a private key.*swapped\?"),
     "another pair's key": (other_key, 1, r"key in key\.pem does not belong to the first certificate in cert\.pem"),
     "encrypted": (encrypt, 1, r"keyfile: the key in key\.pem is encrypted; .*openssl pkey"),

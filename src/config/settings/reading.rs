@@ -5,10 +5,11 @@
 mod documents;
 
 use super::{CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, Paths, Secret, ServerSettings, Settings, TlsFiles};
-use crate::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Place};
+use crate::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Place, Severity};
 use crate::config::document::{Document, Item, Section};
 use crate::config::fields::{self, Fit, Misfit};
-use crate::config::schema::{HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
+use crate::config::places::absolute;
+use crate::config::schema::{GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
 use crate::config::value::Value;
 use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -19,7 +20,7 @@ const LEAST_HEAD_LIMIT: usize = 8 * 1024;
 
 pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, Vec<Diagnostic>) {
     let mut found = Diagnostics::default();
-    found.extend(document.errors.iter().cloned());
+    found.extend(document.errors.iter().chain(&document.warnings).cloned());
     misspellings(document, &mut found);
     let listen = listen(&mut Reader::new(document, "network", &mut found));
     let paths = paths(&mut Reader::new(document, "paths", &mut found));
@@ -28,7 +29,7 @@ pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, 
     let apikey = apikey(&mut Reader::new(document, "auth", &mut found), &listen);
     let cors = cors(&mut Reader::new(document, "cors", &mut found));
     let server = server(&mut Reader::new(document, "server", &mut found));
-    let legacy_status = Reader::new(document, "compat", &mut found).read("legacy_status", false, fields::switch);
+    let legacy_status = Reader::new(document, "compat", &mut found).switch("legacy_status");
     let (errors, warnings) = found.split();
     // Where an error was told, the value is a stand-in that goes no further.
     let settings = match errors {
@@ -68,6 +69,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether the switch `key` is on. It is off when it is absent, not when a variable that should set it is.
+    fn switch(&mut self, key: &str) -> bool {
+        let Some(item) = self.item(key) else { return false };
+        self.read(key, false, |value| match item.lost() {
+            Some(reason) if item.text.trim().is_empty() => Err(Misfit::new(reason, "set it to on or off")),
+            _ => fields::switch(value, &item.text),
+        })
+    }
+
     fn place(&self, key: &str) -> Place {
         self.item(key)
             .map(|item| &item.place)
@@ -81,8 +91,20 @@ impl<'a> Reader<'a> {
         self.found.push(diagnostic(self.place(key)).in_section(section).at_key(key));
     }
 
+    /// Tells an error, with what was written instead.
     fn misfit(&mut self, key: &str, misfit: Misfit) {
-        self.tell(key, |place| Diagnostic::error(place, misfit.message).remedy(misfit.remedy));
+        let Misfit { mut message, mut remedy } = misfit;
+        if let Some(item) = self.item(key) {
+            // No key of the host but this one holds a secret.
+            if message.starts_with("must") && key != "apikey" {
+                message = format!("{message}, not {:?}", item.text);
+            }
+            if let Some(reason) = item.lost().filter(|reason| *reason != message) {
+                message = format!("{message}; {reason}");
+            }
+            remedy = fields::comment_in(&item.text).unwrap_or(remedy);
+        }
+        self.tell(key, |place| Diagnostic::error(place, message).remedy(remedy));
     }
 
     fn warn(&mut self, key: &str, message: impl Into<String>, remedy: &str) {
@@ -120,11 +142,26 @@ fn paths(paths: &mut Reader<'_>) -> Paths {
         paths.misfit("plugins", misfit);
     }
     let plugins = paths.read("plugins", PathBuf::new(), fields::path);
+    if paths.item("plugins").is_some_and(|item| is_named(&item.place))
+        && !plugins.as_os_str().is_empty()
+        && let Err(error) = std::fs::read_dir(paths.document.base.join(&plugins))
+    {
+        let folder = absolute(&paths.document.base.join(&plugins));
+        let remedy = "create the folder, or name another; relative paths begin at the ini file's folder if it has \
+                      what they name, else where the server is started";
+        let misfit = Misfit::new(format!("{} is not a folder of plugins: {error}", folder.display()), remedy);
+        paths.misfit("plugins", misfit);
+    }
     Paths { plugins, pidfile }
 }
 
 fn tls(ssl: &mut Reader<'_>) -> Option<TlsFiles> {
-    if !ssl.read("enabled", false, fields::switch) {
+    if !ssl.switch("enabled") {
+        if let Some(key) = ["certfile", "keyfile"].into_iter().find(|key| ssl.item(key).is_some())
+            && ssl.item("enabled").is_none()
+        {
+            ssl.warn(key, "is not used, since SSL is not enabled: this is plain HTTP", "add enabled=bool:true");
+        }
         return None;
     }
     let certfile = pem(ssl, "certfile");
@@ -140,10 +177,16 @@ fn pem(ssl: &mut Reader<'_>, key: &str) -> Option<PathBuf> {
     ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
 }
 
+/// Whether somebody wrote it, into the file or into a variable; the folder that is there by default may be missing.
+fn is_named(place: &Place) -> bool {
+    place.line().is_some() || matches!(place, Place::Variable(_))
+}
+
 fn readable(base: &Path, path: PathBuf) -> Fit<PathBuf> {
     let remedy = "name a PEM file that this user may read";
-    let complain = |why: &str| Misfit::new(format!("{} cannot be read: {why}", path.display()), remedy);
-    match File::open(base.join(&path)).and_then(|file| file.metadata()) {
+    let file = absolute(&base.join(&path));
+    let complain = |why: &str| Misfit::new(format!("{} cannot be read: {why}", file.display()), remedy);
+    match File::open(&file).and_then(|file| file.metadata()) {
         Ok(metadata) if metadata.is_dir() => Err(complain("it is a folder")),
         Ok(_) => Ok(path),
         Err(error) => Err(complain(&error.to_string())),
@@ -161,6 +204,12 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
             return None;
         }
         Some(item) => match item.value.as_ref()? {
+            // A server that is to have a key must not go without one, nor with half of one.
+            _ if item.lost().is_some() => {
+                let reason = item.lost().unwrap_or_default();
+                auth.misfit("apikey", Misfit::new(reason, "set it, or take apikey out to serve without a key"));
+                return None;
+            }
             Value::Text(_) => item.text.trim().to_owned(),
             // As Python spells the number, since plugins with `auth_type=global` compare with that.
             Value::Int(number) => number.to_string(),
@@ -178,7 +227,7 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
 }
 
 fn cors(cors: &mut Reader<'_>) -> Option<CorsSettings> {
-    if !cors.read("enabled", false, fields::switch) {
+    if !cors.switch("enabled") {
         return None;
     }
     let origins = cors.read("origin_url", Vec::new(), fields::words);
@@ -245,9 +294,14 @@ fn misspellings(document: &Document, found: &mut Diagnostics) {
         }
         let unknown = |item: &&Item| !keys.is_empty() && !item.inherited && !keys.contains(&item.key.as_str());
         for item in section.items.iter().filter(unknown) {
-            let remedy = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE)
-                .map_or_else(|| format!("known are {}", keys.join(", ")), |near| format!("is {near} meant?"));
-            found.push(warn(&item.place, "is not known to the server".into()).at_key(&item.key).remedy(remedy));
+            let near = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE);
+            let remedy =
+                near.map_or_else(|| format!("known are {}", keys.join(", ")), |near| format!("is {near} meant?"));
+            let mut told = warn(&item.place, "is not known to the server".into()).at_key(&item.key).remedy(remedy);
+            if GUARDS.contains(name) && near.is_some_and(|near| section.item(near).is_none()) {
+                told.severity = Severity::Error;
+            }
+            found.push(told);
         }
     }
 }

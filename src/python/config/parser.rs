@@ -87,7 +87,7 @@ fn split_lines(text: &str) -> Vec<String> {
 /// # Errors
 /// What `configparser` refuses, with all the lines it names.
 pub fn parse(py: Python<'_>, path: &Path, text: &str) -> Result<Ini, ConfigErrors> {
-    parsed(py, path, text).map_err(|error| refused(py, path, &error))
+    parsed(py, path, text).map_err(|error| refused(py, path, text, &error))
 }
 
 fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
@@ -133,32 +133,43 @@ fn parsed(py: Python<'_>, path: &Path, text: &str) -> PyResult<Ini> {
 }
 
 /// Tells what `configparser` refused. The lines themselves are not repeated: they may hold a key.
-fn refused(py: Python<'_>, path: &Path, error: &PyErr) -> ConfigErrors {
+fn refused(py: Python<'_>, path: &Path, text: &str, error: &PyErr) -> ConfigErrors {
+    let written = split_lines(text);
+    // The name alone is shown: nothing of the line that could be a value.
+    let unclosed = |line: usize| {
+        let header = written.get(line.checked_sub(1)?)?.trim().strip_prefix('[')?;
+        let name = header.split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|_| !header.contains(']'))?;
+        Some(format!("write [{name}]"))
+    };
     let value = error.value(py);
-    let text = |name: &str| value.getattr(name).ok().and_then(|text| text.extract::<String>().ok());
+    let attribute = |name: &str| value.getattr(name).ok().and_then(|text| text.extract::<String>().ok());
     let line = value.getattr("lineno").ok().and_then(|line| line.extract::<usize>().ok());
     let place = |line: Option<usize>| Place::File { path: path.to_path_buf(), line };
     let kind = error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
-    let section = text("section");
+    let section = attribute("section");
     let one = |message: &str, remedy: &str| {
         let error = Diagnostic::error(place(line), message).remedy(remedy);
         section.iter().fold(error, crate::config::diagnostic::Diagnostic::in_section)
     };
     match kind.as_str() {
-        "MissingSectionHeaderError" => one("text before the first section", "begin with a line like [network]").into(),
+        "MissingSectionHeaderError" => match line.and_then(unclosed) {
+            Some(remedy) => one("] is missing", &remedy).into(),
+            None => one("text before the first section", "begin with a line like [network]").into(),
+        },
         "DuplicateSectionError" => one("stands twice in the file", "put everything into one section").into(),
         "DuplicateOptionError" => {
             let error = one("stands twice in the section", "keep one of them");
-            text("option").into_iter().fold(error, Diagnostic::at_key).into()
+            attribute("option").into_iter().fold(error, Diagnostic::at_key).into()
         }
         "MultilineContinuationError" => one("an indented line has no key above it", "take out the indentation").into(),
         _ => {
             let lines = value.getattr("errors").and_then(|errors| errors.extract::<Vec<(usize, Bound<'_, PyAny>)>>());
             match lines {
                 Ok(lines) => {
-                    let wrong = |(line, _)| {
-                        Diagnostic::error(place(Some(line)), "is neither [section] nor key = value")
-                            .remedy("add the = sign")
+                    let wrong = |(line, _)| match unclosed(line) {
+                        Some(remedy) => Diagnostic::error(place(Some(line)), "] is missing").remedy(remedy),
+                        None => Diagnostic::error(place(Some(line)), "is neither [section] nor key = value")
+                            .remedy("add the = sign"),
                     };
                     ConfigErrors(lines.into_iter().map(wrong).collect())
                 }

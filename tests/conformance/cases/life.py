@@ -374,6 +374,8 @@ CASES = [
         ini=TLS.replace("true", "false"),
     ),
     Scenario("TLS, enabled=false", encrypted, ini=TLS.replace("bool:true", "false")),
+    Scenario("TLS, enabled=bool:True", encrypted, ini=TLS.replace("true", "True")),
+    Scenario("TLS, enabled=bool:tru", start_and_ask("/a"), ini=TLS.replace("true", "tru")),
     Scenario(
         "TLS, no certificate",
         start_and_ask("/a"),

@@ -45,6 +45,8 @@ STARTS = {"start": ("exit 1", "serves"), "plugins": (ABSENT, LIST)}
 RELOADED = ("500 500: Internal Server Error", '200 {"reloaded": "a", "success": true}')
 NEW_FIRST = (["made a", "ended a", "made a"], ["made a", "made a", "ended a"])
 
+PLAIN_ON_TLS = '400 {"error":"this port speaks HTTPS: use https://"}'
+
 SPOKEN = [
     "INFO called 1 None",
     "DEBUG debug",
@@ -241,13 +243,38 @@ ROWS = [
         scenarios({"TLS, enabled=false": {"in TLS": ("200 one", "SSLError"), "plain": ("ClosedError", "200 one")}}),
     ),
     Difference(
+        "words-of-switches",
+        START,
+        "`[SSL] enabled=bool:True`, and other words for yes",
+        "**plain HTTP**: `bool:` knows five words",
+        "TLS is on; a word that is neither yes nor no is an error",
+        Reason.SECURITY,
+        scenarios(
+            {
+                "TLS, enabled=bool:True": {"in TLS": ("SSLError", "200 one"), "plain": ("200 one", PLAIN_ON_TLS)},
+                "TLS, enabled=bool:tru": {"start": ("serves", "exit 2"), "/a": ("200 one", "ClosedError")},
+            }
+        ),
+        "the same for every switch of the server's own sections",
+    ),
+    Difference(
+        "missing-folder",
+        START,
+        "a folder of plugins that is not there",
+        "serves no plugins",
+        "the server does not start",
+        Reason.ROBUSTNESS,
+        scenarios({"a folder that is missing": {"start": ("serves", "exit 2"), "plugins": (NO_LIST, ABSENT)}}),
+        "a service that does nothing is no healthy one",
+    ),
+    Difference(
         "plain-http-on-tls",
         START,
         "plain HTTP on a TLS port",
         "the connection closes",
         "400 that says so",
         Reason.ROBUSTNESS,
-        scenarios({"TLS": {"plain": ("ClosedError", '400 {"error":"this port speaks HTTPS: use https://"}')}}),
+        scenarios({"TLS": {"plain": ("ClosedError", PLAIN_ON_TLS)}}),
     ),
     Difference(
         "reload-serves-new",

@@ -79,6 +79,15 @@ fn an_apikey_is_a_text_or_a_number_as_text() {
 }
 
 #[test]
+fn a_misspelt_key_is_an_error_where_it_would_leave_the_server_open() {
+    let told = errors("[auth]\napi_key=secret\n[SSL]\nenable=yes");
+    assert!(told[0].starts_with("t.ini:4: [auth] api_key: is not known to the server (is apikey meant?)"), "{told:#?}");
+    assert!(told[1].starts_with("t.ini:6: [SSL] enable: is not known to the server (is enabled meant?)"), "{told:#?}");
+    let (_, warnings) = good("[auth]\napikey=k\napikeys=x\nusers=y\n[cors]\nenable=yes");
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+}
+
+#[test]
 fn no_key_beyond_loopback_is_warned_of() {
     let (_, warnings) = good("[network]\nbindto=0.0.0.0");
     assert!(warnings[0].contains("[auth] apikey: is not set"), "{warnings:?}");
@@ -87,6 +96,9 @@ fn no_key_beyond_loopback_is_warned_of() {
 #[test]
 fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert_eq!(good("[SSL]\ncertfile=/nowhere\nkeyfile=/nowhere").0.tls, None);
+    let told = good("[SSL]\ncertfile=/nowhere").1;
+    assert!(told[0].starts_with("t.ini:4: [SSL] certfile: is not used, since SSL is not enabled"), "{told:#?}");
+    assert_eq!(good("[SSL]\nenabled=off\ncertfile=/nowhere").1.len(), 0);
     let told = errors("[SSL]\nenabled=yes\ncertfile=/nowhere/cert.pem");
     assert!(told[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{told:#?}");
     assert!(told[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{told:#?}");

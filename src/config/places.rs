@@ -1,0 +1,91 @@
+//! Where relative paths of the ini file begin: one decision for all of them, at the start, at a reload and at a restart.
+//!
+//! A path begins at the ini file's folder if what it names is there, else at the folder that the server was started in,
+//! as it did in pluginserver. Promise: paths that begin at the ini file's folder are rewritten in the document, so that
+//! the server and plugins mean the same file; where both folders have one, that is warned of. Caveat: a path out of an
+//! environment variable or with `~` is left as it is, and so are paths in sections that belong to plugins.
+
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::{Diagnostic, Place};
+use super::document::Document;
+use super::value::Value;
+
+/// What a path is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Something that is read.
+    Read,
+    /// A file that is made if it is not there; its folder has to be.
+    Write,
+    /// A folder that is read, perhaps with a request path before a colon.
+    Serve,
+}
+
+/// Every key of the server's own sections that holds a path.
+const PATHS: &[(&str, &str, Purpose)] = &[
+    ("paths", "plugins", Purpose::Read),
+    ("paths", "pidfile", Purpose::Write),
+    ("paths", "documents", Purpose::Serve),
+    ("file_server", "documents", Purpose::Serve),
+    ("file_server", "common_log", Purpose::Write),
+    ("SSL", "certfile", Purpose::Read),
+    ("SSL", "keyfile", Purpose::Read),
+];
+
+/// Rewrites the paths that begin at the folder of the ini file; the others begin at [`Document::base`].
+pub fn settle(document: &mut Document) {
+    let Some(home) = home(document) else { return };
+    let base = document.base.clone();
+    for (section, key, purpose) in PATHS {
+        let Some(item) = document.host_section_mut(section).and_then(|section| section.item_mut(key)) else { continue };
+        let (Some(Value::Text(text)), Place::File { .. }) = (&item.value, &item.place) else { continue };
+        let (route, path) = match text.split_once(':').filter(|_| *purpose == Purpose::Serve) {
+            Some((route, path)) => (format!("{route}:"), path.trim()),
+            None => (String::new(), text.trim()),
+        };
+        if path.is_empty() || path.starts_with('~') || Path::new(path).is_absolute() {
+            continue;
+        }
+        let near = home.join(path);
+        let (there, here) = (base.join(&near), base.join(path));
+        if !is_found(&there, path, *purpose) {
+            continue;
+        }
+        let warning = (is_found(&here, path, *purpose) && !is_same(&there, &here)).then(|| {
+            let [there, here] = [&there, &here].map(|path| path.canonicalize().unwrap_or_else(|_| absolute(path)));
+            let message = format!("{} is used, not {}", there.display(), here.display());
+            Diagnostic::warning(item.place.clone(), message)
+                .in_section(*section)
+                .at_key(*key)
+                .remedy("paths begin at the ini file's folder if what they name is there; write the whole path")
+        });
+        let text = format!("{route}{}", near.display());
+        item.value = Some(Value::Text(text.clone()));
+        item.text = text;
+        document.warnings.extend(warning);
+    }
+}
+
+/// The folder of the ini file, unless relative paths begin there anyway.
+fn home(document: &Document) -> Option<PathBuf> {
+    let home = document.path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    // A name that is no text could not be put into the document.
+    home.to_str()?;
+    (!is_same(&document.base.join(home), &document.base.join("."))).then(|| home.to_path_buf())
+}
+
+/// Whether what `path`, as written, means is there, at `place`.
+fn is_found(place: &Path, path: &str, purpose: Purpose) -> bool {
+    let names_folder = Path::new(path).parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+    place.exists() || (purpose == Purpose::Write && names_folder && place.parent().is_some_and(Path::is_dir))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+/// The whole path, for people to read.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
