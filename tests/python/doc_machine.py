@@ -97,8 +97,9 @@ class Machine:
     def end(self) -> None:
         """End the server."""
         if self._server is not None:
-            self._server.end()
-            self._server = None
+            server, self._server = self._server, None
+            server.end()
+            assert "panicked at" not in server.log, server.log
 
     def run(self, program: list[str], text: str = "") -> str:
         """Run a program to its end, which must be good; return what it wrote."""
