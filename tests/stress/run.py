@@ -28,7 +28,7 @@ async def run(server: Server, seed: str, seconds: float, only: Collection[str]) 
     except (TimeoutError, Lost, ConnectionError, KeyError) as error:
         ledger.fault("run", f"the server cannot be asked any more: {error!r}", fatal=True)
     if ledger.over.is_set():
-        await show_threads(world)
+        await show_what_hangs(world)
     for complaint in server.complaints():
         ledger.fault("log", complaint[:2000])
     return ledger
@@ -51,7 +51,7 @@ async def under_stress(world: World, seconds: float, kinds: Collection[type[Traf
         after = await figures.at_rest(world, before)
         print(f"  {figures.summary(before, after)}", flush=True)
         if after["inside"]:
-            ledger.fault("growth", f"handlers have not ended: {after['inside']}")
+            ledger.fault("growth", f"handlers have not ended: {after['inside']}; tasks: {after['waiting']}")
         for complaint in figures.grown(before, after):
             ledger.fault("growth", f"{complaint} (more objects: {figures.newcomers(before, after)})")
         await ending.fill_all_places(world)
@@ -69,10 +69,15 @@ async def traffic(workers: Collection[Traffic], seconds: float) -> None:
             group.create_task(worker.run(end))
 
 
-async def show_threads(world: World) -> None:
-    """Have the server write into its log where each of its threads is, for who looks into a hang."""
+async def show_what_hangs(world: World) -> None:
+    """Have the server write into its log where each of its threads is, and print its tasks, for a look at a hang."""
     world.server.signal(signal.SIGUSR2)
-    await asyncio.sleep(0.5)
+    try:
+        async with asyncio.timeout(5):
+            for task in (await figures.measured(world))["waiting"]:
+                print(f"  waits: {task}", flush=True)
+    except (TimeoutError, Lost, ConnectionError) as error:
+        print(f"  no plugin answers any more: {error!r}", flush=True)
 
 
 def say(what: str, measured: figures.Figures) -> None:

@@ -28,11 +28,13 @@ class Probe(Stressed):
         objects = gc.get_objects()
         kinds = Counter(f"{type(item).__module__}.{type(item).__qualname__}" for item in objects)
         names = sys.modules.keys()
+        tasks = asyncio.all_tasks()
         return 200, {
             "memory": self.memory(),
             "descriptors": len(os.listdir("/dev/fd")),
             "threads": self.threads(),
-            "tasks": len(asyncio.all_tasks()),
+            "tasks": len(tasks),
+            "waiting": [repr(task)[:300] for task in tasks if task is not asyncio.current_task()],
             "objects": len(objects),
             "modules": len(names),
             "generations": max(len(alive) for alive in STATE.instances.values()),
