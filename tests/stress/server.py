@@ -56,6 +56,7 @@ class Server:
         self.log = folder / "server.log"
         shutil.copytree(PLUGINS / "common", folder / "plugins" / "common")
         (folder / "static").mkdir()
+        (folder / "static" / "large.bin").write_bytes(bytes(4_000_000))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]

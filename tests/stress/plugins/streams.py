@@ -1,10 +1,10 @@
-"""Answers that come piece by piece: generators, plain and async, and server-sent events."""
+"""Answers that come piece by piece: generators, plain and async, server-sent events, files."""
 
 import asyncio
 
 from common import Stressed
 
-from plugincore.responses import Event, EventSource, StreamingResponse
+from plugincore.responses import Event, EventSource, FileResponse, StreamingResponse
 
 GENERATION = 0
 
@@ -49,3 +49,10 @@ class Events(Stressed):
     async def request_handler(self, **data):
         events = self.events(data["nonce"], int(data["count"]), float(data["seconds"]))
         return EventSource(events, ping=float(data["ping"]))
+
+
+class Files(Stressed):
+    generation = GENERATION
+
+    def request_handler(self, **data):
+        return FileResponse(f"static/{data['name']}", headers={"X-Nonce": data["nonce"]})

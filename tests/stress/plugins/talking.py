@@ -1,5 +1,6 @@
-"""Handlers that print and log, by all the ways that lead into the log."""
+"""Handlers that print and log, by all the ways that lead into the log, and a task in the background that does, too."""
 
+import asyncio
 import logging
 import sys
 import threading
@@ -12,6 +13,14 @@ GENERATION = 0
 
 class Talking(Stressed):
     generation = GENERATION
+
+    async def initialize(self, **kwargs):
+        self.ticking = asyncio.create_task(self.tick())
+
+    async def tick(self):
+        while True:
+            await asyncio.sleep(0.05)
+            self.log.debug("ticked")
 
     def request_handler(self, **data):
         nonce, times = data["nonce"], int(data["times"])

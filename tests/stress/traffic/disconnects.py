@@ -82,10 +82,10 @@ class Disconnects(Traffic):
 
     async def stream(self, connection: Connection, chance: random.Random) -> None:
         """Leave an answer that is on its way, after some of it."""
-        handlers = ("pieces", "plainpieces", "events", "dropped", "foreign")
+        handlers = ("pieces", "plainpieces", "events", "dropped", "files", "foreign")
         handler = chance.choice(handlers if self.world.websockets else handlers[:-1])
         seconds = chance.choice((0, 0.001, 0.02))
-        target = f"/{handler}?nonce={self.nonce()}&count={chance.choice((5, 100, 2000))}&size=2000"
+        target = f"/{handler}?nonce={self.nonce()}&count={chance.choice((5, 100, 2000))}&size=2000&name=large.bin"
         await self.send(connection, request(f"{target}&seconds={seconds}&ping=0.01"), chance)
         try:
             async with asyncio.timeout(chance.choice((0.02, 0.2))):

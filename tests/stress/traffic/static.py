@@ -1,4 +1,4 @@
-"""Static files, some of which are replaced all the time.
+"""Static files, and files that a plugin answers with, which are replaced all the time.
 
 What: whole files, ranges, conditions, HEAD; of 0 bytes to 300 KB.
 
@@ -37,6 +37,11 @@ class Static(Traffic):
             expect(200, answer.status, "the status")
             expect(content, answer.body, "the file")
             self.count("200")
+            nonce = self.nonce()
+            by_plugin = await connection.ask(request(f"/files?name={name}&nonce={nonce}"))
+            expect((200, content), (by_plugin.status, by_plugin.body), "the plugin's file")
+            expect(nonce, by_plugin.headers["x-nonce"], "the nonce")
+            self.count("200 by a plugin")
             head = await connection.ask(request(f"/static/{name}", method="HEAD"), "HEAD")
             length = head.headers.get("content-length", "0")
             expect((200, str(size)), (head.status, length), "status and length of a HEAD")
