@@ -118,11 +118,19 @@ class Machine:
         return ended.stdout
 
     def shell(self, script: list[str]) -> str:
-        """Run lines of bash until one of them fails, which must not be; return what they wrote."""
+        """Run lines of bash, none of which must fail; return what they wrote.
+
+        An answer of 400 and more is a failure of curl, but in the last line, whose answer a page shows.
+        """
         if any("curl " in line for line in script):
-            (self.folder / ".curlrc").write_text(CURL.format(port=self.serve().port))
+            settings = CURL.format(port=self.serve().port)
+            (self.folder / ".curlrc").write_text(settings)
+            (self.folder / "strict").mkdir(exist_ok=True)
+            (self.folder / "strict" / ".curlrc").write_text(f"{settings}fail-with-body\n")
         exported = self.folder / "exported"
-        lines = "\n".join([*script, f"env -0 > '{exported}'"])
-        output = self.run(["bash", "-e", "-o", "pipefail", "-c", lines])
+        *lines, last = script
+        lines = [f"CURL_HOME='{self.folder}/strict'", *lines, f"CURL_HOME='{self.folder}'", last]
+        lines.append(f"env -0 > '{exported}'")
+        output = self.run(["bash", "-e", "-o", "pipefail", "-c", "\n".join(lines)])
         self._environment = dict(one.split("=", 1) for one in exported.read_text().split("\0") if one)
         return output

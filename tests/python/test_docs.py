@@ -65,6 +65,7 @@ def test_every_reason_for_not_running_a_command_is_needed() -> None:
         ("```sh\necho {}\n```\n\nand then\n\n```text\n{}\n```", "whose output"),
         ("```sh\necho 1\n```\n\n```text\n2\n```", "the output is\n1"),
         ("```sh\nfalse\n```", "exit code 1"),
+        ("```sh\ncurl http://127.0.0.1:9192/greta\ncurl http://127.0.0.1:9192/greet\n```", "exit code 22"),
         ("```sh\nmake 'all\n```", "unexpected EOF"),
         ("```python\nprint(Greet)\n```", "NameError"),
         ("```python\ndef test_it():\n    assert 1 == 2\n```", "assert 1 == 2"),
