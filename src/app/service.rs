@@ -157,7 +157,7 @@ impl Front {
                 Ok(control::plugins(live.table.ids()))
             }
             Errand::Reload(visit, name) => {
-                if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
+                if let Some(response) = options(live, &visit, MethodSet::ACTING)? {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;

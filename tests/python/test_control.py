@@ -116,7 +116,7 @@ HEALTH = "GET, HEAD, OPTIONS"
         ("/alpha", GENERAL),
         ("/alpha/a/b", GENERAL),
         ("/plugins", GENERAL),
-        ("/reload/all", GENERAL),
+        ("/reload/all", "GET, POST, OPTIONS"),
         ("/-/healthy", HEALTH),
         ("/-/ready", HEALTH),
     ],

@@ -29,6 +29,8 @@ impl MethodSet {
     pub const READING: Self = Self(0b11 | OPTIONS);
     /// GET, HEAD and POST: what pluginserver routed to plugins and to its utilities.
     pub const DEFAULT: Self = Self(0b111 | OPTIONS);
+    /// GET and POST: for what acts when it is asked, so that a look at its head must not be a request for it.
+    pub const ACTING: Self = Self(0b101 | OPTIONS);
 
     /// The set with `method` added; unknown methods are left out, since no route can answer them.
     #[must_use]
