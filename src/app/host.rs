@@ -31,7 +31,7 @@ use crate::http::connection::{ConnectionParams, Counts};
 use crate::observe::log_file;
 use crate::plugins::dispatch::dispatcher;
 use crate::plugins::environment::Environment;
-use crate::plugins::load::describe;
+use crate::plugins::failure::describe;
 use crate::plugins::registry::Registry;
 use crate::policy::admission::Limit;
 use crate::python::config::Reading;
@@ -310,26 +310,19 @@ impl Host {
     }
 }
 
+/// Logs how a reload went; what failed has been logged where it failed.
 fn log_report(report: &Report) {
     match report {
-        Report::One { plugin, failed } => {
-            tracing::info!("Reloaded plugin {plugin}");
-            for reason in failed {
-                tracing::error!("{reason}");
-            }
-        }
-        Report::All { loaded, failed } => {
-            tracing::info!("Reloaded all plugins: {}", loaded.join(", "));
-            for reason in failed {
-                tracing::error!("{reason}");
-            }
-        }
+        Report::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
+        Report::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
         Report::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
-        Report::Failed { reasons, .. } => {
-            for reason in reasons {
-                tracing::error!("reload: {reason}");
-            }
+        Report::Failed { loaded, .. } => {
+            tracing::info!("Not everything was reloaded; plugins that serve: {}", listed(loaded));
         }
         Report::Stopping => tracing::info!("no reload, since the server stops"),
     }
+}
+
+fn listed(ids: &[String]) -> String {
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }

@@ -31,7 +31,7 @@ use crate::routing::{Endpoint, RouteError, RouteTable};
 
 /// What came of one file.
 struct Brought {
-    /// What went wrong, each with file and reason.
+    /// What went wrong, each with file and reason; logged already.
     problems: Vec<String>,
     /// False if the earlier generation goes on serving.
     taken_over: bool,
@@ -57,12 +57,9 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
         for file in files {
-            let brought = self.bring_in(&environment, &file).await;
+            self.bring_in(&environment, &file).await;
             if self.is_stopping() {
                 return;
-            }
-            for reason in brought.problems {
-                tracing::error!("{reason}");
             }
         }
     }
@@ -78,7 +75,7 @@ impl Host {
             },
         };
         if let Err(reasons) = Python::attach(|py| self.read_again(py, file.is_none())) {
-            return self.failed(target, reasons);
+            return self.refused(target, reasons);
         }
         let mut reasons = Vec::new();
         let environment = self.environment();
@@ -89,7 +86,7 @@ impl Host {
             None => match discover(&environment.base, &environment.folder) {
                 Ok(files) => files,
                 Err(error) => {
-                    return self.failed(target, vec![format!("{}: {error}", environment.folder.display())]);
+                    return self.refused(target, vec![format!("{}: {error}", environment.folder.display())]);
                 }
             },
         };
@@ -115,6 +112,14 @@ impl Host {
             Target::All => Report::All { loaded: self.loaded(), failed },
             Target::One(plugin) => Report::One { plugin, failed },
         }
+    }
+
+    /// A reload that does not begin.
+    fn refused(&self, target: Target, reasons: Vec<String>) -> Report {
+        for reason in &reasons {
+            tracing::error!("reload: {reason}");
+        }
+        self.failed(target, reasons)
     }
 
     fn failed(&self, target: Target, reasons: Vec<String>) -> Report {
@@ -156,16 +161,19 @@ impl Host {
     async fn bring_in(&self, environment: &Arc<Environment>, file: &Path) -> Brought {
         let mut old = self.registry.serving().of_file(file);
         let mut loaded = load_file(environment, file).await;
-        let refused = self.refuse_taken_ids(&mut loaded, file);
-        terminate(&refused, Instant::now() + environment.patience).await;
-        let mut problems: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
-        if !loaded.may_replace(&old) {
-            problems.push(format!("{}: the earlier version goes on serving", file.display()));
-            terminate(&loaded.residents, Instant::now() + environment.patience).await;
-            if let Some(registration) = loaded.registration {
-                Python::attach(|py| registration.undo(py));
-            }
-            return Brought { problems, taken_over: false };
+        self.refuse_taken_ids(environment, &mut loaded, file).await;
+        let taken_over = loaded.may_replace(&old);
+        if let Some(last) = loaded.failures.last_mut().filter(|_| !taken_over) {
+            last.add("the earlier version goes on serving");
+        }
+        // A stop interrupts a load, and that is no failure.
+        if !self.is_stopping() {
+            Python::attach(|py| loaded.failures.iter().for_each(|failure| tracing::error!("{}", failure.record(py))));
+        }
+        let problems: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
+        if !taken_over {
+            loaded.give_up(environment.patience).await;
+            return Brought { problems, taken_over };
         }
         old.extend(self.replace(file, loaded.residents.clone()));
         for resident in &loaded.residents {
@@ -175,18 +183,18 @@ impl Host {
             }
         }
         self.end(&old).await;
-        Brought { problems, taken_over: true }
+        Brought { problems, taken_over }
     }
 
     /// An id belongs to the file that had it first, for as long as that file is there.
-    fn refuse_taken_ids(&self, loaded: &mut LoadedFile, file: &Path) -> Vec<Arc<Resident>> {
+    async fn refuse_taken_ids(&self, environment: &Environment, loaded: &mut LoadedFile, file: &Path) {
         let serving = self.registry.serving();
         let belongs_to_another = |id: &str| {
             serving.get(id).is_some_and(|one| one.file != file && self.launch.folder.join(&one.file).exists())
         };
         // Of this file alone: each file of many is looked at when it comes, and must not cost a look at all others.
         let mut table = RouteTable::default();
-        loaded.refuse(|resident| {
+        let objection = |resident: &Resident| {
             let endpoint = self.endpoint(resident);
             let free = endpoint.and_then(|endpoint| {
                 if belongs_to_another(endpoint.id()) {
@@ -195,7 +203,8 @@ impl Host {
                 table.insert(endpoint)
             });
             free.err()
-        })
+        };
+        loaded.refuse(environment.patience, objection).await;
     }
 
     fn endpoint(&self, resident: &Resident) -> Result<Arc<Endpoint>, RouteError> {
@@ -282,6 +291,7 @@ pub(super) fn environment(
         folder: settings.paths.plugins.clone(),
         patience: settings.server.plugin_timeout,
         legacy_status: settings.legacy_status,
+        places: settings.parameters.clone(),
         given: None,
         overrides: None,
         witness: None,

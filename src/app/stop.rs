@@ -14,7 +14,7 @@ use super::host::{Host, lock};
 use super::mailbox::Command;
 use crate::bridge::coroutine::await_python;
 use crate::control::Report;
-use crate::plugins::load::describe;
+use crate::plugins::failure::describe;
 use crate::plugins::terminate::{end_endless_answers, report_stubborn, terminate, wait_for};
 
 impl Host {

@@ -16,7 +16,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, 
 
 pub use super::aiohttp::reason;
 use super::exchange::{Outcome, Reply};
-use super::{aiohttp, json};
+use super::{aiohttp, json, step};
 use crate::http::rescue::Failure;
 use crate::http::response::Body;
 use crate::policy::request_id::RequestId;
@@ -230,7 +230,8 @@ pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
         // What stands in the code's place by mistake may be data, so only a number is shown.
         let kind = code.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
         let shown = number.map_or_else(|| format!("of type {kind}"), |number| number.to_string());
-        BadResult::new(format!("the code {shown} is not a whole number from 200 to 599"))
+        let hint = step::missing_await(code);
+        BadResult::new(format!("the code {shown} is not a whole number from 200 to 599{hint}"))
     })
 }
 
@@ -316,7 +317,10 @@ pub fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut Head
     }
     let bytes = header_bytes(value)?.ok_or_else(|| {
         let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        BadResult::new(format!("the value of header {name} is of type {kind}; it must be text, bytes or a number"))
+        let hint = step::missing_await(value);
+        BadResult::new(format!(
+            "the value of header {name} is of type {kind}; it must be text, bytes or a number{hint}"
+        ))
     })?;
     let value = HeaderValue::from_bytes(&bytes).map_err(|_| {
         BadResult::new(format!("the value of header {name} has a line break or another control character"))

@@ -31,6 +31,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
+    /// The keys of `[plugin_parms]` and where they stand, to name the place of a parameter that a plugin cannot use.
+    pub parameters: Vec<(String, Place)>,
 }
 
 /// `[network] bindto` when the file does not say.

@@ -29,6 +29,8 @@ use crate::python::request::Request;
 
 /// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
 const HOST_KEYS: [&str; 6] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP, "self"];
+/// What every request brings.
+pub const ALWAYS: [&str; 5] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP];
 const LOG: &str = "log";
 const REQUEST_HEADERS: &str = "request_headers";
 const REQUEST: &str = "request";

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::bridge::outcome::Witness;
+use crate::config::diagnostic::Place;
 
 /// The surroundings of a load.
 pub struct Environment {
@@ -30,6 +31,8 @@ pub struct Environment {
     pub patience: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// Where the parameters of each plugin file stand, if that is known.
+    pub places: Vec<(String, Place)>,
     /// Arguments that all others win over: what a manager was given besides those that it knows.
     pub given: Option<Py<PyDict>>,
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
@@ -39,9 +42,22 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Where `path` is on disk; messages name it as it was written.
+    /// Where `path` is on disk, absolutely; messages name it as it was written.
     pub fn locate(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+        let path = self.base.join(path);
+        // Only a working folder that is gone leaves it as it is.
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// The name in messages of the file at `on_disk`, if it lies in the folder of the plugins.
+    pub fn shown(&self, on_disk: &Path) -> Option<PathBuf> {
+        on_disk.strip_prefix(self.locate(&self.folder)).ok().map(|rest| self.folder.join(rest))
+    }
+
+    /// Where `[plugin_parms]` speaks of the plugin file called `stem`.
+    pub fn place_of(&self, stem: &str) -> Option<&Place> {
+        let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
+        self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
     }
 
     /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because

@@ -5,7 +5,7 @@
 //! blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,43 +15,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyType};
 
 use super::discover::stem;
+use super::dispatch::ALWAYS;
 use super::environment::Environment;
+use super::failure::{LoadFailure, describe};
 use super::module::{self, Registration};
 use super::owner::Owner;
 use super::parameters::keyword_arguments;
 use super::resident::{Entry, Resident};
-use super::terminate::{end_tasks, terminate_instance, wait_for};
+use super::signature::{Uncallable, uncallable};
+use super::terminate::{discard, discard_instance, end_tasks, wait_for};
+use super::watch::Step;
 use crate::bridge::aiohttp;
 use crate::bridge::coroutine::{await_python, coroutine};
-use crate::bridge::{outcome, step};
-
-/// Why a plugin is not there.
-#[derive(Clone, Debug)]
-pub struct LoadFailure {
-    /// The plugin file.
-    pub file: PathBuf,
-    /// The line in it, if the trouble has one.
-    pub line: Option<usize>,
-    /// The class, if the trouble is of one class.
-    pub class: Option<String>,
-    /// Exception type and text.
-    pub reason: String,
-    /// The exception itself, if there was one.
-    pub cause: Option<Arc<PyErr>>,
-}
-
-impl fmt::Display for LoadFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        match &self.class {
-            Some(class) => write!(f, ": class {class}: {}", self.reason),
-            None => write!(f, ": {}", self.reason),
-        }
-    }
-}
+use crate::bridge::step;
 
 /// What came of one file.
 #[derive(Default)]
@@ -64,6 +40,8 @@ pub struct LoadedFile {
     pub module: Option<Py<PyModule>>,
     /// To take the file's module back out, should it not be wanted after all.
     pub registration: Option<Registration>,
+    /// The background tasks of the file.
+    owner: Option<Py<Owner>>,
 }
 
 impl LoadedFile {
@@ -72,26 +50,51 @@ impl LoadedFile {
         self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
     }
 
-    /// Turns the plugins that `objection` has something against into failures, and returns them.
-    pub fn refuse<E: fmt::Display>(&mut self, mut objection: impl FnMut(&Resident) -> Option<E>) -> Vec<Arc<Resident>> {
+    /// Turns the plugins that `objection` has something against into failures, and discards them.
+    pub async fn refuse<E: fmt::Display>(
+        &mut self,
+        patience: Duration,
+        mut objection: impl FnMut(&Resident) -> Option<E>,
+    ) {
         let mut refused = Vec::new();
         for resident in std::mem::take(&mut self.residents) {
             match objection(&resident) {
                 None => self.residents.push(resident),
                 Some(reason) => {
-                    let file = resident.file.clone();
-                    self.failures.push(LoadFailure {
-                        file,
-                        line: None,
-                        class: None,
-                        reason: reason.to_string(),
-                        cause: None,
-                    });
+                    self.fail(LoadFailure::objection(&resident.file, None, None, reason.to_string()));
                     refused.push(resident);
                 }
             }
         }
-        refused
+        discard(&refused, patience).await;
+        if self.residents.is_empty() {
+            self.end_tasks(patience).await;
+        }
+    }
+
+    /// Takes everything back: the plugins, the tasks, the module.
+    pub async fn give_up(self, patience: Duration) {
+        discard(&self.residents, patience).await;
+        self.end_tasks(patience).await;
+        if let Some(registration) = self.registration {
+            Python::attach(|py| registration.undo(py));
+        }
+    }
+
+    /// Notes what went wrong; what is wrong with the parameters of all classes is told once.
+    fn fail(&mut self, failure: LoadFailure) {
+        let told = failure.to_string();
+        if self.failures.iter().all(|known| known.to_string() != told) {
+            self.failures.push(failure);
+        }
+    }
+
+    async fn end_tasks(&self, patience: Duration) {
+        let Some(owner) = &self.owner else { return };
+        if let Err(error) = end_tasks(owner, patience).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("ending background tasks: {reason}");
+        }
     }
 }
 
@@ -110,30 +113,29 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
     let owner = match Python::attach(Owner::new) {
         Ok(owner) => owner,
         Err(error) => {
-            loaded.failures.push(Python::attach(|py| failure(py, file, None, &error)));
+            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
             return loaded;
         }
     };
+    loaded.owner = Some(Python::attach(|py| owner.clone_ref(py)));
     match class {
         Some(class) => bring_in(&mut loaded, environment, file, &class, &owner).await,
         None => load_into(&mut loaded, environment, file, &owner).await,
     }
-    if loaded.residents.is_empty()
-        && let Err(error) = end_tasks(&owner, environment.patience).await
-    {
-        let reason = Python::attach(|py| describe(py, &error));
-        tracing::error!("{}: ending its background tasks: {reason}", file.display());
+    if loaded.residents.is_empty() {
+        loaded.end_tasks(environment.patience).await;
     }
     loaded
 }
 
 async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, owner: &Py<Owner>) {
-    let imported =
-        Python::attach(|py| import(py, environment, file, owner).map_err(|error| failure(py, file, None, &error)));
+    let imported = Python::attach(|py| {
+        import(py, environment, file, owner).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
+    });
     let Imported { classes, module, registration } = match imported {
         Ok(imported) => imported,
         Err(failure) => {
-            loaded.failures.push(failure);
+            loaded.fail(failure);
             return;
         }
     };
@@ -156,18 +158,48 @@ async fn bring_in(
     owner: &Py<Owner>,
 ) {
     let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
-    match bring_up(environment, file, class, owner).await {
+    let part = Python::attach(|py| owner.get().part(py));
+    let brought = match &part {
+        Ok(part) => bring_up(environment, file, class, (owner, part)).await,
+        Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
+    };
+    match brought {
         Ok(resident) => {
             if let Entry::Missing(hint) = &resident.entry {
                 tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
             }
-            loaded.residents.push(Arc::new(resident));
+            let resident = Arc::new(resident);
+            match Python::attach(|py| objection(py, environment, &resident, &name)) {
+                None => loaded.residents.push(resident),
+                Some(failure) => {
+                    discard(&[resident], environment.patience).await;
+                    loaded.fail(failure);
+                }
+            }
         }
         Err(error) => {
-            let failure = Python::attach(|py| failure(py, file, Some(name), &error));
-            loaded.failures.push(failure);
+            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, Some(name), &error)));
         }
     }
+}
+
+/// What is against a plugin that is ready: that no request could ever call its handler.
+fn objection(py: Python<'_>, environment: &Environment, resident: &Resident, class: &str) -> Option<LoadFailure> {
+    let instance = resident.instance.bind(py);
+    let method = match resident.entry {
+        Entry::HandleRequest if resident.source.overrides_handle_request => intern!(py, "handle_request"),
+        Entry::HandleRequest | Entry::Handler => intern!(py, "request_handler"),
+        Entry::Missing(_) => return None,
+    };
+    // What cannot be looked at may well be called.
+    let found = instance.getattr(method).and_then(|method| uncallable(&method, &ALWAYS)).ok().flatten()?;
+    let Uncallable { mut reason, file, line } = found;
+    let own = file == environment.locate(&resident.file);
+    if !own {
+        let file = environment.shown(&file).unwrap_or(file);
+        reason = format!("{reason} ({}:{line})", file.display());
+    }
+    Some(LoadFailure::objection(&resident.file, own.then_some(line), Some(class.to_owned()), reason))
 }
 
 struct Imported {
@@ -177,35 +209,63 @@ struct Imported {
 }
 
 fn import(py: Python<'_>, environment: &Environment, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
+    let _step = Step::begin(file, "its import");
     Owner::enter(owner.bind(py))?;
-    let (module, registration) = module::run(py, file, &environment.locate(file))?;
+    let (module, registration) = module::run(py, &environment.locate(file))?;
     aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
     Ok(Imported { classes, module: module.unbind(), registration })
 }
 
-async fn bring_up(environment: &Environment, file: &Path, class: &Py<PyType>, owner: &Py<Owner>) -> PyResult<Resident> {
-    let (instance, started) = Python::attach(|py| -> PyResult<_> {
-        Owner::enter(owner.bind(py))?;
-        let kwargs = keyword_arguments(py, environment, &stem(file), owner.bind(py).as_any())?;
-        let instance = class.bind(py).call((), Some(&kwargs))?;
-        let started = start(&instance, &kwargs)?;
-        Ok((instance.unbind(), started))
-    })?;
+async fn bring_up(
+    environment: &Environment,
+    file: &Path,
+    class: &Py<PyType>,
+    (owner, part): (&Py<Owner>, &Py<Owner>),
+) -> PyResult<Resident> {
+    let made = Python::attach(|py| -> PyResult<_> {
+        Owner::enter(part.bind(py))?;
+        let kwargs = keyword_arguments(py, environment, &stem(file), part.bind(py).as_any())?;
+        let _step = Step::begin(file, format!("__init__ of {}", class.bind(py).name()?));
+        Ok((class.bind(py).call((), Some(&kwargs))?.unbind(), kwargs.unbind()))
+    });
+    let (instance, ready) = match made {
+        Ok((instance, kwargs)) => {
+            let ready = make_ready(environment, file, &instance, kwargs, (owner, part)).await;
+            (Some(instance), ready)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    if ready.is_err() {
+        if let Some(instance) = &instance {
+            discard_instance(file, instance, part, environment.patience).await;
+        }
+        if let Err(error) = end_tasks(part, environment.patience).await {
+            tracing::warn!("{}: ending its tasks: {}", file.display(), Python::attach(|py| describe(py, &error)));
+        }
+    }
+    ready
+}
+
+/// From a new instance to one that can serve.
+async fn make_ready(
+    environment: &Environment,
+    file: &Path,
+    instance: &Py<PyAny>,
+    kwargs: Py<PyDict>,
+    (owner, part): (&Py<Owner>, &Py<Owner>),
+) -> PyResult<Resident> {
+    let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
+        .map(|class| Step::begin(file, format!("initialize of {class}")))?;
+    let started = Python::attach(|py| start(instance.bind(py), kwargs.bind(py)))?;
     if let Some(started) = started {
         patiently(environment.patience, started, "initialize").await?;
     }
-    let resident = Python::attach(|py| {
-        let (instance, owner) = (instance.bind(py).clone(), owner.clone_ref(py));
-        Resident::new(instance, file.to_path_buf(), owner, environment)
-    });
-    if resident.is_err()
-        && let Err(error) = terminate_instance(&instance, owner, environment.patience).await
-    {
-        let reason = Python::attach(|py| describe(py, &error));
-        tracing::error!("{}: terminate_plugin: {reason}", file.display());
-    }
-    resident
+    drop(step);
+    Python::attach(|py| {
+        let owners = (owner.clone_ref(py), part.clone_ref(py));
+        Resident::new(instance.bind(py).clone(), file.to_path_buf(), owners, environment)
+    })
 }
 
 /// Calls `initialize`, if there is one; what it returns is awaited if it can be.
@@ -216,8 +276,11 @@ fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Op
     Ok(step::awaitable(&result)?.map(|_| result.unbind()))
 }
 
+/// How long what took too long may take to tidy up once it is cancelled.
+const TIDYING: Duration = Duration::from_secs(1);
+
 /// Awaits what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
-/// and left to its owner, since it may not heed a cancellation.
+/// and, if it does not heed that either, left to its owner.
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
@@ -234,15 +297,20 @@ pub async fn patiently(patience: Duration, awaitable: Py<PyAny>, what: &str) -> 
         Some(waiting) => await_python(waiting).await.map(drop),
         None => Ok(()),
     };
-    Python::attach(|py| {
+    let ended = Python::attach(|py| -> PyResult<_> {
         let task = task.bind(py);
         if task.call_method0("done")?.is_truthy()? {
-            return task.call_method0("result").map(drop);
+            return task.call_method0("result").map(|_| None);
         }
         task.call_method0("cancel")?;
         waited?;
-        Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
-    })
+        Ok(Some(wait_for(py, vec![task.clone()], patience.min(TIDYING))?))
+    })?;
+    let Some(tidying) = ended else { return Ok(()) };
+    if let Some(tidying) = tidying {
+        await_python(tidying).await?;
+    }
+    Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
 }
 
 /// A time as a person would write it: what is left of ten seconds is ten seconds.
@@ -258,24 +326,4 @@ fn fenced(py: Python<'_>, error: PyErr) -> PyErr {
     let plain = PyRuntimeError::new_err(describe(py, &error));
     plain.set_traceback(py, error.traceback(py));
     plain
-}
-
-/// `Type: text`, on one line.
-pub fn describe(py: Python<'_>, error: &PyErr) -> String {
-    let value = error.value(py);
-    let name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
-    let text = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
-    let described = if text.is_empty() { name } else { format!("{name}: {text}") };
-    described.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn failure(py: Python<'_>, file: &Path, class: Option<String>, error: &PyErr) -> LoadFailure {
-    tracing::debug!("{}: {}", file.display(), outcome::traceback(py, error));
-    LoadFailure {
-        file: file.to_path_buf(),
-        line: module::line_of(py, error, file),
-        class,
-        reason: describe(py, error),
-        cause: Some(Arc::new(error.clone_ref(py))),
-    }
 }

@@ -174,6 +174,7 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
         folder: manager.getattr("plugin_dir")?.extract()?,
         patience: PATIENCE,
         legacy_status: false,
+        places: Vec::new(),
         given: Some(given.unbind()),
         overrides: None,
         witness: None,
@@ -187,13 +188,11 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
     let mut old = serving.of_file(file);
     let loaded = load_file(&environment, file).await;
     for failure in &loaded.failures {
-        tell(manager, "exception", &format!("Exception loading plugin from {failure}"))?;
+        let record = Python::attach(|py| failure.record(py));
+        tell(manager, "exception", &format!("Exception loading plugin from {record}"))?;
     }
     if !loaded.may_replace(&old) {
-        terminate(&loaded.residents, Instant::now() + PATIENCE).await;
-        if let Some(registration) = loaded.registration {
-            Python::attach(|py| registration.undo(py));
-        }
+        loaded.give_up(PATIENCE).await;
         return Ok(());
     }
     if let Some(module) = loaded.module {

@@ -7,6 +7,7 @@
 pub mod discover;
 pub mod dispatch;
 pub mod environment;
+pub mod failure;
 pub mod load;
 pub mod manager;
 pub mod module;
@@ -14,4 +15,6 @@ pub mod owner;
 pub mod parameters;
 pub mod registry;
 pub mod resident;
+pub mod signature;
 pub mod terminate;
+pub mod watch;

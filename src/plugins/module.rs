@@ -1,8 +1,9 @@
 //! Runs a plugin file as a module.
 //!
 //! Promise: the source on disk is what runs (no byte code cache stands between), `__name__` is the file's stem, and
-//! the module can be found in `sys.modules`, which data classes, pickling and type hints need. No installed package is
-//! ever shadowed: a stem that something else is called, such as `json`, is registered only under a private name.
+//! the module can be found in `sys.modules` by that name, which data classes, pickling and type hints need. No installed
+//! package is ever shadowed, or imported for its name: a file called like one, such as `json.py`, has a private
+//! `__name__`. Code and tracebacks name files absolutely, so that they can be found wherever a plugin goes.
 //! Caveat: modules beside the plugins can be imported, since the folder is at the end of `sys.path`; they are imported
 //! afresh whenever a plugin is reloaded, packages from elsewhere are not.
 
@@ -16,7 +17,8 @@ use pyo3::types::{PyDict, PyModule, PyType};
 use super::discover::stem;
 use crate::python::baseplugin::BasePlugin;
 
-/// Prefix of the private names in `sys.modules`; no import statement can spell it.
+/// Prefix of the private names in `sys.modules`; no import statement can spell it. A module called like another one
+/// has it in its `__name__`.
 const PRIVATE: &str = "plugincore:";
 
 /// What `sys.modules` held before a file was run, to be put back if the load fails.
@@ -24,26 +26,27 @@ pub struct Registration {
     before: Vec<(String, Option<Py<PyAny>>)>,
 }
 
-/// Runs `file`, which lies at `on_disk`, and returns its module; tracebacks name it as `file` does.
+/// Runs the plugin file at `on_disk`, an absolute path, and returns its module.
 ///
 /// # Errors
 /// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included; the registration is undone then.
-pub fn run<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
-    let name = stem(file);
+pub fn run<'py>(py: Python<'py>, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
+    let stem = stem(on_disk);
     let source = std::fs::read(on_disk)?;
     let builtins = py.import("builtins")?;
-    let file_name = file.as_os_str();
     // `compile` takes the bytes, so that a coding line in the file is obeyed.
-    let code = builtins.call_method1("compile", (source.as_slice(), file_name, "exec", 0, true))?;
-    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (&name, on_disk.as_os_str()))?;
-    let module = PyModule::new(py, &name)?;
-    // Absolute, so that it holds wherever a plugin goes.
+    let code = builtins.call_method1("compile", (source.as_slice(), on_disk.as_os_str(), "exec", 0, true))?;
+    let private = format!("{PRIVATE}{stem}");
+    let names = if may_be_called(py, &modules(py)?, &stem)? { vec![stem, private] } else { vec![private] };
+    let name = &names[0];
+    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (name, on_disk.as_os_str()))?;
+    let module = PyModule::new(py, name)?;
     module.setattr("__file__", loader.getattr("origin")?)?;
     module.setattr("__package__", "")?;
     module.setattr("__spec__", &loader)?;
     module.setattr("__loader__", loader.getattr("loader")?)?;
     module.setattr("__builtins__", &builtins)?;
-    let registration = register(&module, &name)?;
+    let registration = register(&module, names)?;
     match builtins.call_method1("exec", (code, module.dict())) {
         Ok(_) => Ok((module, registration)),
         Err(error) => {
@@ -53,17 +56,8 @@ pub fn run<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<(Bound
     }
 }
 
-fn register(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Registration> {
-    let py = module.py();
-    let modules = modules(py)?;
-    let mut names = vec![format!("{PRIVATE}{name}")];
-    if may_be_called(py, &modules, name)? {
-        names.push(name.to_owned());
-    } else if !modules.contains(name)? {
-        // Data classes with postponed annotations look up whatever goes by this name, and cannot do without. Should
-        // that module be broken, this is not the place to say so.
-        let _ = py.import(name);
-    }
+fn register(module: &Bound<'_, PyModule>, names: Vec<String>) -> PyResult<Registration> {
+    let modules = modules(module.py())?;
     let mut before = Vec::new();
     for name in names {
         before.push((name.clone(), modules.get_item(&name)?.map(Bound::unbind)));
@@ -195,21 +189,24 @@ pub fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<
     Ok(classes.into_iter().map(|(_, class)| class).collect())
 }
 
-/// The line of `file` that `error` is about: a syntax error's own, else the innermost frame in that file.
-pub fn line_of(py: Python<'_>, error: &PyErr, file: &Path) -> Option<usize> {
-    if error.is_instance_of::<PySyntaxError>(py) {
-        let named = error.value(py).getattr("filename").ok()?.extract::<PathBuf>().ok()?;
-        return if named == file { error.value(py).getattr("lineno").ok()?.extract().ok() } else { None };
-    }
-    let mut line = None;
+/// Where `error` was raised, innermost place first: files and lines.
+pub fn places(py: Python<'_>, error: &PyErr) -> Vec<(PathBuf, usize)> {
+    let mut places = Vec::new();
     let mut traceback = error.traceback(py).map(Bound::into_any);
     while let Some(entry) = traceback {
         let code = entry.getattr("tb_frame").and_then(|frame| frame.getattr("f_code"));
-        let named = code.and_then(|code| code.getattr("co_filename")).and_then(|name| name.extract::<PathBuf>());
-        if named.is_ok_and(|named| named == file) {
-            line = entry.getattr("tb_lineno").and_then(|line| line.extract()).ok().or(line);
-        }
+        let file = code.and_then(|code| code.getattr("co_filename")).and_then(|name| name.extract::<PathBuf>());
+        let line = entry.getattr("tb_lineno").and_then(|line| line.extract());
+        places.extend(file.ok().zip(line.ok()));
         traceback = entry.getattr("tb_next").ok().filter(|next| !next.is_none());
     }
-    line
+    if error.is_instance_of::<PySyntaxError>(py) {
+        // It lies in a file that was not run.
+        let value = error.value(py);
+        let file = value.getattr("filename").and_then(|file| file.extract::<PathBuf>());
+        let line = value.getattr("lineno").and_then(|line| line.extract());
+        places.extend(file.ok().zip(line.ok()));
+    }
+    places.reverse();
+    places
 }

@@ -5,17 +5,21 @@
 //! loop's task factory; a plugin that replaces the factory has its tasks cancelled only when the server stops.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PySet, PyTuple};
 
-/// The tasks of one generation of a plugin file.
+/// The tasks of one generation of a plugin file, or of one plugin in it.
 #[pyclass(frozen, module = "plugincore._core")]
 pub struct Owner {
     serial: u64,
     tasks: Py<PySet>,
+    /// The owners of the plugins in the file, whose tasks end with those of the file.
+    parts: Mutex<Vec<Py<Owner>>>,
 }
 
 /// The context variable that holds the [`Owner`] of the code that runs.
@@ -41,7 +45,17 @@ impl Owner {
     /// When there is no memory.
     pub fn new(py: Python<'_>) -> PyResult<Py<Self>> {
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        Py::new(py, Self { serial, tasks: PySet::empty(py)?.unbind() })
+        Py::new(py, Self { serial, tasks: PySet::empty(py)?.unbind(), parts: Mutex::default() })
+    }
+
+    /// An owner for one plugin of the file, so that its tasks can be ended alone.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn part(&self, py: Python<'_>) -> PyResult<Py<Self>> {
+        let part = Self::new(py)?;
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone_ref(py));
+        Ok(part)
     }
 
     /// Makes this the owner of what the current context does from here on.
@@ -71,11 +85,10 @@ impl Owner {
     ///
     /// # Errors
     /// When `task` is not like an asyncio task.
-    pub fn adopt(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub fn adopt(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
-        let tasks = self.tasks.bind(py);
-        tasks.add(task)?;
-        task.call_method1(intern!(py, "add_done_callback"), (tasks.getattr(intern!(py, "discard"))?,)).map(drop)
+        slf.get().tasks.bind(py).add(task)?;
+        task.call_method1(intern!(py, "add_done_callback"), (slf.getattr(intern!(py, "_ended"))?,)).map(drop)
     }
 
     /// Cancels the tasks that still run and returns them.
@@ -83,9 +96,14 @@ impl Owner {
     /// # Errors
     /// When something that is not a task was adopted.
     pub fn cancel<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let tasks: Vec<_> = self.tasks.bind(py).iter().collect();
+        let mut tasks: Vec<_> = self.tasks.bind(py).iter().collect();
         for task in &tasks {
             task.call_method0(intern!(py, "cancel"))?;
+        }
+        let parts: Vec<_> =
+            self.parts.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|part| part.clone_ref(py)).collect();
+        for part in parts {
+            tasks.extend(part.get().cancel(py)?);
         }
         Ok(tasks)
     }
@@ -94,9 +112,45 @@ impl Owner {
 #[pymethods]
 impl Owner {
     /// `task_callback`: plugins hand tasks here that they want ended with them.
-    fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.adopt(task)
+    fn __call__(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::adopt(slf, task)
     }
+
+    /// Lets a task go that has ended. If it failed, it is looked at again a little later: asyncio tells of an exception
+    /// that nobody asked for only when the task is collected, and one that somebody keeps never is.
+    fn _ended(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        slf.get().tasks.bind(py).discard(task)?;
+        if has_untold_exception(task)? {
+            let event_loop = task.call_method0(intern!(py, "get_loop"))?;
+            let task = py.import("weakref")?.call_method1("ref", (task,))?;
+            event_loop.call_method1("call_later", (UNTOLD.as_secs_f64(), slf.getattr("_tell")?, task))?;
+        }
+        Ok(())
+    }
+
+    /// Tells of a task whose exception nobody has asked for, as asyncio would.
+    #[staticmethod]
+    fn _tell(task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, task) = (task.py(), task.call0()?);
+        if task.is_none() || !has_untold_exception(&task)? {
+            return Ok(());
+        }
+        let context = PyDict::new(py);
+        context.set_item("message", "Task exception was never retrieved")?;
+        // Asking for it counts, so that it is told once.
+        context.set_item("exception", task.call_method0("exception")?)?;
+        context.set_item("task", &task)?;
+        task.call_method0("get_loop")?.call_method1("call_exception_handler", (context,)).map(drop)
+    }
+}
+
+/// How long the exception of a task may go unnoticed.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// Whether `task` has failed and nobody has asked how; a task that does not say is not told of.
+fn has_untold_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+    task.getattr_opt(intern!(task.py(), "_log_traceback"))?.map_or(Ok(false), |untold| untold.is_truthy())
 }
 
 /// Has `event_loop` note the owner of each task that it creates.
@@ -128,7 +182,7 @@ impl TaskFactory {
         options.set_item(intern!(py, "loop"), event_loop)?;
         let task = self.task.bind(py).call(PyTuple::new(py, [coroutine])?, Some(&options))?;
         if let Ok(owner) = current(py)?.call_method0(intern!(py, "get"))?.cast::<Owner>() {
-            owner.get().adopt(&task)?;
+            Owner::adopt(owner, &task)?;
         }
         Ok(task)
     }

@@ -3,13 +3,18 @@
 //! Promise: precedence is pluginserver's: built-ins < `[plugin_parms]` < `prog_args` and `config` < the JSON file.
 //! Caveat: values from `[plugin_parms]` are always text; typed ones come only through the JSON file.
 
-use std::path::Path;
+use std::fmt;
+use std::io::ErrorKind;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
 use super::environment::Environment;
+use crate::python::baseplugin::{BLAMED, parameter_error};
+
+/// The parameter that names a file of parameters.
+const JSON: &str = "json";
 
 /// Builds the arguments for the plugin file called `stem`.
 ///
@@ -32,26 +37,15 @@ pub fn keyword_arguments<'py>(
         None => kwargs.set_item("task_callback", owner)?,
     }
     kwargs.set_item("args", environment.args.bind(py))?;
-    let mut json = None;
-    for (name, value) in parse(&environment.parameters_of(py, stem)?) {
-        if name == "json" {
-            json = Some(value.clone());
-        }
+    let parameters = parse(&environment.parameters_of(py, stem)?);
+    for (name, value) in &parameters {
         kwargs.set_item(name, value)?;
     }
     kwargs.set_item("prog_args", environment.args.bind(py))?;
     kwargs.set_item("config", environment.config.bind(py))?;
-    if let Some(name) = json {
-        let file = environment.folder.join(&name);
-        let on_disk = environment.locate(&file);
-        if on_disk.exists() {
-            kwargs.update(read_json(py, &file, &on_disk)?.cast::<PyMapping>().map_err(PyErr::from)?)?;
-        } else {
-            tracing::warn!(
-                "[plugin_parms] {stem}: the parameter file {} is not there; going on without it",
-                file.display()
-            );
-        }
+    if let Some((_, file)) = parameters.iter().find(|(name, _)| name == JSON) {
+        let typed = read_json(py, environment, file).map_err(|reason| parameter_error(py, JSON, file, reason))?;
+        kwargs.update(typed.cast::<PyMapping>().map_err(PyErr::from)?)?;
     }
     if let Some(overrides) = &environment.overrides {
         kwargs.update(overrides.bind(py).as_mapping())?;
@@ -78,18 +72,39 @@ fn parse(text: &str) -> Vec<(String, String)> {
     found
 }
 
-fn read_json<'py>(py: Python<'py>, file: &Path, on_disk: &Path) -> PyResult<Bound<'py, PyAny>> {
-    let bad = |reason: String| {
-        pyo3::exceptions::PyValueError::new_err(format!("parameter file {}: {reason}", file.display()))
-    };
-    let text = std::fs::read_to_string(on_disk).map_err(|error| bad(error.to_string()))?;
-    let value =
-        py.import("json")?.call_method1(intern!(py, "loads"), (text,)).map_err(|error| bad(error.to_string()))?;
-    if value.is_instance_of::<PyDict>() {
-        Ok(value)
-    } else {
-        Err(bad("the top level must be a JSON object, {\"name\": value, …}".to_owned()))
+/// The object in the parameter file called `name`.
+fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Result<Bound<'py, PyAny>, String> {
+    let file = environment.folder.join(name);
+    let bad = |reason: &dyn fmt::Display| format!("parameter file {}: {reason}", file.display());
+    let text = std::fs::read_to_string(environment.locate(&file)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => bad(&"there is no such file"),
+        _ => bad(&error),
+    })?;
+    let loaded = py.import("json").and_then(|json| json.call_method1(intern!(py, "loads"), (text,)));
+    match loaded {
+        Ok(value) if value.is_instance_of::<PyDict>() => Ok(value),
+        Ok(_) => Err(bad(&"the top level must be a JSON object, {\"name\": value, …}")),
+        Err(error) => Err(bad(&error)),
     }
+}
+
+/// Where the parameter that `error` complains of was given, if somebody gave it and the error says which: the line of
+/// `[plugin_parms]`, or the parameter file.
+pub fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<String> {
+    let blamed = error.value(py).getattr_opt(BLAMED).ok().flatten()?;
+    let (name, value) = blamed.extract::<(String, String)>().ok()?;
+    let parameters = parse(&environment.parameters_of(py, stem).ok()?);
+    let file = parameters.iter().find(|(known, _)| known == JSON).map(|(_, file)| file);
+    let typed = file.and_then(|file| Some((file, read_json(py, environment, file).ok()?)));
+    if let Some((file, typed)) = typed
+        && let Ok(given) = typed.get_item(&name)
+    {
+        let same = given.str().is_ok_and(|given| given.to_string_lossy() == value);
+        return same.then(|| environment.folder.join(file).display().to_string());
+    }
+    let line = parameters.iter().any(|(known, given)| *known == name && *given == value);
+    let place = environment.place_of(stem).filter(|_| line)?;
+    Some(format!("{place}: [plugin_parms] {stem}"))
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub struct Resident {
     pub occupancy: Arc<Occupancy>,
     /// Its background tasks; shared by the plugins of one file.
     pub owner: Py<Owner>,
+    /// Those of them that it started before it was ready to serve.
+    pub part: Py<Owner>,
 }
 
 /// Which method of a plugin answers requests.
@@ -63,7 +65,7 @@ impl Resident {
     pub fn new(
         instance: Bound<'_, PyAny>,
         file: PathBuf,
-        owner: Py<Owner>,
+        (owner, part): (Py<Owner>, Py<Owner>),
         environment: &Environment,
     ) -> PyResult<Self> {
         let id = plugin_id(&instance)?;
@@ -94,6 +96,7 @@ impl Resident {
             policy,
             occupancy: Arc::default(),
             owner,
+            part,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! background tasks are cancelled and awaited; a plugin that fails at this is reported and stops nobody else. Caveat: a
 //! task that swallows its cancellation is left behind after that time, with a line in the log.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::load::{describe, patiently};
+use super::failure::describe;
+use super::load::patiently;
 use super::owner::Owner;
 use super::resident::Resident;
+use super::watch::Step;
 use crate::bridge::coroutine::await_python;
 use crate::bridge::step;
 
@@ -55,6 +58,7 @@ pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<(
 pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
+        let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
         if let Err(error) = terminate_instance(&resident.instance, &resident.owner, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
@@ -65,6 +69,28 @@ pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
         }
+    }
+}
+
+/// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
+/// the tasks that they started are ended.
+pub async fn discard(residents: &[Arc<Resident>], patience: Duration) {
+    for resident in residents {
+        tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
+        discard_instance(&resident.file, &resident.instance, &resident.part, patience).await;
+        if let Err(error) = end_tasks(&resident.part, patience).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::warn!("{}: ending its background tasks: {reason}", resident.file.display());
+        }
+    }
+}
+
+/// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
+pub async fn discard_instance(file: &Path, instance: &Py<PyAny>, owner: &Py<Owner>, patience: Duration) {
+    let _step = Step::begin(file, "terminate_plugin of a discarded instance");
+    if let Err(error) = terminate_instance(instance, owner, patience).await {
+        let reason = Python::attach(|py| describe(py, &error));
+        tracing::warn!("{}: discarding an instance: terminate_plugin: {reason}", file.display());
     }
 }
 

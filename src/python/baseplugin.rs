@@ -283,6 +283,17 @@ async fn settled(value: Py<PyAny>) -> PyResult<Py<PyAny>> {
     if waits { await_python(value).await } else { Ok(value) }
 }
 
+/// The attribute of an exception that names the parameter to blame, and its value.
+pub const BLAMED: &str = "_plugincore_parameter";
+
+/// A `ValueError` for which the parameter `name` is to blame, which was given as `value`.
+pub fn parameter_error(py: Python<'_>, name: &str, value: &str, reason: impl Into<String>) -> PyErr {
+    let error = PyValueError::new_err(reason.into());
+    // Without it the message names the plugin instead of the parameter's place.
+    let _ = error.value(py).setattr(BLAMED, (name, value));
+    error
+}
+
 type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
 
 /// `(_auth_type, _apikey)` from the parameters; an unknown kind of authentication refuses to load rather than run open.
@@ -290,16 +301,18 @@ fn authentication<'py>(
     given: &dyn Fn(&str) -> PyResult<Option<Bound<'py, PyAny>>>,
     config: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Attributes<'py>> {
-    let mut asked = given("auth_type")?;
+    let (mut name, mut asked) = ("auth_type", given("auth_type")?);
     if asked.is_none() {
-        asked = given("auth")?;
+        (name, asked) = ("auth", given("auth")?);
         if let Some(kind) = &asked {
             tracing::warn!("[plugin_parms]: auth={kind} is read as auth_type={kind}; please write auth_type");
         }
     }
     let Some(asked) = asked else { return Ok((None, None)) };
     let py = asked.py();
-    let kind = asked.str()?.to_string_lossy().to_lowercase();
+    let written = asked.str()?.to_string_lossy().into_owned();
+    let wrong = |reason: &str| parameter_error(py, name, &written, reason);
+    let kind = written.to_lowercase();
     match kind.as_str() {
         "" => Ok((None, None)),
         "global" => {
@@ -308,15 +321,15 @@ fn authentication<'py>(
             let key = section.filter(|auth| auth.contains("apikey").unwrap_or(false));
             let key = key.map(|auth| auth.get_item("apikey")).transpose()?;
             let key = key.filter(|key| key.is_truthy().unwrap_or(false));
-            let key = key.ok_or_else(|| PyValueError::new_err("Auth is global but no apikey in auth"))?;
+            let key = key.ok_or_else(|| wrong("Auth is global but no apikey in auth"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
         "plugin" => {
             let key = given("apikey")?.filter(|key| key.is_truthy().unwrap_or(false));
-            let key = key.ok_or_else(|| PyValueError::new_err("Auth is plugin but no plugin apikey"))?;
+            let key = key.ok_or_else(|| wrong("Auth is plugin but no plugin apikey"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
-        other => Err(PyValueError::new_err(format!(
+        other => Err(wrong(&format!(
             "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey) or \"plugin\" (its own apikey)"
         ))),
     }

@@ -195,15 +195,10 @@ def test_bad_parameters_keep_a_plugin_from_loading(
 ) -> None:
     """A plugin whose parameters cannot be used is not loaded, above all never loaded open."""
     server = launch({"good": GOOD, "zeta": PARAMETERS, **files}, ini_more=f"[plugin_parms]\nzeta = {parameters}\n")
-    assert server.wait_for(rf"ERROR - plugincore - plugins/zeta\.py(:\d+)?: .*{reason}")
+    assert server.wait_for(
+        rf"ERROR - plugincore - (plugins/zeta\.py|server\.ini:\d+: \[plugin_parms\] zeta): .*{reason}"
+    )
     assert ["good"] == server.get("/plugins").json()["loaded_plugins"]
-
-
-def test_a_missing_parameter_file_is_warned_about(launch: Launch) -> None:
-    """Without its parameter file a plugin loads as it did, with a warning that names the file."""
-    server = launch({"parameters": PARAMETERS}, ini_more="[plugin_parms]\nparameters = json=absent.json&a=1\n")
-    assert server.wait_for(r"WARN - .*\[plugin_parms\] parameters: .*plugins/absent\.json")
-    assert {"json": "absent.json", "a": "1"} == server.get("/parameters").json()["init"]
 
 
 def test_files_are_loaded_in_sorted_order(launch: Launch) -> None:
@@ -421,6 +416,70 @@ def test_a_plugin_file_shadows_nothing(launch: Launch, stem: str) -> None:
     assert 200 == server.get("/shadow").status_code
     assert "None" == server.get("/good").text
     assert "ERROR" not in server.log
+
+
+#: Names of the library that nothing here imports; `this` prints a poem when it is.
+UNUSED = ("this", "colorsys")
+
+
+@pytest.mark.parametrize("stem", ["calendar", "types", "queue", "random", *UNUSED, "json.v3", "my-plugin"])
+def test_the_modules_machinery_works_whatever_a_file_is_called(launch: Launch, stem: str) -> None:
+    """Data classes, type hints and pickles find the plugin's own names, and no namesake is imported for its name."""
+    source = """
+    from __future__ import annotations
+    import dataclasses, pickle, sys, typing
+    from typing import ClassVar as Shared
+    from plugincore.baseplugin import BasePlugin
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        kind: Shared[str] = "point"
+        next: Other | None = None
+
+    class Other(typing.NamedTuple):
+        y: Point
+
+    class Modern(BasePlugin):
+        async def request_handler(self, **data):
+            point = pickle.loads(pickle.dumps(Point(3, Other(None))))
+            return 200, {
+                "same": type(point) is Point and type(point.next) is Other,
+                "fields": [field.name for field in dataclasses.fields(Point)],
+                "hints": typing.get_type_hints(Other)["y"] is Point and typing.get_type_hints(Point)["x"] is int,
+                "known": sys.modules[__name__].Point is Point,
+                "imported": [name for name in ("this", "colorsys") if name in sys.modules],
+            }
+    """
+    server = launch({f"{stem}.py": source})
+    expected = {"same": True, "fields": ["x", "next"], "hints": True, "known": True, "imported": []}
+    assert expected == server.get("/modern").json()
+    assert "ERROR" not in server.log
+
+
+def test_code_is_found_wherever_a_plugin_goes(launch: Launch) -> None:
+    """Its file names are absolute, so sources and tracebacks can be read after another plugin changed the folder."""
+    source = """
+    import inspect, os, sys, traceback
+    from plugincore.baseplugin import BasePlugin
+
+    class Mover(BasePlugin):
+        async def initialize(self, **kwargs):
+            os.chdir("/")
+
+        async def request_handler(self, **data):
+            if "fail" in data:
+                raise KeyError("gone")  # the line that is shown
+            frame = sys._getframe().f_code.co_filename
+            return 200, [frame, inspect.getsource(type(self)).splitlines()[0], traceback.extract_stack()[-1].line]
+    """
+    server = launch({"mover": source})
+    expected = [f"{server.plugins}/mover.py", "class Mover(BasePlugin):"]
+    assert expected == server.get("/mover").json()[:2]
+    assert "traceback.extract_stack()" in server.get("/mover").json()[2]
+    assert 500 == server.get("/mover?fail=1").status_code
+    server.wait_for(f'File "{server.plugins}/mover.py", line 11, in request_handler.*# the line that is shown')
+    assert 200 == server.get("/reload/mover").status_code
 
 
 @pytest.mark.parametrize("stem", ["my-plugin", "my.plugin", "json.v2"])

@@ -375,6 +375,47 @@ def test_an_error_deep_inside_a_value_is_told_with_its_place(server: Server) -> 
     assert "rows" not in answer["error"]
 
 
+FORGETFUL = """
+import asyncio
+from plugincore.baseplugin import BasePlugin
+
+class Forgetful(BasePlugin):
+    async def helper(self):
+        return {}
+
+    async def items(self):
+        yield 1
+
+    async def request_handler(self, **data):
+        return eval(data["expression"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        (
+            "self.helper()",
+            "Object of type coroutine is not JSON serializable; an await is missing before Forgetful.helper()",
+        ),
+        ("(200, self.helper())", "an await is missing before Forgetful.helper()"),
+        ("(200, {'a': [self.helper()]})", "an await is missing before Forgetful.helper()"),
+        ("(200, asyncio.ensure_future(self.helper()))", "an await is missing"),
+        (
+            "(self.helper(), {})",
+            "the code of type coroutine is not a whole number from 200 to 599; an await is missing",
+        ),
+        ("(200, {}, {'X-One': self.helper()})", "an await is missing before Forgetful.helper()"),
+        ("(200, self.items())", "[item async for item in ...]"),
+    ],
+)
+def test_a_forgotten_await_is_called_by_its_name(launch: Launch, expression: str, told: str) -> None:
+    """`Object of type coroutine is not JSON serializable` leads nobody to the helper that was not awaited."""
+    answer = launch({"forgetful": FORGETFUL}).get("/forgetful", params={"expression": expression})
+    assert 500 == answer.status_code
+    assert told in answer.json()["error"], answer.text
+
+
 def test_what_stands_in_the_codes_place_is_not_shown(server: Server) -> None:
     """Swapped items must not send the plugin's data to a stranger."""
     assert "hunter2" not in result(server, "({'password': 'hunter2'}, 200)").text

@@ -135,6 +135,7 @@ impl Rehearsal {
             folder: settings.paths.plugins.clone(),
             patience: settings.server.plugin_timeout,
             legacy_status: settings.legacy_status,
+            places: Vec::new(),
             given: None,
             overrides: parameters,
             witness: Some(waiting.witness()),

@@ -192,6 +192,23 @@ ROWS = [
         scenarios({"a typed server key that is shown": {"/plugins?apikey=5": ('403 {"error": "unauthorized"}', LIST)}}),
     ),
     Difference(
+        "missing-json-parameters",
+        START,
+        "a file named by `json=` that is missing",
+        "the plugin is loaded without it",
+        "that plugin is left out, and the log says why",
+        Reason.ROBUSTNESS,
+        scenarios(
+            {
+                "json is missing": {
+                    "/a": ('200 {"word": null, "json": null}', '404 {"error": "not found"}'),
+                    "plugins": (LIST, NO_LIST),
+                }
+            }
+        ),
+        "it would run without what the file was written for",
+    ),
+    Difference(
         "broken-json-parameters",
         START,
         "a file named by `json=` that is broken, or holds no object",
@@ -369,7 +386,7 @@ ROWS = [
                     "reload": (
                         '500 {"error": "Failed to reload plugin a"}',
                         '500 {"error": "Failed to reload plugin a", "reasons": ["plugins/a.py:1: SyntaxError: invalid '
-                        'syntax (a.py, line 1)", "plugins/a.py: the earlier version goes on serving"], '
+                        'syntax (a.py, line 1); the earlier version goes on serving"], '
                         '"loaded_plugins": ["a"]}',
                     ),
                     "/a": ('404 {"error": "Plugin a not found"}', "200 one"),

@@ -468,6 +468,15 @@ ROWS: list[Difference] = [
         named("manager", "remove_plugin and its module"),
     ),
     Difference(
+        "manager-missing-json-file",
+        MANAGER,
+        "a `json=` file that is missing",
+        "the plugin is loaded without it",
+        "the plugin is not loaded, and the log says why",
+        Reason.ROBUSTNESS,
+        named("manager", "a json file that is not there"),
+    ),
+    Difference(
         "manager-bad-json-file",
         MANAGER,
         "a `json=` file that is no JSON object",
