@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from plugincore._core import LogJam, emit_log_record
 
@@ -13,6 +15,26 @@ __all__ = ["LogJam", "LogJamHandler", "install_handler"]
 
 class LogJamHandler(logging.Handler):
     """Passes records on to the server's log, under their logger's name and with their traceback, one line each."""
+
+    _complain: Callable[[str], None] | None = None
+
+    def guard(self, complain: Callable[[str], None]) -> None:
+        """From now on let nothing keep records from the log, and call ``complain`` in its place."""
+        self._complain = complain
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802 -- the base class's name
+        """Do as the base class does, unless all records are to be let through."""
+        if self._complain:
+            self._complain("a level of the server's own handler")
+        else:
+            super().setLevel(level)
+
+    def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 -- the base class's names
+        """Do as the base class does, unless all records are to be let through."""
+        if self._complain:
+            self._complain("a filter of the server's own handler")
+        else:
+            super().addFilter(filter)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record; its threshold is the server's."""

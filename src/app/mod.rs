@@ -14,6 +14,7 @@ pub mod mailbox;
 pub mod pidfile;
 pub mod rehearsal;
 pub mod reload;
+mod reports;
 pub mod run;
 pub mod service;
 pub mod shared;

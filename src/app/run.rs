@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::host::{Host, Options};
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
+use super::reports;
 use super::supervisor::{self, Request};
 use crate::bridge::coroutine::{coroutine, host_task};
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
@@ -115,6 +116,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
     let supervisor = supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
 
+    reports::install(&event_loop, &host)?;
     host.attach(py)?;
     let life = host_task(&event_loop, coroutine(py, Arc::clone(&host).live())?)?;
     let result = turn(&event_loop, &life);

@@ -328,14 +328,15 @@ def test_a_stop_while_a_plugin_blocks_its_load_is_obeyed(launch: Launch) -> None
 
 
 def test_a_stop_interrupts_a_reload(launch: Launch) -> None:
-    """The reload's client is told that the server stops; the old version is terminated like any other."""
+    """Its client is told that the server stops; the old version is terminated, and so is what was to replace it."""
     server = launch({"plugin": PLUGIN})
     file = server.plugins / "plugin.py"
     file.write_text(PLUGIN.replace('note("start")', 'print("inside")\n        await asyncio.sleep(60)'))
     with asking(server, "/reload/plugin") as answer:
         assert 0 == server.stop()
         assert 503 == answer.result().status_code
-    assert ["start", "end"] == events(server)
+    assert ["start", "end", "end"] == events(server)
+    assert "ERROR" not in server.log
 
 
 def test_nothing_is_served_before_all_plugins_are_ready(launch: Launch) -> None:

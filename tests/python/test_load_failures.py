@@ -320,10 +320,10 @@ def test_a_bad_parameter_of_somebody_else_is_not_blamed_on_the_ini_file(
     launch(plugins, ini_more=f"[plugin_parms]\nmeter = {parameters}\n").wait_for("ERROR - plugincore - " + told)
 
 
-@pytest.mark.parametrize(("timeout", "shown"), [("200ms", r"0\.2 s"), ("1s", "1 s")])
-def test_times_are_told_as_a_person_would(launch: Launch, timeout: str, shown: str) -> None:
+@pytest.mark.parametrize("timeout", ["200ms", "1s"])
+def test_times_are_told_as_a_person_would(launch: Launch, timeout: str) -> None:
     """What is left of a deadline has nine digits."""
     source = "import asyncio\n" + GOOD + "    async def terminate_plugin(self):\n        await asyncio.sleep(3600)\n"
     server = launch({"good": source}, ini_more=f"[server]\nshutdown_timeout = {timeout}\n")
     server.stop()
-    server.wait_for(f"terminate_plugin did not end within {shown}")
+    server.wait_for(r"terminate_plugin did not end within \d(\.\d{1,3})? s$")

@@ -115,8 +115,8 @@ def test_asyncio_s_complaints_are_records(launch: Launch) -> None:
     """An exception that nobody retrieves and a coroutine that nobody awaits are told, each on one line."""
     server = launch({"speaker": SPEAKER})
     (task,) = records(asked(server, "/speaker/task"))
-    assert ("ERROR", "asyncio") == task[:2]
-    assert re.search(r"Task exception was never retrieved.*\\nLookupError: nobody looks", task[2])
+    assert ("ERROR", "plugincore") == task[:2]
+    assert re.search(r"plugin speaker: Task exception was never retrieved.*\\nLookupError: nobody looks", task[2])
     (forgotten,) = records(asked(server, "/speaker/forgotten"))
     assert ("WARN", "py.warnings") == forgotten[:2]
     assert "coroutine 'sleep' was never awaited" in forgotten[2]

@@ -320,6 +320,15 @@ ROWS: list[Difference] = [
         ),
     ),
     Difference(
+        "parameters-missing-json-file",
+        INI,
+        "`json=settings.json` among a plugin's parameters, and no such file",
+        "the plugin is loaded without it",
+        "the plugin is not loaded, and the log says why",
+        Reason.ROBUSTNESS,
+        named("parameters", "'json=none.json'", "'json=a&json=b'"),
+    ),
+    Difference(
         "config-empty-items",
         CONFIG,
         "`Config(items={})`",

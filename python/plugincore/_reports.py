@@ -1,0 +1,95 @@
+"""Tells the log of exceptions that nobody catches: in threads, finalisers, callbacks and forgotten tasks.
+
+Each is one record, which names the plugin, the file and the line. A plugin that sets a hook of its own gets what it
+asked for; the hook that it finds there is one of these.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from asyncio import AbstractEventLoop
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Protocol
+
+
+class PluginFiles(Protocol):
+    """What the server knows of the files in the folder of the plugins."""
+
+    def find(self, file: str) -> tuple[str, str] | None:
+        """Return the name of a file in messages and the ids of the plugins in it; None for a file from elsewhere."""
+
+    def report(self, text: str, *, is_error: bool) -> None:
+        """Write a record of the server's."""
+
+
+def whose(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
+    """Return which plugin is at work and where, by the innermost of ``places``, which come innermost first.
+
+    Both are the beginning of a text: ``plugin shop: `` and ``plugins/shop.py:7: ``; empty when it is not known.
+    """
+    plugin = place = ""
+    for file, line in places:
+        found = files.find(file)
+        if found:
+            place = place or f"{found[0]}:{line}: "
+            plugin = f"plugin {found[1]}: " if found[1] else ""
+        if plugin:
+            break
+    return plugin, place
+
+
+def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
+    """Take the hooks for the rest of the process's life."""
+
+    def report(what: str, error: BaseException, within: object = None) -> None:
+        """Write the record of ``error``; ``within`` is the function that raised it, if it has left no traceback."""
+        places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+        code = getattr(within, "__code__", None)
+        if not places and code is not None:
+            places = [(code.co_filename, code.co_firstlineno)]
+        plugin, place = whose(files, iter(reversed(places)))
+        told = " ".join("".join(traceback.format_exception_only(error)).split())
+        text = "".join(traceback.format_exception(error))
+        files.report(f"{plugin}{what}: {place}{told}\n{text}", is_error=True)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is SystemExit:
+            return  # The thread wanted to end, as in Python's own hook.
+        name = args.thread.name if args.thread else "of unknown name"
+        report(f"thread {name}", _error(args.exc_type, args.exc_value, args.exc_traceback))
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        what = args.err_msg or "exception ignored in"
+        error = _error(args.exc_type, args.exc_value, args.exc_traceback)
+        report(f"{what[:1].lower()}{what[1:]} {_shown(args.object)}".removesuffix(" None"), error, args.object)
+
+    def in_loop(event_loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None:
+            event_loop.default_exception_handler(context)
+            return
+        details = [f"{key}: {_shown(value)}" for key, value in sorted(context.items()) if key not in _TOLD]
+        report(f"{context.get('message', 'exception in the event loop')} ({', '.join(details)})", error)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
+    event_loop.set_exception_handler(in_loop)
+
+
+#: Parts of the context of an exception in the loop that the record tells anyhow.
+_TOLD = ("message", "exception", "source_traceback", "handle_traceback")
+
+
+def _error(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> BaseException:
+    """Return the exception with its traceback; what C code raises may have no instance yet."""
+    return (error if error is not None else kind()).with_traceback(trace)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # The record must not be lost for it.
+        return f"<{type(value).__name__}>"

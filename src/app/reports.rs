@@ -1,0 +1,46 @@
+//! Has Python tell the log of what nobody catches, and keep its `logging` open for all plugins.
+//!
+//! The hooks themselves are Python's business, in `plugincore._reports` and `plugincore._shared_logging`. Promise: what
+//! they tell names the plugin by its id and the file as the configuration does. Caveat: they belong to the process, so
+//! only the server sets them, and none of it works once the host is gone.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use pyo3::prelude::*;
+
+use super::host::Host;
+
+/// What the hooks ask the server.
+#[pyclass(frozen, module = "plugincore._core", name = "plugin_files")]
+struct PluginFiles {
+    host: Weak<Host>,
+}
+
+#[pymethods]
+impl PluginFiles {
+    /// The name of a file in messages and the ids of the plugins in it; None for a file from elsewhere.
+    fn find(&self, file: PathBuf) -> Option<(PathBuf, String)> {
+        let host = self.host.upgrade()?;
+        let shown = host.environment().shown(&file)?;
+        let plugins: Vec<_> = host.registry.serving().of_file(&shown).iter().map(|one| one.id.to_string()).collect();
+        Some((shown, plugins.join(", ")))
+    }
+
+    /// Writes a record of the server's.
+    #[pyo3(signature = (text, *, is_error))]
+    fn report(&self, text: &str, is_error: bool) {
+        if is_error { tracing::error!("{text}") } else { tracing::warn!("{text}") }
+    }
+}
+
+/// Sets the hooks.
+///
+/// # Errors
+/// When something in the standard library is missing.
+pub fn install(event_loop: &Bound<'_, PyAny>, host: &Arc<Host>) -> PyResult<()> {
+    let py = event_loop.py();
+    let files = Bound::new(py, PluginFiles { host: Arc::downgrade(host) })?;
+    py.import("plugincore._reports")?.call_method1("install", (&files, event_loop))?;
+    py.import("plugincore._shared_logging")?.call_method1("install", (files,)).map(drop)
+}
