@@ -27,6 +27,7 @@ use crate::files::answer::Asked;
 use crate::files::documents::Origin;
 use crate::http::body::{self, BodyError};
 use crate::http::connection::{Peer, Service};
+use crate::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
 use crate::http::response::Body;
@@ -170,7 +171,7 @@ impl Front {
             }
             Errand::Document(visit, tail) => document(live, visit, tail).await,
             Errand::Body { endpoint, visit, place, access } => {
-                let bytes = body.read(live).await?;
+                let bytes = body.read(live, &visit.parts.headers).await?;
                 settle(self.ask(&endpoint, visit, place, access, bytes)?).await
             }
         }
@@ -182,8 +183,8 @@ impl Front {
             Access::Granted => true,
             Access::Refused => false,
             Access::BodyDecides => {
-                let bytes = body.read(live).await?;
-                live.control.admits_body(&variables(&visit.parts, &bytes))
+                let bytes = body.read(live, &visit.parts.headers).await?;
+                live.control.admits_body(&variables(visit, &bytes))
             }
         };
         if granted { Ok(()) } else { Err(refused(visit, Realm::Control, visit.parts.uri.path())) }
@@ -198,7 +199,7 @@ impl Front {
         access: Access,
         body: Bytes,
     ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
-        let variables = variables(&visit.parts, &body);
+        let variables = variables(&visit, &body);
         if access == Access::BodyDecides && !endpoint.auth.load().admits_body(&variables) {
             return Err(refused(&visit, Realm::Plugin, endpoint.id()));
         }
@@ -298,14 +299,17 @@ struct Unread {
 }
 
 impl Unread {
-    async fn read(&mut self, live: &Live) -> Result<Bytes, Rejection> {
+    async fn read(&mut self, live: &Live, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+        let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
-        let read = body::read(body, live.body_limit, live.read_timeout).await;
+        let read = body::read(body, coding, live.body_limit, live.read_timeout).await;
         self.broken = read.is_err();
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
             BodyError::Timeout { .. } => Rejection::BodyTimeout,
-            BodyError::Malformed | BodyError::Disconnected => Rejection::BadRequest(error.to_string()),
+            BodyError::Malformed | BodyError::Undecodable | BodyError::Disconnected => {
+                Rejection::BadRequest(error.to_string())
+            }
         })
     }
 
@@ -366,11 +370,16 @@ fn allowed(methods: MethodSet) -> Response<Body> {
 }
 
 /// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.
-fn variables(parts: &Parts, body: &Bytes) -> BodyData {
+fn variables(visit: &Visit, body: &Bytes) -> BodyData {
+    let parts = &visit.parts;
     if parts.method == Method::GET || parts.method == Method::HEAD {
         return BodyData::None;
     }
-    classify(parts.headers.get(CONTENT_TYPE), body.clone())
+    classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
+        let (client, path) = (visit.client, parts.uri.path());
+        tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+        BodyData::None
+    })
 }
 
 fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {

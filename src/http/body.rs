@@ -11,6 +11,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 
+use super::content_coding::{ContentCoding, Decoder, Undecodable};
+
 /// How long a refused client may go on sending before the connection is closed on it.
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(5);
 
@@ -19,6 +21,9 @@ pub(super) const DISCARD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Most that is set aside for a body because its `Content-Length` says so, before its bytes are there.
 const RESERVE: usize = 1024 * 1024;
+
+/// How many bytes of a compressed body are decoded at a time.
+const DECODED_CHUNK: usize = 32 * 1024;
 
 /// A body that cannot be had. Answer with `connection: close`: the rest of it may still be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,59 +43,131 @@ pub enum BodyError {
     /// The bytes break the chunked encoding.
     #[error("request body is not valid chunked encoding")]
     Malformed,
+    /// The bytes break the content coding that the request declares, or end within it.
+    #[error("request body is not valid in its Content-Encoding, or cut short")]
+    Undecodable,
     /// The connection ended before the body did; nobody is left to answer to.
     #[error("client closed the connection within the request body")]
     Disconnected,
 }
 
-/// Reads a body of at most `limit` bytes with no gap longer than `idle`.
+impl From<Undecodable> for BodyError {
+    fn from(_: Undecodable) -> Self {
+        Self::Undecodable
+    }
+}
+
+/// Reads a body of at most `limit` bytes with no gap longer than `idle`, decoded if it comes by a `coding`; the limit is
+/// for the bytes as they come and for those they stand for.
 ///
 /// A body whose `Content-Length` is above the limit is refused without asking for it, so a client that sent
 /// `Expect: 100-continue` gets its refusal instead of the permission to send. A body that arrived in one piece is
-/// handed on without copying.
+/// handed on without copying, unless it has to be decoded.
 ///
 /// # Errors
 ///
-/// A [`BodyError`]; after `TooLarge` the rest is [discarded](discard), with its requirements.
-pub async fn read<B>(mut body: B, limit: usize, idle: Duration) -> Result<Bytes, BodyError>
+/// A [`BodyError`]; after `TooLarge` and `Undecodable` the rest is [discarded](discard), with its requirements.
+pub async fn read<B>(body: B, coding: Option<ContentCoding>, limit: usize, idle: Duration) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: StdError + 'static,
 {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        discard(body);
-        return Err(BodyError::TooLarge { limit });
+    let mut pieces = Pieces { body, received: 0, limit, idle };
+    let whole = match coding {
+        None => pieces.join().await,
+        Some(coding) => pieces.decode(coding).await,
+    };
+    if matches!(whole, Err(BodyError::TooLarge { .. } | BodyError::Undecodable)) {
+        discard(pieces.body);
     }
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while !body.is_end_stream() {
-        let piece = match tokio::time::timeout(idle, body.frame()).await {
-            Err(_) => return Err(BodyError::Timeout { idle }),
+    whole
+}
+
+/// A body that is being received.
+struct Pieces<B> {
+    body: B,
+    received: usize,
+    limit: usize,
+    idle: Duration,
+}
+
+impl<B> Pieces<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: StdError + 'static,
+{
+    /// The length that is still to come according to the client.
+    fn announced(&self) -> usize {
+        usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX)
+    }
+
+    fn check(&self, length: usize) -> Result<(), BodyError> {
+        if length > self.limit { Err(BodyError::TooLarge { limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// The next piece, which may be empty; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        if self.body.is_end_stream() {
+            return Ok(None);
+        }
+        let piece = match tokio::time::timeout(self.idle, self.body.frame()).await {
+            Err(_) => return Err(BodyError::Timeout { idle: self.idle }),
             Ok(Some(Err(error))) => return Err(classify(&error)),
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-            Ok(None) if body.size_hint().lower() > 0 => return Err(BodyError::Disconnected),
-            Ok(None) => break,
+            Ok(None) if self.body.size_hint().lower() > 0 => return Err(BodyError::Disconnected),
+            Ok(None) => return Ok(None),
         };
-        if first.len() + joined.len() + piece.len() > limit {
-            discard(body);
-            return Err(BodyError::TooLarge { limit });
-        }
-        if first.is_empty() && joined.is_empty() {
-            first = piece;
-        } else if !piece.is_empty() {
-            if joined.is_empty() {
-                joined.reserve(announced.min(RESERVE).max(first.len() + piece.len()));
-                joined.extend_from_slice(&std::mem::take(&mut first));
-            }
-            if joined.capacity() - joined.len() < piece.len() {
-                // The client has sent what was set aside; to believe the rest of its word spares copies at each doubling.
-                joined.reserve(announced.saturating_sub(joined.len()).max(piece.len()));
-            }
-            joined.extend_from_slice(&piece);
-        }
+        self.received += piece.len();
+        self.check(self.received)?;
+        Ok(Some(piece))
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+
+    async fn join(&mut self) -> Result<Bytes, BodyError> {
+        let announced = self.announced();
+        self.check(announced)?;
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            if first.is_empty() && joined.is_empty() {
+                first = piece;
+            } else if !piece.is_empty() {
+                if joined.is_empty() {
+                    joined.reserve(announced.min(RESERVE).max(first.len() + piece.len()));
+                    joined.extend_from_slice(&std::mem::take(&mut first));
+                }
+                if joined.capacity() - joined.len() < piece.len() {
+                    // The client has sent what was set aside; to believe the rest of its word spares copies at each
+                    // doubling.
+                    joined.reserve(announced.saturating_sub(joined.len()).max(piece.len()));
+                }
+                joined.extend_from_slice(&piece);
+            }
+        }
+        Ok(if joined.is_empty() { first } else { joined.freeze() })
+    }
+
+    async fn decode(&mut self, coding: ContentCoding) -> Result<Bytes, BodyError> {
+        self.check(self.announced())?;
+        let mut decoder = Decoder::new(coding);
+        let mut whole = BytesMut::new();
+        let mut chunk = vec![0; DECODED_CHUNK];
+        while let Some(piece) = self.next().await? {
+            let mut input = &piece[..];
+            loop {
+                let written = decoder.decode(&mut input, &mut chunk)?;
+                self.check(whole.len() + written)?;
+                whole.extend_from_slice(&chunk[..written]);
+                if written == chunk.len() {
+                    // A few bytes can stand for very many; others on this thread have their turn in between.
+                    tokio::task::yield_now().await;
+                } else if input.is_empty() {
+                    break;
+                }
+            }
+        }
+        decoder.finish()?;
+        Ok(whole.freeze())
+    }
 }
 
 /// Keeps reading a body that is not wanted, in a task of its own, for a bounded time and amount.
@@ -138,7 +215,7 @@ mod tests {
     use http_body::Frame;
     use http_body_util::{Full, StreamBody};
 
-    use super::{BodyError, read};
+    use super::{BodyError, ContentCoding, read};
 
     const IDLE: Duration = Duration::from_millis(20);
 
@@ -155,30 +232,44 @@ mod tests {
     #[test]
     fn a_body_in_one_piece_is_not_copied() {
         let sent = Bytes::from_static(b"hello");
-        let got = run(read(Full::new(sent.clone()), 5, IDLE)).unwrap();
+        let got = run(read(Full::new(sent.clone()), None, 5, IDLE)).unwrap();
         assert_eq!(sent.as_ptr(), got.as_ptr());
         assert_eq!(sent, got);
     }
 
     #[test]
     fn pieces_are_joined_in_order() {
-        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), 4, IDLE)));
+        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), None, 4, IDLE)));
     }
 
     #[test]
     fn an_announced_length_above_the_limit_is_refused() {
-        let got = run(read(Full::new(Bytes::from_static(b"hello")), 4, IDLE));
+        let got = run(read(Full::new(Bytes::from_static(b"hello")), None, 4, IDLE));
         assert_eq!(Err(BodyError::TooLarge { limit: 4 }), got);
     }
 
     #[test]
     fn pieces_are_counted_as_they_come() {
-        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), 3, IDLE)));
+        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), None, 3, IDLE)));
+    }
+
+    #[test]
+    fn a_compressed_body_is_limited_by_what_it_stands_for() {
+        // 100 times `a`.
+        let frames = || {
+            let zlib = [&[0x78, 0x9c, 0x4b, 0x4c, 0xa4, 0x3d, 0x00, 0x00][..], &[0x7a, 0x47, 0x25, 0xe5]];
+            StreamBody::new(stream::iter(
+                zlib.map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))),
+            ))
+        };
+        let read = |limit| run(read(frames(), Some(ContentCoding::Deflate), limit, IDLE));
+        assert_eq!(Ok(Bytes::from("a".repeat(100))), read(100));
+        assert_eq!(Err(BodyError::TooLarge { limit: 99 }), read(99));
     }
 
     #[test]
     fn a_gap_longer_than_allowed_is_a_timeout() {
         let silent = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        assert_eq!(Err(BodyError::Timeout { idle: IDLE }), run(read(silent, 3, IDLE)));
+        assert_eq!(Err(BodyError::Timeout { idle: IDLE }), run(read(silent, None, 3, IDLE)));
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod content_coding;
 pub mod drain;
 pub mod file;
 pub mod listener;

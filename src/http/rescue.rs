@@ -5,7 +5,7 @@
 //! tracebacks.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_RANGE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -65,6 +65,9 @@ pub enum Rejection {
         /// The limit in bytes.
         limit: usize,
     },
+    /// 415 with `Accept-Encoding`: the body is compressed in a way that is not decoded here.
+    #[error("the request body has a Content-Encoding that is not supported; send it as gzip, deflate or as it is")]
+    UnsupportedCoding,
     /// 416 with `Content-Range`: nothing of the file is within the range that is asked for.
     #[error("the range that is asked for begins behind the end of the file, which has {size} bytes")]
     RangeNotSatisfiable {
@@ -96,6 +99,7 @@ impl Rejection {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Overloaded | Self::ShuttingDown | Self::FileUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -112,6 +116,9 @@ impl Rejection {
         match self {
             Self::MethodNotAllowed { allow } => {
                 response.headers_mut().insert(ALLOW, allow.allow());
+            }
+            Self::UnsupportedCoding => {
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
             }
             Self::RangeNotSatisfiable { size } => {
                 let range = HeaderValue::try_from(format!("bytes */{size}"));
@@ -238,6 +245,7 @@ mod tests {
             (Rejection::BodyTimeout, 408),
             (Rejection::PreconditionFailed, 412),
             (Rejection::BodyTooLarge { limit: 10 }, 413),
+            (Rejection::UnsupportedCoding, 415),
             (Rejection::RangeNotSatisfiable { size: 3 }, 416),
             (Rejection::FileUnavailable, 503),
             (Rejection::Overloaded, 503),
@@ -282,6 +290,11 @@ mod tests {
     fn a_range_behind_the_end_is_told_the_size() {
         let response = Rejection::RangeNotSatisfiable { size: 3 }.respond(id("i"), false);
         assert_eq!(response.headers()[CONTENT_RANGE], "bytes */3");
+    }
+
+    #[test]
+    fn an_unknown_coding_is_told_the_known_ones() {
+        assert_eq!(Rejection::UnsupportedCoding.respond(id("i"), false).headers()[ACCEPT_ENCODING], "gzip, deflate");
     }
 
     #[test]

@@ -217,14 +217,14 @@ fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dy
 /// Adds the variables that are not there yet.
 fn first_of_each<'a>(
     data: &Bound<'_, PyDict>,
-    variables: impl Iterator<Item = (&'a str, &'a str)>,
+    variables: impl Iterator<Item = (&'a str, impl AsRef<str>)>,
     reserved: &dyn Fn(&str) -> bool,
 ) -> PyResult<()> {
     let py = data.py();
     for (name, value) in variables {
         let key = PyString::new(py, name);
         if !reserved(name) && !data.contains(&key)? {
-            data.set_item(key, PyString::new(py, value))?;
+            data.set_item(key, PyString::new(py, value.as_ref()))?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyBytes, PyDict, PyMapping};
 
 use super::environment::Environment;
 use crate::python::baseplugin::{BLAMED, parameter_error};
@@ -76,11 +76,13 @@ fn parse(text: &str) -> Vec<(String, String)> {
 fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Result<Bound<'py, PyAny>, String> {
     let file = environment.folder.join(name);
     let bad = |reason: &dyn fmt::Display| format!("parameter file {}: {reason}", file.display());
-    let text = std::fs::read_to_string(environment.locate(&file)).map_err(|error| match error.kind() {
+    let bytes = std::fs::read(environment.locate(&file)).map_err(|error| match error.kind() {
         ErrorKind::NotFound => bad(&"there is no such file"),
         _ => bad(&error),
     })?;
-    let loaded = py.import("json").and_then(|json| json.call_method1(intern!(py, "loads"), (text,)));
+    // From bytes it finds out by itself whether they are UTF-8, UTF-16 or UTF-32, byte order mark or not.
+    let bytes = PyBytes::new(py, &bytes);
+    let loaded = py.import("json").and_then(|json| json.call_method1(intern!(py, "loads"), (bytes,)));
     match loaded {
         Ok(value) if value.is_instance_of::<PyDict>() => Ok(value),
         Ok(_) => Err(bad(&"the top level must be a JSON object, {\"name\": value, …}")),

@@ -1,8 +1,8 @@
 //! What kind of data a body is, and its variables when it is a form.
 //!
-//! A JSON object counts whatever the content type says, since `curl -d` declares every body a form. A body that cannot
-//! be read as what it claims to be is no data at all and the request goes on without it, as with pluginserver; the
-//! debug log tells why. Caveat: outside forms, [`BodyData::Json`] only promises that the body begins like an object;
+//! A JSON object counts whatever the content type says, since `curl -d` declares every body a form. A body that is no
+//! JSON object and no form is no data, as with pluginserver; a form that cannot be read is an error, which the caller
+//! reports before it goes on without it. Caveat: outside forms, [`BodyData::Json`] only promises that the body begins like an object;
 //! whoever builds objects from it finds out the rest, and treats an invalid one as [`BodyData::None`].
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::charset::Charset;
 use super::json::{begins_like_object, is_json_object};
-use super::multipart::Multipart;
+use super::multipart::{Multipart, MultipartError};
 use super::query::Variables;
 
 /// The data of a body.
@@ -27,57 +27,92 @@ pub enum BodyData {
     Multipart(Multipart),
 }
 
+/// Why a body that is declared a form cannot be read as one; holds nothing of the body.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableForm {
+    /// It declares a charset that is not known.
+    #[error("it declares an unknown charset")]
+    UnknownCharset,
+    /// A multipart form without the parameter that says how its parts are told apart.
+    #[error("its content type has no boundary")]
+    NoBoundary,
+    /// A multipart form that cannot be taken apart; the text says why.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl From<MultipartError> for UnreadableForm {
+    fn from(error: MultipartError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
 /// Decides what a complete body is. `content_type` is the header as it was sent.
-pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> BodyData {
+///
+/// # Errors
+///
+/// If it is declared a form and cannot be read as one.
+pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> Result<BodyData, UnreadableForm> {
     if body.is_empty() {
-        return BodyData::None;
+        return Ok(BodyData::None);
     }
     let content_type = ContentType(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default());
     // UTF-8 when nothing is declared.
-    let Some(charset) = content_type.param("charset").map_or(Some(Charset::Utf8), Charset::from_label) else {
-        tracing::debug!("a request body declares an unknown charset; it is not read");
-        return BodyData::None;
-    };
+    let charset = content_type.charset().map_or(Some(Charset::Utf8), Charset::from_label);
     if content_type.is("multipart/form-data") && !is_json_object(&body) {
-        multipart(content_type.param("boundary"), body, charset)
-    } else if content_type.is("application/x-www-form-urlencoded") {
-        form(&body, charset)
-    } else {
-        to_utf8(body, charset).filter(|text| begins_like_object(text)).map_or(BodyData::None, BodyData::Json)
+        let boundary = content_type.param("boundary").ok_or(UnreadableForm::NoBoundary)?;
+        // The parts say themselves what they are; the charset of the whole is at most a hint.
+        let parts = Multipart::parse(boundary, body, charset.unwrap_or(Charset::Utf8))?;
+        return Ok(BodyData::Multipart(parts));
+    }
+    let is_form = content_type.is("application/x-www-form-urlencoded");
+    match charset {
+        Some(charset) if is_form => Ok(form(&body, charset)),
+        Some(charset) => {
+            Ok(to_utf8(body, charset).filter(|text| begins_like_object(text)).map_or(BodyData::None, BodyData::Json))
+        }
+        None if is_form => Err(UnreadableForm::UnknownCharset),
+        None => {
+            tracing::debug!("a request body declares an unknown charset; it is not read");
+            Ok(BodyData::None)
+        }
     }
 }
 
 /// A `Content-Type` as it was sent; read leniently, since white space around `;` is legal and common.
 #[derive(Clone, Copy)]
-struct ContentType<'a>(&'a str);
+pub(super) struct ContentType<'a>(pub(super) &'a str);
 
 impl<'a> ContentType<'a> {
+    fn essence(self) -> &'a str {
+        self.0.split(';').next().unwrap_or_default().trim()
+    }
+
     fn is(self, essence: &str) -> bool {
-        self.0.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(essence)
+        self.essence().eq_ignore_ascii_case(essence)
     }
 
+    /// True for all of `text/*`.
+    pub(super) fn is_text(self) -> bool {
+        self.essence().get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
+    }
+
+    /// The charset it declares.
+    pub(super) fn charset(self) -> Option<&'a str> {
+        self.param("charset")
+    }
+
+    /// A parameter's value, unless it is empty.
     fn param(self, name: &str) -> Option<&'a str> {
-        self.0.split(';').skip(1).find_map(|param| {
+        let values = self.0.split(';').skip(1).filter_map(|param| {
             let (key, value) = param.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
-        })
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').trim())
+        });
+        values.take(1).find(|value| !value.is_empty())
     }
 }
 
-fn multipart(boundary: Option<&str>, body: Bytes, charset: Charset) -> BodyData {
-    let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty()) else {
-        tracing::debug!("a multipart body declares no boundary; it is not read");
-        return BodyData::None;
-    };
-    match Multipart::parse(boundary, body, charset) {
-        Ok(parts) => BodyData::Multipart(parts),
-        Err(error) => {
-            tracing::debug!(%error, "a multipart body is malformed; it is not read");
-            BodyData::None
-        }
-    }
-}
-
+/// Bytes that do not fit the charset become U+FFFD, so that they cost nothing but themselves.
 fn form(body: &Bytes, charset: Charset) -> BodyData {
     if let Some(text) = to_utf8(body.clone(), charset)
         && is_json_object(&text)
@@ -86,17 +121,10 @@ fn form(body: &Bytes, charset: Charset) -> BodyData {
     }
     // The end of a file sent as it is: `curl -d @file` strips it, others do not.
     let form = body.trim_ascii_end();
-    let variables = match charset {
-        Charset::Utf8 => Some(Variables::from_form(form)),
+    BodyData::Form(match charset {
+        Charset::Utf8 => Variables::from_form(form),
         other => Variables::from_form_in(other, form),
-    };
-    variables.map_or_else(
-        || {
-            tracing::debug!("a form body does not fit its charset; it is not read");
-            BodyData::None
-        },
-        BodyData::Form,
-    )
+    })
 }
 
 /// UTF-8 passes unchecked: only an object that is then built needs the check, and building includes it.
@@ -115,7 +143,7 @@ mod tests {
 
     fn kind(content_type: &'static str, body: &'static [u8]) -> BodyData {
         let header = (!content_type.is_empty()).then(|| HeaderValue::from_static(content_type));
-        classify(header.as_ref(), Bytes::from_static(body))
+        classify(header.as_ref(), Bytes::from_static(body)).unwrap()
     }
 
     fn form_value(content_type: &'static str, body: &'static [u8], name: &str) -> Option<String> {
@@ -160,22 +188,43 @@ mod tests {
         assert_eq!(form_value("application/x-www-form-urlencoded; charset=latin-1", b"a=%E9", "a").unwrap(), "é");
     }
 
-    #[test]
-    fn an_unknown_charset_is_no_data() {
-        assert!(matches!(kind("application/json; charset=klingon", b"{}"), BodyData::None));
+    fn trouble(content_type: &'static str, body: &'static [u8]) -> String {
+        classify(Some(&HeaderValue::from_static(content_type)), Bytes::from_static(body)).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_malformed_multipart_body_is_no_data() {
-        assert!(matches!(kind("multipart/form-data; boundary=b", b"--b\r\nnonsense"), BodyData::None));
-        assert!(matches!(kind("multipart/form-data", b"--b--\r\n"), BodyData::None));
+    fn an_unknown_charset_is_no_data() {
+        assert!(matches!(kind("application/json; charset=klingon", b"{}"), BodyData::None));
+        assert_eq!(
+            trouble("application/x-www-form-urlencoded; charset=klingon", b"a=1"),
+            "it declares an unknown charset"
+        );
+    }
+
+    #[test]
+    fn an_empty_charset_is_none() {
+        for declared in ["charset=", "charset=\"\"", "charset= ; x=y"] {
+            let content_type: &'static str = format!("{FORM}; {declared}").leak();
+            assert_eq!(form_value(content_type, "a=é".as_bytes(), "a").as_deref(), Some("é"), "{declared}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_cost_only_themselves() {
+        assert_eq!(form_value("application/x-www-form-urlencoded; charset=x-sjis", b"a=1&b=%FF", "a").unwrap(), "1");
+    }
+
+    #[test]
+    fn a_malformed_multipart_body_is_an_error_that_shows_nothing_of_it() {
+        assert_eq!(trouble("multipart/form-data; boundary=b", b"--b\r\nnonsense"), "it has no closing boundary");
+        assert_eq!(trouble("multipart/form-data", b"--b--\r\n"), "its content type has no boundary");
     }
 
     #[test]
     fn a_multipart_form_gives_its_fields() {
         let body = b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b--\r\n";
         match kind("multipart/form-data; boundary=\"b\"", body) {
-            BodyData::Multipart(form) => assert_eq!(form.fields().collect::<Vec<_>>(), [("a", "1")]),
+            BodyData::Multipart(form) => assert_eq!(form.fields().collect::<Vec<_>>(), [("a", "1".into())]),
             other => panic!("{other:?}"),
         }
     }

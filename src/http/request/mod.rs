@@ -6,15 +6,17 @@
 
 mod body;
 mod charset;
+mod disposition;
 mod json;
 mod method;
 mod multipart;
 mod path;
 mod query;
 
-pub use body::{BodyData, classify};
+pub use body::{BodyData, UnreadableForm, classify};
+pub use charset::Charset;
 pub use json::{is_json_object, json_key};
 pub use method::MethodSet;
-pub use multipart::{FilePart, Multipart, Part};
+pub use multipart::{Multipart, Part};
 pub use path::{DecodedPath, decode_path};
 pub use query::Variables;

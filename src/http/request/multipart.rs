@@ -3,11 +3,16 @@
 //! Caveat: the body limit bounds the bytes; the number of parts is bounded here, since tiny parts cost far more memory
 //! than they occupy in the body.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use http::HeaderMap;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
+use super::body::ContentType;
 use super::charset::Charset;
+use super::disposition::Disposition;
 
 /// More parts than this make the body malformed.
 const MAX_PARTS: usize = 1000;
@@ -18,48 +23,66 @@ pub struct Multipart(Vec<Part>);
 
 /// One part: a variable or a file.
 #[derive(Clone, Debug)]
-pub enum Part {
-    /// A part without a file name, decoded to text.
-    Field {
-        /// The variable's name.
-        name: String,
-        /// Its text.
-        value: String,
-    },
-    /// A part with a file name.
-    File(FilePart),
-}
-
-/// An uploaded file, as it was sent.
-#[derive(Clone, Debug)]
-pub struct FilePart {
+pub struct Part {
     /// Name of the form field.
     pub name: String,
-    /// File name as the client gave it: not to be trusted as a path.
-    pub filename: String,
-    /// Content type as the client gave it, if any.
-    pub content_type: Option<String>,
+    /// File name as the client gave it: not to be trusted as a path. Empty where a file was not chosen, `None` for a
+    /// part that is no file.
+    pub filename: Option<String>,
     /// The part's own headers.
     pub headers: HeaderMap,
     /// The bytes.
     pub content: Bytes,
+    /// How they are to be read as text; `None` if the part declares a charset that is not known.
+    charset: Option<Charset>,
 }
 
-/// Why a body could not be taken apart; for the debug log.
+impl Part {
+    /// Content type as the client gave it, if any.
+    pub fn content_type(&self) -> Option<&str> {
+        content_type(&self.headers).map(|ContentType(declared)| declared)
+    }
+
+    /// Whether it is declared to be text, as a part without a content type is.
+    pub fn is_text(&self) -> bool {
+        content_type(&self.headers).is_none_or(ContentType::is_text)
+    }
+
+    /// The content as text, if it is any.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        self.charset.and_then(|charset| charset.decode(&self.content))
+    }
+}
+
+/// Why a body could not be taken apart; for the log, so nothing of the body is in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MultipartError {
-    #[error(transparent)]
-    Malformed(#[from] multer::Error),
-    #[error("more than {MAX_PARTS} parts")]
-    TooManyParts,
-    #[error("field {name:?} is not text in its charset")]
-    NotText { name: String },
-    #[error("a part is incomplete")]
+    #[error("it has no closing boundary")]
     Incomplete,
+    #[error("a part's headers are malformed")]
+    BadHeaders,
+    #[error("it does not keep to its boundary")]
+    Malformed,
+    #[error("it has more than {MAX_PARTS} parts")]
+    TooManyParts,
+}
+
+impl From<multer::Error> for MultipartError {
+    fn from(error: multer::Error) -> Self {
+        match error {
+            multer::Error::IncompleteFieldData { .. }
+            | multer::Error::IncompleteHeaders
+            | multer::Error::IncompleteStream => Self::Incomplete,
+            multer::Error::ReadHeaderFailed(_)
+            | multer::Error::DecodeHeaderName { .. }
+            | multer::Error::DecodeHeaderValue { .. } => Self::BadHeaders,
+            _ => Self::Malformed,
+        }
+    }
 }
 
 impl Multipart {
-    /// Takes a whole body apart. `boundary` is the content type's parameter.
+    /// Takes a whole body apart. `boundary` is the content type's parameter, `charset` that of texts which declare none.
     pub(super) fn parse(boundary: &str, body: Bytes, charset: Charset) -> Result<Self, MultipartError> {
         // The only chunk is ready, so the future never waits; a parser that did so anyway would be missing bytes.
         read_parts(boundary, body, charset).now_or_never().unwrap_or(Err(MultipartError::Incomplete))
@@ -70,55 +93,44 @@ impl Multipart {
         &self.0
     }
 
-    /// `(name, value)` of the parts that are variables, in the order sent.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Field { name, value } => Some((name.as_str(), value.as_str())),
-            Part::File(_) => None,
-        })
-    }
-
-    /// The parts that are files, in the order sent.
-    pub fn files(&self) -> impl Iterator<Item = &FilePart> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Field { .. } => None,
-            Part::File(file) => Some(file),
-        })
+    /// `(name, value)` of the parts that are variables, in the order sent: they have no file name and are text.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0
+            .iter()
+            .filter(|part| part.filename.is_none())
+            .filter_map(|part| part.text().map(|text| (part.name.as_str(), text)))
     }
 }
 
-async fn read_parts(boundary: &str, body: Bytes, charset: Charset) -> Result<Multipart, MultipartError> {
+async fn read_parts(boundary: &str, body: Bytes, mut charset: Charset) -> Result<Multipart, MultipartError> {
     let chunks = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut reader = multer::Multipart::new(chunks, boundary);
     let mut parts = Vec::new();
+    let mut is_first = true;
     while let Some(field) = reader.next_field().await? {
         if parts.len() == MAX_PARTS {
             return Err(MultipartError::TooManyParts);
         }
+        let headers = field.headers().clone();
+        let content = field.bytes().await?;
+        let disposition = headers.get(CONTENT_DISPOSITION).map(|header| Disposition::parse(header.as_bytes()));
+        let Disposition { name, filename } = disposition.unwrap_or_default();
         // A part without a name cannot be asked for.
-        let Some(name) = field.name().map(str::to_owned) else {
+        let Some(name) = name else { continue };
+        // Forms may begin with a field that names the charset of the others (RFC 7578, 4.6).
+        if std::mem::take(&mut is_first) && name == "_charset_" && filename.is_none() {
+            charset = std::str::from_utf8(&content).ok().and_then(Charset::from_label).unwrap_or(charset);
             continue;
-        };
-        parts.push(if let Some(filename) = field.file_name().map(str::to_owned) {
-            Part::File(FilePart {
-                name,
-                filename,
-                content_type: field.content_type().map(ToString::to_string),
-                headers: field.headers().clone(),
-                content: field.bytes().await?,
-            })
-        } else {
-            let own =
-                field.content_type().and_then(|mime| mime.get_param(mime::CHARSET)).map(|label| label.to_string());
-            let charset = own.map_or(Some(charset), |label| Charset::from_label(&label));
-            let bytes = field.bytes().await?;
-            match charset.and_then(|charset| charset.decode(&bytes)) {
-                Some(text) => Part::Field { name, value: text.into_owned() },
-                None => return Err(MultipartError::NotText { name }),
-            }
-        });
+        }
+        let declared = content_type(&headers).and_then(ContentType::charset);
+        let charset = declared.map_or(Some(charset), Charset::from_label);
+        parts.push(Part { name, filename, headers, content, charset });
     }
     Ok(Multipart(parts))
+}
+
+fn content_type(headers: &HeaderMap) -> Option<ContentType<'_>> {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(ContentType)
 }
 
 #[cfg(test)]
@@ -138,13 +150,44 @@ mod tests {
     #[test]
     fn fields_and_files_come_in_the_order_sent() {
         let form = parse(BODY).unwrap();
-        assert_eq!(form.fields().collect::<Vec<_>>(), [("a", "1"), ("l", "é")]);
+        assert_eq!(fields(&form), [("a", "1"), ("l", "é")].map(owned));
         assert_eq!(form.parts().len(), 3);
-        let file = form.files().next().unwrap();
-        assert_eq!((file.name.as_str(), file.filename.as_str()), ("f", "x.txt"));
-        assert_eq!(file.content_type.as_deref(), Some("text/plain"));
+        let file = &form.parts()[1];
+        assert_eq!((file.name.as_str(), file.filename.as_deref()), ("f", Some("x.txt")));
+        assert_eq!(file.content_type(), Some("text/plain"));
         assert_eq!(file.headers["x-mine"], "y");
         assert_eq!(file.content, "hel\r\nlo");
+    }
+
+    fn fields(form: &Multipart) -> Vec<(String, String)> {
+        form.fields().map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
+    }
+
+    fn owned((name, value): (&str, &str)) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn bytes_do_not_keep_the_other_parts_from_being_read() {
+        let mut body = b"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n\xff\0\r\n".to_vec();
+        body.extend_from_slice(b"--b\r\nContent-Disposition: form-data; name=\"k\"\r\n");
+        body.extend_from_slice(b"Content-Type: text/plain; charset=klingon\r\n\r\nq\r\n");
+        body.extend_from_slice(BODY.as_bytes());
+        let form = Multipart::parse("b", Bytes::from(body), Charset::Utf8).unwrap();
+        assert_eq!(fields(&form), [("a", "1"), ("l", "é")].map(owned));
+        assert_eq!(form.parts()[0].content, b"\xff\0"[..]);
+        assert_eq!(form.parts().len(), 5);
+    }
+
+    #[test]
+    fn a_first_field_may_name_the_charset_of_the_others() {
+        let part = |name: &str, value: &[u8]| {
+            let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+            [head.as_bytes(), value, b"\r\n"].concat()
+        };
+        let body = [part("_charset_", b"latin_1"), part("a", b"\xe9"), part("_charset_", b"x")].concat();
+        let form = Multipart::parse("b", Bytes::from([&body, &b"--b--\r\n"[..]].concat()), Charset::Utf8).unwrap();
+        assert_eq!(fields(&form), [("a", "é"), ("_charset_", "x")].map(owned));
     }
 
     #[test]

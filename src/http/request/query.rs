@@ -25,20 +25,17 @@ impl Variables {
         Self(form_urlencoded::parse(form).into_owned().collect())
     }
 
-    /// The same for another charset, which then also holds inside the escapes. `None` when bytes do not fit it.
-    pub(super) fn from_form_in(charset: Charset, form: &[u8]) -> Option<Self> {
+    /// The same for another charset, which then also holds inside the escapes.
+    pub(super) fn from_form_in(charset: Charset, form: &[u8]) -> Self {
         let decode = |text: &[u8]| {
             let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
-            charset.decode(&Cow::from(percent_decode(&spaced))).map(Cow::into_owned)
+            charset.decode_lossy(&Cow::from(percent_decode(&spaced))).into_owned()
         };
-        form.split(|&byte| byte == b'&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
-                Some((decode(&pair[..end])?, decode(pair.get(end + 1..).unwrap_or_default())?))
-            })
-            .collect::<Option<_>>()
-            .map(Self)
+        let pairs = form.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+            (decode(&pair[..end]), decode(pair.get(end + 1..).unwrap_or_default()))
+        });
+        Self(pairs.collect())
     }
 
     /// The first value sent under `name`, possibly empty.
@@ -94,7 +91,7 @@ mod tests {
     #[test]
     fn a_charset_holds_inside_the_escapes_too() {
         let latin1 = Charset::from_label("iso-8859-1").unwrap();
-        let variables = Variables::from_form_in(latin1, b"a=%E9+\xe8&&b").unwrap();
+        let variables = Variables::from_form_in(latin1, b"a=%E9+\xe8&&b");
         assert_eq!(variables.0, [pair("a", "é è"), pair("b", "")]);
     }
 }

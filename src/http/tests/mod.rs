@@ -117,7 +117,7 @@ impl Service for Desk {
         async move {
             let path = request.uri().path().to_owned();
             match path.as_str() {
-                "/echo" => match body::read(request.into_body(), BODY_LIMIT, Duration::from_millis(100)).await {
+                "/echo" => match body::read(request.into_body(), None, BODY_LIMIT, Duration::from_millis(100)).await {
                     Ok(bytes) => Response::new(Body::new(bytes)),
                     Err(error) => refusal(413, error.to_string()),
                 },

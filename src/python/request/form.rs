@@ -39,7 +39,7 @@ impl FileField {
     }
 }
 
-/// The fields of a form in order: `str` for plain values, [`FileField`] for files; empty when the body is no form.
+/// The fields of a form in order: `str` or `bytes` for plain values, [`FileField`] for files; empty when the body is no form.
 ///
 /// # Errors
 /// `MemoryError`, or whatever makes Python unable to create an object.
@@ -53,20 +53,23 @@ pub fn fields(py: Python<'_>, body: &BodyData) -> PyResult<Py<MultiDict>> {
     }
 }
 
+/// As in aiohttp: a part with a file name is a file, one that is declared as no text is bytes.
 fn field(py: Python<'_>, part: &Part) -> PyResult<Pair> {
     static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(match part {
-        Part::Field { name, value } => (PyString::new(py, name).unbind(), PyString::new(py, value).into_any().unbind()),
-        Part::File(file) => {
-            let content_type = file.content_type.as_deref().unwrap_or("application/octet-stream");
+    let content = || PyBytes::new(py, &part.content);
+    let value = match (&part.filename, part.text().filter(|_| part.is_text())) {
+        (Some(filename), _) if !filename.is_empty() => {
             let field = FileField {
-                name: file.name.clone(),
-                filename: file.filename.clone(),
-                file: BYTES_IO.import(py, "io", "BytesIO")?.call1((PyBytes::new(py, &file.content),))?.unbind(),
-                content_type: content_type.to_owned(),
-                headers: MultiDict::of_headers(py, &file.headers)?,
+                name: part.name.clone(),
+                filename: filename.clone(),
+                file: BYTES_IO.import(py, "io", "BytesIO")?.call1((content(),))?.unbind(),
+                content_type: part.content_type().unwrap_or("application/octet-stream").to_owned(),
+                headers: MultiDict::of_headers(py, &part.headers)?,
             };
-            (PyString::new(py, &file.name).unbind(), Py::new(py, field)?.into_any())
+            Py::new(py, field)?.into_any()
         }
-    })
+        (_, Some(text)) => PyString::new(py, &text).into_any().unbind(),
+        _ => content().into_any().unbind(),
+    };
+    Ok((PyString::new(py, &part.name).unbind(), value))
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Version};
-use pyo3::exceptions::{PyAttributeError, PyImportError, PyKeyError, PyRuntimeError};
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyKeyError, PyLookupError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -34,6 +34,7 @@ use crate::bridge::exchange::Reply;
 use crate::bridge::outcome;
 use crate::bridge::request_data::RequestData;
 use crate::files::answer::{Asked, Sending};
+use crate::http::request::Charset;
 use crate::http::response::Body;
 
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
@@ -108,8 +109,16 @@ impl Request {
     }
 
     fn decoded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let charset = self.media_type().charset;
-        self.bytes(py)?.call_method1(intern!(py, "decode"), (charset.as_deref().unwrap_or("utf-8"),))
+        let label = self.media_type().charset;
+        let label = label.as_deref().unwrap_or("utf-8");
+        self.bytes(py)?.call_method1(intern!(py, "decode"), (label,)).or_else(|error| {
+            // Python lacks some of the names that the web has for charsets.
+            let charset = if error.is_instance_of::<PyLookupError>(py) { Charset::from_label(label) } else { None };
+            match charset.and_then(|charset| charset.decode(&self.data.body)) {
+                Some(text) => Ok(PyString::new(py, &text).into_any()),
+                None => Err(error),
+            }
+        })
     }
 
     fn parsed<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {

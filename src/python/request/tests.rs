@@ -168,7 +168,7 @@ fn a_form_gives_texts_and_files() {
         --b\r\ncontent-disposition: form-data; name=f; filename=x.txt\r\ncontent-type: text/plain\r\n\r\ncontent\r\n\
         --b\r\ncontent-disposition: form-data; name=t\r\n\r\n2\r\n--b--\r\n";
     let content_type = HeaderValue::from_static("multipart/form-data; boundary=b");
-    let variables = classify(Some(&content_type), Bytes::from_static(body));
+    let variables = classify(Some(&content_type), Bytes::from_static(body)).unwrap();
     run(
         RequestData { variables, ..post(&[], b"raw") },
         c"
