@@ -47,6 +47,8 @@ _CLOSING_TIME = 2.0
 _LEAVING_TIME = 1.0
 #: How long the handler of a web socket whose client is gone has to find that out, before it is cancelled.
 _MOURNING_TIME = 30.0
+#: Content codings of request bodies that the server has decoded.
+_DECODED = {"gzip", "deflate"}
 #: Answers with these have no body, whatever is written.
 _WITHOUT_BODY = {204, 205, 304}
 
@@ -371,6 +373,22 @@ class _Host:
 _host: _Host | None = None
 
 
+def _shared() -> _Host:
+    global _host
+    if _host is None:
+        _host = _Host()
+    return _host
+
+
+def match_info(variables: dict[str, str]) -> UrlMappingMatchInfo:
+    """Return the variables of the path as aiohttp has them, with route and application."""
+    host = _shared()
+    found = UrlMappingMatchInfo(variables, host.route)
+    found.add_app(host.app)
+    found.freeze()
+    return found
+
+
 def task_of(request: Request) -> asyncio.Task[Any] | None:
     """Return the task that runs the handler for `request`, whichever task asks."""
 
@@ -385,10 +403,8 @@ def task_of(request: Request) -> asyncio.Task[Any] | None:
 
 def twin(request: Request) -> web.Request:
     """Make the ``aiohttp.web.Request`` for `request`; called once for each request that needs one."""
-    global _host
-    if _host is None:
-        _host = _Host()
-    loop = asyncio.get_running_loop()
+    host, loop = _shared(), asyncio.get_running_loop()
+    host.app._loop = loop  # a test's loop is another one each time
     headers = CIMultiDictProxy(CIMultiDict(request.headers.items()))
     connection = {
         option.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for option in value.split(",")
@@ -403,12 +419,12 @@ def twin(request: Request) -> web.Request:
         headers,
         tuple((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()),
         not request.keep_alive,
-        None,
+        coding if (coding := headers.get(hdrs.CONTENT_ENCODING, "").lower()) in _DECODED else None,
         "upgrade" in connection and hdrs.UPGRADE in headers,
         chunked,
         URL.build(path=path, query_string=query, encoded=True),
     )
-    protocol = _Protocol(_host.manager, request, loop)
+    protocol = _Protocol(host.manager, request, loop)
     payload = EMPTY_PAYLOAD
     if body or chunked:
         payload = StreamReader(protocol, 2**16, loop=loop)
@@ -426,9 +442,8 @@ def twin(request: Request) -> web.Request:
         state=request._state,
         remote=request.remote,
     )
-    made._match_info = UrlMappingMatchInfo(request.match_info, _host.route)
-    made._match_info.add_app(_host.app)
-    made._match_info.freeze()
+    variables = request.match_info
+    made._match_info = variables if isinstance(variables, UrlMappingMatchInfo) else match_info(variables)
     return made
 
 

@@ -6,13 +6,13 @@
 //! it, nothing can be one of its objects.
 
 use bytes::Bytes;
-use http::header::SET_COOKIE;
+use http::header::{CONNECTION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use pyo3::buffer::PyBuffer;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyString};
 
 use super::exchange::Reply;
 use super::outcome::{self, BadResult};
@@ -32,8 +32,13 @@ pub fn is_response(value: &Bound<'_, PyAny>) -> bool {
 }
 
 fn class<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
-    let modules = py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?;
-    modules.get_item(intern!(py, "aiohttp.web_response")).ok()?.getattr(name).ok()
+    imported(intern!(py, "aiohttp.web_response"))?.getattr(name).ok()
+}
+
+/// The module of that name, if a plugin has imported it.
+pub fn imported<'py>(module: &Bound<'py, PyString>) -> Option<Bound<'py, PyAny>> {
+    let py = module.py();
+    py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?.get_item(module).ok()
 }
 
 /// True if the response object can be sent without aiohttp's help.
@@ -53,7 +58,14 @@ fn is_whole(response: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     // A class with a say of its own in how it is sent.
     let kind = response.get_type();
-    for method in [intern!(py, "prepare"), intern!(py, "write_eof")] {
+    let hooks = [
+        intern!(py, "prepare"),
+        intern!(py, "_start"),
+        intern!(py, "_prepare_headers"),
+        intern!(py, "_write_headers"),
+        intern!(py, "write_eof"),
+    ];
+    for method in hooks {
         if !kind.is(&plain) && !kind.getattr(method)?.is(&plain.getattr(method)?) {
             return Ok(false);
         }
@@ -113,6 +125,9 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
         let cookie = HeaderValue::from_str(text.trim_start());
         let cookie = cookie.map_err(|_| BadResult::new("a cookie has a control character"))?;
         outcome::append(SET_COOKIE, cookie, &mut headers)?;
+    }
+    if response.getattr(intern!(py, "keep_alive"))?.is(PyBool::new(py, false)) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let body = response.getattr(intern!(py, "body"))?;
     let Some(bytes) = bytes(&body)? else {

@@ -28,7 +28,8 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// Headers that an answer may have.
 const MOST_HEADERS: usize = 1000;
 
-/// Headers that describe the connection, not the answer: the host alone decides them.
+/// Headers that describe the connection, not the answer: the host decides them. A plugin may only have the connection
+/// closed after its answer.
 const CONNECTION_HEADERS: [HeaderName; 4] =
     [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, HeaderName::from_static("keep-alive")];
 
@@ -313,6 +314,9 @@ pub fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut Head
     let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
     let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;
     if CONNECTION_HEADERS.contains(&name) {
+        if name == CONNECTION && header_bytes(value)?.is_some_and(|value| value.eq_ignore_ascii_case(b"close")) {
+            into.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         return Ok(());
     }
     let bytes = header_bytes(value)?.ok_or_else(|| {

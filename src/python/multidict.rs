@@ -1,20 +1,23 @@
 //! `MultiDict`: a read-only mapping in which a key may have several values: query, form and headers.
 //!
 //! It answers as the multidict package does for aiohttp: `[]`, `get` and `dict(md)` give the first value, `getall` all
-//! of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key once. Caveat: case is
-//! ignored for ASCII letters only, which is all that header names have.
+//! of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key once. Where a plugin has
+//! imported that package, `isinstance` takes it for that package's own. Caveat: case is ignored for ASCII letters only,
+//! which is all that header names have.
 
 use std::cmp::Ordering;
 
-use crate::http::request::Variables;
 use http::HeaderMap;
 use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyType};
 
-use super::headers::{canonical_name, value_text};
+use super::headers::{RequestHeaders, canonical_name, value_text};
+use crate::bridge::aiohttp::imported;
+use crate::http::request::Variables;
 
 /// An argument that may be left out, where `None` is a value like any other.
 pub enum Fallback<'py> {
@@ -232,13 +235,31 @@ impl MultiDict {
         PyList::new(py, self.pairs.iter().map(|(key, value)| (key, value)))
     }
 
-    /// Return a `dict` of the first values, free to be changed.
+    /// Return a `dict` of the lists of all values.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let lists = PyDict::new(py);
+        for key in self.distinct_keys(py)? {
+            lists.set_item(&key, self.getall(&key, Fallback::Absent)?)?;
+        }
+        Ok(lists)
+    }
+
+    /// Return a `dict` of the first values, free to be changed; one of headers ignores case, too.
     fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let copy = PyDict::new(py);
+        let copy = if self.ignore_case { Bound::new(py, RequestHeaders)?.into_super() } else { PyDict::new(py) };
         for key in self.distinct_keys(py)? {
             copy.set_item(&key, self.__getitem__(&key)?)?;
         }
         Ok(copy)
+    }
+
+    /// The class that `isinstance` goes by: the multidict package's own where that has been imported.
+    #[getter]
+    fn __class__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
+        let py = slf.py();
+        let name = if slf.get().ignore_case { intern!(py, "CIMultiDictProxy") } else { intern!(py, "MultiDictProxy") };
+        let theirs = imported(intern!(py, "multidict")).and_then(|module| module.getattr(name).ok());
+        theirs.unwrap_or_else(|| slf.get_type().into_any())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -316,6 +337,20 @@ assert md.items() == [('a', '1'), ('b', '2'), ('a', '3')] and md.values() == ['1
 d = {}
 d.update(md)
 assert d == dict(md) == {**md} == dict(**md) == md.copy() == {'a': '1', 'b': '2'}
+");
+    }
+
+    #[test]
+    fn all_values_turn_into_lists() {
+        run(c"assert md.to_dict() == {'a': ['1', '3'], 'b': ['2']} and headers.to_dict()['ETag'] == ['e']");
+    }
+
+    #[test]
+    fn a_copy_of_headers_ignores_case_and_can_be_changed() {
+        run(c"
+copy = headers.copy()
+del copy['ETAG']
+assert isinstance(copy, dict) and copy == {'X-Many': 'first'} and copy['x-many'] == 'first'
 ");
     }
 

@@ -454,11 +454,24 @@ def test_a_handlers_own_content_type_replaces_ours(server: Server) -> None:
 
 def test_headers_of_the_connection_are_the_hosts_business(server: Server) -> None:
     """A wrong length or an own transfer coding would break the connection, so they are not sent."""
-    given = "{'Content-Length': '999', 'Transfer-Encoding': 'chunked', 'Connection': 'close', 'Keep-Alive': '1'}"
+    given = "{'Content-Length': '999', 'Transfer-Encoding': 'chunked', 'Connection': 'upgrade', 'Keep-Alive': '1'}"
     with server.client() as client:
         answer = client.post("/result", content=json.dumps({"expression": f"(200, 'abc', {given})"}))
         assert (b"abc", "3") == (answer.content, answer.headers["content-length"])
         assert not {"transfer-encoding", "connection", "keep-alive"} & set(answer.headers)
+
+
+def test_a_handler_may_have_the_connection_closed(server: Server) -> None:
+    """`Connection: close` is sent and done, whatever kind of result it comes with."""
+
+    def asking(expression: str) -> bytes:
+        body = json.dumps({"expression": expression}).encode()
+        return f"POST /result HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    for expression in ("(200, 'abc', {'Connection': 'Close'})", "(200, {'a': 1}, [('connection', b'close')])"):
+        with server.connect() as connection:
+            connection.sendall(asking(expression))
+            assert b"\r\nconnection: close\r\n" in receive_all(connection).lower()
 
 
 @pytest.mark.parametrize("code", [204, 205, 304])

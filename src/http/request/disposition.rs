@@ -19,7 +19,8 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads the header's value; bytes that are not UTF-8 become U+FFFD. Of repeated parameters the first counts.
+    /// Reads the header's value; bytes that are not UTF-8 become U+FFFD. Of repeated parameters the first counts; a quote
+    /// that is never closed leaves nothing that could be relied on.
     pub(super) fn parse(header: &[u8]) -> Self {
         let text = String::from_utf8_lossy(header);
         let mut plain = Self::default();
@@ -27,7 +28,10 @@ impl Disposition {
         let mut rest = text.split_once(';').map_or("", |(_, parameters)| parameters);
         while !rest.is_empty() {
             let (key, tail) = rest.split_at(rest.find(['=', ';']).unwrap_or(rest.len()));
-            let (value, after) = tail.strip_prefix('=').map_or((Cow::Borrowed(""), tail), |tail| split_value(tail));
+            let Some((value, after)) = tail.strip_prefix('=').map_or(Some((Cow::Borrowed(""), tail)), split_value)
+            else {
+                return Self::default();
+            };
             let slot = match key.trim().to_ascii_lowercase().as_str() {
                 "name" => Some((&mut plain.name, Some(value.into_owned()))),
                 "filename" => Some((&mut plain.filename, Some(value.into_owned()))),
@@ -46,12 +50,12 @@ impl Disposition {
     }
 }
 
-/// A parameter's value, and what follows it from the `;` on.
-fn split_value(text: &str) -> (Cow<'_, str>, &str) {
+/// A parameter's value, and what follows it from the `;` on; `None` if a quote is not closed.
+fn split_value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let text = text.trim_start();
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at(text.find(';').unwrap_or(text.len()));
-        return (Cow::Borrowed(value.trim_end()), after);
+        return Some((Cow::Borrowed(value.trim_end()), after));
     };
     let mut value = String::with_capacity(quoted.len());
     let mut letters = quoted.char_indices().peekable();
@@ -59,7 +63,7 @@ fn split_value(text: &str) -> (Cow<'_, str>, &str) {
         match letter {
             '"' => {
                 let after = &quoted[at + 1..];
-                return (Cow::Owned(value), &after[after.find(';').unwrap_or(after.len())..]);
+                return Some((Cow::Owned(value), &after[after.find(';').unwrap_or(after.len())..]));
             }
             '\\' => match letters.next_if(|(_, next)| matches!(next, '"' | '\\')) {
                 Some((_, escaped)) => value.push(escaped),
@@ -68,7 +72,7 @@ fn split_value(text: &str) -> (Cow<'_, str>, &str) {
             _ => value.push(letter),
         }
     }
-    (Cow::Owned(value), "")
+    None
 }
 
 /// The text of `charset'language'percent-encoded`; `None` if that is not what it is.
@@ -102,7 +106,7 @@ mod tests {
     #[test]
     fn quotes_and_backslashes_may_be_escaped() {
         names(r#"form-data; name="a\"b\\c"; filename="C:\dir\x.txt""#, Some(r#"a"b\c"#), Some(r"C:\dir\x.txt"));
-        names(r#"form-data; name="unclosed"#, Some("unclosed"), None);
+        names(r#"form-data; filename=x; name="unclosed"#, None, None);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Caveat: files are in memory, since the body limit has already bounded them.
 
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
-use crate::http::request::{BodyData, Part};
+use crate::bridge::aiohttp;
+use crate::http::request::{BodyData, Part, Variables};
 use crate::python::multidict::{MultiDict, Pair};
 
 /// An uploaded file.
@@ -43,8 +45,12 @@ impl FileField {
 ///
 /// # Errors
 /// `MemoryError`, or whatever makes Python unable to create an object.
-pub fn fields(py: Python<'_>, body: &BodyData) -> PyResult<Py<MultiDict>> {
+pub fn fields(py: Python<'_>, body: &BodyData, content_type: &str) -> PyResult<Py<MultiDict>> {
     match body {
+        // It counts as JSON because it is; as a form it is what the form's rules make of it.
+        BodyData::Json(text) if content_type == "application/x-www-form-urlencoded" => {
+            MultiDict::of_texts(py, &Variables::from_form(text.trim_ascii_end()))
+        }
         BodyData::None | BodyData::Json(_) => MultiDict::new(py, Vec::new()),
         BodyData::Form(form) => MultiDict::of_texts(py, form),
         BodyData::Multipart(form) => {
@@ -55,21 +61,30 @@ pub fn fields(py: Python<'_>, body: &BodyData) -> PyResult<Py<MultiDict>> {
 
 /// As in aiohttp: a part with a file name is a file, one that is declared as no text is bytes.
 fn field(py: Python<'_>, part: &Part) -> PyResult<Pair> {
-    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let content = || PyBytes::new(py, &part.content);
     let value = match (&part.filename, part.text().filter(|_| part.is_text())) {
-        (Some(filename), _) if !filename.is_empty() => {
-            let field = FileField {
-                name: part.name.clone(),
-                filename: filename.clone(),
-                file: BYTES_IO.import(py, "io", "BytesIO")?.call1((content(),))?.unbind(),
-                content_type: part.content_type().unwrap_or("application/octet-stream").to_owned(),
-                headers: MultiDict::of_headers(py, &part.headers)?,
-            };
-            Py::new(py, field)?.into_any()
-        }
+        (Some(filename), _) if !filename.is_empty() => file(py, part, filename)?,
         (_, Some(text)) => PyString::new(py, &text).into_any().unbind(),
-        _ => content().into_any().unbind(),
+        _ => PyBytes::new(py, &part.content).into_any().unbind(),
     };
     Ok((PyString::new(py, &part.name).unbind(), value))
+}
+
+/// A file, of aiohttp's class where a plugin has imported that.
+fn file(py: Python<'_>, part: &Part, filename: &str) -> PyResult<Py<PyAny>> {
+    static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let field = FileField {
+        name: part.name.clone(),
+        filename: filename.to_owned(),
+        file: BYTES_IO.import(py, "io", "BytesIO")?.call1((PyBytes::new(py, &part.content),))?.unbind(),
+        content_type: part.content_type().unwrap_or("application/octet-stream").to_owned(),
+        headers: MultiDict::of_headers(py, &part.headers)?,
+    };
+    let theirs = aiohttp::imported(intern!(py, "aiohttp.web_request"));
+    Ok(match theirs.and_then(|module| module.getattr(intern!(py, "FileField")).ok()) {
+        Some(class) => {
+            let FileField { name, filename, file, content_type, headers } = field;
+            class.call1((name, filename, file, content_type, headers))?.unbind()
+        }
+        None => Py::new(py, field)?.into_any(),
+    })
 }

@@ -21,13 +21,14 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyIterator, PyString};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PySet, PyString};
 
 pub use self::form::FileField;
 use self::media_type::MediaType;
 pub use self::transport::Transport;
 use super::multidict::MultiDict;
 use super::ready::Ready;
+use crate::bridge::aiohttp;
 use crate::bridge::call::Slot;
 use crate::bridge::channel::Channel;
 use crate::bridge::exchange::Reply;
@@ -48,6 +49,9 @@ pub struct Request {
     body: OnceLock<Py<PyBytes>>,
     form: OnceLock<Py<MultiDict>>,
     storage: OnceLock<Py<PyDict>>,
+    match_info: OnceLock<Py<PyDict>>,
+    /// Attributes that a plugin has set.
+    attributes: OnceLock<Py<PyDict>>,
     /// aiohttp's own request, for what only that can answer.
     twin: OnceLock<Py<PyAny>>,
 }
@@ -78,6 +82,8 @@ impl Request {
             body: OnceLock::new(),
             form: OnceLock::new(),
             storage: OnceLock::new(),
+            match_info: OnceLock::new(),
+            attributes: OnceLock::new(),
             twin: OnceLock::new(),
         }
     }
@@ -207,14 +213,20 @@ impl Request {
         self.data.client.to_string()
     }
 
-    /// What the route left open: `{'tail': …}` when the path goes on after the plugin's route.
+    /// What the route left open: `{'tail': …}` when the path goes on after the plugin's route. Where a plugin has
+    /// imported aiohttp, it is the dict that aiohttp has for this.
     #[getter]
     fn match_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let variables = PyDict::new(py);
-        if let Some(tail) = &self.data.subpath {
-            variables.set_item(intern!(py, "tail"), tail)?;
-        }
-        Ok(variables)
+        cached(py, &self.match_info, || {
+            let variables = PyDict::new(py);
+            if let Some(tail) = &self.data.subpath {
+                variables.set_item(intern!(py, "tail"), tail)?;
+            }
+            let Some(module) = aiohttp::imported(intern!(py, "plugincore._aiohttp")) else {
+                return Ok(variables.unbind());
+            };
+            Ok(module.call_method1(intern!(py, "match_info"), (variables,))?.cast_into::<PyDict>()?.unbind())
+        })
     }
 
     /// The connection, for `get_extra_info`; once aiohttp sends the answer, what it sends it through.
@@ -354,7 +366,7 @@ impl Request {
 
     /// Read the body as a form: `str` for plain fields, `FileField` for files, empty when it is no form.
     fn post(&self, py: Python<'_>) -> Ready {
-        ready(cached(py, &self.form, || form::fields(py, &self.data.variables)))
+        ready(cached(py, &self.form, || form::fields(py, &self.data.variables, &self.media_type().essence)))
     }
 
     /// Do nothing; the body has been read already.
@@ -454,9 +466,31 @@ impl Request {
         })
     }
 
-    /// What only aiohttp's own request has, where aiohttp is installed.
+    /// Keep a value under a name that the request does not have itself, for code that does not know of its items.
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.get_type().hasattr(name)? {
+            return Err(PyAttributeError::new_err(format!("attribute {name:?} of the request cannot be set")));
+        }
+        let py = slf.py();
+        cached(py, &slf.get().attributes, || Ok(PyDict::new(py).unbind()))?.set_item(name, value)
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let set = slf.get().attributes.get().map(|set| set.bind(slf.py()));
+        match set {
+            Some(set) if set.contains(name)? => set.del_item(name),
+            _ => Err(PyAttributeError::new_err(format!("attribute {name:?} of the request cannot be deleted"))),
+        }
+    }
+
+    /// What a plugin has set, and what only aiohttp's own request has, where aiohttp is installed.
     fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         let absent = || PyAttributeError::new_err(format!("the request has no attribute {name:?}"));
+        if let Some(set) = slf.get().attributes.get()
+            && let Some(value) = set.bind(slf.py()).get_item(name)?
+        {
+            return Ok(value);
+        }
         let text = name.to_str()?;
         // Python itself asks for dunders of its own accord, which is no reason to import aiohttp.
         if text.starts_with("__") {
@@ -468,10 +502,25 @@ impl Request {
             return Err(absent());
         }
         match Self::_twin(slf) {
-            Ok(twin) => twin.getattr(name),
+            Ok(twin) => twin.getattr_opt(name)?.ok_or_else(absent),
             Err(error) if error.is_instance_of::<PyImportError>(py) => Err(absent()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The names of all attributes, with those that only aiohttp's own request has where a plugin has imported aiohttp.
+    fn __dir__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PySet>> {
+        let py = slf.py();
+        let object = py.get_type::<PyAny>();
+        let names = object.call_method1(intern!(py, "__dir__"), (slf,))?;
+        let names = PySet::new(py, names.try_iter()?.collect::<PyResult<Vec<_>>>()?)?;
+        if let Some(module) = aiohttp::imported(intern!(py, "aiohttp.web_request")) {
+            let class = module.getattr(intern!(py, "Request"))?;
+            for name in class.dir()? {
+                names.add(name)?;
+            }
+        }
+        Ok(names)
     }
 
     /// Return what the plugin stored under `key`, or `default`.
@@ -530,6 +579,8 @@ impl Request {
         visit.call(self.storage.get())?;
         visit.call(self.twin.get())?;
         visit.call(self.cookies.get())?;
+        visit.call(self.match_info.get())?;
+        visit.call(self.attributes.get())?;
         visit.call(self.form.get())
     }
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 
 from conformance.case import Case, get, post, post_json, run
 
@@ -111,6 +113,21 @@ BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "JSON in declared UTF-16": ('{"a": "ä"}'.encode("utf-16"), ("Content-Type: application/json; charset=utf-16",)),
     "an unknown charset": (b'{"a": 1}', ("Content-Type: application/json; charset=martian",)),
     "a charset in quotes": (b'{"a": "\xe4"}', ('Content-Type: application/json; charset="iso-8859-1"',)),
+    "an empty charset": ('{"a": "ä"}'.encode(), ("Content-Type: application/json; charset=",)),
+    "an empty charset in quotes": (b'{"a": 1}', ('Content-Type: application/json; charset=""',)),
+    "a charset as Python spells it": (b'{"a": "\xa4"}', ("Content-Type: application/json; charset=ISO8859_15",)),
+    "a charset by another of its names": (b'{"a": "\xe4"}', ("Content-Type: application/json; charset=l1",)),
+    "Latin-1 as Python has it": (b'{"a": "\x80"}', ("Content-Type: application/json; charset=latin_1",)),
+    "Windows-1252": (b'{"a": "\x80"}', ("Content-Type: application/json; charset=cp1252",)),
+    "Shift JIS": (b'{"a": "\x83n"}', ("Content-Type: application/json; charset=shift_jis",)),
+    "compressed JSON": (gzip.compress(b'{"a": 1}', mtime=0), ("Content-Encoding: gzip",)),
+    "JSON in zlib's format": (zlib.compress(b'{"a": 1}'), ("Content-Encoding: deflate",)),
+    "JSON of another coding": (b'{"a": 1}', ("Content-Encoding: identity",)),
+    "JSON of two codings": (b'{"a": 1}', ("Content-Encoding: gzip, gzip",)),
+    "compressed text": (gzip.compress(b"text" * 100, mtime=0), ("Content-Encoding: GZIP", "Content-Type: text/plain")),
+    "broken compression": (gzip.compress(b'{"a": 1}', mtime=0)[:15] + b"xxxxxxxx", ("Content-Encoding: gzip",)),
+    "compression cut short": (zlib.compress(b'{"a": 1}')[:-3], ("Content-Encoding: deflate",)),
+    "a coding that is not there": (b'{"a": 1}', ("Content-Encoding: br",)),
     "broken JSON": (b'{"a": 1', ("Content-Type: application/json",)),
     "JSON with something behind it": (b'{"a": 1} x', ("Content-Type: application/json",)),
     "JSON with single quotes": (b"{'a': 1}", ("Content-Type: application/json",)),

@@ -210,6 +210,21 @@ def too_large(exchange: Exchange) -> Collection[str]:
     return {"status", "connection", "body"} if told and lost and exchange.ours["status"] == 413 else ()
 
 
+def broken_compression(exchange: Exchange) -> Collection[str]:
+    told = exchange.says(exchange.ours, "request body is not valid in its Content-Encoding, or cut short")
+    return {"status", "body"} if told and exchange.statuses(200, 400) else ()
+
+
+def other_compression(exchange: Exchange) -> Collection[str]:
+    asked = exchange.header("Content-Encoding") in ("br", "zstd")
+    return {"status", *BODY} if asked and exchange.statuses(400, 415) else ()
+
+
+def empty_charset(exchange: Exchange) -> Collection[str]:
+    none = exchange.original["request charset"] == "str ''" and exchange.ours["request charset"] == "NoneType None"
+    return {"request charset"} if none else ()
+
+
 def spelling(exchange: Exchange) -> Collection[str]:
     if (json_of(exchange.original), json_of(exchange.ours)) == ({"h": None}, {"h": "application/json"}):
         return {"body"} if "get('content-type')" in exchange.source else ()
@@ -466,6 +481,33 @@ ROWS = [
         "413",
         Reason.ROBUSTNESS,
         answers(too_large),
+    ),
+    Difference(
+        "broken-compression",
+        AREA,
+        "a compressed body that is broken",
+        "no variables; `request.read()` raises",
+        "400",
+        Reason.ROBUSTNESS,
+        answers(broken_compression),
+    ),
+    Difference(
+        "other-compression",
+        AREA,
+        "a body compressed as `br` or `zstd`",
+        "400, unless a package for it is installed",
+        "415 with `Accept-Encoding`",
+        Reason.ROBUSTNESS,
+        answers(other_compression),
+    ),
+    Difference(
+        "empty-charset",
+        AREA,
+        '`request.charset` for `charset=""`',
+        "`''`",
+        "`None`",
+        Reason.BUG,
+        answers(empty_charset),
     ),
     Difference(
         "header-names",
