@@ -32,8 +32,10 @@ class Guard:
     def complain(self, what: str) -> None:
         """Report what would silence others, once for each plugin that does it."""
         plugin, place = whose(self._files, _frames(sys._getframe(1)))
-        if (plugin or place, what) not in self._told:
-            self._told.add((plugin or place, what))
+        # By the file, since its plugin has no id yet while it is imported.
+        once = (place.partition(".py:")[0], what)
+        if once not in self._told:
+            self._told.add(once)
             self._files.report(f"{plugin}{place}{what} would silence the other plugins; it does not", is_error=False)
 
 

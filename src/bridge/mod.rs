@@ -18,6 +18,7 @@ pub mod inbox;
 pub mod invoke;
 pub mod json;
 pub mod outcome;
+pub mod remedy;
 pub mod request_data;
 mod starter;
 pub mod step;

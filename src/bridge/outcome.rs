@@ -16,7 +16,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, 
 
 pub use super::aiohttp::reason;
 use super::exchange::{Outcome, Reply};
-use super::{aiohttp, json, step};
+use super::{aiohttp, json, remedy};
 use crate::http::rescue::Failure;
 use crate::http::response::Body;
 use crate::policy::request_id::RequestId;
@@ -110,7 +110,8 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
     let type_name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     // A `__str__` that raises must not hide the exception that it belongs to.
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
-    tracing::error!("plugin {}: request {id}: {}", source.plugin, traceback(py, error));
+    let hint = remedy::missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
+    tracing::error!("plugin {}: request {id}: {}{hint}", source.plugin, traceback(py, error));
     if let Some(witness) = &source.witness {
         witness(py, id, error);
     }
@@ -231,7 +232,7 @@ pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
         // What stands in the code's place by mistake may be data, so only a number is shown.
         let kind = code.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
         let shown = number.map_or_else(|| format!("of type {kind}"), |number| number.to_string());
-        let hint = step::missing_await(code);
+        let hint = remedy::missing_await(code);
         BadResult::new(format!("the code {shown} is not a whole number from 200 to 599{hint}"))
     })
 }
@@ -321,7 +322,7 @@ pub fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut Head
     }
     let bytes = header_bytes(value)?.ok_or_else(|| {
         let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        let hint = step::missing_await(value);
+        let hint = remedy::missing_await(value);
         BadResult::new(format!(
             "the value of header {name} is of type {kind}; it must be text, bytes or a number{hint}"
         ))

@@ -82,21 +82,3 @@ fn is_generator_coroutine(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = object.py();
     py.import(intern!(py, "inspect"))?.call_method1(intern!(py, "isawaitable"), (object,))?.extract()
 }
-
-/// What the author of a plugin forgot, if `value` stands where its result was wanted: `; an await is missing before
-/// Shop.prices()`. Empty for what cannot be awaited.
-#[cold]
-pub fn missing_await(value: &Bound<'_, PyAny>) -> String {
-    let class = value.get_type();
-    let called = || value.getattr("__qualname__").and_then(|name| name.extract::<String>());
-    if class.hasattr("__await__").unwrap_or(false) || is_generator_coroutine(value).unwrap_or(false) {
-        called().map_or_else(
-            |_| "; an await is missing".to_owned(),
-            |name| format!("; an await is missing before {name}()"),
-        )
-    } else if class.hasattr("__anext__").unwrap_or(false) {
-        "; collect its items first: [item async for item in ...]".to_owned()
-    } else {
-        String::new()
-    }
-}

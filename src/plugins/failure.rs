@@ -7,14 +7,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyModuleNotFoundError;
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::discover::stem;
 use super::environment::Environment;
 use super::{module, parameters};
-use crate::bridge::outcome;
+use crate::bridge::{outcome, remedy};
 
 /// Why a plugin is not there.
 #[derive(Clone, Debug)]
@@ -77,7 +75,7 @@ impl LoadFailure {
         if let Some((_, helper, line)) = innermost.filter(|(place, ..)| **place != on_disk) {
             reason = format!("{reason}, raised at {}:{line}", helper.display());
         }
-        if let Some(remedy) = missing_module(py, error) {
+        if let Some(remedy) = remedy::missing_module(py, error) {
             reason = format!("{reason} ({remedy})");
         }
         Self { file: file.to_path_buf(), line, class, parameters, reason, cause }
@@ -95,25 +93,6 @@ impl LoadFailure {
     pub fn add(&mut self, consequence: &str) {
         self.reason = format!("{}; {consequence}", self.reason);
     }
-}
-
-/// What to do about a module that is not installed; `None` if that is not what `error` is about.
-fn missing_module(py: Python<'_>, error: &PyErr) -> Option<String> {
-    if !error.is_instance_of::<PyModuleNotFoundError>(py) {
-        return None;
-    }
-    let name = error.value(py).getattr(intern!(py, "name")).ok()?.extract::<String>().ok()?;
-    let name = name.split('.').next().filter(|name| !name.is_empty())?;
-    let sys = py.import("sys").ok()?;
-    if sys.getattr("modules").and_then(|modules| modules.contains(name)).unwrap_or(false) {
-        return None;
-    }
-    let python = sys.getattr("executable").and_then(|python| python.extract::<String>()).unwrap_or_default();
-    let python = if python.is_empty() { "python".to_owned() } else { python };
-    if sys.getattr("stdlib_module_names").and_then(|names| names.contains(name)).unwrap_or(false) {
-        return Some(format!("it is a part of Python that {python} was built without"));
-    }
-    Some(format!("install it: {python} -m pip install {name}, or the package that has it under another name"))
 }
 
 /// `Type: text`, on one line.

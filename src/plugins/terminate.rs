@@ -40,7 +40,9 @@ pub fn end_endless_answers(residents: &[Arc<Resident>]) {
 /// When the wait itself is cancelled.
 pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
     end_endless_answers(residents);
-    while residents.iter().any(|resident| resident.occupancy.inside() > 0) {
+    let mut step = None;
+    while let Some(busy) = residents.iter().find(|resident| resident.occupancy.inside() > 0) {
+        step.get_or_insert_with(|| Step::begin(&busy.file, format!("the last requests to the old {}", busy.id)));
         if Instant::now() > deadline {
             let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
             tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));

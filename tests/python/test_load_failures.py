@@ -168,6 +168,15 @@ def test_a_missing_module_is_told_with_the_python_that_wants_it(launch: Launch, 
     server.wait_for(rf"plugins/bad\.py:2: ModuleNotFoundError: No module named 'paho' {remedy}")
 
 
+def test_a_module_that_is_missing_only_for_a_handler_is_told_alike(launch: Launch) -> None:
+    """With the traceback of the request."""
+    server = launch({"late": GOOD.replace("return 200", "import paho.mqtt\n        return 200")})
+    answer = server.get("/good")
+    assert 500 == answer.status_code
+    assert "pip" not in answer.text
+    server.wait_for(r"ModuleNotFoundError: No module named 'paho'\\n\(install it: .* -m pip install paho, ")
+
+
 @pytest.mark.parametrize("statement", ["import json.nothing", "from json import nothing", "import good.nothing"])
 def test_a_name_that_an_installed_module_lacks_is_not_to_be_installed(launch: Launch, statement: str) -> None:
     """`pip install json` would be no help."""

@@ -169,6 +169,7 @@ CONFIG = "logging.config.dictConfig({'version': 1, ROOT'handlers': {'null': {'cl
 ROOT = "'root': {'level': 'ERROR', 'handlers': ['null']}, "
 
 
+@pytest.mark.parametrize("at_import", [True, False], ids=["at the import", "in a request"])
 @pytest.mark.parametrize(
     ("bullying", "reason"),
     [
@@ -194,11 +195,14 @@ ROOT = "'root': {'level': 'ERROR', 'handlers': ['null']}, "
         ("logging.root.handlers[0].addFilter(lambda record: False)", "a filter of the server's own handler"),
     ],
 )
-def test_no_plugin_silences_the_others(launch: Launch, bullying: str, reason: str) -> None:
+def test_no_plugin_silences_the_others(launch: Launch, bullying: str, reason: str, at_import: bool) -> None:
     """Whatever it does to `logging`, at the import or in a request: the others' records come, and it is told once."""
     source = BULLY.replace("BULLYING", bullying)
-    server = launch({"awitness": WITNESS, "bully": source + "\nbully()\n"}, args=["-v", "INFO"])
-    server.wait_for(rf"WARN - plugincore - plugins/bully\.py:{BULLY_LINE}: {re.escape(reason)} would silence")
+    server = launch({"awitness": WITNESS, "bully": source + ("\nbully()\n" * at_import)}, args=["-v", "INFO"])
+    if not at_import:
+        assert 200 == server.get("/bully").status_code
+    plugin = "" if at_import else "plugin bully: "
+    server.wait_for(rf"WARN - plugincore - {plugin}plugins/bully\.py:{BULLY_LINE}: {re.escape(reason)} would silence")
     for _ in range(2):
         assert 200 == server.get("/bully").status_code
         since = len(server.lines)
@@ -206,7 +210,7 @@ def test_no_plugin_silences_the_others(launch: Launch, bullying: str, reason: st
         for speaker in ("early", "late", "latest", "own"):
             server.wait_for(f"{speaker} speaks", since)
         assert 4 == sum(line.startswith("<6>") and "speaks" in line for line in server.lines[since:])
-    assert 1 == len(told(server, f"plugin bully: plugins/bully.py:{BULLY_LINE}: {reason} would silence")), server.log
+    assert 1 == len(told(server, f"{reason} would silence")), server.log
 
 
 @pytest.mark.parametrize(
@@ -282,6 +286,25 @@ def test_a_plugin_that_holds_up_a_reload_is_named_while_it_does(launch: Launch, 
     (server.folder / step).unlink()
     assert client.recv(100).startswith(b"HTTP/1.1 200 ")
     client.close()
+
+
+def test_requests_that_hold_up_a_reload_are_named_while_they_do(launch: Launch) -> None:
+    """The reload waits for those in the old version."""
+    source = SLOW.replace(
+        "return 200, {}",
+        'print("inside", flush=True)\n        while os.path.exists("go on"):\n            await asyncio.sleep(0.01)\n'
+        "        return 200, {}",
+    )
+    server = launch({"slow": source})
+    (server.folder / "go on").touch()
+    with server.connect() as client, server.connect() as reloader:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for("^inside$")
+        reloader.sendall(b"POST /reload/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        server.wait_for(r"plugins/slow\.py: still in the last requests to the old slow \(3 s\) \.\.\.$")
+        (server.folder / "go on").unlink()
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert reloader.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_plugin_that_holds_up_the_start_is_named_while_it_does(launch: Launch, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ use super::number::{write_float, write_integer};
 use super::open::Open;
 use super::plain::{self, Rest, Stop};
 use super::text::write_string;
-use crate::bridge::step;
+use crate::bridge::remedy;
 
 /// Appends the JSON text of `value` to `out`: pure ASCII, with `", "` and `": "` between the parts.
 ///
@@ -134,7 +134,7 @@ impl<'py> Walk<'py, '_> {
             self.out.push(b'{');
             self.open.push(Open::Items { items, next: 0, key: 0..0 });
         } else {
-            let hint = step::missing_await(&object);
+            let hint = remedy::missing_await(&object);
             let message = format!("Object of type {} is not JSON serializable{hint}", object.get_type().name()?);
             return Err(PyTypeError::new_err(message).into());
         }
