@@ -172,7 +172,7 @@ impl Host {
         }
         let problems: Vec<String> = loaded.failures.iter().map(ToString::to_string).collect();
         if !taken_over {
-            loaded.give_up(environment.patience).await;
+            loaded.give_up(environment.farewell).await;
             return Brought { problems, taken_over };
         }
         old.extend(self.replace(file, loaded.residents.clone()));
@@ -204,7 +204,7 @@ impl Host {
             });
             free.err()
         };
-        loaded.refuse(environment.patience, objection).await;
+        loaded.refuse(environment.farewell, objection).await;
     }
 
     fn endpoint(&self, resident: &Resident) -> Result<Arc<Endpoint>, RouteError> {
@@ -290,6 +290,8 @@ pub(super) fn environment(
         base: launch.folder.clone(),
         folder: settings.paths.plugins.clone(),
         patience: settings.server.plugin_timeout,
+        // A stop that interrupts a load has the other half for the plugins that serve.
+        farewell: settings.server.shutdown_timeout / 2,
         legacy_status: settings.legacy_status,
         places: settings.parameters.clone(),
         given: None,

@@ -27,8 +27,10 @@ pub struct Environment {
     pub base: PathBuf,
     /// Folder of the plugin files; parameter files are looked up here too.
     pub folder: PathBuf,
-    /// How long an async `initialize` or `terminate_plugin` may take.
+    /// How long an async `initialize` may take.
     pub patience: Duration,
+    /// How long an async `terminate_plugin` and the tasks of what does not come to serve may take.
+    pub farewell: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// Where the parameters of each plugin file stand, if that is known.

@@ -123,7 +123,7 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
         None => load_into(&mut loaded, environment, file, &owner).await,
     }
     if loaded.residents.is_empty() {
-        loaded.end_tasks(environment.patience).await;
+        loaded.end_tasks(environment.farewell).await;
     }
     loaded
 }
@@ -172,7 +172,7 @@ async fn bring_in(
             match Python::attach(|py| objection(py, environment, &resident, &name)) {
                 None => loaded.residents.push(resident),
                 Some(failure) => {
-                    discard(&[resident], environment.patience).await;
+                    discard(&[resident], environment.farewell).await;
                     loaded.fail(failure);
                 }
             }
@@ -238,9 +238,9 @@ async fn bring_up(
     };
     if ready.is_err() {
         if let Some(instance) = &instance {
-            discard_instance(file, instance, part, environment.patience).await;
+            discard_instance(file, instance, part, environment.farewell).await;
         }
-        if let Err(error) = end_tasks(part, environment.patience).await {
+        if let Err(error) = end_tasks(part, environment.farewell).await {
             tracing::warn!("{}: ending its tasks: {}", file.display(), Python::attach(|py| describe(py, &error)));
         }
     }

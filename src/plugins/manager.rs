@@ -173,6 +173,7 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
         base: PathBuf::new(),
         folder: manager.getattr("plugin_dir")?.extract()?,
         patience: PATIENCE,
+        farewell: PATIENCE,
         legacy_status: false,
         places: Vec::new(),
         given: Some(given.unbind()),

@@ -339,6 +339,19 @@ def test_a_stop_interrupts_a_reload(launch: Launch) -> None:
     assert "ERROR" not in server.log
 
 
+def test_a_discarded_instance_does_not_use_up_the_time_of_a_stop(launch: Launch) -> None:
+    """A `terminate_plugin` that hangs on what a stop interrupted leaves time for the plugins that serve."""
+    server = launch({"plugin": PLUGIN, "other": OTHER}, ini_more="[server]\nshutdown_timeout = 500ms\n")
+    changed = PLUGIN.replace('note("start")', 'print("inside")\n        await asyncio.sleep(60)')
+    changed += "\n    async def terminate_plugin(self):\n        await asyncio.sleep(60)\n"
+    (server.plugins / "plugin.py").write_text(changed)
+    with asking(server, "/reload/plugin") as answer:
+        assert 0 == server.stop()
+        assert 503 == answer.result().status_code
+    assert ["other ends", "end"] == events(server)[-2:]
+    assert "ending without it" not in server.log
+
+
 def test_nothing_is_served_before_all_plugins_are_ready(launch: Launch) -> None:
     """The socket is bound before the plugins load; a client that comes early waits and is answered."""
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -134,6 +134,7 @@ impl Rehearsal {
             base: PathBuf::new(),
             folder: settings.paths.plugins.clone(),
             patience: settings.server.plugin_timeout,
+            farewell: settings.server.shutdown_timeout,
             legacy_status: settings.legacy_status,
             places: Vec::new(),
             given: None,
