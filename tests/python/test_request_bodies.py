@@ -200,6 +200,7 @@ KEY = (field("apikey"), b"k")
         ((field("x") + "\r\nContent-Type: text/plain; charset=latin_1", b"\xe9"), "é"),
         ((field("x") + "\r\nContent-Type: text/plain; charset=", "é".encode()), "é"),
         ((field("x") + "\r\nContent-Type: text/plain; charset=x-sjis", b"\x83n"), "ハ"),
+        ((field("x") + "\r\nContent-Transfer-Encoding: base64", b"aGk="), "aGk="),
         (
             (field("x", "; filename*=utf-8''na%C3%AFve.bin"), b"\xff"),
             ["file", "x", "naïve.bin", "application/octet-stream", "\xff"],
