@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::host::Host;
 
@@ -29,7 +30,9 @@ impl PluginFiles {
 
     /// Writes a record of the server's.
     #[pyo3(signature = (text, *, is_error))]
-    fn report(&self, text: &str, is_error: bool) {
+    fn report(&self, text: &Bound<'_, PyString>, is_error: bool) {
+        // A message may hold lone surrogates.
+        let text = text.to_string_lossy();
         if is_error { tracing::error!("{text}") } else { tracing::warn!("{text}") }
     }
 }

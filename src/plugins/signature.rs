@@ -42,7 +42,9 @@ pub fn uncallable(method: &Bound<'_, PyAny>, always: &[&str]) -> PyResult<Option
     let own = usize::from(is_bound);
     let refused = if positional < own && flags & TAKES_POSITIONS == 0 {
         "has no parameter self".to_owned()
-    } else if let Some(name) = names.get(own..only_positional.min(positional - defaults)).and_then(<[String]>::first) {
+    } else if let Some(name) =
+        names.get(own..only_positional.min(positional.saturating_sub(defaults))).and_then(<[String]>::first)
+    {
         format!("takes {name} by its position only, but gets names")
     } else if flags & TAKES_KEYWORDS == 0
         && let Some(name) =

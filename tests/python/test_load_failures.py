@@ -247,6 +247,7 @@ def given(function):
         "    def request_handler(self, log, request_headers, request, subpath, client_ip):\n        return {}\n",
         "    def request_handler(self, *, request, **data):\n        return {}\n",
         "    def request_handler(self, x=1, /, **data):\n        return {}\n",
+        "    def request_handler(self, x, **data):\n        return {}\n    request_handler.__defaults__ = (1,) * 9\n",
         "    def request_handler(*args, **data):\n        return {}\n",
         "    @staticmethod\n    def request_handler(**data):\n        return {}\n",
         "    @classmethod\n    def request_handler(cls, **data):\n        return {}\n",

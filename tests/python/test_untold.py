@@ -88,6 +88,19 @@ def test_an_exception_that_nobody_catches_is_one_record(launch: Launch, tmp_path
     assert [] == [line for line in server.lines if not line.startswith("<")], "something was written beside the log"
 
 
+def test_a_message_that_is_no_proper_text_is_told_all_the_same(launch: Launch) -> None:
+    """Such as one with a file name that is not UTF-8, or an exception that cannot be shown."""
+    strange = CARELESS.replace('LookupError("nobody looks")', 'LookupError("nobody \\udc80 looks")')
+    hopeless = CARELESS.replace("raise LookupError", "raise Hopeless").replace("class Careless", "class Other")
+    hopeless += "\nclass Hopeless(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
+    server = launch({"strange": strange, "hopeless": hopeless})
+    assert [200, 200] == [server.get(f"/{name}/thread").status_code for name in ("careless", "other")]
+    server.wait_for(rf"plugin careless: thread worker: plugins/strange\.py:{LINE}: LookupError: nobody .* looks")
+    server.wait_for(
+        rf"plugin other: thread worker: plugins/hopeless\.py:{LINE}: .*Hopeless: <exception str\(\) failed>"
+    )
+
+
 @pytest.mark.parametrize("what", ["handled", "exit"])
 def test_what_somebody_handles_is_not_told(launch: Launch, what: str) -> None:
     """An awaited task that failed, a thread that ended itself; told would be what fails a second later."""
