@@ -114,13 +114,13 @@ class _Sender:
 
     def keep_alive(self, seconds: float, piece: bytes) -> None:
         """Send `piece` at this interval, unless the client is slow or another piece is under way."""
+        # A method and not a function in here, which would hold itself: what is sent leaves no garbage cycle behind.
+        self._ping = self._loop.call_later(seconds, self._send_ping, seconds, piece)
 
-        def send() -> None:
-            if self._has_begun and not self._is_writing and self._channel.has_room() and not self._channel.is_gone():
-                self._channel.write(piece)
-            self._ping = self._loop.call_later(seconds, send)
-
-        self._ping = self._loop.call_later(seconds, send)
+    def _send_ping(self, seconds: float, piece: bytes) -> None:
+        if self._has_begun and not self._is_writing and self._channel.has_room() and not self._channel.is_gone():
+            self._channel.write(piece)
+        self.keep_alive(seconds, piece)
 
     def finish(self) -> None:
         if self._left:
@@ -129,6 +129,8 @@ class _Sender:
     def close(self) -> None:
         self._channel.watch(None)
         self._is_interrupted = True
+        # Both lead back here, by the tracebacks of what they raised.
+        self.failure = self._task = None
         for timer in (self._ping, self._too_late):
             if timer is not None:
                 timer.cancel()

@@ -25,6 +25,7 @@ use crate::bridge::consumer::Consumer;
 use crate::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::bridge::exchange::Outbox;
 use crate::bridge::inbox::Inbox;
+use crate::bridge::locked::Locked;
 use crate::config::settings::Settings;
 use crate::control::{Operator, Report, Target};
 use crate::http::connection::{ConnectionParams, Counts};
@@ -60,7 +61,7 @@ pub struct Host {
     pub(super) patience: Duration,
     pub(super) settings: Mutex<Settings>,
     pub(super) documents: Mutex<Option<Served>>,
-    pub(super) environment: Mutex<Arc<Environment>>,
+    pub(super) environment: Locked<Arc<Environment>>,
     pub(super) registry: Arc<Registry>,
     pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
     pub(super) shared: Arc<Shared>,
@@ -69,7 +70,7 @@ pub struct Host {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) io: Mutex<Option<IoThreads>>,
     /// The asyncio task of the load or reload that is under way.
-    pub(super) under_way: Mutex<Option<Py<PyAny>>>,
+    pub(super) under_way: Locked<Option<Py<PyAny>>>,
     pub(super) acknowledged: Acknowledged,
     pub(super) stopping: AtomicBool,
     pub(super) restart: AtomicBool,
@@ -124,14 +125,14 @@ impl Host {
             patience: settings.server.shutdown_timeout,
             settings: Mutex::new(settings),
             documents: Mutex::new(documents),
-            environment: Mutex::new(Arc::new(environment)),
+            environment: Locked::new(Arc::new(environment)),
             registry,
             limits: Mutex::default(),
             shared,
             outboxes,
             mailbox,
             io: Mutex::new(None),
-            under_way: Mutex::new(None),
+            under_way: Locked::new(None),
             acknowledged: Acknowledged::default(),
             stopping: AtomicBool::new(false),
             restart: AtomicBool::new(false),
@@ -196,7 +197,7 @@ impl Host {
 
     fn take_up_stop(&self, py: Python<'_>) {
         self.acknowledged.store(true, Ordering::Release);
-        if let Some(task) = lock(&self.under_way).take()
+        if let Some(task) = self.under_way.take()
             && let Err(error) = task.bind(py).call_method0("cancel")
         {
             tracing::error!("a load cannot be cancelled: {error}");
@@ -240,27 +241,27 @@ impl Host {
         if self.is_stopping() {
             return None;
         }
-        let result = Arc::new(Mutex::new(None));
+        let result = Arc::new(Locked::new(None));
         let slot = Arc::clone(&result);
         let task = Python::attach(|py| -> PyResult<Py<PyAny>> {
             let work = coroutine(py, async move {
                 let value = future.await;
-                *lock(&slot) = Some(value);
+                drop(slot.replace(Some(value)));
                 Ok(())
             })?;
             let task = host_task(self.consumer.event_loop(py), work)?.unbind();
-            *lock(&self.under_way) = Some(task.clone_ref(py));
+            drop(self.under_way.replace(Some(task.clone_ref(py))));
             Ok(task)
         });
         let ended = match task {
             Ok(task) => await_python(task).await,
             Err(error) => Err(error),
         };
-        lock(&self.under_way).take();
+        drop(self.under_way.take());
         if let Err(error) = ended {
             tracing::info!("interrupted: {}", Python::attach(|py| describe(py, &error)));
         }
-        lock(&result).take()
+        result.take()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -306,7 +307,7 @@ impl Host {
     }
 
     pub(super) fn environment(&self) -> Arc<Environment> {
-        Arc::clone(&lock(&self.environment))
+        self.environment.with(|environment| Arc::clone(environment))
     }
 }
 

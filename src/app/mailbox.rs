@@ -4,12 +4,13 @@
 //! Python thread only; other threads reach it through the bridge's errands.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::bridge::coroutine::await_python;
+use crate::bridge::locked::Locked;
 use crate::control::{Report, Target};
 
 /// What the life cycle is asked to do.
@@ -29,7 +30,7 @@ pub enum Command {
 /// The life cycle's queue.
 #[derive(Default)]
 pub struct Mailbox {
-    state: Mutex<State>,
+    state: Locked<State>,
 }
 
 #[derive(Default)]
@@ -41,11 +42,10 @@ struct State {
 impl Mailbox {
     /// Puts a command in and wakes whoever waits.
     pub fn post(&self, py: Python<'_>, command: Command) {
-        let waiter = {
-            let mut state = self.lock();
+        let waiter = self.state.with(|state| {
             state.commands.push_back(command);
             state.waiter.take()
-        };
+        });
         if let Some(waiter) = waiter {
             let waiter = waiter.bind(py);
             let done = waiter.call_method0("done").and_then(|done| done.is_truthy());
@@ -60,20 +60,17 @@ impl Mailbox {
     /// The next command. Safe to cancel: a command is taken only when it is returned.
     pub async fn next(self: &Arc<Self>) -> PyResult<Command> {
         loop {
-            if let Some(command) = self.lock().commands.pop_front() {
+            if let Some(command) = self.state.with(|state| state.commands.pop_front()) {
                 return Ok(command);
             }
             let waiter = Python::attach(|py| -> PyResult<Py<PyAny>> {
                 let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
                 let waiter = event_loop.call_method0("create_future")?.unbind();
-                self.lock().waiter = Some(waiter.clone_ref(py));
+                let known = waiter.clone_ref(py);
+                drop(self.state.with(|state| state.waiter.replace(known)));
                 Ok(waiter)
             })?;
             await_python(waiter).await?;
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

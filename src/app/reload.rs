@@ -144,7 +144,7 @@ impl Host {
         let environment = environment.map_err(|error| told(&error))?;
         // From here on nothing is refused any more.
         config::proclaim(environment.config.bind(py)).map_err(|error| told(&error))?;
-        *lock(&self.environment) = Arc::new(environment);
+        drop(self.environment.replace(Arc::new(environment)));
         if everything {
             self.shared.tls.store(certificate);
         }

@@ -4,8 +4,8 @@
 //! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
 //! Python thread only.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use http::HeaderMap;
@@ -15,9 +15,10 @@ use pyo3::prelude::*;
 use super::channel::{Channel, Closing, Downlink, Unsent};
 use super::consumer::Consumer;
 use super::exchange::{Exchange, Outcome, Reply};
+use super::locked::Locked;
 use super::outcome::{self, Source};
 use crate::files::answer::Sending;
-use crate::http::pipe::{self, pipe};
+use crate::http::pipe::{self, Reader, Writer, pipe};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
 
@@ -54,10 +55,19 @@ pub struct Call {
     /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
     headers: HeaderMap,
     /// Set once an answer has been begun.
-    downlink: Option<Arc<Downlink>>,
+    begun: Option<Begun>,
     /// What the handler waits for while its client is connected to it. It leads to the task, and the garbage collector
     /// does not look here: asyncio holds tasks weakly, and it is the socket, in Rust, that may wake this one.
     awaited: Option<Py<PyAny>>,
+}
+
+/// An answer that was begun: if the call goes without an end, so does the answer, whoever else holds its channel.
+struct Begun(Arc<Downlink>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Occupied(Arc<Occupancy>);
@@ -85,7 +95,7 @@ impl Call {
             occupied: Occupied(Arc::clone(occupancy)),
             opened: None,
             headers: HeaderMap::new(),
-            downlink: None,
+            begun: None,
             awaited: None,
         }
     }
@@ -98,13 +108,10 @@ impl Call {
         {
             return self.tell_of_break(py, error, downlink);
         }
-        if let Some(downlink) = &self.downlink {
+        if let Some(Begun(downlink)) = &self.begun {
             match result {
                 Ok(_) => downlink.finish(),
-                Err(error) => {
-                    self.tell_of_break(py, &error, downlink);
-                    downlink.abort();
-                }
+                Err(error) => self.tell_of_break(py, &error, downlink),
             }
             return;
         }
@@ -145,41 +152,36 @@ impl Call {
 }
 
 /// Where a running call is kept: both the driver that ends it and the request that may begin its answer know the place.
-pub struct Slot(Mutex<Option<Call>>);
+pub struct Slot(Locked<Option<Call>>);
 
 impl Slot {
     /// Keeps `call`.
     pub fn new(call: Call) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Some(call))))
+        Arc::new(Self(Locked::new(Some(call))))
     }
 
     /// Takes the call out, to end it; `None` when it has ended.
     pub fn take(&self) -> Option<Call> {
-        self.lock().take()
+        self.0.take()
     }
 
     /// Whether it keeps a call that came through `consumer` and has not ended.
     pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
-        self.lock().as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer))
+        self.0.with(|call| call.as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer)))
     }
 
     /// True once an answer has been begun.
     pub fn has_begun(&self) -> bool {
-        self.lock().as_ref().is_some_and(|call| call.downlink.is_some())
+        self.0.with(|call| call.as_ref().is_some_and(|call| call.begun.is_some()))
     }
 
     /// Keeps what the handler waits for alive, and with it the handler, if an answer has been opened or begun.
     pub fn hold(&self, awaited: &Bound<'_, PyAny>) {
-        let mut slot = self.lock();
-        let Some(call) = slot.as_mut().filter(|call| call.downlink.is_some() || call.opened.is_some()) else { return };
-        let earlier = call.awaited.replace(awaited.clone().unbind());
-        // Dropping it may run Python code, which may want the slot.
-        drop(slot);
-        drop(earlier);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Call>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let open = |call: &&mut Call| call.begun.is_some() || call.opened.is_some();
+        if self.0.with(|call| call.as_mut().is_some_and(|call| open(&call))) {
+            let awaited = awaited.clone().unbind();
+            drop(self.0.with(|call| call.as_mut().map(|call| call.awaited.replace(awaited))));
+        }
     }
 
     /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
@@ -188,9 +190,7 @@ impl Slot {
     /// When the result, or the headers beside it, cannot be sent.
     pub fn sender<'py>(&self, value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some((sender, headers)) = outcome::sender(value, request, self.has_begun())? else { return Ok(None) };
-        if let Some(call) = &mut *self.lock() {
-            call.headers = headers;
-        }
+        drop(self.0.with(|call| call.as_mut().map(|call| std::mem::replace(&mut call.headers, headers))));
         Ok(Some(sender))
     }
 
@@ -199,17 +199,17 @@ impl Slot {
     /// # Errors
     /// `RuntimeError` when the request has been answered, or has begun to be.
     pub fn open<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
-        let mut slot = self.lock();
-        let call = unanswered(&mut slot)?;
         let (writer, reader) = pipe(pipe::CAPACITY);
-        let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, None, call.closing())?;
+        let (channel, downlink) = self.channel(py, writer, None)?;
         let unsent = Unsent::new(reader);
         let waker = Waker::from(Arc::clone(&unsent));
-        if call.exchange.poll_abandoned(&mut Context::from_waker(&waker)).is_ready() {
-            drop(unsent.take());
-        }
-        call.opened = Some((unsent, downlink));
-        Ok(channel)
+        let earlier = self.0.with(|call| {
+            let call = unanswered(call)?;
+            let abandoned = call.exchange.poll_abandoned(&mut Context::from_waker(&waker)).is_ready();
+            let gone = if abandoned { unsent.take() } else { None };
+            PyResult::Ok((call.opened.replace((unsent, downlink)), gone))
+        });
+        earlier.map(|_| channel)
     }
 
     /// Begins the answer of the channel that was opened, with a body of `length` bytes (unknown if `None`).
@@ -217,29 +217,39 @@ impl Slot {
     /// # Errors
     /// `RuntimeError` as [`Self::open`], `ConnectionResetError` when the client is gone.
     pub fn begin(&self, py: Python<'_>, mut reply: Reply, length: Option<u64>) -> PyResult<()> {
-        self.answer(py, |call| {
-            let opened = call.opened.take();
-            let (unsent, downlink) =
-                opened.ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
-            let reader = unsent.take().ok_or_else(|| PyConnectionResetError::new_err("the client is gone"))?;
+        self.answer(py, move |call| {
+            let (unsent, downlink) = call
+                .opened
+                .as_ref()
+                .ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
+            let reader = unsent.take().ok_or_else(client_is_gone)?;
             reply.body = Body::streamed(reader, length);
             reply.headers.extend(std::mem::take(&mut call.headers));
-            call.downlink = Some(downlink);
-            Ok((Outcome::Reply(reply.fit_for_its_status()), ()))
+            call.begun = Some(Begun(Arc::clone(downlink)));
+            call.opened = None;
+            Ok(Outcome::Reply(reply.fit_for_its_status()))
         })
     }
 
     /// Answers 101 with `headers`; from then on the channel carries the connection's bytes both ways.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::begin`].
     pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
-        self.answer(py, |call| {
-            let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
-            let (channel, downlink) = Channel::open(py, call.consumer.inbox(), writer, Some(reader), call.closing())?;
-            call.downlink = Some(downlink);
-            Ok((Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } }, channel))
-        })
+        let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
+        let (channel, downlink) = self.channel(py, writer, Some(reader))?;
+        self.answer(py, move |call| {
+            if call.exchange.is_abandoned() {
+                // Like an answer that was opened, and whose client has left.
+                let unsent = Unsent::new(to_client);
+                drop(unsent.take());
+                call.opened = Some((unsent, downlink));
+                return Err(client_is_gone());
+            }
+            call.begun = Some(Begun(downlink));
+            Ok(Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } })
+        })?;
+        Ok(channel)
     }
 
     /// Answers with a file. What the handler returns afterwards is not looked at.
@@ -247,22 +257,40 @@ impl Slot {
     /// # Errors
     /// As [`Self::open`].
     pub fn send_file(&self, py: Python<'_>, mut sending: Sending) -> PyResult<()> {
-        self.answer(py, |call| {
+        self.answer(py, move |call| {
             sending.headers.extend(std::mem::take(&mut call.headers));
-            Ok((Outcome::File(Box::new(sending)), ()))
+            Ok(Outcome::File(Box::new(sending)))
         })
     }
 
-    fn answer<T>(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<(Outcome, T)>) -> PyResult<T> {
-        let mut slot = self.lock();
-        let call = unanswered(&mut slot)?;
-        let (outcome, given) = give(call)?;
-        call.exchange.begin(outcome);
-        let consumer = Arc::clone(&call.consumer);
-        drop(slot);
-        consumer.completed(py);
-        Ok(given)
+    /// A channel for the answer to the call.
+    fn channel<'py>(
+        &self,
+        py: Python<'py>,
+        writer: Writer,
+        up: Option<Reader>,
+    ) -> PyResult<(Bound<'py, Channel>, Arc<Downlink>)> {
+        let (consumer, closing) = self.0.with(|call| {
+            let call = unanswered(call)?;
+            PyResult::Ok((Arc::clone(&call.consumer), Arc::clone(call.closing())))
+        })?;
+        Channel::open(py, consumer.inbox(), writer, up, &closing)
     }
+
+    fn answer(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<Outcome> + Send) -> PyResult<()> {
+        let consumer = self.0.with(|call| {
+            let call = unanswered(call)?;
+            let outcome = give(call)?;
+            call.exchange.begin(outcome);
+            PyResult::Ok(Arc::clone(&call.consumer))
+        })?;
+        consumer.completed(py);
+        Ok(())
+    }
+}
+
+fn client_is_gone() -> PyErr {
+    PyConnectionResetError::new_err("the client is gone")
 }
 
 fn unanswered(slot: &mut Option<Call>) -> PyResult<&mut Call> {

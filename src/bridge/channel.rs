@@ -4,9 +4,9 @@
 //! called on the loop when that changes. Caveat: this is a mechanism; what to do with a slow client, or with one that is
 //! gone, is for the Python code that holds the channel.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
@@ -14,16 +14,11 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
 use super::inbox::Inbox;
+use super::locked::{Locked, again};
 use crate::http::pipe::{Reader, Writer};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Values are only replaced under these locks, so a panic elsewhere leaves them whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What goes to the client.
 pub struct Downlink {
@@ -69,7 +64,8 @@ impl Unsent {
 
     /// Takes it out, to send what comes out of it; `None` when the client is gone.
     pub fn take(&self) -> Option<Reader> {
-        lock(&self.0).take()
+        // Only replaced under the lock, so a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -90,7 +86,7 @@ impl Closing {
     /// What a watcher raised; the others have been called all the same.
     pub fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.0.store(true, Ordering::Release);
-        let references: Vec<_> = lock(open_channels(py)).values().map(|channel| channel.clone_ref(py)).collect();
+        let references: Vec<_> = OPEN.with(|open| open.values().map(again).collect());
         let mut result = Ok(());
         for channel in references.iter().filter_map(|reference| reference.bind(py).upgrade()) {
             let channel = channel.cast::<Channel>()?.get();
@@ -110,8 +106,8 @@ impl Closing {
 pub struct Channel {
     id: u64,
     down: Arc<Downlink>,
-    up: Option<Mutex<Reader>>,
-    watcher: Mutex<Option<Py<PyAny>>>,
+    up: Option<Locked<Reader>>,
+    watcher: Locked<Option<Py<PyAny>>>,
     closing: Arc<Closing>,
 }
 
@@ -131,15 +127,17 @@ impl Channel {
         let id = LAST.fetch_add(1, Ordering::Relaxed);
         let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
         let down = Arc::new(Downlink { writer, waker });
-        let (up, closing) = (up.map(Mutex::new), Arc::clone(closing));
-        let channel = Self { id, down: Arc::clone(&down), up, watcher: Mutex::default(), closing };
+        let (up, closing) = (up.map(Locked::new), Arc::clone(closing));
+        let channel = Self { id, down: Arc::clone(&down), up, watcher: Locked::default(), closing };
         let channel = Bound::new(py, channel)?;
-        lock(open_channels(py)).insert(id, PyWeakrefReference::new(&channel)?.unbind());
+        let reference = PyWeakrefReference::new(&channel)?.unbind();
+        let earlier = OPEN.with(|open| open.insert(id, reference));
+        debug_assert!(earlier.is_none(), "each channel has an id of its own");
         Ok((channel, down))
     }
 
     fn tell_watcher(&self, py: Python<'_>) -> PyResult<()> {
-        let watcher = lock(&self.watcher).as_ref().map(|watcher| watcher.clone_ref(py));
+        let watcher = self.watcher.with(|watcher| watcher.as_ref().map(again));
         watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
     }
 }
@@ -177,7 +175,7 @@ impl Channel {
         let Some(up) = &self.up else {
             return Err(PyRuntimeError::new_err("the connection still speaks HTTP"));
         };
-        let piece = lock(up).poll_next(&self.down.context());
+        let piece = up.with(|up| up.poll_next(&self.down.context()));
         Ok(match piece {
             Poll::Ready(Some(Ok(piece))) => Some(PyBytes::new(py, &piece)),
             Poll::Ready(Some(Err(_)) | None) => Some(PyBytes::new(py, b"")),
@@ -187,9 +185,7 @@ impl Channel {
 
     /// Call `watcher()` on the event loop when there may be news; `None` ends it.
     fn watch(&self, watcher: Option<Py<PyAny>>) {
-        // What was there is dropped outside of the lock, since that may run Python code.
-        let earlier = std::mem::replace(&mut *lock(&self.watcher), watcher);
-        drop(earlier);
+        drop(self.watcher.replace(watcher));
     }
 
     /// End the answer: it is complete.
@@ -203,8 +199,7 @@ impl Channel {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // A lock that is held means that the watcher is being replaced: it will be seen the next time.
-        self.watcher.try_lock().map_or(Ok(()), |watcher| visit.call(&*watcher))
+        self.watcher.traverse(|watcher| visit.call(watcher))
     }
 
     fn __clear__(&self) {
@@ -214,20 +209,12 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        Python::attach(|py| {
-            let entry = lock(open_channels(py)).remove(&self.id);
-            drop(entry);
-        });
+        drop(OPEN.with(|open| open.remove(&self.id)));
     }
 }
 
-type OpenChannels = Mutex<HashMap<u64, Py<PyWeakrefReference>>>;
-
 /// By id, because the I/O threads, which tell of news, may hold no Python object.
-fn open_channels(py: Python<'_>) -> &'static OpenChannels {
-    static OPEN: PyOnceLock<OpenChannels> = PyOnceLock::new();
-    OPEN.get_or_init(py, Mutex::default)
-}
+static OPEN: Locked<BTreeMap<u64, Py<PyWeakrefReference>>> = Locked::new(BTreeMap::new());
 
 /// Has the Python thread look at a channel.
 struct Knock {
@@ -253,7 +240,7 @@ impl Wake for Knock {
 }
 
 fn look(py: Python<'_>, id: u64) -> PyResult<()> {
-    let reference = lock(open_channels(py)).get(&id).map(|reference| reference.clone_ref(py));
+    let reference = OPEN.with(|open| open.get(&id).map(again));
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
     channel.cast::<Channel>()?.get().tell_watcher(py)
 }

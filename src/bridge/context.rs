@@ -1,4 +1,5 @@
-//! A copy of the current context, which one request runs in from its first step to its last.
+//! A context (of context variables) of our own: that of a plugin file, and the copy of it that one request runs in from
+//! its first step to its last.
 //!
 //! Promise: what code sets in context variables while the copy is entered is seen by the tasks that it starts and by
 //! nobody else. Caveat: contexts are left in the reverse order of entering, so what [`OwnContext::enter`] gives stays
@@ -8,7 +9,9 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-/// The context of one request.
+use super::locked::again;
+
+/// A context that belongs to a plugin file, or to one request.
 pub struct OwnContext(Py<PyAny>);
 
 impl OwnContext {
@@ -16,16 +19,26 @@ impl OwnContext {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn copy(py: Python<'_>) -> PyResult<Self> {
+    pub fn copy_current(py: Python<'_>) -> PyResult<Self> {
         // SAFETY: the interpreter is attached (`py`); the result is a new reference or null with an exception set,
         // which is just what `from_owned_ptr_or_err` takes.
         unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }.map(|context| Self(context.unbind()))
     }
 
+    /// Copies this one, as it is now.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        // SAFETY: the interpreter is attached (`py`) and the argument a live context; the result is as above.
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(self.0.as_ptr())) }
+            .map(|context| Self(context.unbind()))
+    }
+
     /// The same context once more.
     #[must_use]
-    pub fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self(self.0.clone_ref(py))
+    pub fn again(&self) -> Self {
+        Self(again(&self.0))
     }
 
     /// Enters it, until the result is dropped.

@@ -8,13 +8,14 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
+use super::context::OwnContext;
+use super::locked::Locked;
 use super::step::{self, Step};
 
 type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
@@ -35,7 +36,7 @@ thread_local! {
 /// The Python face of a Rust future: a coroutine that can be awaited once.
 #[pyclass(frozen, module = "plugincore._core", name = "coroutine")]
 pub struct Coroutine {
-    future: Mutex<State>,
+    state: Locked<State>,
 }
 
 enum State {
@@ -58,7 +59,7 @@ where
         let value = future.await?;
         Python::attach(|py| value.into_py_any(py))
     };
-    Bound::new(py, Coroutine { future: Mutex::new(State::Fresh(Box::pin(erased))) })
+    Bound::new(py, Coroutine { state: Locked::new(State::Fresh(Box::pin(erased))) })
 }
 
 /// Starts a task of the host's own for `coroutine`, one that `asyncio.all_tasks()` does not show: plugins that tidy up
@@ -74,34 +75,33 @@ pub fn host_task<'py>(event_loop: &Bound<'py, PyAny>, coroutine: Bound<'py, Coro
 
 impl Coroutine {
     fn resume<'py>(&self, py: Python<'py>, resume: Resume) -> PyResult<Bound<'py, PyAny>> {
-        let state = std::mem::replace(&mut *self.lock(), State::Running);
-        let mut future = match (state, resume) {
+        let mut future = match (self.state.replace(State::Running), resume) {
             (State::Fresh(future), Resume::Send(_)) => future,
             (State::Fresh(_), Resume::Throw(error)) => {
-                *self.lock() = State::Finished;
+                self.enter(State::Finished);
                 return Err(error);
             }
             (State::Waiting(future), resume) => {
-                RESUME.set(Some(resume));
+                drop(RESUME.replace(Some(resume)));
                 future
             }
             (State::Running, _) => return Err(PyRuntimeError::new_err("coroutine is being awaited already")),
             (State::Finished, _) => {
-                *self.lock() = State::Finished;
+                self.enter(State::Finished);
                 return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
             }
         };
         let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        RESUME.set(None);
+        drop(RESUME.take());
         match polled {
             Poll::Pending => {
-                *self.lock() = State::Waiting(future);
+                self.enter(State::Waiting(future));
                 YIELDED.take().map(|object| object.into_bound(py)).ok_or_else(|| {
                     PyRuntimeError::new_err("a life-cycle future waited for something that is not Python's")
                 })
             }
             Poll::Ready(result) => {
-                *self.lock() = State::Finished;
+                self.enter(State::Finished);
                 Err(match result {
                     Ok(value) => PyStopIteration::new_err((value,)),
                     Err(error) if error.is_instance_of::<PyStopIteration>(py) => stopped(py, error),
@@ -111,8 +111,8 @@ impl Coroutine {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.future.lock().unwrap_or_else(PoisonError::into_inner)
+    fn enter(&self, state: State) {
+        drop(self.state.replace(state));
     }
 }
 
@@ -147,15 +147,13 @@ impl Coroutine {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.lock();
-        if matches!(*state, State::Fresh(_) | State::Finished) {
-            let ended = std::mem::replace(&mut *state, State::Finished);
-            // Dropping what the future holds may run Python code, so it happens outside of the lock.
-            drop(state);
-            drop(ended);
+        let ended = self.state.with(|state| {
+            let idle = matches!(*state, State::Fresh(_) | State::Finished);
+            idle.then(|| std::mem::replace(state, State::Finished))
+        });
+        if ended.is_some() {
             return Ok(());
         }
-        drop(state);
         match self.resume(py, Resume::Throw(PyGeneratorExit::new_err(()))) {
             Ok(_) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit")),
             Err(error)
@@ -194,17 +192,28 @@ pub(super) fn thrown<'py>(kind: Bound<'py, PyAny>, value: Option<Bound<'py, PyAn
 ///
 /// The future is an error when `object` cannot be awaited, and whatever the awaitable raises.
 pub async fn await_python(object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    await_maybe_within(None, object).await
+}
+
+/// The same, with each step taken in `context`.
+pub async fn await_python_within(context: OwnContext, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    await_maybe_within(Some(context), object).await
+}
+
+async fn await_maybe_within(context: Option<OwnContext>, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let iterator = Python::attach(|py| {
+        let _entered = context.as_ref().map(|context| context.enter(py)).transpose()?;
         let object = object.into_bound(py);
         step::awaitable(&object)?.map(Bound::unbind).ok_or_else(|| {
             let name = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!("{name} cannot be awaited"))
         })
     })?;
-    Leaf { iterator }.await
+    Leaf { context, iterator }.await
 }
 
 struct Leaf {
+    context: Option<OwnContext>,
     iterator: Py<PyAny>,
 }
 
@@ -213,6 +222,10 @@ impl Future for Leaf {
 
     fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
         Python::attach(|py| {
+            let _entered = match self.context.as_ref().map(|context| context.enter(py)).transpose() {
+                Ok(entered) => entered,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
             let iterator = self.iterator.bind(py);
             let step = match RESUME.take() {
                 None => step::send(iterator, py.None().bind(py)),
@@ -221,7 +234,7 @@ impl Future for Leaf {
             };
             match step {
                 Ok(Step::Yielded(object)) => {
-                    YIELDED.set(Some(object.unbind()));
+                    drop(YIELDED.replace(Some(object.unbind())));
                     Poll::Pending
                 }
                 Ok(Step::Returned(value)) => Poll::Ready(Ok(value.unbind())),

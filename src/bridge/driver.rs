@@ -5,18 +5,19 @@
 //! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver, and
 //! `task.get_context()` is not the context of the request, which the driver enters for each step.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
 use super::call::Slot;
 use super::consumer::Consumer;
 use super::context::OwnContext;
 use super::coroutine::thrown;
+use super::locked::{Locked, again};
 use super::outcome;
 use super::step::{self, Step};
 
@@ -43,60 +44,66 @@ impl Drive {
 #[pyclass(frozen, module = "plugincore._core", name = "request")]
 #[derive(Default)]
 pub struct Driver {
-    state: Mutex<State>,
+    state: Locked<State>,
 }
 
 #[derive(Default)]
 struct State {
     drive: Option<Drive>,
-    /// What the handler waits for since a first step that was taken before the task's own.
-    early: Option<Py<PyAny>>,
+    /// What came of a first step that was taken before the task's own.
+    early: Option<Early>,
+}
+
+/// What the task is still to be told of its first step.
+enum Early {
+    /// The handler waits for this.
+    Waits(Py<PyAny>),
+    /// The handler ended as cancelled.
+    Cancelled(PyErr),
 }
 
 /// How far a step came.
 enum Progress<'py> {
     /// It waits for this.
     Waits(Bound<'py, PyAny>),
-    /// The request is answered; the error is for the task, which ends as cancelled with it.
+    /// The request is answered. With the error, a cancellation, the task ends as cancelled: whoever cancelled it would be
+    /// misled otherwise.
     Ended(Option<PyErr>),
 }
 
 impl Driver {
     /// Takes a request over, to drive it from its beginning.
     pub fn load(&self, drive: Drive) {
-        let earlier = self.lock().drive.replace(drive);
-        debug_assert!(earlier.is_none(), "a driver drives one request at a time");
+        let earlier = self.state.replace(State { drive: Some(drive), early: None });
+        debug_assert!(earlier.drive.is_none(), "a driver drives one request at a time");
     }
 
     /// Takes the first step before the task takes its own; says whether the request waits for something then.
     pub fn step_early(&self, py: Python<'_>) -> bool {
-        match self.advance(py, |current| step::send(current, py.None().bind(py)), false) {
-            Ok(Progress::Waits(object)) => {
-                self.lock().early = Some(object.unbind());
-                true
-            }
-            // There is no task to be told of a cancellation.
-            Ok(Progress::Ended(_)) => false,
+        let early = match self.advance(py, |current| step::send(current, py.None().bind(py))) {
+            Ok(Progress::Waits(object)) => Early::Waits(object.unbind()),
+            // Nobody but who kept the task will ever ask.
+            Ok(Progress::Ended(Some(cancelled))) => Early::Cancelled(cancelled),
+            Ok(Progress::Ended(None)) => return false,
             Err(_) => {
                 // It never began; to end it answers the request, and leaves the driver free for the next.
                 drop(self.end());
-                false
+                return false;
             }
-        }
+        };
+        let waits = matches!(early, Early::Waits(_));
+        drop(self.state.with(|state| state.early.replace(early)));
+        waits
     }
 
     /// Whether it drives a request that came through `consumer` and has not ended.
     pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
-        self.lock().drive.as_ref().is_some_and(|drive| drive.slot.came_through(consumer))
+        let slot = self.state.with(|state| state.drive.as_ref().map(|drive| Arc::clone(&drive.slot)));
+        slot.is_some_and(|slot| slot.came_through(consumer))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No Python code runs and nothing is dropped under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn current(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.lock().drive.as_ref().map(|drive| drive.current.clone_ref(py))
+    fn current(&self) -> Option<Py<PyAny>> {
+        self.state.with(|state| state.drive.as_ref().map(|drive| again(&drive.current)))
     }
 
     /// Takes `take` on the current coroutine, in the context of the request, and answers it if that was the last step.
@@ -104,16 +111,16 @@ impl Driver {
         &self,
         py: Python<'py>,
         take: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
-        cancelling: bool,
     ) -> PyResult<Progress<'py>> {
-        let (mut current, mut sending, slot, request, context) = {
-            let state = self.lock();
-            let Some(drive) = &state.drive else {
-                return Err(PyRuntimeError::new_err("the request was answered already"));
-            };
-            let (current, request) = (drive.current.bind(py).clone(), drive.request.clone_ref(py));
-            (current, drive.sending, Arc::clone(&drive.slot), request, drive.context.clone_ref(py))
+        let driven = self.state.with(|state| {
+            let drive = state.drive.as_ref()?;
+            let (current, request) = (again(&drive.current), again(&drive.request));
+            Some((current, drive.sending, Arc::clone(&drive.slot), request, drive.context.again()))
+        });
+        let Some((current, mut sending, slot, request, context)) = driven else {
+            return Err(PyRuntimeError::new_err("the request was answered already"));
         };
+        let mut current = current.into_bound(py);
         let _entered = context.enter(py)?;
         let mut step = take(&current);
         let result = loop {
@@ -139,14 +146,13 @@ impl Driver {
             self.go_on_with(&current);
             step = step::send(&current, py.None().bind(py));
         };
-        // Ended for whoever looks, before the end is told: dropped outside of the lock.
-        let ended = self.lock().drive.take();
+        // Ended for whoever looks, before the end is told.
+        let ended = self.state.with(|state| state.drive.take());
         let Some(call) = slot.take() else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
-        // A task that is being cancelled must end as cancelled, or whoever cancelled it is misled.
         let cancelled = match &result {
-            Err(error) if cancelling && call.is_cancellation(error, py) => Some(error.clone_ref(py)),
+            Err(error) if call.is_cancellation(error, py) => Some(error.clone_ref(py)),
             _ => None,
         };
         call.finish(py, result);
@@ -156,25 +162,22 @@ impl Driver {
 
     /// Steps `sender` from here on.
     fn go_on_with(&self, sender: &Bound<'_, PyAny>) {
-        let mut state = self.lock();
-        let earlier = state.drive.as_mut().map(|drive| {
+        let sender = sender.clone().unbind();
+        let earlier = self.state.with(|state| {
+            let drive = state.drive.as_mut()?;
             drive.sending = true;
-            std::mem::replace(&mut drive.current, sender.clone().unbind())
+            Some(std::mem::replace(&mut drive.current, sender))
         });
-        drop(state);
         drop(earlier);
     }
 
     /// Ends the drive where it is, which answers the request.
     fn end(&self) -> Option<Drive> {
-        let (ended, early) = {
-            let mut state = self.lock();
-            (state.drive.take(), state.early.take())
-        };
+        let State { drive, early } = self.state.take();
         drop(early);
         // The request must not keep the call alive.
-        drop(ended.as_ref().and_then(|drive| drive.slot.take()));
-        ended
+        drop(drive.as_ref().and_then(|drive| drive.slot.take()));
+        drive
     }
 }
 
@@ -195,18 +198,15 @@ impl Driver {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let early = {
-            let mut state = self.lock();
-            if state.drive.is_none() {
-                // It ended in its early step.
-                return Ok(None);
-            }
-            state.early.take()
-        };
-        if let Some(early) = early {
-            return Ok(Some(early.into_bound(py)));
+        let (early, driving) = self.state.with(|state| (state.early.take(), state.drive.is_some()));
+        match early {
+            Some(Early::Waits(object)) => return Ok(Some(object.into_bound(py))),
+            Some(Early::Cancelled(cancelled)) => return Err(cancelled),
+            // It ended in its early step.
+            None if !driving => return Ok(None),
+            None => {}
         }
-        match self.advance(py, |current| step::send(current, py.None().bind(py)), false)? {
+        match self.advance(py, |current| step::send(current, py.None().bind(py)))? {
             Progress::Waits(object) => Ok(Some(object)),
             Progress::Ended(Some(cancelled)) => Err(cancelled),
             Progress::Ended(None) => Ok(None),
@@ -214,7 +214,7 @@ impl Driver {
     }
 
     fn send<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        told(py, self.advance(py, |current| step::send(current, &value), false)?)
+        told(py, self.advance(py, |current| step::send(current, &value))?)
     }
 
     #[pyo3(signature = (kind, value = None, _traceback = None))]
@@ -226,19 +226,18 @@ impl Driver {
         _traceback: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let error = thrown(kind, value)?;
-        let early = self.lock().early.take();
-        if let Some(early) = early.map(|early| early.into_bound(py)) {
+        let (early, driving) = self.state.with(|state| (state.early.take(), state.drive.is_some()));
+        if let Some(Early::Waits(object)) = early {
             // The handler cancelled its own task in the first step: asyncio cancels what such a task goes on to wait for.
-            if let Some(cancel) = early.getattr_opt(intern!(py, "cancel"))?
-                && cancel.call0()?.is_truthy()?
-            {
-                return Ok(early);
+            let object = object.into_bound(py);
+            if cancel(&object, &error)? {
+                return Ok(object);
             }
         }
-        if self.lock().drive.is_none() {
+        if !driving {
             return Err(error);
         }
-        told(py, self.advance(py, |current| step::throw(current, error), true)?)
+        told(py, self.advance(py, |current| step::throw(current, error))?)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -251,27 +250,40 @@ impl Driver {
 
     /// The request that is answered; for the module that looks for its task.
     #[getter]
-    fn _plugincore_request(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.lock().drive.as_ref().map(|drive| drive.request.clone_ref(py))
+    fn _plugincore_request(&self) -> Option<Py<PyAny>> {
+        self.state.with(|state| state.drive.as_ref().map(|drive| again(&drive.request)))
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        match self.current(py) {
+        match self.current() {
             Some(current) => current.into_bound(py).getattr(name),
             None => Err(PyAttributeError::new_err(name.clone().unbind())),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // A lock that is held means that the state is being changed: it will be seen the next time.
-        let Ok(state) = self.state.try_lock() else { return Ok(()) };
-        visit.call(&state.early)?;
-        let Some(drive) = &state.drive else { return Ok(()) };
-        visit.call(&drive.current)?;
-        visit.call(&drive.request)?;
-        drive.context.traverse(&visit)
+        self.state.traverse(|state| {
+            if let Some(Early::Waits(object)) = &state.early {
+                visit.call(object)?;
+            }
+            let Some(drive) = &state.drive else { return Ok(()) };
+            visit.call(&drive.current)?;
+            visit.call(&drive.request)?;
+            drive.context.traverse(&visit)
+        })
     }
+}
+
+/// Cancels what a handler waits for because of `error`, with its message, as asyncio does; says whether that was possible.
+fn cancel(awaited: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<bool> {
+    let py = awaited.py();
+    let Some(cancel) = awaited.getattr_opt(intern!(py, "cancel"))? else { return Ok(false) };
+    let options = PyDict::new(py);
+    if let Ok(message) = error.value(py).getattr(intern!(py, "args"))?.get_item(0) {
+        options.set_item(intern!(py, "msg"), message)?;
+    }
+    cancel.call((), Some(&options))?.is_truthy()
 }
 
 /// What `send` and `throw` tell the task.

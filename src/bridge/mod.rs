@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod inbox;
 pub mod invoke;
 pub mod json;
+pub mod locked;
 pub mod outcome;
 pub mod remedy;
 pub mod request_data;

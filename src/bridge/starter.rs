@@ -7,15 +7,13 @@
 //! ([`Starter::rest`]) before anybody else has a turn of the loop. A plain handler in between may find it in
 //! `asyncio.all_tasks()`: nothing comes of it for a request if it is cancelled, and who waits for it sees it end.
 
-use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
-
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::driver::{Drive, Driver};
+use super::locked::Locked;
 
 /// Starts requests on one event loop.
 pub struct Starter {
@@ -23,10 +21,9 @@ pub struct Starter {
     /// Arguments of a new task, besides its coroutine.
     options: Py<PyDict>,
     name: Py<PyAny>,
-    /// Attributes of the loop, in which `call_soon` is hidden for a moment; none if the loop has no such thing.
+    /// Attributes of the loop, among which a [`CallSoon`] stands for a moment; none if the loop has no such thing.
     attributes: Option<Py<PyDict>>,
-    caught: Py<PyAny>,
-    spare: Mutex<Option<Ready>>,
+    spare: Locked<Option<Ready>>,
 }
 
 /// What is called of asyncio, and to look at a task.
@@ -55,15 +52,67 @@ struct FirstStep {
     context: Py<PyAny>,
 }
 
-thread_local! {
-    /// The first step of a task that is being made.
-    static CAUGHT: RefCell<Option<FirstStep>> = const { RefCell::new(None) };
+/// Stands in for `loop.call_soon` while the task of `driver` is made: it keeps the first step of that task. Everything
+/// else goes on to the loop, since whatever runs meanwhile (finalisers, callbacks of weak references, signal handlers,
+/// other threads) means the loop; also if somebody keeps this for later.
+#[pyclass(frozen, module = "plugincore._core", name = "call_soon")]
+struct CallSoon {
+    event_loop: Py<PyAny>,
+    driver: Py<Driver>,
+    kept: Locked<Kept>,
 }
 
-/// Stands in for `loop.call_soon` while a task is made, to which it hands its first step.
-#[pyfunction]
-fn call_soon(callback: Py<PyAny>, context: Py<PyAny>) {
-    CAUGHT.set(Some(FirstStep { step: callback, context }));
+#[derive(Default)]
+enum Kept {
+    /// The task has not been made.
+    Nothing,
+    First(FirstStep),
+    /// The task has been made, so its next step is the loop's.
+    #[default]
+    Over,
+}
+
+#[pymethods]
+impl CallSoon {
+    #[pyo3(signature = (callback, *arguments, **options))]
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        callback: &Bound<'py, PyAny>,
+        arguments: &Bound<'py, PyTuple>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(context) = options.and_then(|options| options.get_item(intern!(py, "context")).transpose())
+            && self.is_first_step(callback)?
+        {
+            let first = FirstStep { step: callback.clone().unbind(), context: context?.unbind() };
+            drop(self.kept.replace(Kept::First(first)));
+            return Ok(py.None().into_bound(py));
+        }
+        let event_loop = self.event_loop.bind(py);
+        let arguments = [event_loop, callback].into_iter().cloned().chain(arguments.iter()).collect::<Vec<_>>();
+        let own = event_loop.get_type().getattr(intern!(py, "call_soon"))?;
+        own.call(PyTuple::new(py, arguments)?, options)
+    }
+}
+
+impl CallSoon {
+    /// Whether `callback` is the first step of the task of `driver`: a method of an object whose coroutine that is.
+    fn is_first_step(&self, callback: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = callback.py();
+        if !self.kept.with(|kept| matches!(kept, Kept::Nothing)) {
+            return Ok(false);
+        }
+        let Some(task) = callback.getattr_opt(intern!(py, "__self__"))? else { return Ok(false) };
+        Ok(task.getattr_opt(intern!(py, "_coro"))?.is_some_and(|coroutine| coroutine.is(&self.driver)))
+    }
+
+    fn take(&self) -> Option<FirstStep> {
+        match self.kept.take() {
+            Kept::First(first) => Some(first),
+            Kept::Nothing | Kept::Over => None,
+        }
+    }
 }
 
 impl Starter {
@@ -90,8 +139,7 @@ impl Starter {
             options: options.unbind(),
             name: name.clone().into_any().unbind(),
             attributes: attributes.and_then(|found| found.cast_into::<PyDict>().ok()).map(Bound::unbind),
-            caught: wrap_pyfunction!(call_soon, py)?.into_any().unbind(),
-            spare: Mutex::new(None),
+            spare: Locked::default(),
         })
     }
 
@@ -104,7 +152,7 @@ impl Starter {
         let py = event_loop.py();
         let ready = match self.take_spare(event_loop)? {
             Some(ready) => ready,
-            None => self.make(py)?,
+            None => self.make(event_loop)?,
         };
         let (task, driver) = (ready.task.bind(py), ready.driver.get());
         driver.load(drive);
@@ -117,7 +165,7 @@ impl Starter {
         if waits {
             task.setattr(intern!(py, "_log_destroy_pending"), true)?;
         } else if self.is_as_before(py, &ready)? {
-            *self.spare() = Some(ready);
+            drop(self.spare.replace(Some(ready)));
             return Ok(());
         }
         first.take_now(event_loop)
@@ -128,8 +176,7 @@ impl Starter {
     /// # Errors
     /// When somebody got hold of it and the loop cannot be told that it is done.
     pub fn rest(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
-        let spare = self.spare().take();
-        let Some(spare) = spare else { return Ok(()) };
+        let Some(spare) = self.spare.take() else { return Ok(()) };
         match &spare.first {
             Some(first) if !self.is_as_before(event_loop.py(), &spare)? => first.take_now(event_loop),
             _ => Ok(()),
@@ -138,7 +185,7 @@ impl Starter {
 
     /// The task that waits for the next request, unless somebody cancelled it meanwhile.
     fn take_spare(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Ready>> {
-        let spare = self.spare().take();
+        let spare = self.spare.take();
         if let Some(Ready { task, first: Some(first), .. }) = &spare
             && is_cancelled(task.bind(event_loop.py()))?
         {
@@ -148,26 +195,28 @@ impl Starter {
         Ok(spare)
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Ready>> {
-        // Values are only moved in and out under this lock.
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn make(&self, py: Python<'_>) -> PyResult<Ready> {
+    fn make(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Ready> {
+        let py = event_loop.py();
         let driver = Bound::new(py, Driver::default())?;
         let construct = || self.asyncio.task.bind(py).call((&driver,), Some(self.options.bind(py)));
         let name = intern!(py, "call_soon");
         let attributes = self.attributes.as_ref().map(|attributes| attributes.bind(py));
-        let task = match attributes.filter(|attributes| !attributes.contains(name).unwrap_or(true)) {
-            None => construct()?,
+        let (task, first) = match attributes.filter(|attributes| !attributes.contains(name).unwrap_or(true)) {
+            None => (construct()?, None),
             Some(attributes) => {
-                attributes.set_item(name, &self.caught)?;
+                let (event_loop, driver) = (event_loop.clone().unbind(), driver.clone().unbind());
+                let kept = Locked::new(Kept::Nothing);
+                let call_soon = Bound::new(py, CallSoon { event_loop, driver, kept })?;
+                attributes.set_item(name, &call_soon)?;
                 let task = construct();
-                attributes.del_item(name)?;
-                task?
+                let first = call_soon.get().take();
+                // Somebody may have put their own there meanwhile, which stays.
+                if attributes.get_item(name)?.is_some_and(|there| there.is(&call_soon)) {
+                    attributes.del_item(name)?;
+                }
+                (task?, first)
             }
         };
-        let first = CAUGHT.take();
         if first.is_some() {
             // It may be put away without ever having had anything to do.
             task.setattr(intern!(py, "_log_destroy_pending"), false)?;

@@ -5,21 +5,20 @@
 //! handler holds the loop for as long as it runs, as it did in pluginserver.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::owner::Owner;
 use super::registry::Registry;
 use super::resident::{Entry, Resident};
 use crate::bridge::call::{Call, Slot};
 use crate::bridge::consumer::{Consumer, Dispatch};
-use crate::bridge::context::OwnContext;
 use crate::bridge::driver::Drive;
 use crate::bridge::exchange::{Job, Outcome};
+use crate::bridge::locked::{Locked, again};
 use crate::bridge::request_data::RequestData;
 use crate::bridge::{invoke, json, outcome, step};
 use crate::http::request::BodyData;
@@ -46,20 +45,21 @@ struct HostObjects {
     /// Headers that came before.
     headers: HeaderTemplates,
     /// The last client's address as text: clients come in bunches, behind a proxy all of them.
-    client: Mutex<Option<(IpAddr, Py<PyString>)>>,
+    client: Locked<Option<(IpAddr, Py<PyString>)>>,
 }
 
 impl HostObjects {
     fn client_ip<'py>(&self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
-        let mut last = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((known, text)) if *known == address => text.bind(py).clone(),
-            _ => {
-                let text = PyString::new(py, &address.to_string());
-                *last = Some((address, text.clone().unbind()));
-                text
-            }
+        let known = self.client.with(|last| match last {
+            Some((known, text)) if *known == address => Some(again(text)),
+            _ => None,
+        });
+        if let Some(text) = known {
+            return text.into_bound(py);
         }
+        let text = PyString::new(py, &address.to_string());
+        drop(self.client.replace(Some((address, text.clone().unbind()))));
+        text
     }
 }
 
@@ -76,15 +76,16 @@ pub fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> Py
         intern!(py, CLIENT_IP),
     ];
     let keys = PyTuple::new(py, keys)?.unbind();
-    let objects = HostObjects { log, keys, headers: HeaderTemplates::default(), client: Mutex::new(None) };
+    let objects = HostObjects { log, keys, headers: HeaderTemplates::default(), client: Locked::new(None) };
     Ok(Box::new(move |py, consumer, job| {
         if job.exchange.is_abandoned() {
             return;
         }
         // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
-        match registry.serving().get(&job.plugin) {
-            Some(resident) => run(py, consumer, resident, job, &objects),
-            None => job.exchange.complete(Outcome::Rejected(Rejection::NotFound)),
+        if let Some(resident) = registry.serving().get(&job.plugin) {
+            run(py, consumer, resident, job, &objects);
+        } else {
+            job.exchange.complete(Outcome::Rejected(Rejection::NotFound));
         }
     }))
 }
@@ -94,9 +95,7 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
-    // The owner is set before the context is copied: it stays for the next request of the same plugin.
-    let copied = Owner::enter_consumer(resident.owner.bind(py)).and_then(|()| OwnContext::copy(py));
-    let context = match copied {
+    let context = match resident.scope.copy_context(py) {
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };

@@ -19,14 +19,15 @@ use super::dispatch::ALWAYS;
 use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
 use super::module::{self, Registration};
-use super::owner::Owner;
+use super::owner::Scope;
 use super::parameters::keyword_arguments;
 use super::resident::{Entry, Resident};
 use super::signature::{Uncallable, uncallable};
 use super::terminate::{discard, discard_instance, end_tasks, wait_for};
 use super::watch::Step;
 use crate::bridge::aiohttp;
-use crate::bridge::coroutine::{await_python, coroutine};
+use crate::bridge::context::OwnContext;
+use crate::bridge::coroutine::{await_python, await_python_within, coroutine};
 use crate::bridge::step;
 
 /// What came of one file.
@@ -41,7 +42,7 @@ pub struct LoadedFile {
     /// To take the file's module back out, should it not be wanted after all.
     pub registration: Option<Registration>,
     /// The background tasks of the file.
-    owner: Option<Py<Owner>>,
+    scope: Option<Arc<Scope>>,
 }
 
 impl LoadedFile {
@@ -90,8 +91,8 @@ impl LoadedFile {
     }
 
     async fn end_tasks(&self, patience: Duration) {
-        let Some(owner) = &self.owner else { return };
-        if let Err(error) = end_tasks(owner, patience).await {
+        let Some(scope) = &self.scope else { return };
+        if let Err(error) = end_tasks(scope, patience).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("ending background tasks: {reason}");
         }
@@ -110,17 +111,22 @@ pub async fn load_class(environment: &Environment, file: &Path, class: Py<PyType
 
 async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>) -> LoadedFile {
     let mut loaded = LoadedFile::default();
-    let owner = match Python::attach(Owner::new) {
-        Ok(owner) => owner,
+    let scope = match Python::attach(Scope::new) {
+        Ok(scope) => scope,
         Err(error) => {
             loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
             return loaded;
         }
     };
-    loaded.owner = Some(Python::attach(|py| owner.clone_ref(py)));
+    loaded.scope = Some(Arc::clone(&scope));
     match class {
-        Some(class) => bring_in(&mut loaded, environment, file, &class, &owner).await,
-        None => load_into(&mut loaded, environment, file, &owner).await,
+        Some(class) => bring_in(&mut loaded, environment, file, &class, &scope).await,
+        None => load_into(&mut loaded, environment, file, &scope).await,
+    }
+    // From here on the context is that of requests, whose tasks are the file's and not a single plugin's.
+    let left = Python::attach(|py| scope.enter(py).map(drop));
+    if let Err(error) = left {
+        loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
     }
     if loaded.residents.is_empty() {
         loaded.end_tasks(environment.farewell).await;
@@ -128,9 +134,9 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
     loaded
 }
 
-async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, owner: &Py<Owner>) {
+async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<Scope>) {
     let imported = Python::attach(|py| {
-        import(py, environment, file, owner).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
+        import(py, environment, file, scope).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
     });
     let Imported { classes, module, registration } = match imported {
         Ok(imported) => imported,
@@ -145,7 +151,7 @@ async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Pa
         tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
     }
     for class in classes {
-        bring_in(loaded, environment, file, &class, owner).await;
+        bring_in(loaded, environment, file, &class, scope).await;
     }
 }
 
@@ -155,12 +161,12 @@ async fn bring_in(
     environment: &Environment,
     file: &Path,
     class: &Py<PyType>,
-    owner: &Py<Owner>,
+    scope: &Arc<Scope>,
 ) {
     let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
-    let part = Python::attach(|py| owner.get().part(py));
+    let part = Python::attach(|py| scope.part(py));
     let brought = match &part {
-        Ok(part) => bring_up(environment, file, class, (owner, part)).await,
+        Ok(part) => bring_up(environment, file, class, (scope, part)).await,
         Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
     };
     match brought {
@@ -208,9 +214,9 @@ struct Imported {
     registration: Registration,
 }
 
-fn import(py: Python<'_>, environment: &Environment, file: &Path, owner: &Py<Owner>) -> PyResult<Imported> {
+fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &Scope) -> PyResult<Imported> {
     let _step = Step::begin(file, "its import");
-    Owner::enter(owner.bind(py))?;
+    let _entered = scope.enter(py)?;
     let (module, registration) = module::run(py, &environment.locate(file))?;
     aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
@@ -221,17 +227,17 @@ async fn bring_up(
     environment: &Environment,
     file: &Path,
     class: &Py<PyType>,
-    (owner, part): (&Py<Owner>, &Py<Owner>),
+    (scope, part): (&Arc<Scope>, &Arc<Scope>),
 ) -> PyResult<Resident> {
     let made = Python::attach(|py| -> PyResult<_> {
-        Owner::enter(part.bind(py))?;
-        let kwargs = keyword_arguments(py, environment, &stem(file), part.bind(py).as_any())?;
+        let _entered = part.enter(py)?;
+        let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
         let _step = Step::begin(file, format!("__init__ of {}", class.bind(py).name()?));
         Ok((class.bind(py).call((), Some(&kwargs))?.unbind(), kwargs.unbind()))
     });
     let (instance, ready) = match made {
         Ok((instance, kwargs)) => {
-            let ready = make_ready(environment, file, &instance, kwargs, (owner, part)).await;
+            let ready = make_ready(environment, file, &instance, kwargs, (scope, part)).await;
             (Some(instance), ready)
         }
         Err(error) => (None, Err(error)),
@@ -253,18 +259,22 @@ async fn make_ready(
     file: &Path,
     instance: &Py<PyAny>,
     kwargs: Py<PyDict>,
-    (owner, part): (&Py<Owner>, &Py<Owner>),
+    (scope, part): (&Arc<Scope>, &Arc<Scope>),
 ) -> PyResult<Resident> {
     let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;
-    let started = Python::attach(|py| start(instance.bind(py), kwargs.bind(py)))?;
+    let started = Python::attach(|py| {
+        let _entered = part.enter(py)?;
+        start(instance.bind(py), kwargs.bind(py))
+    })?;
     if let Some(started) = started {
-        patiently(environment.patience, started, "initialize").await?;
+        patiently(environment.patience, part.context(), started, "initialize").await?;
     }
     drop(step);
     Python::attach(|py| {
-        let owners = (owner.clone_ref(py), part.clone_ref(py));
-        Resident::new(instance.bind(py).clone(), file.to_path_buf(), owners, environment)
+        let _entered = part.enter(py)?;
+        let scopes = (Arc::clone(scope), Arc::clone(part));
+        Resident::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
     })
 }
 
@@ -279,17 +289,21 @@ fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Op
 /// How long what took too long may take to tidy up once it is cancelled.
 const TIDYING: Duration = Duration::from_secs(1);
 
-/// Awaits what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
+/// Awaits in `context` what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
 /// and, if it does not heed that either, left to its owner.
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
-pub async fn patiently(patience: Duration, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
+pub async fn patiently(patience: Duration, context: OwnContext, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
     let (task, waiting) = Python::attach(|py| -> PyResult<_> {
+        // Made in the context, so that the task has its owner.
+        let entered = context.enter(py)?;
+        let within = context.again();
         let fenced = coroutine(py, async move {
-            await_python(awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
+            await_python_within(within, awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
         })?;
         let task = py.import("asyncio")?.call_method1("ensure_future", (fenced,))?;
+        drop(entered);
         let waiting = wait_for(py, vec![task.clone()], patience)?;
         Ok((task.unbind(), waiting))
     })?;

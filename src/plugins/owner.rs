@@ -1,11 +1,12 @@
-//! Which plugin a background task belongs to.
+//! What belongs to a plugin file: its background tasks, and the context that its code runs in.
 //!
 //! Promise: a task that a plugin creates, while it is imported, constructed, initialised or asked, directly or through
-//! other tasks, is kept alive until it ends and is cancelled and awaited when the plugin goes. Caveat: it relies on the
-//! loop's task factory; a plugin that replaces the factory has its tasks cancelled only when the server stops.
+//! other tasks, is kept alive until it ends and is cancelled and awaited when the plugin goes. Context variables that it
+//! sets while it is loaded (the precision of `decimal` is one) hold for all that it does later, and for nobody else.
+//! Caveat: the owner of a task is found by the loop's task factory; a plugin that replaces the factory has its tasks
+//! cancelled only when the server stops.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::intern;
@@ -13,23 +14,83 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PySet, PyTuple};
 
+use crate::bridge::context::{Entered, OwnContext};
+use crate::bridge::locked::{Locked, again, made_once};
+
 /// The tasks of one generation of a plugin file, or of one plugin in it.
 #[pyclass(frozen, module = "plugincore._core")]
 pub struct Owner {
-    serial: u64,
     tasks: Py<PySet>,
     /// The owners of the plugins in the file, whose tasks end with those of the file.
-    parts: Mutex<Vec<Py<Owner>>>,
+    parts: Locked<Vec<Py<Owner>>>,
+}
+
+/// An owner of tasks, and the context of the code that creates them: of one generation of a plugin file or, in the same
+/// context, of one plugin in it until that serves.
+pub struct Scope {
+    /// Who gets the tasks.
+    pub owner: Py<Owner>,
+    context: OwnContext,
+}
+
+impl Scope {
+    /// A scope for a file, without tasks, whose context is a copy of the current one.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
+        Ok(Arc::new(Self { owner: Owner::new(py)?, context: OwnContext::copy_current(py)? }))
+    }
+
+    /// A scope for one plugin of the file, so that its tasks can be ended alone.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn part(&self, py: Python<'_>) -> PyResult<Arc<Self>> {
+        let owner = Owner::new(py)?;
+        let part = owner.clone_ref(py);
+        self.owner.get().parts.with(|parts| parts.push(part));
+        Ok(Arc::new(Self { owner, context: self.context.again() }))
+    }
+
+    /// Enters the context itself, for code that is part of loading: what it sets there stays, and this owner, too.
+    ///
+    /// # Errors
+    /// When it has been entered already.
+    pub fn enter<'py>(&self, py: Python<'py>) -> PyResult<Entered<'py>> {
+        let entered = self.context.enter(py)?;
+        self.own(py)?;
+        Ok(entered)
+    }
+
+    /// The context itself, once more.
+    pub fn context(&self) -> OwnContext {
+        self.context.again()
+    }
+
+    /// A copy of the context, for a request or whatever else is to leave nothing behind; with the owner that entered it
+    /// last, which is the file's once it has been loaded.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn copy_context(&self, py: Python<'_>) -> PyResult<OwnContext> {
+        self.context.copy(py)
+    }
+
+    /// Makes the owner that of what the current context does from here on.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn own(&self, py: Python<'_>) -> PyResult<()> {
+        current(py)?.call_method1(intern!(py, "set"), (&self.owner,)).map(drop)
+    }
 }
 
 /// The context variable that holds the [`Owner`] of the code that runs.
 static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-/// Serial of the owner last entered on the Python thread outside any task, so that entering it again costs nothing.
-static ENTERED: AtomicU64 = AtomicU64::new(0);
-static SERIALS: AtomicU64 = AtomicU64::new(1);
 
 fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let variable = CURRENT.get_or_try_init(py, || -> PyResult<_> {
+    let variable = made_once(py, &CURRENT, || {
         let options = PyDict::new(py);
         options.set_item("default", py.None())?;
         let class = py.import("contextvars")?.getattr("ContextVar")?;
@@ -39,46 +100,8 @@ fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 impl Owner {
-    /// An owner without tasks.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    pub fn new(py: Python<'_>) -> PyResult<Py<Self>> {
-        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        Py::new(py, Self { serial, tasks: PySet::empty(py)?.unbind(), parts: Mutex::default() })
-    }
-
-    /// An owner for one plugin of the file, so that its tasks can be ended alone.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    pub fn part(&self, py: Python<'_>) -> PyResult<Py<Self>> {
-        let part = Self::new(py)?;
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone_ref(py));
-        Ok(part)
-    }
-
-    /// Makes this the owner of what the current context does from here on.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    pub fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        current(py)?.call_method1(intern!(py, "set"), (slf,)).map(drop)
-    }
-
-    /// [`Self::enter`] for the consumer's own context, which nothing else changes: free when the owner is the same as
-    /// the last time.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    pub fn enter_consumer(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let serial = slf.get().serial;
-        if ENTERED.load(Ordering::Relaxed) != serial {
-            Self::enter(slf)?;
-            ENTERED.store(serial, Ordering::Relaxed);
-        }
-        Ok(())
+    fn new(py: Python<'_>) -> PyResult<Py<Self>> {
+        Py::new(py, Self { tasks: PySet::empty(py)?.unbind(), parts: Locked::default() })
     }
 
     /// Keeps `task` until it ends.
@@ -100,8 +123,7 @@ impl Owner {
         for task in &tasks {
             task.call_method0(intern!(py, "cancel"))?;
         }
-        let parts: Vec<_> =
-            self.parts.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|part| part.clone_ref(py)).collect();
+        let parts: Vec<_> = self.parts.with(|parts| parts.iter().map(again).collect());
         for part in parts {
             tasks.extend(part.get().cancel(py)?);
         }

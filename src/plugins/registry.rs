@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::resident::Resident;
+use crate::bridge::locked::Locked;
 
 /// The loaded plugins, in load order.
 #[derive(Default)]
 pub struct Registry {
-    serving: Mutex<Arc<Serving>>,
+    serving: Locked<Arc<Serving>>,
 }
 
 /// One immutable set of plugins.
@@ -42,12 +43,12 @@ impl Serving {
 impl Registry {
     /// The plugins that serve now.
     pub fn serving(&self) -> Arc<Serving> {
-        Arc::clone(&self.serving.lock().unwrap_or_else(PoisonError::into_inner))
+        self.serving.with(|serving| Arc::clone(serving))
     }
 
     /// Has `residents` serve from now on; their ids differ.
     pub fn publish(&self, residents: Vec<Arc<Resident>>) {
         let by_id = residents.iter().enumerate().map(|(index, resident)| (Arc::clone(&resident.id), index)).collect();
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Serving { residents, by_id });
+        drop(self.serving.replace(Arc::new(Serving { residents, by_id })));
     }
 }

@@ -13,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::environment::Environment;
-use super::owner::Owner;
+use super::owner::Scope;
 use crate::bridge::call::Occupancy;
 use crate::bridge::outcome::Source;
 use crate::http::request::MethodSet;
@@ -40,10 +40,10 @@ pub struct Resident {
     pub source: Arc<Source>,
     /// Calls inside it.
     pub occupancy: Arc<Occupancy>,
-    /// Its background tasks; shared by the plugins of one file.
-    pub owner: Py<Owner>,
-    /// Those of them that it started before it was ready to serve.
-    pub part: Py<Owner>,
+    /// Its background tasks and its context; shared by the plugins of one file.
+    pub scope: Arc<Scope>,
+    /// Those tasks that it started before it was ready to serve.
+    pub part: Arc<Scope>,
 }
 
 /// Which method of a plugin answers requests.
@@ -65,7 +65,7 @@ impl Resident {
     pub fn new(
         instance: Bound<'_, PyAny>,
         file: PathBuf,
-        (owner, part): (Py<Owner>, Py<Owner>),
+        (scope, part): (Arc<Scope>, Arc<Scope>),
         environment: &Environment,
     ) -> PyResult<Self> {
         let id = plugin_id(&instance)?;
@@ -95,7 +95,7 @@ impl Resident {
             methods,
             policy,
             occupancy: Arc::default(),
-            owner,
+            scope,
             part,
         })
     }

@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::failure::describe;
 use super::load::patiently;
-use super::owner::Owner;
+use super::owner::Scope;
 use super::resident::Resident;
 use super::watch::Step;
 use crate::bridge::coroutine::await_python;
@@ -61,13 +61,13 @@ pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
         let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
-        if let Err(error) = terminate_instance(&resident.instance, &resident.owner, left(deadline)).await {
+        if let Err(error) = terminate_instance(&resident.instance, &resident.scope, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
         }
     }
     for resident in residents {
-        if let Err(error) = end_tasks(&resident.owner, left(deadline)).await {
+        if let Err(error) = end_tasks(&resident.scope, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
         }
@@ -88,9 +88,9 @@ pub async fn discard(residents: &[Arc<Resident>], patience: Duration) {
 }
 
 /// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
-pub async fn discard_instance(file: &Path, instance: &Py<PyAny>, owner: &Py<Owner>, patience: Duration) {
+pub async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, patience: Duration) {
     let _step = Step::begin(file, "terminate_plugin of a discarded instance");
-    if let Err(error) = terminate_instance(instance, owner, patience).await {
+    if let Err(error) = terminate_instance(instance, scope, patience).await {
         let reason = Python::attach(|py| describe(py, &error));
         tracing::warn!("{}: discarding an instance: terminate_plugin: {reason}", file.display());
     }
@@ -105,25 +105,29 @@ fn left(deadline: Instant) -> Duration {
 ///
 /// # Errors
 /// What it raised, or a time-out.
-pub async fn terminate_instance(instance: &Py<PyAny>, owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
-    let result = Python::attach(|py| -> PyResult<_> {
-        Owner::enter(owner.bind(py))?;
+pub async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: Duration) -> PyResult<()> {
+    let (context, result) = Python::attach(|py| -> PyResult<_> {
+        let context = scope.copy_context(py)?;
+        let entered = context.enter(py)?;
+        scope.own(py)?;
         let result = instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
-        Ok(step::awaitable(&result)?.map(|_| result.unbind()))
+        let result = step::awaitable(&result)?.map(|_| result.unbind());
+        drop(entered);
+        Ok((context, result))
     })?;
     match result {
-        Some(result) => patiently(patience, result, "terminate_plugin").await,
+        Some(result) => patiently(patience, context, result, "terminate_plugin").await,
         None => Ok(()),
     }
 }
 
-/// Cancels the owner's tasks and awaits them, at most for `patience`.
+/// Cancels the tasks of the scope and awaits them, at most for `patience`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub async fn end_tasks(owner: &Py<Owner>, patience: Duration) -> PyResult<()> {
+pub async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
-        let tasks = owner.get().cancel(py)?;
+        let tasks = scope.owner.get().cancel(py)?;
         wait_for(py, tasks, patience)
     })?;
     match waiting {

@@ -4,13 +4,12 @@
 //! was made before, which takes one step for all headers instead of some for each. Caveat: the headers last sent from
 //! each of a few hundred ports stay in memory, credentials among them, until others take their place.
 
-use std::sync::{Mutex, PoisonError};
-
 use http::{HeaderMap, HeaderName};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::headers::RequestHeaders;
+use crate::bridge::locked::{Locked, again};
 
 /// Templates kept; a connection finds its own by the client's port.
 const PLACES: usize = 256;
@@ -18,7 +17,7 @@ const PLACES: usize = 256;
 const MOST_BYTES: usize = 4096;
 
 /// Dicts made of the headers of recent requests.
-pub struct HeaderTemplates(Mutex<Box<[Option<Template>]>>);
+pub struct HeaderTemplates(Locked<Box<[Option<Template>]>>);
 
 /// Headers as they were sent, and what was made of them.
 struct Template {
@@ -46,7 +45,7 @@ impl Template {
 
 impl Default for HeaderTemplates {
     fn default() -> Self {
-        Self(Mutex::new(std::iter::repeat_with(|| None).take(PLACES).collect()))
+        Self(Locked::new(std::iter::repeat_with(|| None).take(PLACES).collect()))
     }
 }
 
@@ -57,20 +56,17 @@ impl HeaderTemplates {
     /// `MemoryError`, or whatever makes Python unable to create a `dict`.
     pub fn dict<'py>(&self, py: Python<'py>, headers: &HeaderMap, port: u16) -> PyResult<Bound<'py, PyDict>> {
         let place = usize::from(port) % PLACES;
-        let known = {
-            let templates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.with(|templates| {
             let template = templates[place].as_ref().filter(|template| template.is_of(headers));
-            template.map(|template| template.dict.bind(py).clone())
-        };
+            template.map(|template| again(&template.dict))
+        });
         if let Some(template) = known {
-            return RequestHeaders::copy_of(&template);
+            return RequestHeaders::copy_of(template.bind(py));
         }
         let dict = RequestHeaders::new(py, headers)?;
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let template = if bytes <= MOST_BYTES { Some(Template::of(headers, &dict)?) } else { None };
-        // Dropped outside of the lock, like all Python objects.
-        let earlier = std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)[place], template);
-        drop(earlier);
+        drop(self.0.with(|templates| std::mem::replace(&mut templates[place], template)));
         Ok(dict)
     }
 }
@@ -126,7 +122,7 @@ mod tests {
             let mut large = HeaderMap::new();
             large.insert(HOST, HeaderValue::from_str(&"x".repeat(MOST_BYTES)).unwrap());
             assert_eq!(templates.dict(py, &large, 1).unwrap().len(), 1);
-            assert!(templates.0.lock().unwrap().iter().all(Option::is_none));
+            assert!(templates.0.with(|templates| templates.iter().all(Option::is_none)));
         });
     }
 }

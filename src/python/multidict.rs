@@ -17,6 +17,7 @@ use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyType};
 
 use super::headers::{RequestHeaders, canonical_name, value_text};
 use crate::bridge::aiohttp::imported;
+use crate::bridge::locked::made_once;
 use crate::http::request::Variables;
 
 /// An argument that may be left out, where `None` is a value like any other.
@@ -107,7 +108,7 @@ impl MultiDict {
 
     fn create(py: Python<'_>, pairs: Vec<Pair>, ignore_case: bool) -> PyResult<Py<Self>> {
         static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
-        REGISTERED.get_or_try_init(py, || {
+        made_once(py, &REGISTERED, || {
             let mapping = py.import("collections.abc")?.getattr("Mapping")?;
             mapping.call_method1("register", (py.get_type::<Self>(),)).map(drop)
         })?;
@@ -222,7 +223,11 @@ impl MultiDict {
     /// Return a view of the keys, each once.
     fn keys<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         static KEYS_VIEW: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        KEYS_VIEW.import(slf.py(), "collections.abc", "KeysView")?.call1((slf,))
+        let py = slf.py();
+        let view = made_once(py, &KEYS_VIEW, || {
+            Ok(py.import("collections.abc")?.getattr("KeysView")?.cast_into::<PyType>()?.unbind())
+        })?;
+        view.bind(py).call1((slf,))
     }
 
     /// Return the list of all values.

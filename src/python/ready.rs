@@ -7,19 +7,21 @@
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
+use crate::bridge::locked::Locked;
+
 /// A finished coroutine: `await` it, or give it to `create_task`, `gather` or `wait_for`, once.
-#[pyclass(module = "plugincore")]
+#[pyclass(frozen, module = "plugincore")]
 pub struct Ready {
-    outcome: Option<PyResult<Py<PyAny>>>,
+    outcome: Locked<Option<PyResult<Py<PyAny>>>>,
 }
 
 impl Ready {
     /// Wraps a value, or the error that awaiting shall raise.
     pub fn new(outcome: PyResult<Py<PyAny>>) -> Self {
-        Self { outcome: Some(outcome) }
+        Self { outcome: Locked::new(Some(outcome)) }
     }
 
-    fn take(&mut self) -> PyResult<PyResult<Py<PyAny>>> {
+    fn take(&self) -> PyResult<PyResult<Py<PyAny>>> {
         self.outcome.take().ok_or_else(|| PyRuntimeError::new_err("cannot reuse already awaited coroutine"))
     }
 }
@@ -34,15 +36,15 @@ impl Ready {
         slf
     }
 
-    fn __next__(&mut self) -> PyResult<Py<PyAny>> {
+    fn __next__(&self) -> PyResult<Py<PyAny>> {
         let value = self.take()??;
         // The one-element tuple keeps a value that is itself a tuple from becoming the exception's arguments.
         Err(PyStopIteration::new_err((value,)))
     }
 
     /// Finish, as a coroutine's `send` does; the first value sent to any coroutine must be `None`.
-    fn send(&mut self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        if !value.is_none() && self.outcome.is_some() {
+    fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        if !value.is_none() && self.outcome.with(|outcome| outcome.is_some()) {
             return Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine"));
         }
         self.__next__()
@@ -51,7 +53,7 @@ impl Ready {
     /// Finish by raising the given exception instead of the outcome.
     #[pyo3(signature = (typ, val = None, tb = None))]
     fn throw(
-        &mut self,
+        &self,
         typ: Bound<'_, PyAny>,
         val: Option<Bound<'_, PyAny>>,
         tb: Option<Bound<'_, PyAny>>,
@@ -69,8 +71,8 @@ impl Ready {
     }
 
     /// Forget the outcome; a later `await` is an error.
-    fn close(&mut self) {
-        self.outcome = None;
+    fn close(&self) {
+        drop(self.outcome.take());
     }
 }
 

@@ -62,6 +62,26 @@ WITH_UNSAFE = {
     "python/interpreter.rs": "ends the process at once",
 }
 
+#: Files on Python's side with other locks or borrowed cells than `bridge/locked.rs`, and why no Python code can run,
+#: and no Python object be made or dropped, while one is held.
+WITH_OTHER_LOCKS = {
+    "app/host.rs": "hold plain data of the life cycle and of the sockets",
+    "bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
+    "bridge/consumer.rs": "hold jobs, which are moved in and out",
+    "bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
+    "bridge/exchange.rs": "hold outcomes, which are plain data",
+    "bridge/inbox.rs": "hold jobs and errands, which are moved in and out",
+    "bridge/locked.rs": "is the lock",
+    "bridge/submitter.rs": "are of an I/O thread",
+    "plugins/watch.rs": "hold the step that is being watched, a path and a text",
+    "python/sysinfo/cpu.rs": "hold figures",
+}
+#: Files with classes for Python that are not frozen, so that a second borrow is an error, and why there is none.
+NOT_FROZEN = {
+    "python/config/parser.rs": "are seen by configparser alone",
+    "python/headers.rs": "has no fields",
+}
+
 LONGEST_FILE = 600
 
 
@@ -129,6 +149,18 @@ def test_unsafe_code_is_counted_and_explained(file: str) -> None:
     for number in places:
         above = "\n".join(lines[max(0, number - 12) : number + 1])
         assert re.search(r"// SAFETY: \S|/// # Safety", above), f"{file}:{number + 1} does not say why it is sound"
+
+
+@pytest.mark.parametrize("file", [file for file in files() if module_of(file) in WITH_PYTHON])
+def test_no_lock_is_held_while_python_runs(file: str) -> None:
+    """What Python code may come back to is behind `Locked`, which lets no Python code run, or is listed above."""
+    code = code_of(file)
+    locks = re.search(r"\bMutex\b(?!Guard)|\bRwLock\b|\bRefCell\b", code)
+    assert (file in WITH_OTHER_LOCKS) == bool(locks), f"{file}: WITH_OTHER_LOCKS is not up to date"
+    open_classes = re.search(r"#\[pyclass(?!\([^)]*\bfrozen\b)", code)
+    assert (file in NOT_FROZEN) == bool(open_classes), f"{file}: NOT_FROZEN is not up to date"
+    # Asked for while it is being made it would wait for itself.
+    assert "get_or_try_init" not in code, f"{file}: use made_once of bridge/locked.rs"
 
 
 @pytest.mark.parametrize("file", files())

@@ -9,8 +9,8 @@ pub mod wire;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -26,6 +26,7 @@ use crate::bridge::consumer::Consumer;
 use crate::bridge::coroutine::{Coroutine, await_python, coroutine};
 use crate::bridge::exchange::Outbox;
 use crate::bridge::inbox::Inbox;
+use crate::bridge::locked::Locked;
 use crate::bridge::outcome::Witness;
 use crate::config::settings::Settings;
 use crate::control::{Operator, Report, Target};
@@ -59,7 +60,7 @@ pub struct Rehearsal {
     settings: Settings,
     environment: Environment,
     waiting: Arc<Waiting>,
-    running: Mutex<Option<Running>>,
+    running: Locked<Option<Running>>,
 }
 
 /// What exists between start and stop.
@@ -74,9 +75,9 @@ struct Running {
 #[derive(Default)]
 struct Waiting {
     serial: AtomicU64,
-    asked: Mutex<HashMap<u64, Asked>>,
+    asked: Locked<HashMap<u64, Asked>>,
     /// What handlers raised, by the ids of the requests.
-    raised: Mutex<HashMap<String, Py<PyAny>>>,
+    raised: Locked<HashMap<String, Py<PyAny>>>,
 }
 
 /// A request that was made.
@@ -85,11 +86,6 @@ struct Asked {
     future: Py<PyAny>,
     /// Keeps its connection open.
     _open: oneshot::Sender<()>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Values are only replaced or read under these locks, so a panic elsewhere leaves them whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Nothing is reloaded in a rehearsal.
@@ -141,7 +137,7 @@ impl Rehearsal {
             overrides: parameters,
             witness: Some(waiting.witness()),
         };
-        Ok(Self { file, plugin, settings, environment, waiting, running: Mutex::new(None) })
+        Ok(Self { file, plugin, settings, environment, waiting, running: Locked::new(None) })
     }
 
     /// Load the plugin on the running loop and begin to serve it; what its constructor raises comes out.
@@ -152,13 +148,14 @@ impl Rehearsal {
     /// The plugin object; None before `start` and after `stop`.
     #[getter]
     fn instance(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        lock(&self.running).as_ref().map(|running| running.resident.instance.clone_ref(py))
+        let resident = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.resident)));
+        resident.map(|resident| resident.instance.clone_ref(py))
     }
 
     /// The id under which the plugin is served; None before `start` and after `stop`.
     #[getter]
     fn plugin_id(&self) -> Option<String> {
-        lock(&self.running).as_ref().map(|running| running.resident.id.to_string())
+        self.running.with(|running| running.as_ref().map(|running| running.resident.id.to_string()))
     }
 
     /// Make a request and return `(status, headers, body, exception)`; exception is what the handler raised, or None.
@@ -203,7 +200,7 @@ fn request(
 
 impl Rehearsal {
     async fn open(&self) -> PyResult<()> {
-        if lock(&self.running).is_some() {
+        if self.running.with(|running| running.is_some()) {
             return Err(PyRuntimeError::new_err("the plugin is being served already"));
         }
         let class = Python::attach(|py| -> PyResult<_> {
@@ -226,7 +223,7 @@ impl Rehearsal {
         };
         match running {
             Ok(running) => {
-                *lock(&self.running) = Some(running);
+                drop(self.running.replace(Some(running)));
                 Ok(())
             }
             Err(error) => {
@@ -298,18 +295,18 @@ impl Rehearsal {
 
     async fn ask(&self, request: Request<Full<Bytes>>, client: SocketAddr) -> PyResult<Py<PyAny>> {
         let (place, future) = Python::attach(|py| -> PyResult<_> {
-            let running = lock(&self.running);
-            let running =
-                running.as_ref().ok_or_else(|| PyRuntimeError::new_err("the client is not open: use it in `with`"))?;
-            let future = running.consumer.event_loop(py).call_method0("create_future")?.unbind();
+            let closed = || PyRuntimeError::new_err("the client is not open: use it in `with`");
+            let consumer = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.consumer)));
+            let consumer = consumer.ok_or_else(closed)?;
+            let future = consumer.event_loop(py).call_method0("create_future")?.unbind();
             let (open, waiting) = oneshot::channel();
             let place = self.waiting.enter(future.clone_ref(py), open);
-            let (queue, serial, inbox) =
-                (Arc::clone(&self.waiting), place.serial, Arc::clone(running.consumer.inbox()));
+            let (queue, serial, inbox) = (Arc::clone(&self.waiting), place.serial, Arc::clone(consumer.inbox()));
             let answer = Box::new(move |answer: Answer| {
                 inbox.send(Box::new(move |py| queue.settle(py, serial, answer)));
             });
-            running.wire.ask(Ask { request, client, answer, waiting });
+            let ask = Ask { request, client, answer, waiting };
+            self.running.with(|running| running.as_ref().map(|running| running.wire.ask(ask))).ok_or_else(closed)?;
             Ok((place, future))
         })?;
         let answer = await_python(future).await;
@@ -318,7 +315,7 @@ impl Rehearsal {
     }
 
     async fn close(&self) -> PyResult<()> {
-        let Some(running) = lock(&self.running).take() else { return Ok(()) };
+        let Some(running) = self.running.take() else { return Ok(()) };
         let ended = self.end(&running.resident).await;
         let interrupted = Python::attach(|py| {
             running.consumer.detach(py)?;
@@ -339,8 +336,8 @@ impl Rehearsal {
     /// Ends a plugin as the server does, but tells what it raises.
     async fn end(&self, resident: &Resident) -> PyResult<()> {
         let patience = self.settings.server.shutdown_timeout;
-        let terminated = terminate_instance(&resident.instance, &resident.owner, patience).await;
-        end_tasks(&resident.owner, patience).await?;
+        let terminated = terminate_instance(&resident.instance, &resident.scope, patience).await;
+        end_tasks(&resident.scope, patience).await?;
         terminated
     }
 }
@@ -354,15 +351,15 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Let go of outside of the lock, since that may run Python code.
-        let left = lock(&self.waiting.asked).remove(&self.serial);
-        drop(left);
+        drop(self.waiting.asked.with(|asked| asked.remove(&self.serial)));
     }
 }
 
 impl Waiting {
     fn enter(self: &Arc<Self>, future: Py<PyAny>, open: oneshot::Sender<()>) -> Place {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        lock(&self.asked).insert(serial, Asked { future, _open: open });
+        let earlier = self.asked.with(|asked| asked.insert(serial, Asked { future, _open: open }));
+        debug_assert!(earlier.is_none(), "each request has a number of its own");
         Place { waiting: Arc::clone(self), serial }
     }
 
@@ -371,13 +368,14 @@ impl Waiting {
         let waiting = Arc::downgrade(self);
         Arc::new(move |py, id, error| {
             if let Some(waiting) = waiting.upgrade() {
-                lock(&waiting.raised).insert(id.to_string(), error.value(py).clone().into_any().unbind());
+                let (id, error) = (id.to_string(), error.value(py).clone().into_any().unbind());
+                drop(waiting.raised.with(|raised| raised.insert(id, error)));
             }
         })
     }
 
     fn settle(&self, py: Python<'_>, serial: u64, answer: Answer) {
-        let Some(asked) = lock(&self.asked).remove(&serial) else { return };
+        let Some(asked) = self.asked.with(|asked| asked.remove(&serial)) else { return };
         let future = asked.future.bind(py);
         let told = match self.result(py, answer) {
             Ok(result) => future.call_method1("set_result", (result,)),
@@ -392,7 +390,7 @@ impl Waiting {
     fn result(&self, py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
         let answer = answer.map_err(|why| PyConnectionError::new_err(format!("the answer broke off: {why}")))?;
         let id = answer.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
-        let raised = id.and_then(|id| lock(&self.raised).remove(id));
+        let raised = id.and_then(|id| self.raised.with(|raised| raised.remove(id)));
         let headers = MultiDict::of_headers(py, answer.headers())?;
         let body = PyBytes::new(py, answer.body());
         Ok((answer.status().as_u16(), headers, body, raised).into_pyobject(py)?.into_any().unbind())
@@ -400,14 +398,14 @@ impl Waiting {
 
     /// Tells those that still wait that there will be no answer.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        let left = std::mem::take(&mut *lock(&self.asked));
+        let left = self.asked.take();
         for asked in left.values() {
             let future = asked.future.bind(py);
             if !future.call_method0("done")?.is_truthy()? {
                 future.call_method1("set_exception", (PyConnectionError::new_err("the client was closed"),))?;
             }
         }
-        lock(&self.raised).clear();
+        drop(self.raised.take());
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString, PyType};
 
 use crate::bridge::aiohttp;
+use crate::bridge::locked::made_once;
 use crate::http::request::{BodyData, Part, Variables};
 use crate::python::multidict::{MultiDict, Pair};
 
@@ -72,10 +73,12 @@ fn field(py: Python<'_>, part: &Part) -> PyResult<Pair> {
 /// A file, of aiohttp's class where a plugin has imported that.
 fn file(py: Python<'_>, part: &Part, filename: &str) -> PyResult<Py<PyAny>> {
     static BYTES_IO: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let bytes_io =
+        made_once(py, &BYTES_IO, || Ok(py.import("io")?.getattr("BytesIO")?.cast_into::<PyType>()?.unbind()))?;
     let field = FileField {
         name: part.name.clone(),
         filename: filename.to_owned(),
-        file: BYTES_IO.import(py, "io", "BytesIO")?.call1((PyBytes::new(py, &part.content),))?.unbind(),
+        file: bytes_io.bind(py).call1((PyBytes::new(py, &part.content),))?.unbind(),
         content_type: part.content_type().unwrap_or("application/octet-stream").to_owned(),
         headers: MultiDict::of_headers(py, &part.headers)?,
     };

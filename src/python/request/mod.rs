@@ -32,6 +32,7 @@ use crate::bridge::aiohttp;
 use crate::bridge::call::Slot;
 use crate::bridge::channel::Channel;
 use crate::bridge::exchange::Reply;
+use crate::bridge::locked::made_once;
 use crate::bridge::outcome;
 use crate::bridge::request_data::RequestData;
 use crate::files::answer::{Asked, Sending};
@@ -131,7 +132,7 @@ impl Request {
         static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let loads = match loads {
             Some(loads) => loads,
-            None => LOADS.import(py, "json", "loads")?.clone(),
+            None => made_once(py, &LOADS, || Ok(py.import("json")?.getattr("loads")?.unbind()))?.bind(py).clone(),
         };
         loads.call1((self.decoded(py)?,))
     }
@@ -243,7 +244,7 @@ impl Request {
     #[getter]
     fn version<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static HTTP_VERSION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let named_tuple = HTTP_VERSION.get_or_try_init(py, || {
+        let named_tuple = made_once(py, &HTTP_VERSION, || {
             let namedtuple = py.import("collections")?.getattr("namedtuple")?;
             namedtuple.call1(("HttpVersion", ("major", "minor"))).map(Bound::unbind)
         })?;
