@@ -111,6 +111,8 @@ struct Thread {
 impl Thread {
     fn run(self) -> io::Result<()> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let (sleeping, waking) = (Arc::clone(&self.outbox), Arc::clone(&self.outbox));
+        runtime.on_thread_park(move || sleeping.fall_asleep()).on_thread_unpark(move || waking.wake_up());
         let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build_local(LocalOptions::default())?;
         let served = runtime.block_on(self.serve());
         // A read that hangs in the system must not keep the server from its end.

@@ -69,6 +69,8 @@ impl From<Rejection> for Refusal {
 
 impl Service for Front {
     fn call(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+        // A thread that requests keep awake never comes to where it looks before it sleeps.
+        self.outbox.look();
         self.answer(peer, request)
     }
 }

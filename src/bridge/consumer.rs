@@ -1,12 +1,12 @@
 //! The Python end of the queue: a reader callback of the event loop that takes jobs and hands them to the plugins.
 //!
-//! Promise: outcomes go home in batches, at the latest 50 µs after they are there while the consumer works, and once
-//! a loop turn otherwise; the consumer gives the loop back after 2 ms, so that timers and other tasks run however many
-//! requests come in. Caveat: one consumer a process, attached to one loop.
+//! Promise: outcomes go home in batches, yet none waits for the next handler, which may block: an I/O thread that sleeps
+//! is told before it begins, one that is awake looks by itself. The consumer gives the loop back after 2 ms, so that
+//! timers and other tasks run however many requests come in. Caveat: one consumer a process, attached to one loop.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::intern;
@@ -15,9 +15,10 @@ use pyo3::prelude::*;
 use super::driver::{Drive, Driver};
 use super::exchange::{Job, Outbox};
 use super::inbox::Inbox;
+use super::locked::Locked;
 use super::starter::Starter;
 
-/// How long outcomes may gather while the consumer goes on.
+/// How long outcomes may gather, while the consumer goes on, for an I/O thread that is awake.
 const FLUSH_AFTER: Duration = Duration::from_micros(50);
 /// How long the consumer may keep the loop from its timers.
 const YIELD_AFTER: Duration = Duration::from_millis(2);
@@ -31,7 +32,7 @@ pub struct Consumer {
     outboxes: Vec<Arc<Outbox>>,
     dispatch: Dispatch,
     /// Jobs taken and not yet run: what a busy turn leaves for the next.
-    backlog: Mutex<VecDeque<Job>>,
+    backlog: Locked<VecDeque<Job>>,
     draining: AtomicBool,
     flush_scheduled: AtomicBool,
     event_loop: Py<PyAny>,
@@ -56,7 +57,7 @@ impl Consumer {
             inbox,
             outboxes,
             dispatch,
-            backlog: Mutex::default(),
+            backlog: Locked::default(),
             draining: AtomicBool::new(false),
             flush_scheduled: AtomicBool::new(false),
             event_loop: event_loop.clone().unbind(),
@@ -119,15 +120,18 @@ impl Consumer {
     /// When the loop is closed.
     pub fn detach(&self, py: Python<'_>) -> PyResult<()> {
         self.inbox.close();
-        let waiting = std::mem::take(&mut *self.backlog.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(waiting);
+        drop(self.backlog.take());
         self.flush();
         self.event_loop(py).call_method1("remove_reader", (self.inbox.raw_fd(),)).map(drop)
     }
 
-    /// An outcome was handed over: see to it that it goes home soon.
-    pub(super) fn completed(self: &Arc<Self>, py: Python<'_>) {
-        if self.draining.load(Ordering::Relaxed) || self.flush_scheduled.swap(true, Ordering::Relaxed) {
+    /// An outcome was handed over: see to it that it goes home, whatever comes next on this thread.
+    pub fn completed(self: &Arc<Self>, py: Python<'_>) {
+        if self.flush_to_sleepers() || self.draining.load(Ordering::Relaxed) {
+            return;
+        }
+        // An I/O thread that is awake looks by itself; should it be busy for long, it is told a turn later.
+        if self.flush_scheduled.swap(true, Ordering::Relaxed) {
             return;
         }
         let scheduled = Bound::new(py, Flush { consumer: Arc::clone(self) })
@@ -151,12 +155,21 @@ impl Consumer {
         }
     }
 
+    /// Tells the I/O threads that sleep; true if no other has anything to be told.
+    fn flush_to_sleepers(&self) -> bool {
+        let mut all = true;
+        for outbox in &self.outboxes {
+            all &= outbox.flush_to_sleeper();
+        }
+        all
+    }
+
     fn drain(self: &Arc<Self>, py: Python<'_>) {
         let _turn = Turn::begin(self);
         let started = Instant::now();
         let mut flushed = started;
         // Not held while plugin code runs: a handler may run the loop again (nest_asyncio does).
-        let mut jobs = std::mem::take(&mut *self.backlog.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut jobs = self.backlog.take();
         'turn: loop {
             for errand in self.inbox.take(&mut jobs) {
                 self.put_spare_task_away(py);
@@ -183,9 +196,10 @@ impl Consumer {
         }
         self.put_spare_task_away(py);
         if !jobs.is_empty() {
-            let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-            jobs.append(&mut backlog);
-            *backlog = jobs;
+            self.backlog.with(|backlog| {
+                jobs.append(backlog);
+                *backlog = jobs;
+            });
         }
     }
 }
@@ -225,7 +239,7 @@ impl Reader {
     }
 }
 
-/// What the loop calls once a turn when outcomes came from outside the consumer.
+/// What the loop calls once a turn when outcomes from outside the consumer may not have been seen.
 #[pyclass(frozen, module = "plugincore._core")]
 struct Flush {
     consumer: Arc<Consumer>,

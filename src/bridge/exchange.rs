@@ -2,7 +2,7 @@
 //!
 //! Promise: every [`Exchange`] is answered exactly once. If it is dropped on the way, because the server stops or a
 //! task was destroyed, that is an answer too. Caveat: outcomes reach the I/O thread in batches; after
-//! [`Exchange::complete`] somebody must call [`Outbox::flush`].
+//! [`Exchange::complete`] somebody must call [`Outbox::flush`] or [`Outbox::flush_to_sleeper`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,20 +138,54 @@ impl Drop for Exchange {
 pub struct Outbox {
     done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
     dirty: AtomicBool,
+    /// True while the I/O thread is known to look at `dirty` before it sleeps; false for one that says nothing about it.
+    awake: AtomicBool,
     notify: Notify,
 }
 
 impl Outbox {
     fn push(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push((reply, outcome));
-        self.dirty.store(true, Ordering::Release);
+        self.dirty.store(true, Ordering::SeqCst);
     }
 
     /// Tells the I/O thread, once for all outcomes since the last time.
     pub fn flush(&self) {
-        if self.dirty.swap(false, Ordering::AcqRel) {
+        if self.dirty.swap(false, Ordering::SeqCst) {
             self.notify.notify_one();
         }
+    }
+
+    /// [`Self::flush`], unless the I/O thread is awake: it looks here before it sleeps, and to wake it costs a system
+    /// call. True if nothing is left to be told.
+    pub fn flush_to_sleeper(&self) -> bool {
+        if !self.dirty.load(Ordering::SeqCst) {
+            return true;
+        }
+        // The I/O thread says that it sleeps and then looks; here it is the other way round, so one of both sees it.
+        let asleep = !self.awake.load(Ordering::SeqCst);
+        if asleep {
+            self.flush();
+        }
+        asleep
+    }
+
+    /// The I/O thread looks what has come, as it does now and then while it is awake.
+    pub fn look(&self) {
+        if self.dirty.load(Ordering::Relaxed) {
+            self.flush();
+        }
+    }
+
+    /// The I/O thread is about to sleep.
+    pub fn fall_asleep(&self) {
+        self.awake.store(false, Ordering::SeqCst);
+        self.flush();
+    }
+
+    /// The I/O thread is awake, until it calls [`Self::fall_asleep`].
+    pub fn wake_up(&self) {
+        self.awake.store(true, Ordering::SeqCst);
     }
 
     /// Fulfils outcomes as they come; runs on the I/O thread for as long as it serves.

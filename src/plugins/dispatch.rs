@@ -86,6 +86,7 @@ pub fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> Py
             run(py, consumer, resident, job, &objects);
         } else {
             job.exchange.complete(Outcome::Rejected(Rejection::NotFound));
+            consumer.completed(py);
         }
     }))
 }

@@ -67,7 +67,6 @@ WITH_UNSAFE = {
 WITH_OTHER_LOCKS = {
     "app/host.rs": "hold plain data of the life cycle and of the sockets",
     "bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
-    "bridge/consumer.rs": "hold jobs, which are moved in and out",
     "bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
     "bridge/exchange.rs": "hold outcomes, which are plain data",
     "bridge/inbox.rs": "hold jobs and errands, which are moved in and out",
