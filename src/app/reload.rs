@@ -25,6 +25,7 @@ use crate::plugins::module;
 use crate::plugins::resident::Resident;
 use crate::plugins::terminate::{drain, terminate};
 use crate::policy::admission::Limit;
+use crate::python::baseplugin::BasePlugin;
 use crate::python::logjam::LogJam;
 use crate::python::{config, interpreter};
 use crate::routing::{Endpoint, RouteError, RouteTable};
@@ -149,12 +150,26 @@ impl Host {
             self.shared.tls.store(certificate);
         }
         let before = std::mem::replace(&mut *lock(&self.settings), reading.settings);
+        self.change_keys(py, &before);
         for option in lock(&self.settings).needing_restart(&before) {
             tracing::warn!("{option} has changed; the new value counts after a restart");
         }
         *lock(&self.documents) = Served::new(&lock(&self.settings), &self.launch);
         self.publish(self.registry.serving().residents().to_vec());
         Ok(())
+    }
+
+    /// Has the plugins that ask for the server's key ask for the new one at once: those that are loaded anew later, and
+    /// those that cannot be.
+    fn change_keys(&self, py: Python<'_>, before: &Settings) {
+        let now = lock(&self.settings).apikey.clone();
+        for resident in self.registry.serving().residents() {
+            let instance = resident.instance.bind(py);
+            let changed = BasePlugin::change_server_key(instance, before.apikey.as_ref(), now.as_ref());
+            if let Err(error) = changed {
+                tracing::error!("plugin {} does not take the server's new key: {error}", resident.id);
+            }
+        }
     }
 
     /// Loads one file and, unless something that serves would be lost, has it take over from its earlier generation.

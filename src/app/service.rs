@@ -4,7 +4,6 @@
 //! its limit, credential of the body, admission, bridge. Promise: whatever is refused is refused here, without the
 //! interpreter. Caveat: the order is part of the contract (a wrong method is told before a wrong key).
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,10 +31,11 @@ use crate::http::request::{BodyData, MethodSet, Variables, classify, decode_path
 use crate::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
 use crate::http::response::Body;
 use crate::http::upgrade::Upgrade;
-use crate::policy::address::client_address;
+use crate::policy::address::{Client, client_address};
 use crate::policy::admission::admit;
 use crate::policy::cors;
 use crate::policy::credential::{Access, AuthPolicy};
+use crate::policy::own_host;
 use crate::policy::request_id::RequestId;
 use crate::routing::{Endpoint, Route};
 
@@ -50,7 +50,7 @@ pub struct Front {
 struct Visit {
     parts: Parts,
     query: Variables,
-    client: IpAddr,
+    client: Client,
     peer: Rc<Peer>,
     id: RequestId,
 }
@@ -164,7 +164,7 @@ impl Front {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;
-                let is_stranger = !visit.client.is_loopback() || cors::is_cross_site(&visit.parts.headers);
+                let is_stranger = !visit.client.is_local() || cors::is_cross_site(&visit.parts.headers);
                 if matches!(live.control, AuthPolicy::Open) && is_stranger {
                     return Err(Rejection::ControlRefused.into());
                 }
@@ -179,8 +179,14 @@ impl Front {
         }
     }
 
-    /// Checks the server's own key; a key in the body counts for POST, as in pluginserver.
+    /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without one, whoever asks is
+    /// admitted, but for web pages of others.
     async fn admit_control(live: &Live, visit: &Visit, body: &mut Unread) -> Result<(), Refusal> {
+        if matches!(live.control, AuthPolicy::Open) {
+            let is_friend = |origin: &HeaderValue| live.cors.as_ref().is_some_and(|cors| cors.names(origin));
+            let is_foreign = own_host::may_be_foreign(&visit.parts.uri, &visit.parts.headers, is_friend);
+            return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(()) };
+        }
         let granted = match live.control.admits_head(&visit.parts.headers, &visit.query) {
             Access::Granted => true,
             Access::Refused => false,

@@ -3,13 +3,14 @@
 //!
 //! Caveat: nothing here derives `Debug`, because headers and bodies carry keys that must not reach a log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version};
 
 use crate::http::request::{BodyData, Variables};
+use crate::policy::address::Client;
 
 /// One request, whole: head, body and the parts parsed from them.
 pub struct RequestData {
@@ -30,7 +31,7 @@ pub struct RequestData {
     /// Our end of the socket.
     pub local: SocketAddr,
     /// The client's address, after the trusted proxies' `X-Forwarded-For` has been read.
-    pub client: IpAddr,
+    pub client: Client,
     /// Whether the socket is encrypted.
     pub secure: bool,
     /// What follows the plugin's route and a slash, decoded; `None` when the path ends with the route.

@@ -7,7 +7,6 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use crate::http::rescue::Rejection;
 use crate::http::response::Body;
 use crate::observe::common_log::CommonLogEntry;
 use crate::observe::log_file::LogFile;
+use crate::policy::address::Client;
 
 /// The one name with a leading dot that exists, at the top of the folder: RFC 8615 gives it to the public.
 const WELL_KNOWN: &str = ".well-known";
@@ -34,7 +34,7 @@ const WELL_KNOWN: &str = ".well-known";
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
     /// The client's address.
-    pub client: IpAddr,
+    pub client: Client,
     /// The protocol it speaks.
     pub version: Version,
 }

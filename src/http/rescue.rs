@@ -38,6 +38,12 @@ pub enum Rejection {
         "without an apikey in section [auth] this is allowed only on the server's own machine, not to other web sites"
     )]
     ControlRefused,
+    /// 403: without a key, under a name that a web page's owner may have had point here, or across origins.
+    #[error(
+        "without an apikey in section [auth] this is answered only under an address or localhost, and not to pages of \
+         other origins; set the key, or ask for http://127.0.0.1 or the server's address"
+    )]
+    ForeignRefused,
     /// 403: a CORS preflight that is not granted; the text says why.
     #[error("CORS preflight refused: {0}")]
     PreflightRefused(String),
@@ -91,9 +97,11 @@ impl Rejection {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
-            Self::Unauthorized(_) | Self::ControlRefused | Self::PreflightRefused(_) | Self::Unreadable => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Unauthorized(_)
+            | Self::ControlRefused
+            | Self::ForeignRefused
+            | Self::PreflightRefused(_)
+            | Self::Unreadable => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -4,7 +4,6 @@
 //! runs in a context of its own. Caveat: runs on the Python thread, between two turns of the loop; a plain `def`
 //! handler holds the loop for as long as it runs, as it did in pluginserver.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -23,6 +22,7 @@ use crate::bridge::request_data::RequestData;
 use crate::bridge::{invoke, json, outcome, step};
 use crate::http::request::BodyData;
 use crate::http::rescue::{Failure, Rejection};
+use crate::policy::address::Client;
 use crate::python::header_templates::HeaderTemplates;
 use crate::python::request::Request;
 
@@ -45,20 +45,20 @@ struct HostObjects {
     /// Headers that came before.
     headers: HeaderTemplates,
     /// The last client's address as text: clients come in bunches, behind a proxy all of them.
-    client: Locked<Option<(IpAddr, Py<PyString>)>>,
+    client: Locked<Option<(Client, Py<PyString>)>>,
 }
 
 impl HostObjects {
-    fn client_ip<'py>(&self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
+    fn client_ip<'py>(&self, py: Python<'py>, client: Client) -> Bound<'py, PyString> {
         let known = self.client.with(|last| match last {
-            Some((known, text)) if *known == address => Some(again(text)),
+            Some((known, text)) if *known == client => Some(again(text)),
             _ => None,
         });
         if let Some(text) = known {
             return text.into_bound(py);
         }
-        let text = PyString::new(py, &address.to_string());
-        drop(self.client.replace(Some((address, text.clone().unbind()))));
+        let text = PyString::new(py, &client.to_string());
+        drop(self.client.replace(Some((client, text.clone().unbind()))));
         text
     }
 }

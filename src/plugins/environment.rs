@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::bridge::outcome::Witness;
 use crate::config::diagnostic::Place;
+use crate::python::baseplugin::named;
 
 /// The surroundings of a load.
 pub struct Environment {
@@ -72,21 +72,7 @@ impl Environment {
         if config.is_none() {
             return Ok(String::new());
         }
-        let Some(section) = entry(config, "plugin_parms")? else { return Ok(String::new()) };
-        entry(&section, stem)?.map_or_else(|| Ok(String::new()), |text| text.str()?.extract())
+        let Some(section) = named(config, "plugin_parms")? else { return Ok(String::new()) };
+        named(&section, stem)?.map_or_else(|| Ok(String::new()), |text| text.str()?.extract())
     }
-}
-
-/// The entry of that very name, else the first whose name differs in case only.
-fn entry<'py>(mapping: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if mapping.contains(name)? {
-        return mapping.get_item(name).map(Some);
-    }
-    for item in mapping.call_method0(intern!(mapping.py(), "items"))?.try_iter()? {
-        let (known, value) = item?.extract::<(String, Bound<'_, PyAny>)>()?;
-        if known.to_lowercase() == name.to_lowercase() {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
 }

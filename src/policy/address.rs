@@ -1,8 +1,10 @@
 //! The client's address behind proxies.
 //!
 //! `X-Forwarded-For` is believed only as far as trusted proxies wrote it: from the right, entry by entry, until one is
-//! not a trusted proxy. Caveat: pluginserver took the first entry from anybody, so any client could choose its address.
+//! not a trusted proxy. Promise: whoever comes through a proxy that passes on no address is a stranger and never taken for
+//! the proxy, which may well be on this machine. Caveat: pluginserver took the first entry from anybody, so any client could choose its address.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
@@ -10,24 +12,48 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address to log and to hand to plugins. IPv4-mapped IPv6 comes out as IPv4.
+/// Who asks: what the log and plugins see as the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// The client at this address.
+    Known(IpAddr),
+    /// Somebody of whom a trusted proxy passed on no address.
+    Stranger,
+}
+
+impl Client {
+    /// Whether it is on this machine, as far as is known.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Known(address) if address.is_loopback())
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(address) => address.fmt(f),
+            Self::Stranger => f.write_str("unknown"),
+        }
+    }
+}
+
+/// The client to log and to hand to plugins. IPv4-mapped IPv6 comes out as IPv4.
 ///
 /// `peer` is the other end of the connection, `trusted` the networks of proxies. When all entries are trusted proxies
-/// the leftmost is the client. An entry that is no address ends the walk at the proxy that passed it on.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// the leftmost is the client. An entry that is no address, or a header without any entry, makes it a stranger.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let mut client = peer.to_canonical();
-    if !is_trusted(&client) {
-        return client;
+    let peer = peer.to_canonical();
+    if !is_trusted(&peer) || !headers.contains_key(X_FORWARDED_FOR) {
+        return Client::Known(peer);
     }
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
+    let mut client = Client::Stranger;
     for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        match parse(entry) {
-            Some(address) => client = address,
-            None => break,
-        }
-        if !is_trusted(&client) {
+        let Some(address) = parse(entry) else { return Client::Stranger };
+        client = Client::Known(address);
+        if !is_trusted(&address) {
             break;
         }
     }
@@ -96,10 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn garbage_ends_the_walk_at_the_proxy_that_passed_it_on() {
-        for garbage in ["unknown", "_hidden", "1.2.3", "é", "[", "\"1.1.1.1\""] {
-            assert_eq!(seen("127.0.0.1", &[&format!("1.1.1.1, {garbage}, 10.0.0.2")]), "10.0.0.2", "{garbage}");
+    fn an_entry_that_is_no_address_is_a_stranger() {
+        for garbage in
+            ["unknown", "_hidden", "1.2.3", "é", "[", "\"1.1.1.1\"", "localhost", "127.0.0.1:x", "fe80::1%lo"]
+        {
+            for lines in [vec![garbage.to_owned()], vec![format!("1.1.1.1, {garbage}, 10.0.0.2")]] {
+                let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+                assert_eq!(seen("127.0.0.1", &lines), "unknown", "{garbage}");
+            }
+            assert_eq!(seen("127.0.0.1", &[&format!("{garbage}, 203.0.113.9")]), "203.0.113.9", "{garbage}");
         }
+    }
+
+    #[test]
+    fn a_header_that_says_nothing_is_a_stranger() {
+        for empty in ["", " ", ",", " , ,"] {
+            assert_eq!(seen("127.0.0.1", &[empty]), "unknown", "{empty:?}");
+            assert_eq!(seen("203.0.113.9", &[empty]), "203.0.113.9", "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_never_on_this_machine() {
+        assert!(Client::Known([127, 0, 0, 1].into()).is_local() && !Client::Known([192, 0, 2, 7].into()).is_local());
+        assert!(!Client::Stranger.is_local());
     }
 
     proptest! {

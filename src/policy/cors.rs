@@ -51,6 +51,11 @@ impl Cors {
         }
     }
 
+    /// Whether `origin` is named in the list, and not only meant by `*`.
+    pub fn names(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
+    }
+
     /// Adds what the answer to a script of `origin` needs, be it a plugin's answer or a refusal. Takes the place of
     /// headers of the same names that a plugin set.
     pub fn decorate(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
@@ -93,7 +98,7 @@ impl Cors {
 
     /// Names the allowed origin in `response`, or says that `origin` is not allowed.
     fn allow(&self, origin: &HeaderValue, response: &mut HeaderMap) -> bool {
-        let is_listed = self.origins.contains(origin);
+        let is_listed = self.names(origin);
         if is_listed {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);

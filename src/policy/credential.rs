@@ -125,9 +125,10 @@ pub enum Access {
 }
 
 impl AuthPolicy {
-    /// Whoever shows `key`; nobody when it is empty.
+    /// Whoever shows `key`; nobody when it is empty. White space around it does not belong to it, wherever it stands: no
+    /// header could show it.
     pub fn key(key: &Secret) -> Self {
-        match key.expose() {
+        match key.expose().trim() {
             "" => Self::Closed,
             key => Self::Key(KeyDigest::of(key.as_bytes())),
         }
@@ -205,6 +206,13 @@ mod tests {
         assert!(body_opens("multipart/form-data; boundary=b", part));
         assert!(!body_opens("application/json", r#"{"apikey": "other"}"#));
         assert!(!body_opens("application/json", "{}"));
+    }
+
+    #[test]
+    fn white_space_around_a_key_does_not_belong_to_it() {
+        let shown = Credential::from_texts(Some("Bearer k"), None, None).unwrap();
+        assert!(AuthPolicy::key(&Secret::new(" k\r\n")).admits(&shown));
+        assert!(matches!(AuthPolicy::key(&Secret::new(" \n")), AuthPolicy::Closed));
     }
 
     #[test]

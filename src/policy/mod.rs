@@ -1,11 +1,12 @@
 //! Decisions taken on a request before any Python runs, one file a policy.
 //!
 //! Their order: [`request_id`], [`address`], then for a known route preflights by [`cors`] (which end there, without a
-//! key), the method, [`credential`], [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
+//! key), the method, [`credential`] or, for the server's own answers without a key, [`own_host`], then [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
 //! browsers hide them from scripts.
 
 pub mod address;
 pub mod admission;
 pub mod cors;
 pub mod credential;
+pub mod own_host;
 pub mod request_id;

@@ -63,6 +63,25 @@ impl BasePlugin {
         Ok(Arc::clone(&plugin.get().policy))
     }
 
+    /// Has `plugin` ask for `now`, the server's key, if it asks for `before`, which was the server's; without a key nobody
+    /// is let in. A key that the plugin set itself stays.
+    ///
+    /// # Errors
+    /// What an attribute of the plugin's own raises.
+    pub fn change_server_key(plugin: &Bound<'_, PyAny>, before: Option<&Secret>, now: Option<&Secret>) -> PyResult<()> {
+        let py = plugin.py();
+        let kind = plugin.getattr(intern!(py, "_auth_type"))?;
+        if before == now || !kind.str()?.to_string_lossy().eq_ignore_ascii_case("global") {
+            return Ok(());
+        }
+        let key = plugin.getattr(intern!(py, "_apikey"))?;
+        let key = if key.is_truthy()? { Some(key.str()?.to_string_lossy().trim().to_owned()) } else { None };
+        if key.as_deref() == before.map(Secret::expose) {
+            plugin.setattr(intern!(py, "_apikey"), now.map(Secret::expose))?;
+        }
+        Ok(())
+    }
+
     /// Has `handle_request` give every plain result the status 200, for clients of pluginserver.
     pub fn set_legacy_status(&self, legacy_status: bool) {
         self.legacy_status.store(legacy_status, Ordering::Relaxed);
@@ -294,6 +313,28 @@ pub fn parameter_error(py: Python<'_>, name: &str, value: &str, reason: impl Int
     error
 }
 
+/// The entry of that very name, else the first whose name differs in case only.
+///
+/// # Errors
+/// When `mapping` is no mapping.
+pub fn named<'py>(mapping: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if mapping.contains(name)? {
+        return mapping.get_item(name).map(Some);
+    }
+    for item in mapping.call_method0(intern!(mapping.py(), "items"))?.try_iter()? {
+        let (known, value) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        if known.extract::<String>().is_ok_and(|known| known.to_lowercase() == name.to_lowercase()) {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it can be shown: nothing, and nothing but white space, cannot.
+fn is_key(key: &Bound<'_, PyAny>) -> bool {
+    key.is_truthy().unwrap_or(false) && key.str().is_ok_and(|key| !key.to_string_lossy().trim().is_empty())
+}
+
 type Attributes<'py> = (Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
 
 /// `(_auth_type, _apikey)` from the parameters; an unknown kind of authentication refuses to load rather than run open.
@@ -316,16 +357,15 @@ fn authentication<'py>(
     match kind.as_str() {
         "" => Ok((None, None)),
         "global" => {
-            let section = config.filter(|config| config.contains("auth").unwrap_or(false));
-            let section = section.map(|config| config.get_item("auth")).transpose()?;
+            let section = config.map(|config| named(config, "auth")).transpose()?.flatten();
             let key = section.filter(|auth| auth.contains("apikey").unwrap_or(false));
             let key = key.map(|auth| auth.get_item("apikey")).transpose()?;
-            let key = key.filter(|key| key.is_truthy().unwrap_or(false));
+            let key = key.filter(is_key);
             let key = key.ok_or_else(|| wrong("Auth is global but no apikey in auth"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
         "plugin" => {
-            let key = given("apikey")?.filter(|key| key.is_truthy().unwrap_or(false));
+            let key = given("apikey")?.filter(is_key);
             let key = key.ok_or_else(|| wrong("Auth is plugin but no plugin apikey"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }

@@ -107,10 +107,18 @@ class Stage:
         else:
             self.seen["start"] = f"exit {self.server.wait()}"
 
-    def ask(self, aspect: str, target: str, *headers: str, method: str = "GET", secure: bool = False) -> None:
+    def ask(
+        self,
+        aspect: str,
+        target: str,
+        *headers: str,
+        method: str = "GET",
+        secure: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
         """Note the answer to a request on a connection of its own."""
         lines = "".join(f"{header}\r\n" for header in headers)
-        request = f"{method} {target} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n{lines}\r\n".encode()
+        request = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n".encode()
         self.seen[aspect] = shown(self.server.port, request, secure)
 
     def stop(self, number: Signals) -> None:

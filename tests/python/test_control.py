@@ -167,6 +167,62 @@ def test_a_web_page_elsewhere_cannot_reload_through_the_browser_of_this_machine(
     assert 200 == server.get("/plugins", headers={"Sec-Fetch-Site": site}).status_code
 
 
+@pytest.mark.parametrize("path", ["/plugins", "/reload/alpha", "/reload/all"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:9192"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ],
+)
+def test_without_a_key_no_page_of_another_site_is_answered(keyless: Server, path: str, headers: dict[str, str]) -> None:
+    """Not even under a name that its owner has point here; what to do is told."""
+    for method in ("GET", "POST"):
+        answer = keyless.request(method, path, headers=headers)
+        assert 403 == answer.status_code
+        assert "apikey in section [auth]" in answer.json()["error"]
+        assert "http://127.0.0.1" in answer.json()["error"]
+
+
+def test_without_a_key_the_servers_own_names_and_pages_are_answered(keyless: Server) -> None:
+    """Under an address or `localhost`, from the same origin, and by clients that name no host."""
+    port = keyless.port
+    for headers in (
+        {"Host": f"localhost:{port}"},
+        {"Host": "[::1]"},
+        {"Host": "192.0.2.1:80"},
+        {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"},
+    ):
+        assert [200, 200] == [keyless.get(path, headers=headers).status_code for path in ("/plugins", "/reload/alpha")]
+    assert keyless.raw(b"GET /plugins HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+
+
+def test_with_a_key_a_host_of_any_name_is_answered(keyed: Server) -> None:
+    """No page can know the key; and health is nobody's secret."""
+    headers = {"Host": "server.example", "Origin": "https://evil.example"}
+    assert 200 == keyed.get("/plugins?apikey=k", headers=headers).status_code
+    assert 200 == keyed.get("/-/healthy", headers=headers).status_code
+
+
+def test_an_origin_that_cors_names_is_no_stranger(launch: Launch) -> None:
+    """Its pages may ask for the list, as before; those that `*` lets in may not."""
+    server = launch(PLUGINS, ini_more="[cors]\nenabled = on\norigin_url = list:https://app.example *\n")
+    asked = [server.get("/plugins", headers={"Origin": f"https://{name}.example"}).status_code for name in ("app", "x")]
+    assert [200, 403] == asked
+
+
+@pytest.mark.parametrize("entry", ["unknown", "_hidden", "localhost", '"127.0.0.1"', "", "127.0.0.1, unknown"])
+def test_an_entry_of_a_proxy_that_is_no_address_is_a_stranger(keyless: Server, entry: str) -> None:
+    """It is not the proxy itself, which is on this machine."""
+    headers = {"X-Forwarded-For": entry}
+    assert 403 == keyless.get("/reload/all", headers=headers).status_code
+    assert "unknown" == keyless.get("/alpha", headers=headers).json()["client_ip"]
+
+
 def test_every_answer_that_tells_of_trouble_has_a_request_id(launch: Launch) -> None:
     """Refusals, failed reloads and a plugin's own 404 can be found in the log by the id that the client chose."""
     source = """

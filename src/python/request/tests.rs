@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::*;
 use crate::http::request::{BodyData, Variables, classify};
+use crate::policy::address::Client;
 
 /// A POST of `body` with these headers.
 fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
@@ -23,7 +24,7 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         version: Version::HTTP_11,
         remote: SocketAddr::from(([10, 0, 0, 1], 5000)),
         local: SocketAddr::from(([127, 0, 0, 1], 9192)),
-        client: [192, 0, 2, 7].into(),
+        client: Client::Known([192, 0, 2, 7].into()),
         secure: false,
         subpath: Some("c\n".to_owned()),
         body: Bytes::from_static(body),

@@ -43,6 +43,13 @@ def start_and_ask(*targets: str) -> Callable[[Stage], None]:
     return play
 
 
+def ask_by_name(stage: Stage) -> None:
+    """Ask without a key, under a name that anybody may have point to the server."""
+    stage.start()
+    stage.ask("plugins", "/plugins", host="server.example")
+    stage.ask("reload", "/reload/all", host="server.example")
+
+
 def stop_by(number: Signals) -> Callable[[Stage], None]:
     """Start and send a signal."""
 
@@ -423,6 +430,7 @@ CASES = [
     Scenario("reload of all", reload({"plugins/a.py": plugin("a", "longer text")}, "/a", address="/reload/all")),
     Scenario("reload of all, a new file", reload({"plugins/b.py": plugin("b")}, "/a", "/b", address="/reload/all")),
     Scenario("reload of all without a key", reload({}, "/a", address="/reload/all"), ini=KEYED),
+    Scenario("the server's addresses under another name, without a key", ask_by_name),
     # log
     Scenario("log file", log_file, {"spoken": SPOKEN}, options=["-l", "server.log"]),
     Scenario("log file, level ERROR", log_file, {"spoken": SPOKEN}, options=["-l", "server.log", "-v", "ERROR"]),

@@ -45,6 +45,10 @@ STARTS = {"start": ("exit 1", "serves"), "plugins": (ABSENT, LIST)}
 RELOADED = ("500 500: Internal Server Error", '200 {"reloaded": "a", "success": true}')
 NEW_FIRST = (["made a", "ended a", "made a"], ["made a", "made a", "ended a"])
 
+FOREIGN = (
+    '403 {"error": "without an apikey in section [auth] this is answered only under an address or localhost, and not '
+    "to pages of other origins; set the key, or ask for http://127.0.0.1 or the server's address\"}"
+)
 PLAIN_ON_TLS = '400 {"error":"this port speaks HTTPS: use https://"}'
 
 SPOKEN = [
@@ -273,6 +277,23 @@ ROWS = [
             }
         ),
         "the same for every switch of the server's own sections",
+    ),
+    Difference(
+        "foreign-host",
+        START,
+        "`/plugins` and `/reload/…` without `[auth] apikey`, under a name that is neither an address nor `localhost`",
+        "answered",
+        "403 that says what to do",
+        Reason.SECURITY,
+        scenarios(
+            {
+                "the server's addresses under another name, without a key": {
+                    "plugins": (LIST, FOREIGN),
+                    "reload": ('200 {"status": "All plugins reloaded", "loaded_plugins": ["a"]}', FOREIGN),
+                }
+            }
+        ),
+        "a page of another site could read them through a browser",
     ),
     Difference(
         "missing-folder",

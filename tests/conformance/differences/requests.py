@@ -239,11 +239,15 @@ def spelling(exchange: Exchange) -> Collection[str]:
 
 def forwarded(exchange: Exchange) -> Collection[str]:
     header = exchange.header("X-Forwarded-For")
-    if not header:
+    if header is None:
         return ()
+    if not header:
+        whose = [side["host keys client_ip"] for side in (exchange.original, exchange.ours)]
+        explained = {"host keys client_ip", "request remote"}
+        return explained if whose == ["str '127.0.0.1'", "str 'unknown'"] else ()
     first, *_, last = [text.strip() for text in f"{header},{header}".split(",")]
     explained = set()
-    trusted = exchange.ours["host keys client_ip"] in (f"str {last!r}", "str '127.0.0.1'")
+    trusted = exchange.ours["host keys client_ip"] in (f"str {last!r}", "str 'unknown'")
     if exchange.original["host keys client_ip"] == f"str {first!r}" and trusted:
         explained.add("host keys client_ip")
     peer = exchange.original["request remote"] == "str '127.0.0.1'"
@@ -524,7 +528,8 @@ ROWS = [
         AREA,
         "`X-Forwarded-For`",
         "`client_ip` is the first item, whoever sends it; `request.remote` is the peer",
-        "both are the last item that is no trusted proxy's, if `[server] trusted_proxies` (loopback) sent it",
+        "both are the last item that is no trusted proxy's, if `[server] trusted_proxies` (loopback) sent it; "
+        "`unknown` if it is no address",
         Reason.SECURITY,
         answers(forwarded),
         "the first item is the client's choice. With a proxy on another machine, name it there",
