@@ -54,7 +54,7 @@ in_root() {
     local cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup}
     mkdir -p "$ROOT$PWD" "$ROOT$cargo" "$ROOT$rustup"
     # Certificates and names as here, for the packages that the tests install.
-    local shared=("$PWD" "$cargo" "$rustup" /proc /dev /etc/ssl/certs /etc/resolv.conf /etc/hosts) path
+    local shared=("$PWD" "$cargo" "$rustup" /proc /sys /dev /etc/ssl/certs /etc/resolv.conf /etc/hosts) path
     touch "$ROOT/etc/resolv.conf" "$ROOT/etc/hosts"
     unshare --mount bash -euc '
         root=$1 here=$PWD; shift
