@@ -171,6 +171,8 @@ CASES = [
     Case("typedkey: the number", (get("/typedkey?apikey=5"),), WORLD),
     Case("typedkey: the text", (get("/typedkey?apikey=int:5"),), WORLD),
     Case("openly: a wrong key", (get("/openly?apikey=wrong"),), WORLD),
+    Case("HEAD of a reload", (get("/reload/nobody", method="HEAD"),)),
+    Case("HEAD of a reload without a key", (get("/reload/nobody", method="HEAD"),), WORLD),
     Case("HEAD without a key", (get("/globalkey", method="HEAD"),), WORLD),
     Case("POST without a key and a long body", (post("/globalkey", "x" * 100_000),), WORLD),
     Case("a wrong method without a key", (get("/globalkey", method="PUT"),), WORLD),

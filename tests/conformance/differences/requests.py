@@ -45,6 +45,12 @@ def not_allowed(exchange: Exchange) -> Collection[str]:
     return {*BODY, "header allow"} if exchange.statuses(405, 405) and text and error and known else ()
 
 
+def head_of_reload(exchange: Exchange) -> Collection[str]:
+    sought = exchange.method == "HEAD" and exchange.target.startswith("/reload/")
+    refused = exchange.ours["status"] == 405 and exchange.ours["header allow"] == "GET, OPTIONS, POST"
+    return {"status", "header allow", *BODY} if sought and refused else ()
+
+
 def unread_body(exchange: Exchange) -> Collection[str]:
     native = exchange.target.startswith("/plugins") and exchange.ours["status"] == 200
     refused = exchange.sent and (native or exchange.ours["status"] in (403, 404, 405))
@@ -298,6 +304,16 @@ ROWS = [
         "405 as JSON, `Allow: GET, HEAD, POST, OPTIONS`; plugins may have more in `http_methods`",
         Reason.BUG,
         answers(not_allowed),
+    ),
+    Difference(
+        "head-reloads-nothing",
+        AREA,
+        "`HEAD` for `/reload/<id>`",
+        "reloads, as for `GET`",
+        "405 with `Allow: GET, POST, OPTIONS`",
+        Reason.ROBUSTNESS,
+        answers(head_of_reload),
+        "a look at the head must not change the server",
     ),
     Difference(
         "refusal-closes",
