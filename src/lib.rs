@@ -56,6 +56,8 @@ pub mod _core {
     #[pymodule_export]
     use crate::python::request::{FileField, Request, Transport};
     #[pymodule_export]
+    use crate::python::stdio::write_standard;
+    #[pymodule_export]
     use crate::python::sysinfo::native as sysinfo;
 
     /// Refuse an interpreter whose objects the JSON writer could not read.

@@ -15,6 +15,8 @@ use std::path::Path;
 use nix::unistd::execve;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
+use crate::observe::sink;
+
 /// Holds `<pid>:<fd>,<fd>,…`.
 const VARIABLE: &str = "PLUGINCORE_LISTENERS";
 
@@ -34,6 +36,7 @@ fn try_replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -
     let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE).chain([listeners]);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
+    sink::finish();
     // Not by way of `std::process::Command`, which lets all signals in before.
     Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }

@@ -97,6 +97,7 @@ pub struct Launch {
 pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
+    subscriber::report_panics();
     let reading = read(py, &launch)?;
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;

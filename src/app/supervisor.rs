@@ -126,8 +126,9 @@ async fn supervise(
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
-        tracing::info!("Received {name}");
+        // Before it is told: the stop is on its way, whatever becomes of the line.
         act(request);
+        tracing::info!("Received {name}");
         if request != Request::Reload {
             break request;
         }
@@ -161,8 +162,8 @@ async fn supervise(
         };
         match (wanted, request) {
             (Request::Restart, Request::Stop) => {
-                tracing::info!("Received {name}; stopping instead of starting again");
                 act(request);
+                tracing::info!("Received {name}; stopping instead of starting again");
                 (wanted, asked) = (request, Instant::now());
             }
             (_, Request::Stop) if asked.elapsed() > SAME_STOP => {

@@ -12,6 +12,8 @@ use clap::Parser;
 use pyo3::prelude::*;
 
 use crate::app::run::{Launch, StartError, run};
+use crate::observe::line::Level;
+use crate::observe::sink;
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]
@@ -24,7 +26,7 @@ struct Arguments {
     #[arg(short, long, value_name = "LOG")]
     log: Option<PathBuf>,
     /// DEBUG, INFO, WARN, ERROR or CRITICAL
-    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "DEBUG")]
+    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "DEBUG", value_parser = level)]
     level: String,
 }
 
@@ -56,10 +58,20 @@ pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) ->
         Err(error) => return told(&format!("the working directory cannot be used: {error}"), FAILED),
     };
     let launch = Launch { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
-    match run(py, launch) {
+    let ended = run(py, launch);
+    sink::finish();
+    match ended {
         Ok(_) => 0,
         Err(StartError::Config(errors)) => told(&errors.to_string(), USAGE),
         Err(error) => told(&error.to_string(), FAILED),
+    }
+}
+
+/// A level as it was written, if it is one.
+fn level(text: &str) -> Result<String, String> {
+    match Level::named(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("a level is one of {}", Level::ALL.map(Level::name).join(", "))),
     }
 }
 
@@ -74,10 +86,16 @@ fn program_name(arguments: &[OsString]) -> String {
 
 fn ini_file(asked: Option<PathBuf>, name: &str) -> Result<Option<PathBuf>, String> {
     if let Some(file) = asked {
-        return if file.is_file() {
-            Ok(Some(file))
-        } else {
-            Err(format!("{}: there is no such ini file; name an existing one with -i", file.display()))
+        let name = file.display();
+        return match std::fs::metadata(&file) {
+            Ok(metadata) if metadata.is_dir() => {
+                Err(format!("{name}: this is a folder; name an ini file in it with -i"))
+            }
+            Ok(_) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(format!("{name}: there is no such ini file; name an existing one with -i"))
+            }
+            Err(error) => Err(format!("{name}: the ini file cannot be read: {error}; name a readable one with -i")),
         };
     }
     let usual = PathBuf::from(format!("{name}.ini"));

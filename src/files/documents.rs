@@ -103,7 +103,7 @@ impl Documents {
             status: status.as_str(),
             size: &size.to_string(),
         };
-        log.append(&format!("{entry}\n"));
+        log.append(format!("{entry}\n"));
     }
 
     fn find(&self, tail: &str, headers: &HeaderMap) -> Result<Found, Rejection> {

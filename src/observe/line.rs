@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
-use std::str::FromStr;
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -30,14 +29,20 @@ impl Level {
     /// All levels, lowest first.
     pub const ALL: [Self; 6] = [Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical, Self::Exception];
 
-    /// Reads a level's name in any case, as after `-v`; `warning` means `WARN`, and an unknown word means `INFO`, since
-    /// a misspelt level must not silence or stop a server.
+    /// The level of that name in any case; `warning` means `WARN`.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("warning") {
+            return Some(Self::Warn);
+        }
+        Self::ALL.into_iter().find(|level| text.eq_ignore_ascii_case(level.name()))
+    }
+
+    /// Like [`Level::named`], but an unknown word means `INFO`: in a plugin, a misspelt level must not silence or stop a
+    /// server.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        if text.eq_ignore_ascii_case("warning") {
-            return Self::Warn;
-        }
-        Self::ALL.into_iter().find(|level| text.eq_ignore_ascii_case(level.name())).unwrap_or(Self::Info)
+        Self::named(text).unwrap_or(Self::Info)
     }
 
     /// The word that stands in the line.
@@ -75,15 +80,6 @@ impl Level {
             Self::Error => 3,
             Self::Critical | Self::Exception => 2,
         }
-    }
-}
-
-impl FromStr for Level {
-    type Err = std::convert::Infallible;
-
-    /// [`Level::parse`], for command lines; it never fails.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::parse(text))
     }
 }
 

@@ -1,17 +1,20 @@
 //! Log files that are appended to, shared by everyone who names the same path, and reopened on request.
 //!
 //! A line goes out in one write(2) on a file opened for appending, so that it stays whole even when another process
-//! appends too. Caveat: a line that the disk has no room for is lost; logging never stops the server.
+//! appends too. A named pipe may be a log file as well: it is opened whether it is read or not, and what it does not take
+//! waits. Caveat: a line that the disk has no room for is lost; logging never stops the server.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use super::output::{Output, lock};
 
 /// A log file could not be opened for appending.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +30,7 @@ pub struct LogFileError {
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: Mutex<File>,
+    output: Arc<Output>,
 }
 
 /// The open files by absolute path. They are held weakly: a file closes with its last user.
@@ -49,7 +52,7 @@ impl LogFile {
             shared.reopen()?;
             return Ok(shared);
         }
-        let shared = Arc::new(Self { file: Mutex::new(append_to(&path)?), path: path.clone() });
+        let shared = Arc::new(Self { output: Output::own(append_to(&path)?), path: path.clone() });
         open_files.retain(|_, file| file.strong_count() > 0);
         open_files.insert(path, Arc::downgrade(&shared));
         Ok(shared)
@@ -61,9 +64,14 @@ impl LogFile {
         &self.path
     }
 
-    /// Appends `line`, which must end in a line feed. A failing write loses the line and is not reported.
-    pub fn append(&self, line: &str) {
-        write_line(&*lock(&self.file), line);
+    /// Appends `line`, which must end in a line feed, without waiting. A line that cannot be written is lost.
+    pub fn append(&self, line: String) {
+        self.output.write(line.into_bytes());
+    }
+
+    /// Where its lines leave.
+    pub fn output(&self) -> &Arc<Output> {
+        &self.output
     }
 
     /// Opens the path anew, so that a file moved away by logrotate is let go; on failure the old file stays in use.
@@ -71,8 +79,7 @@ impl LogFile {
     /// # Errors
     /// [`LogFileError`] when the file cannot be opened or created.
     pub fn reopen(&self) -> Result<(), LogFileError> {
-        let fresh = append_to(&self.path)?;
-        *lock(&self.file) = fresh;
+        self.output.replace(append_to(&self.path)?);
         Ok(())
     }
 }
@@ -80,39 +87,28 @@ impl LogFile {
 /// Reopens every log file in use, the server's and those that plugins opened; gives the failures, for the log.
 #[must_use]
 pub fn reopen_all() -> Vec<LogFileError> {
-    let files: Vec<_> = lock(&OPEN_FILES).iter().flatten().filter_map(|(_, file)| file.upgrade()).collect();
-    files.iter().filter_map(|file| file.reopen().err()).collect()
+    in_use().iter().filter_map(|file| file.reopen().err()).collect()
 }
 
-/// Writes a whole line with one write(2) where the system takes it in one piece. Every failure is swallowed: a closed
-/// pipe (Python and Rust programs both ignore SIGPIPE) or a full disk must not reach whoever logs.
-pub(super) fn write_line(output: impl AsFd, line: &str) {
-    let mut rest = line.as_bytes();
-    while !rest.is_empty() {
-        match rustix::io::write(&output, rest) {
-            Ok(written) if written > 0 => rest = &rest[written.min(rest.len())..],
-            Err(rustix::io::Errno::INTR) => {}
-            // A terminal or pipe made non-blocking by another process that shares it.
-            Err(rustix::io::Errno::AGAIN) if becomes_writable(&output) => {}
-            _ => return,
-        }
+/// Waits until the lines of every log file are written, at most until `deadline`.
+pub fn finish_all(deadline: Instant) {
+    for file in in_use() {
+        file.output.finish(deadline);
     }
 }
 
-/// Waits at most a second for room in a non-blocking output; without any the line is given up.
-fn becomes_writable(output: &impl AsFd) -> bool {
-    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
-    poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&patience)).is_ok_and(|ready| ready > 0)
+fn in_use() -> Vec<Arc<LogFile>> {
+    lock(&OPEN_FILES).iter().flatten().filter_map(|(_, file)| file.upgrade()).collect()
 }
 
 fn append_to(path: &Path) -> Result<File, LogFileError> {
-    let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    // Without a reader a pipe could not be opened for writing alone, or not before one comes.
+    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    options.read(is_pipe).append(true).create(true).mode(0o640).custom_flags(flags.bits().cast_signed());
+    let opened = options.open(path);
     opened.map_err(|reason| LogFileError { path: path.to_owned(), reason })
-}
-
-/// Locks even after a panic elsewhere: a file or a map of files is never left half changed.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -155,7 +151,7 @@ pub(super) mod tests {
     fn lines_are_added_to_what_the_file_holds() {
         let folder = Folder::new();
         std::fs::write(folder.file("a.log"), "old\n").unwrap();
-        LogFile::open(&folder.file("a.log")).unwrap().append("new\n");
+        LogFile::open(&folder.file("a.log")).unwrap().append("new\n".to_owned());
         assert_eq!("old\nnew\n", std::fs::read_to_string(folder.file("a.log")).unwrap());
     }
 
@@ -163,11 +159,11 @@ pub(super) mod tests {
     fn a_file_moved_away_is_let_go_when_all_are_reopened() {
         let folder = Folder::new();
         let log = LogFile::open(&folder.file("a.log")).unwrap();
-        log.append("before\n");
+        log.append("before\n".to_owned());
         std::fs::rename(folder.file("a.log"), folder.file("a.log.1")).unwrap();
-        log.append("meanwhile\n");
+        log.append("meanwhile\n".to_owned());
         let failures = reopen_all();
-        log.append("after\n");
+        log.append("after\n".to_owned());
         assert!(!failures.iter().any(|failure| failure.path.starts_with(&folder.0)));
         assert_eq!("before\nmeanwhile\n", std::fs::read_to_string(folder.file("a.log.1")).unwrap());
         assert_eq!("after\n", std::fs::read_to_string(folder.file("a.log")).unwrap());
@@ -180,7 +176,7 @@ pub(super) mod tests {
         let log = LogFile::open(&folder.file("logs/a.log")).unwrap();
         std::fs::rename(folder.file("logs"), folder.file("kept")).unwrap();
         assert!(log.reopen().is_err());
-        log.append("still here\n");
+        log.append("still here\n".to_owned());
         assert_eq!("still here\n", std::fs::read_to_string(folder.file("kept/a.log")).unwrap());
     }
 
@@ -189,13 +185,5 @@ pub(super) mod tests {
         let folder = Folder::new();
         let error = LogFile::open(&folder.file("missing/a.log")).unwrap_err().to_string();
         assert!(error.contains("missing/a.log: No such file or directory"), "{error}");
-    }
-
-    #[test]
-    fn a_full_disk_and_a_closed_pipe_lose_the_line_and_nothing_else() {
-        write_line(File::options().append(true).open("/dev/full").unwrap(), "line\n");
-        let (reader, writer) = io::pipe().unwrap();
-        drop(reader);
-        write_line(writer, "line\n");
     }
 }

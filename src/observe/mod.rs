@@ -6,5 +6,6 @@
 pub mod common_log;
 pub mod line;
 pub mod log_file;
+pub mod output;
 pub mod sink;
 pub mod subscriber;

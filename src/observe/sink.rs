@@ -1,20 +1,34 @@
 //! Where log lines go: to standard output and, when one is named, to a file as well.
 //!
-//! Lines of all threads leave whole and in one order, and no failure of an output reaches whoever logs. Caveat: an
-//! output that blocks (a pipe nobody reads) makes its loggers wait, as it would any program.
+//! Lines of all threads leave whole and in one order, and no failure of an output reaches whoever logs, nor does an output
+//! that takes nothing. Caveat: what an output loses is known only there, where it is reported later.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::line::{self, Level};
-use super::log_file::{self, LogFile, LogFileError};
+use super::log_file::{LogFile, LogFileError, finish_all};
+use super::output::{self, Standard};
 
-/// Held while a line is written, so that file and standard output show lines in the same order.
-static WRITING: Mutex<()> = Mutex::new(());
+/// Held while a line is put into the outputs, so that file and standard output show lines in the same order.
+static ORDER: Mutex<()> = Mutex::new(());
+
+/// Longest wait at the end of the process for outputs that do not take their lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Waits until all lines are written, for the end of the process or its replacement; not for long.
+pub fn finish() {
+    let deadline = Instant::now() + LAST_LINES;
+    finish_all(deadline);
+    for which in [Standard::Output, Standard::Error] {
+        output::standard(which).finish(deadline);
+    }
+}
 
 /// What standard output gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,23 +87,33 @@ impl Sink {
         } else {
             String::new()
         };
-        let prioritised;
         let shown = match self.standard_output {
-            StandardOutput::Terminal => dated.as_str(),
-            StandardOutput::Piped => {
-                prioritised = line::prioritised(level, name, text);
-                prioritised.as_str()
-            }
-            StandardOutput::Silent => "",
+            StandardOutput::Terminal => dated.clone(),
+            StandardOutput::Piped => line::prioritised(level, name, text),
+            StandardOutput::Silent => String::new(),
         };
-        let _order = log_file::lock(&WRITING);
-        if let Some(file) = &self.file {
-            file.append(&dated);
+        let (file, shown_by) = (self.file.as_ref().map(|file| file.output()), output::standard(Standard::Output));
+        if output::in_forked_child() {
+            if let Some(file) = file {
+                file.write_directly(dated.as_bytes());
+            }
+            return shown_by.write_directly(shown.as_bytes());
         }
-        log_file::write_line(rustix::stdio::stdout(), shown);
+        let order = output::lock(&ORDER);
+        let turns = (file.map(|file| file.put(dated.into_bytes())), shown_by.put(shown.into_bytes()));
+        drop(order);
+        drop(turns);
     }
 
-    /// Opens the file anew, as logrotate needs; without a file nothing happens. [`log_file::reopen_all`] does it for
+    /// Waits for a moment until the lines written so far are out; see [`output::Output::settle`].
+    pub fn settle(&self) {
+        if let Some(file) = &self.file {
+            file.output().settle();
+        }
+        output::standard(Standard::Output).settle();
+    }
+
+    /// Opens the file anew, as logrotate needs; without a file nothing happens. [`reopen_all`](super::log_file::reopen_all) does it for
     /// every file in use.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Events of this crate are written from DEBUG up, those of its dependencies from WARN up, since a library's debugging
 //! output may show headers. Caveat: spans are not shown, and TRACE has no level here and is dropped.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{Debug, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +40,17 @@ pub fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink
     // Refused when a subscriber is set already: on a second call that is ours, which looks the log up for each event.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ServerLogLayer));
     Ok(sink)
+}
+
+/// Has panics written to the log, a line each, in place of standard error, which may hang.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        match backtrace.status() {
+            BacktraceStatus::Captured => tracing::error!("{panic}\n{backtrace}"),
+            _ => tracing::error!("{panic}"),
+        }
+    }));
 }
 
 /// The server's log, once [`install`] has opened it.

@@ -35,6 +35,7 @@ const MODULES: &[(&str, &str)] = &[
     ("responses", include_str!("../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../python/plugincore/_psutil.py")),
+    ("_stdio", include_str!("../../python/plugincore/_stdio.py")),
 ];
 
 /// Modules that are loaded when they are asked for, because they want packages that may be missing.

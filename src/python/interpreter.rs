@@ -6,6 +6,9 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::stdio;
+use crate::observe::sink;
+
 /// Prepares the interpreter for hosting plugins on the current, main thread.
 ///
 /// # Errors
@@ -15,13 +18,7 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     let signal = py.import("signal")?;
     signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("SIG_DFL")?))?;
     py.import("plugincore._psutil")?.call_method0("install")?;
-    let options = PyDict::new(py);
-    options.set_item("line_buffering", true)?;
-    let stdout = py.import("sys")?.getattr("stdout")?;
-    if let Some(reconfigure) = stdout.getattr_opt("reconfigure")? {
-        reconfigure.call((), Some(&options))?;
-    }
-    Ok(())
+    stdio::install(py)
 }
 
 /// Prepares for the process to be replaced by a new image of the program.
@@ -55,8 +52,10 @@ pub fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str>, leve
     Ok(py.import("argparse")?.getattr("Namespace")?.call((), Some(&options))?.unbind())
 }
 
-/// Ends the process now, without waiting for threads, finalisers or buffers; for when waiting is what went wrong.
+/// Ends the process now, without waiting for threads, finalisers or buffers; for when waiting is what went wrong. Only
+/// the log gets a moment.
 pub fn exit_immediately(code: i32) -> ! {
+    sink::finish();
     // SAFETY: `_exit` touches no memory of the process; it is meant to be called from any thread at any time.
     unsafe { nix::libc::_exit(code) }
 }

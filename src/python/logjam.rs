@@ -1,7 +1,7 @@
 //! `LogJam`: how Python writes to the log stream, with the interface of pluginserver's class of that name.
 //!
-//! May be used from any Python thread; writing waits for the output with the interpreter held, which cannot deadlock
-//! because no thread that writes ever asks for the interpreter. Caveat: what a plugin passes is written as it is, apart
+//! May be used from any Python thread. When a call returns, its line is out, unless the output hangs; the interpreter is
+//! held meanwhile, which cannot deadlock because no thread that writes ever asks for it. Caveat: what a plugin passes is written as it is, apart
 //! from the escapes that keep a record on one line, so plugins keep keys and bodies out of it themselves.
 
 use std::ffi::OsString;
@@ -51,6 +51,13 @@ struct Stream {
     sink: Arc<Sink>,
 }
 
+impl Stream {
+    fn write(&self, level: Level, text: &str) {
+        self.sink.write(level, &self.name.load(), text);
+        self.sink.settle();
+    }
+}
+
 impl LogJam {
     /// The server's log, which handlers find as `data['log']`; changing its threshold changes the host's.
     ///
@@ -77,7 +84,7 @@ impl LogJam {
         let stream = self.stream()?;
         // Asked before the arguments are turned into text, which may be costly.
         if stream.sink.admits(level) {
-            stream.sink.write(level, &stream.name.load(), &joined(args));
+            stream.write(level, &joined(args));
         }
         Ok(())
     }
@@ -210,7 +217,7 @@ impl LogJam {
         if stream.sink.admits(Level::Exception) {
             let text = joined(args);
             let parts: Vec<_> = [Some(text), handled_traceback(py)].into_iter().flatten().collect();
-            stream.sink.write(Level::Exception, &stream.name.load(), &parts.join("\n"));
+            stream.write(Level::Exception, &parts.join("\n"));
         }
         Ok(())
     }
@@ -250,12 +257,13 @@ impl LogJam {
         };
         let line = entry.to_string();
         match file {
-            None => {
-                let stream = self.stream()?;
-                stream.sink.write(Level::Info, &stream.name.load(), &line);
-            }
+            None => self.stream()?.write(Level::Info, &line),
             Some(file) => match file.extract::<PathBuf>() {
-                Ok(path) => LogFile::open(&path).map_err(|error| os_error(py, error))?.append(&format!("{line}\n")),
+                Ok(path) => {
+                    let file = LogFile::open(&path).map_err(|error| os_error(py, error))?;
+                    file.append(format!("{line}\n"));
+                    file.output().settle();
+                }
                 Err(_) => drop(file.call_method1("write", (format!("{line}\n"),))?),
             },
         }
@@ -274,7 +282,9 @@ pub fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, P
         20.. => Level::Info,
         _ => Level::Debug,
     };
-    server_sink().write(level, &text_of(name), &text_of(text));
+    let sink = server_sink();
+    sink.write(level, &text_of(name), &text_of(text));
+    sink.settle();
 }
 
 /// Brings Python's `logging` and `warnings` into the log stream by a handler on the root logger, unless that has one

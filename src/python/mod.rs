@@ -14,4 +14,5 @@ pub mod logjam;
 pub mod multidict;
 pub mod ready;
 pub mod request;
+pub mod stdio;
 pub mod sysinfo;

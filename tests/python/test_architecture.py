@@ -187,5 +187,5 @@ def test_the_executable_holds_the_whole_python_half() -> None:
 def test_the_checks_see_what_they_are_about() -> None:
     """The reading of the sources itself works: known arrows and uses are found."""
     assert {"bridge", "http", "plugins", "python"} <= arrows("app/host.rs")
-    assert {"app"} == arrows("cli/mod.rs")
+    assert {"app", "observe"} == arrows("cli/mod.rs")
     assert "pyo3" in code_of("bridge/driver.rs")

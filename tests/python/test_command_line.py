@@ -64,12 +64,19 @@ def test_help_names_the_original_options(tmp_path: Path) -> None:
         (["stray"], "stray"),
         (["-i"], "--ini-file <INI>"),
         (["-i", "absent.ini"], "absent.ini: there is no such ini file"),
-        (["-i", "."], "there is no such ini file"),
+        (["-i", "."], ".: this is a folder"),
+        (["-i", "folder.ini"], "folder.ini: this is a folder"),
+        (["-i", "file/server.ini"], "file/server.ini: the ini file cannot be read: Not a directory"),
+        (["-v", "LOUD"], "a level is one of DEBUG, INFO, WARN, ERROR, CRITICAL, EXCEPTION"),
+        (["-v", ""], "a level is one of DEBUG"),
+        (["--level=20"], "a level is one of DEBUG"),
         ([], "neither plugincore.ini nor a folder plugins"),
     ],
 )
 def test_a_wrong_command_line_is_code_2(tmp_path: Path, arguments: list[str], told: str) -> None:
     """A wrong command line is told on standard error and ends with code 2."""
+    (tmp_path / "folder.ini").mkdir()
+    (tmp_path / "file").touch()
     ended = run(tmp_path, *arguments)
     assert 2 == ended.returncode
     assert told in ended.stderr

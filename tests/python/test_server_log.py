@@ -174,7 +174,6 @@ def test_a_file_gets_the_same_records_dated(launch: Launch, tmp_path: Path) -> N
         ("WARN", {"WARN", "CRITICAL"}),
         ("warning", {"WARN", "CRITICAL"}),
         ("ERROR", {"CRITICAL"}),
-        ("nonsense", {"INFO", "WARN", "CRITICAL"}),
     ],
 )
 def test_the_level_holds_for_everybody_who_speaks(launch: Launch, level: str, expected: set[str]) -> None:

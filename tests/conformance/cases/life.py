@@ -437,7 +437,7 @@ CASES = [
     Scenario("output", output, {"spoken": SPOKEN}),
     Scenario("output, level INFO", output, {"spoken": SPOKEN}, options=["-v", "INFO"]),
     Scenario("output, a level in small letters", output, {"spoken": SPOKEN}, options=["-v", "error"]),
-    Scenario("output, an unknown level", output, {"spoken": SPOKEN}, options=["-v", "loud"]),
+    Scenario("an unknown level", start, options=["-v", "loud"]),
     Scenario("a log that cannot be written", full_disk, options=["-l", "server.log"]),
     Scenario("secrets in the log", secrets, {"spoken": SPOKEN}, INI + "\n[auth]\napikey = the-servers-key\n"),
     Scenario("a line of the log by a client", forged_line, {"spoken": SPOKEN}),

@@ -493,6 +493,15 @@ ROWS = [
         scenarios({"SIGINT during a request": {"answer": ("ClosedError", "200 done")}}),
     ),
     Difference(
+        "unknown-level",
+        LOG,
+        "`-v` with a word that is no level",
+        "means INFO",
+        "exit code 2",
+        Reason.ROBUSTNESS,
+        scenarios({"an unknown level": {"start": ("serves", "exit 2"), "plugins": (LIST, ABSENT)}}),
+    ),
+    Difference(
         "answers-in-log",
         LOG,
         "level DEBUG, which is the default",

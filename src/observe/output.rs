@@ -1,0 +1,466 @@
+//! Where lines leave the process, whoever reads them or does not.
+//!
+//! Lines leave in the order they were put in. What the output takes at once is written by the thread that brings it;
+//! the rest waits in a bounded queue for a thread of the output's own, the only one that may block. What finds no room
+//! or cannot be written is counted, and reported as soon as the output takes lines again. In a forked child, which has
+//! none of the threads and may have inherited a lock that is never released, lines are written directly. Caveat: a
+//! regular file is taken to accept everything at once, so a disk that hangs holds the threads that log.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::line::{self, Level};
+
+/// Bytes that may wait for an output; one line that is longer waits alone.
+const CAPACITY: usize = 1024 * 1024;
+
+/// Longest wait for lines that are on their way, after which the output counts as one that hangs.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long an output's thread stays without work.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How long the thread waits for room before it looks at the descriptor again, which may be another one by then.
+const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// The process that has the threads; its forked children have another id.
+static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
+
+/// Whether this is a forked child of the process that opened the outputs.
+pub fn in_forked_child() -> bool {
+    *PROCESS != std::process::id()
+}
+
+/// Something that lines are written to.
+#[derive(Debug)]
+pub struct Output {
+    descriptor: Descriptor,
+    dated: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum Descriptor {
+    Standard(Standard, Kind),
+    /// Opened by us, for no other process, and never blocking.
+    Own(ArcSwap<File>),
+}
+
+/// One of the descriptors that the process was started with, which it shares with other processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standard {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl Standard {
+    /// Its descriptor, as it is now.
+    pub fn descriptor(self) -> BorrowedFd<'static> {
+        match self {
+            Self::Output => rustix::stdio::stdout(),
+            Self::Error => rustix::stdio::stderr(),
+        }
+    }
+}
+
+/// When a shared descriptor takes a write without blocking.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Always.
+    File,
+    /// A short one, when it is writable.
+    Pipe,
+    /// Nobody can say: it is writable when there is room for one character.
+    Terminal,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Piece>,
+    bytes: usize,
+    lost: u64,
+    writer: Writer,
+    has_thread: bool,
+    hangs: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    written: usize,
+    /// How many lines are lost when it cannot be written.
+    lines: u64,
+}
+
+/// Who writes what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    /// Nothing waits.
+    #[default]
+    Nobody,
+    /// The thread that holds the [`Turn`].
+    Caller,
+    /// The output's own.
+    Thread,
+}
+
+static STANDARD_OUTPUT: LazyLock<Arc<Output>> = LazyLock::new(|| Output::standard(Standard::Output));
+static STANDARD_ERROR: LazyLock<Arc<Output>> = LazyLock::new(|| {
+    // Lines of both stay in order where both lead to the same place.
+    if same_file(Standard::Output, Standard::Error) {
+        Arc::clone(&STANDARD_OUTPUT)
+    } else {
+        Output::standard(Standard::Error)
+    }
+});
+
+/// Standard output or standard error.
+pub fn standard(which: Standard) -> &'static Arc<Output> {
+    match which {
+        Standard::Output => &STANDARD_OUTPUT,
+        Standard::Error => &STANDARD_ERROR,
+    }
+}
+
+fn same_file(one: Standard, other: Standard) -> bool {
+    let [one, other] = [one, other].map(|which| rustix::fs::fstat(which.descriptor()));
+    matches!((one, other), (Ok(one), Ok(other)) if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The right and duty to write what waits, which is done when it is dropped.
+#[must_use]
+pub struct Turn<'a>(&'a Arc<Output>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.write_out(false);
+    }
+}
+
+impl Output {
+    /// An output to `file`, which must have been opened without blocking and for appending.
+    pub fn own(file: File) -> Arc<Self> {
+        Self::new(Descriptor::Own(ArcSwap::from_pointee(file)), true)
+    }
+
+    fn standard(which: Standard) -> Arc<Self> {
+        let descriptor = which.descriptor();
+        let kind = match rustix::fs::fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::RegularFile) => Kind::File,
+            _ if descriptor.is_terminal() => Kind::Terminal,
+            _ => Kind::Pipe,
+        };
+        Self::new(Descriptor::Standard(which, kind), matches!(kind, Kind::Terminal))
+    }
+
+    fn new(descriptor: Descriptor, dated: bool) -> Arc<Self> {
+        LazyLock::force(&PROCESS);
+        Arc::new(Self { descriptor, dated, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// Writes to `file` from now on, also what waits already; only for outputs that are files.
+    pub fn replace(&self, file: File) {
+        if let Descriptor::Own(current) = &self.descriptor {
+            current.store(Arc::new(file));
+        }
+    }
+
+    /// Puts bytes in, a whole line as a rule, and never waits. When it returns a turn, nobody else writes what waits.
+    pub fn put(self: &Arc<Self>, bytes: Vec<u8>) -> Option<Turn<'_>> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut state = lock(&self.state);
+        if state.bytes + bytes.len() > CAPACITY && !state.waiting.is_empty() {
+            state.lost += 1;
+            return None;
+        }
+        self.put_report(&mut state);
+        state.push(bytes, 1);
+        if state.writer != Writer::Nobody {
+            return None;
+        }
+        state.writer = Writer::Caller;
+        Some(Turn(self))
+    }
+
+    /// Writes bytes, or has them written as soon as the output takes them.
+    pub fn write(self: &Arc<Self>, bytes: Vec<u8>) {
+        if in_forked_child() {
+            return self.write_directly(&bytes);
+        }
+        drop(self.put(bytes));
+    }
+
+    /// Writes bytes now, past the queue, and swallows every failure: for forked children.
+    pub fn write_directly(&self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.descriptor.send(rest, true) {
+                Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Waits for a moment until everything that was put in is out, so that it is there whatever becomes of the process.
+    /// Returns at once while the output hangs.
+    pub fn settle(&self) {
+        if in_forked_child() {
+            return;
+        }
+        let state = lock(&self.state);
+        if state.writer != Writer::Nobody && !state.hangs && !self.wait_until_idle(state, SETTLE) {
+            lock(&self.state).hangs = true;
+        }
+    }
+
+    /// Waits until everything that was put in is out, at most until `deadline`.
+    pub fn finish(&self, deadline: Instant) {
+        if !in_forked_child() {
+            self.wait_until_idle(lock(&self.state), deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn wait_until_idle(&self, state: MutexGuard<'_, State>, patience: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(state, patience, |state| state.writer != Writer::Nobody);
+        // The state is never left half changed, so a panic elsewhere is no reason to give up.
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Writes what waits, from its front; what would block is left to the output's thread, which `may_wait`.
+    fn write_out(self: &Arc<Self>, may_wait: bool) {
+        let mut state = lock(&self.state);
+        let mut took = true;
+        loop {
+            let Some(mut piece) = state.waiting.pop_front() else {
+                if took && self.put_report(&mut state) {
+                    continue;
+                }
+                state.writer = Writer::Nobody;
+                state.hangs = false;
+                self.changed.notify_all();
+                return;
+            };
+            drop(state);
+            let sent = self.descriptor.send(piece.bytes.get(piece.written..).unwrap_or_default(), may_wait);
+            state = lock(&self.state);
+            took = sent.is_ok();
+            match sent {
+                Ok(written) if piece.written + written < piece.bytes.len() => {
+                    piece.written += written;
+                    state.waiting.push_front(piece);
+                    if !may_wait {
+                        return self.hand_over(&mut state);
+                    }
+                }
+                Ok(_) => state.bytes -= piece.bytes.len(),
+                Err(_) => {
+                    state.bytes -= piece.bytes.len();
+                    state.lost += piece.lines;
+                }
+            }
+        }
+    }
+
+    /// Leaves what waits to the output's thread, which is started if need be.
+    fn hand_over(self: &Arc<Self>, state: &mut State) {
+        state.writer = Writer::Thread;
+        if state.has_thread {
+            self.changed.notify_all();
+            return;
+        }
+        let output = Arc::clone(self);
+        let started = std::thread::Builder::new().name("plugincore-log".to_owned()).spawn(move || output.serve());
+        state.has_thread = started.is_ok();
+        if started.is_err() {
+            state.lost += state.waiting.drain(..).map(|piece| piece.lines).sum::<u64>();
+            state.bytes = 0;
+            state.writer = Writer::Nobody;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The output's thread: writes what is left to it, until there has been nothing for a while.
+    fn serve(self: Arc<Self>) {
+        loop {
+            let state = lock(&self.state);
+            let waited = self.changed.wait_timeout_while(state, IDLE, |state| state.writer != Writer::Thread);
+            let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                state.has_thread = false;
+                return;
+            }
+            drop(state);
+            self.write_out(true);
+        }
+    }
+
+    /// Puts in how many lines were lost, if any were; returns whether it did.
+    fn put_report(&self, state: &mut State) -> bool {
+        let lost = std::mem::take(&mut state.lost);
+        if lost == 0 {
+            return false;
+        }
+        let text = match lost {
+            1 => "1 log line was lost because the output did not take it".to_owned(),
+            _ => format!("{lost} log lines were lost because the output did not take them"),
+        };
+        let name = env!("CARGO_PKG_NAME");
+        let line = if self.dated {
+            line::dated(Timestamp::now(), Level::Warn, name, &text)
+        } else {
+            line::prioritised(Level::Warn, name, &text)
+        };
+        state.push(line.into_bytes(), lost);
+        true
+    }
+}
+
+impl State {
+    fn push(&mut self, bytes: Vec<u8>, lines: u64) {
+        self.bytes += bytes.len();
+        self.waiting.push_back(Piece { bytes, written: 0, lines });
+    }
+}
+
+impl Descriptor {
+    /// Writes what the descriptor takes of `bytes`, none if it takes nothing; only with `may_wait` this can block.
+    fn send(&self, bytes: &[u8], may_wait: bool) -> Result<usize, Errno> {
+        match self {
+            Self::Standard(which, kind) => {
+                let descriptor = which.descriptor();
+                let ready = match kind {
+                    Kind::File => true,
+                    _ if may_wait => has_room(descriptor, &ROOM)?,
+                    Kind::Pipe => {
+                        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                        bytes.len() <= rustix::pipe::PIPE_BUF && has_room(descriptor, &now)?
+                    }
+                    Kind::Terminal => false,
+                };
+                if ready { write(descriptor, bytes) } else { Ok(0) }
+            }
+            Self::Own(file) => {
+                let file = file.load_full();
+                match write(file.as_fd(), bytes) {
+                    Ok(0) if may_wait && has_room(file.as_fd(), &ROOM)? => write(file.as_fd(), bytes),
+                    written => written,
+                }
+            }
+        }
+    }
+}
+
+/// Writes what the descriptor takes at once; a signal is no reason to stop, and "would block" is nothing written.
+fn write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    match rustix::io::retry_on_intr(|| rustix::io::write(descriptor, bytes)) {
+        Err(Errno::AGAIN) => Ok(0),
+        // A device that takes nothing and reports no error would be tried for ever.
+        Ok(0) => Err(Errno::IO),
+        written => written,
+    }
+}
+
+/// Waits until the descriptor takes something or fails.
+fn has_room(descriptor: BorrowedFd<'_>, patience: &Timespec) -> Result<bool, Errno> {
+    let mut waiting = [PollFd::new(&descriptor, PollFlags::OUT)];
+    match poll(&mut waiting, Some(patience)) {
+        Err(Errno::INTR) => Ok(false),
+        ready => ready.map(|ready| ready > 0),
+    }
+}
+
+/// Locks even after a panic elsewhere: what is behind these locks is never left half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, Read};
+
+    /// An output to a pipe that takes nothing more, and the pipe's other end.
+    fn full_pipe() -> (Arc<Output>, PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
+        output.write(vec![b'-'; CAPACITY]);
+        (output, reader)
+    }
+
+    fn text(output: Arc<Output>, mut reader: PipeReader) -> String {
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        output.finish(Instant::now() + Duration::from_secs(10));
+        output.replace(File::open("/dev/null").unwrap());
+        drop(output);
+        reading.join().unwrap()
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_and_what_it_lost_is_reported() {
+        let (output, reader) = full_pipe();
+        for number in 0..3 {
+            output.write(format!("lost {number}\n").into_bytes());
+        }
+        output.settle();
+        let text = text(output, reader);
+        assert_eq!(CAPACITY, text.find(|character| character != '-').unwrap());
+        let report = &text[CAPACITY..];
+        assert!(report.ends_with(" - WARN - 3 log lines were lost because the output did not take them\n"), "{report}");
+    }
+
+    #[test]
+    fn what_waits_leaves_in_order_as_soon_as_it_is_read() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
+        let lines: Vec<_> = (0..20_000).map(|number| format!("line {number}\n")).collect();
+        for line in &lines {
+            output.write(line.clone().into_bytes());
+        }
+        assert_eq!(lines.concat(), text(output, reader));
+    }
+
+    #[test]
+    fn a_device_that_is_full_loses_lines_and_says_so_when_it_has_room() {
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let output = Output::own(full);
+        output.write(b"lost\n".to_vec());
+        output.write(b"lost, too\n".to_vec());
+        let (reader, writer) = std::io::pipe().unwrap();
+        output.replace(File::from(std::os::fd::OwnedFd::from(writer)));
+        output.write(b"here\n".to_vec());
+        let text = text(output, reader);
+        let (report, rest) = text.split_once('\n').unwrap();
+        assert!(report.ends_with("2 log lines were lost because the output did not take them"), "{report}");
+        assert_eq!("here\n", rest);
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
+        output.write(b"line\n".to_vec());
+        assert_eq!(1, lock(&output.state).lost);
+    }
+}
