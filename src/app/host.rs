@@ -5,7 +5,7 @@
 //! host a process.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
 use super::documents::Served;
+use super::inherited;
 use super::io::IoThreads;
 use super::mailbox::{Command, Mailbox};
 use super::reload::environment;
@@ -29,6 +30,7 @@ use crate::bridge::locked::Locked;
 use crate::config::settings::Settings;
 use crate::control::{Operator, Report, Target};
 use crate::http::connection::{ConnectionParams, Counts};
+use crate::http::forked::Listening;
 use crate::observe::log_file;
 use crate::plugins::dispatch::dispatcher;
 use crate::plugins::environment::Environment;
@@ -48,7 +50,7 @@ pub struct Options {
     /// The certificate, if TLS is on.
     pub certificate: Option<Arc<ServerConfig>>,
     /// The listening sockets.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<Listening>,
 }
 
 /// The server on the Python thread.
@@ -56,7 +58,7 @@ pub struct Host {
     pub(super) launch: Launch,
     pub(super) addresses: Vec<SocketAddr>,
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
-    pub(super) listeners: Mutex<Vec<TcpListener>>,
+    pub(super) listeners: Mutex<Vec<Listening>>,
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
     pub(super) patience: Duration,
     pub(super) settings: Mutex<Settings>,
@@ -145,12 +147,17 @@ impl Host {
     }
 
     /// What the supervisor calls, on its own thread.
-    pub fn signal_handler(self: &Arc<Self>) -> impl Fn(Request) + Send + use<> {
+    pub fn signal_handler(self: &Arc<Self>) -> impl Fn(Request) -> Result<(), String> + Send + use<> {
         let host = Arc::clone(self);
         move |request| {
             if request == Request::Reload {
                 let mailbox = Arc::clone(&host.mailbox);
-                return host.shared.inbox.send(Box::new(move |py| mailbox.post(py, Command::Hangup)));
+                host.shared.inbox.send(Box::new(move |py| mailbox.post(py, Command::Hangup)));
+                return Ok(());
+            }
+            if request == Request::Restart {
+                inherited::check(&host.launch.command, &host.launch.folder)
+                    .map_err(|reason| format!("the server could not start again ({reason}); it goes on"))?;
             }
             host.stopping.store(true, Ordering::Release);
             host.restart.store(request == Request::Restart, Ordering::Release);
@@ -160,6 +167,7 @@ impl Host {
             host.begin_drain();
             let errand = Arc::clone(&host);
             host.shared.inbox.send(Box::new(move |py| errand.take_up_stop(py)));
+            Ok(())
         }
     }
 
@@ -172,7 +180,7 @@ impl Host {
     }
 
     /// Ends the I/O threads; returns the sockets if the server is to start again.
-    pub fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<TcpListener>> {
+    pub fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<Listening>> {
         let threads = lock(&self.io).take();
         if let Some(threads) = threads
             && !py.detach(|| threads.join(patience))
@@ -183,7 +191,7 @@ impl Host {
     }
 
     /// The sockets that an image of this process which takes over needs.
-    pub fn listeners(&self) -> Vec<TcpListener> {
+    pub fn listeners(&self) -> Vec<Listening> {
         lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
     }
 

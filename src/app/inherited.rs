@@ -1,39 +1,58 @@
 //! Listening sockets that survive a restart in place.
 //!
 //! Promise: across the re-execution that SIGUSR1 asks for, the sockets stay open, so that clients which connect
-//! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable that
-//! counts only in the process which wrote it; children see it and must ignore it, as the process id in it tells them.
+//! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable, which
+//! counts only in the process that wrote it and has to be taken out of the environment before any plugin runs.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::unistd::execve;
+use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use socket2::SockRef;
 
+use crate::http::forked::Listening;
 use crate::observe::sink;
 
-/// Holds `<pid>:<fd>,<fd>,…`.
-const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+/// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`.
+pub const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+
+/// Says why [`replace`] could not work, as far as that can be seen before anything is given up for it.
+///
+/// # Errors
+/// What is missing.
+pub fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
+    let program = command.first().map(Path::new);
+    for path in [Some(folder), program].into_iter().flatten() {
+        access(path, Access::EXEC_OK).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
 
 /// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path. Returns
 /// only when that fails. Signals that this thread holds back stay held back.
-pub fn replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Error {
+pub fn replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Error {
     let Err(error) = try_replace(command, folder, listeners);
     error
 }
 
-fn try_replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -> io::Result<Infallible> {
+fn try_replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Result<Infallible> {
     let arguments = command.iter().map(|part| CString::new(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let Some(program) = arguments.first() else {
         return Err(io::Error::other("the command that started the server is not known"));
     };
     let listeners = (OsString::from(VARIABLE), OsString::from(hand_over(listeners)?));
-    let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE).chain([listeners]);
+    // The folder by the name it was started in, which leads through the same links.
+    let folder_name = (OsString::from("PWD"), folder.as_os_str().to_owned());
+    let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE && name != "PWD");
+    let environment = environment.chain([listeners, folder_name]);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
     sink::finish();
@@ -45,28 +64,40 @@ fn try_replace(command: &[OsString], folder: &Path, listeners: &[TcpListener]) -
 ///
 /// # Errors
 /// When a descriptor's flags cannot be changed.
-fn hand_over(listeners: &[TcpListener]) -> io::Result<String> {
+fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     let mut numbers = Vec::new();
     for listener in listeners {
-        fcntl_setfd(listener, fcntl_getfd(listener)? - FdFlags::CLOEXEC)?;
+        fcntl_setfd(&**listener, fcntl_getfd(&**listener)? - FdFlags::CLOEXEC)?;
         numbers.push(listener.as_raw_fd().to_string());
     }
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
 
-/// Takes over what the process's earlier image left. Call it once, at the start.
-pub fn take_over() -> Vec<TcpListener> {
-    let value = std::env::var(VARIABLE).unwrap_or_default();
+/// Takes over what the process's earlier image left, by the `value` that the variable had. Call it once, at the start.
+pub fn take_over(value: &str) -> Vec<Listening> {
     let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
     if pid.parse() != Ok(std::process::id()) {
         return Vec::new();
     }
-    let sockets = numbers.split(',').filter_map(|number| number.parse::<RawFd>().ok()).map(|number| {
-        // SAFETY: the process id says that the earlier image of this very process wrote the number, and it did so for
-        // a socket that it left open for us over the `exec`; no other code of the new image knows the number, and this
-        // function is called once, so the descriptor is owned here alone.
-        let socket = unsafe { OwnedFd::from_raw_fd(number) };
-        TcpListener::from(socket)
-    });
-    sockets.filter(|listener| fcntl_setfd(listener, FdFlags::CLOEXEC).is_ok()).collect()
+    let numbers: BTreeSet<RawFd> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
+    numbers.into_iter().filter_map(listening_socket).collect()
+}
+
+/// The listening socket of that number, if it is one.
+fn listening_socket(number: RawFd) -> Option<Listening> {
+    if number <= 2 {
+        return None;
+    }
+    // SAFETY: the number is not negative, and the descriptor is only asked what it is, which the system answers with an
+    // error if there is none. It is not closed meanwhile, since the process has no other thread that knows it yet.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
+    if !SockRef::from(&socket).is_listener().ok()? {
+        return None;
+    }
+    fcntl_setfd(socket, FdFlags::CLOEXEC).ok()?;
+    // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process wrote
+    // the number, for a socket that it left open for us over the `exec`; no other code of the new image knows the number,
+    // each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    Some(TcpListener::from(socket).into())
 }

@@ -20,6 +20,7 @@ use crate::bridge::exchange::Outbox;
 use crate::bridge::submitter::Submitter;
 use crate::http::connection::{ConnectionParams, serve};
 use crate::http::drain::{self, Drain};
+use crate::http::forked::Listening;
 
 /// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs holds them and
 /// no others.
@@ -39,7 +40,7 @@ impl IoThreads {
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
     pub fn start(
-        listeners: &[TcpListener],
+        listeners: &[Listening],
         outboxes: &[Arc<Outbox>],
         shared: &Arc<Shared>,
         params: &ConnectionParams,
@@ -49,7 +50,7 @@ impl IoThreads {
         let (halt, halted) = watch::channel(false);
         let mut threads = Vec::new();
         for (number, outbox) in outboxes.iter().enumerate() {
-            let share = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
             let thread = Thread {
                 share,
                 outbox: Arc::clone(outbox),

@@ -5,11 +5,12 @@
 //! thread, once a process.
 
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
 use super::host::{Host, Options};
@@ -18,8 +19,10 @@ use super::pidfile::{self, PidFile, PidFileError};
 use super::reports;
 use super::supervisor::{self, Request};
 use crate::bridge::coroutine::{coroutine, host_task};
+use crate::bridge::fork;
 use crate::config::diagnostic::{ConfigErrors, Diagnostic};
 use crate::config::settings::EventLoop;
+use crate::http::forked::Listening;
 use crate::http::listener::{self, BindError};
 use crate::http::tls::{self, TlsError};
 use crate::observe::line::Level;
@@ -98,12 +101,14 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
+    // First of all, so that no child and no later image of the process can see the variable.
+    let inherited = inherited::take_over(&interpreter::take_variable(py, inherited::VARIABLE)?);
     let reading = read(py, &launch)?;
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
-    let listeners = bind(&settings.listen)?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let listeners = bind(&settings.listen, inherited)?;
+    let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
     let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
     interpreter::prepare(py)?;
     logjam::install_logging_bridge(py)?;
@@ -111,6 +116,7 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let event_loop = new_event_loop(py, settings.server.event_loop)?;
     py.import("asyncio")?.call_method1("set_event_loop", (&event_loop,))?;
     install_task_factory(&event_loop)?;
+    fork::prepare(&event_loop)?;
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
@@ -125,13 +131,14 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     close(&event_loop);
     drop(pidfile);
     result?;
-    match restart {
-        Some(listeners) if py.detach(|| supervisor.last_word()) == Request::Restart => {
-            interpreter::prepare_replacement(py)?;
-            Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())
-        }
-        _ => Ok(Ending::Stopped),
+    let Some(listeners) = restart else { return Ok(Ending::Stopped) };
+    // What Python does at its end, which does not come otherwise. The supervisor limits its time.
+    interpreter::run_exit_functions(py);
+    if py.detach(|| supervisor.last_word()) == Request::Stop {
+        return Ok(Ending::Stopped);
     }
+    interpreter::prepare_replacement(py)?;
+    Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())
 }
 
 /// Reads and checks the ini file; warnings go to the log.
@@ -149,8 +156,7 @@ pub fn warn(warnings: &[Diagnostic]) {
 }
 
 /// The listening sockets: those of an earlier image of this process, new ones for the rest.
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    let mut inherited = inherited::take_over();
+fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<Listening>, BindError> {
     let mut listeners = Vec::new();
     for address in addresses {
         // Port 0 asks for any port, such as the one that clients know already.
@@ -178,6 +184,9 @@ fn new_event_loop(py: Python<'_>, kind: EventLoop) -> Result<Bound<'_, PyAny>, S
 fn turn(event_loop: &Bound<'_, PyAny>, life: &Bound<'_, PyAny>) -> PyResult<()> {
     loop {
         let turned = event_loop.call_method1("run_until_complete", (life,));
+        // In a forked child the loop stops at once, with an error that says so and no exit.
+        let exit = turned.as_ref().err().filter(|error| error.is_instance_of::<PySystemExit>(event_loop.py()));
+        fork::end_child(event_loop.py(), exit);
         if life.call_method0("done")?.is_truthy()? {
             return life.call_method0("result").map(drop);
         }

@@ -63,7 +63,7 @@ pub fn hold_stop() {
     }
 }
 
-/// Starts the thread; `act` is called on it for each request.
+/// Starts the thread; `act` is called on it for each request, and may refuse one that is no stop.
 ///
 /// A stop that Python does not take up within `patience`, or does not finish within twice that, is left to `give_up`;
 /// so is another SIGINT or SIGTERM more than a second after the first.
@@ -73,7 +73,7 @@ pub fn hold_stop() {
 pub fn start(
     patience: Duration,
     acknowledged: Acknowledged,
-    act: impl Fn(Request) + Send + 'static,
+    act: impl Fn(Request) -> Result<(), String> + Send + 'static,
     give_up: impl Fn(Request) + Send + 'static,
 ) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -121,16 +121,18 @@ async fn supervise(
     mut asked_for_last_word: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
     patience: Duration,
     acknowledged: Acknowledged,
-    act: impl Fn(Request),
+    act: impl Fn(Request) -> Result<(), String>,
     give_up: impl Fn(Request),
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
         // Before it is told: the stop is on its way, whatever becomes of the line.
-        act(request);
+        let taken_up = act(request);
         tracing::info!("Received {name}");
-        if request != Request::Reload {
-            break request;
+        match taken_up {
+            Ok(()) if request == Request::Reload => {}
+            Ok(()) => break request,
+            Err(reason) => tracing::error!("{name} has no effect: {reason}"),
         }
     };
     let mut limit = pin!(async {
@@ -162,7 +164,8 @@ async fn supervise(
         };
         match (wanted, request) {
             (Request::Restart, Request::Stop) => {
-                act(request);
+                // A stop is never refused.
+                let _ = act(request);
                 tracing::info!("Received {name}; stopping instead of starting again");
                 (wanted, asked) = (request, Instant::now());
             }

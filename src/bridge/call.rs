@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::channel::{Channel, Closing, Downlink, Unsent};
 use super::consumer::Consumer;
 use super::exchange::{Exchange, Outcome, Reply};
+use super::fork;
 use super::locked::Locked;
 use super::outcome::{self, Source};
 use crate::files::answer::Sending;
@@ -102,6 +103,7 @@ impl Call {
 
     /// Ends the call with what the handler returned or raised.
     pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+        fork::end_child(py, result.as_ref().err());
         let opened = self.opened.as_ref().map(|(_, downlink)| downlink);
         if let (Err(error), Some(downlink)) = (&result, opened)
             && downlink.is_gone()

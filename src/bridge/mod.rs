@@ -14,6 +14,7 @@ pub mod context;
 pub mod coroutine;
 pub mod driver;
 pub mod exchange;
+pub mod fork;
 pub mod inbox;
 pub mod invoke;
 pub mod json;

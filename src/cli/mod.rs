@@ -6,14 +6,15 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 use clap::Parser;
 use pyo3::prelude::*;
 
 use crate::app::run::{Launch, StartError, run};
 use crate::observe::line::Level;
-use crate::observe::sink;
+use crate::observe::{log_file, output, sink};
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]
@@ -39,6 +40,7 @@ const FAILED: u8 = 1;
 ///
 /// Returns the exit code.
 pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
+    output::open_standard_descriptors();
     let name = program_name(&arguments);
     let parsed =
         match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
@@ -53,10 +55,11 @@ pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) ->
         Ok(ini) => ini,
         Err(problem) => return told(&problem, USAGE),
     };
-    let folder = match std::env::current_dir() {
+    let folder = match working_folder() {
         Ok(folder) => folder,
         Err(error) => return told(&format!("the working directory cannot be used: {error}"), FAILED),
     };
+    log_file::begin_at(&folder);
     let launch = Launch { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
     let ended = run(py, launch);
     sink::finish();
@@ -65,6 +68,21 @@ pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) ->
         Err(StartError::Config(errors)) => told(&errors.to_string(), USAGE),
         Err(error) => told(&error.to_string(), FAILED),
     }
+}
+
+/// The working directory by the name that the shell has for it, which may lead through symbolic links, if that is still
+/// its name: what is read again later is read where those links lead by then.
+fn working_folder() -> std::io::Result<PathBuf> {
+    let folder = std::env::current_dir()?;
+    let named = std::env::var_os("PWD").map(PathBuf::from);
+    let is_plain = |path: &PathBuf| {
+        path.is_absolute() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+    };
+    let is_here = |path: &PathBuf| {
+        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+        matches!((identity(path), identity(&folder)), (Ok(named), Ok(real)) if named == real)
+    };
+    Ok(named.filter(is_plain).filter(is_here).unwrap_or(folder))
 }
 
 /// A level as it was written, if it is one.

@@ -24,12 +24,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::drain::Drain;
+use super::forked::Stream;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded};
 use super::response::Body;
@@ -173,8 +174,8 @@ impl<S: Service> Edge<S> {
     }
 
     /// Attends to one connection from its first byte to its last.
-    async fn attend(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
-        let Ok(local) = stream.local_addr() else {
+    async fn attend(self: Rc<Self>, stream: Stream, remote: SocketAddr) {
+        let Ok(local) = stream.0.local_addr() else {
             return; // the client has gone already
         };
         match self.tls.load_full() {
@@ -190,13 +191,13 @@ impl<S: Service> Edge<S> {
 
     async fn shake_hands(
         &self,
-        mut stream: TcpStream,
+        mut stream: Stream,
         config: Arc<ServerConfig>,
         remote: SocketAddr,
-    ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    ) -> Option<tokio_rustls::server::TlsStream<Stream>> {
         let handshake = async {
             let mut first = [0];
-            stream.peek(&mut first).await?;
+            stream.0.peek(&mut first).await?;
             if first[0].is_ascii_uppercase() {
                 // The start of a method, never of a handshake.
                 let hint = malformed::answer(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");

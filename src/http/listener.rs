@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::config::settings::DEFAULT_PORT;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use super::forked::{Listening, Mark, Stream};
 
 /// Connections that may wait in the kernel before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -59,12 +61,12 @@ fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
 /// # Errors
 ///
 /// The first address that cannot be had; those already bound are closed again.
-pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, BindError> {
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
     let listen = |&address| bind_one(address).map_err(|reason| BindError { address, reason });
     addresses.iter().map(listen).collect()
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_one(address: SocketAddr) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Without this a restart fails for as long as connections of the old process linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -77,12 +79,14 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(std::net::TcpListener::from(socket).into())
 }
 
 /// Accepts connections for one I/O thread and outlives every failure to do so.
 #[derive(Debug)]
 pub struct Acceptor {
+    // Dropped before the socket is closed.
+    _mark: Mark,
     listener: TcpListener,
     short: bool,
 }
@@ -90,14 +94,14 @@ pub struct Acceptor {
 impl Acceptor {
     /// Takes this thread's clone of a listening socket.
     pub fn new(listener: TcpListener) -> Self {
-        Self { listener, short: false }
+        Self { _mark: Mark::new(&listener), listener, short: false }
     }
 
     /// Waits for the next connection. Small answers are sent at once (`TCP_NODELAY`).
     ///
     /// A client that gave up while queued is passed over. When descriptors or memory run short, it logs once, pauses
     /// and tries again. Safe to drop and call again.
-    pub async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+    pub async fn accept(&mut self) -> (Stream, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, remote)) => {
@@ -107,7 +111,7 @@ impl Acceptor {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%remote, %error, "cannot set TCP_NODELAY");
                     }
-                    return (stream, remote);
+                    return (Stream(stream), remote);
                 }
                 Err(error) if gone_while_queued(error.kind()) => {}
                 Err(error) => {

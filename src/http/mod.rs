@@ -2,7 +2,8 @@
 //!
 //! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
 //! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
-//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, and
+//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, [`forked`] keeps
+//! children of the process from holding sockets, and
 //! [`drain`] ends it all in order. Caveat: everything here lives on one I/O thread (a runtime for local tasks) and is not
 //! `Send`.
 
@@ -11,6 +12,7 @@ pub mod connection;
 pub mod content_coding;
 pub mod drain;
 pub mod file;
+pub mod forked;
 pub mod listener;
 pub mod malformed;
 pub mod pipe;

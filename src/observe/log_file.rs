@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use rustix::fs::OFlags;
@@ -36,6 +36,22 @@ pub struct LogFile {
 /// The open files by absolute path. They are held weakly: a file closes with its last user.
 static OPEN_FILES: Mutex<Option<HashMap<PathBuf, Weak<LogFile>>>> = Mutex::new(None);
 
+/// Where relative paths begin, if that is not where the process is.
+static START: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has relative paths of log files begin at `folder` from now on, wherever the process goes. The first call counts.
+pub fn begin_at(folder: &Path) {
+    // A server starts once in a process.
+    let _ = START.set(folder.to_owned());
+}
+
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    match START.get() {
+        Some(start) => Ok(start.join(path)),
+        None => std::path::absolute(path),
+    }
+}
+
 impl LogFile {
     /// Opens `path` for appending, or gives the file that is already open under this path: opened anew, since the one
     /// there may have been moved away, and whoever names a path means what is there now.
@@ -45,7 +61,7 @@ impl LogFile {
     /// # Errors
     /// [`LogFileError`] when the file cannot be opened or created.
     pub fn open(path: &Path) -> Result<Arc<Self>, LogFileError> {
-        let path = std::path::absolute(path).map_err(|reason| LogFileError { path: path.to_owned(), reason })?;
+        let path = absolute(path).map_err(|reason| LogFileError { path: path.to_owned(), reason })?;
         let mut guard = lock(&OPEN_FILES);
         let open_files = guard.get_or_insert_default();
         if let Some(shared) = open_files.get(&path).and_then(Weak::upgrade) {

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,19 @@ impl Standard {
             Self::Output => rustix::stdio::stdout(),
             Self::Error => rustix::stdio::stderr(),
         }
+    }
+}
+
+/// Opens `/dev/null` in the place of standard descriptors that are closed, or the next file or socket would take it and
+/// be written to. To be called first of all.
+pub fn open_standard_descriptors() {
+    while let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") {
+        if nothing.as_raw_fd() > 2 {
+            return;
+        }
+        // Programs that plugins start find it as well. It stays open for the process's life.
+        let _ = rustix::io::fcntl_setfd(&nothing, rustix::io::FdFlags::empty());
+        let _ = nothing.into_raw_fd();
     }
 }
 

@@ -46,9 +46,10 @@ pub fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
-        match backtrace.status() {
-            BacktraceStatus::Captured => tracing::error!("{panic}\n{backtrace}"),
-            _ => tracing::error!("{panic}"),
+        if backtrace.status() == BacktraceStatus::Captured {
+            tracing::error!("{panic}\n{backtrace}");
+        } else {
+            tracing::error!("{panic}");
         }
     }));
 }

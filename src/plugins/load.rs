@@ -28,7 +28,7 @@ use super::watch::Step;
 use crate::bridge::aiohttp;
 use crate::bridge::context::OwnContext;
 use crate::bridge::coroutine::{await_python, await_python_within, coroutine};
-use crate::bridge::step;
+use crate::bridge::{fork, step};
 
 /// What came of one file.
 #[derive(Default)]
@@ -217,7 +217,9 @@ struct Imported {
 fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &Scope) -> PyResult<Imported> {
     let _step = Step::begin(file, "its import");
     let _entered = scope.enter(py)?;
-    let (module, registration) = module::run(py, &environment.locate(file))?;
+    let ran = module::run(py, &environment.locate(file));
+    fork::end_child(py, ran.as_ref().err());
+    let (module, registration) = ran?;
     aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
     Ok(Imported { classes, module: module.unbind(), registration })
@@ -233,7 +235,9 @@ async fn bring_up(
         let _entered = part.enter(py)?;
         let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
         let _step = Step::begin(file, format!("__init__ of {}", class.bind(py).name()?));
-        Ok((class.bind(py).call((), Some(&kwargs))?.unbind(), kwargs.unbind()))
+        let instance = class.bind(py).call((), Some(&kwargs));
+        fork::end_child(py, instance.as_ref().err());
+        Ok((instance?.unbind(), kwargs.unbind()))
     });
     let (instance, ready) = match made {
         Ok((instance, kwargs)) => {
@@ -265,7 +269,9 @@ async fn make_ready(
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;
     let started = Python::attach(|py| {
         let _entered = part.enter(py)?;
-        start(instance.bind(py), kwargs.bind(py))
+        let started = start(instance.bind(py), kwargs.bind(py));
+        fork::end_child(py, started.as_ref().err());
+        started
     })?;
     if let Some(started) = started {
         patiently(environment.patience, part.context(), started, "initialize").await?;

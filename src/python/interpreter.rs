@@ -21,6 +21,25 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     stdio::install(py)
 }
 
+/// Takes a variable out of the environment, for Python and for every program that is started from here on; empty if it
+/// is not there.
+///
+/// # Errors
+/// When `os.environ` is not what it should be.
+pub fn take_variable(py: Python<'_>, name: &str) -> PyResult<String> {
+    py.import("os")?.getattr("environ")?.call_method1("pop", (name, ""))?.extract()
+}
+
+/// Does what Python does before it finalises: joins threads that are no daemons and the threads of pools, and runs the
+/// functions of `atexit`.
+pub fn run_exit_functions(py: Python<'_>) {
+    for (module, function) in [("threading", "_shutdown"), ("atexit", "_run_exitfuncs")] {
+        if let Err(error) = py.import(module).and_then(|module| module.call_method0(function)) {
+            tracing::error!("{module}.{function}: {error}");
+        }
+    }
+}
+
 /// Prepares for the process to be replaced by a new image of the program.
 ///
 /// # Errors

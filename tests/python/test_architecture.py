@@ -44,6 +44,7 @@ ON_IO_THREADS = {
 WITH_UNSAFE = {
     "allocator.rs": "is the allocator",
     "app/inherited.rs": "takes over file descriptors by their numbers",
+    "http/forked.rs": "gives up listening sockets by their numbers",
     "bridge/context.rs": "enters contexts by the C interface",
     "bridge/invoke.rs": "calls methods by the vectorcall interface",
     "bridge/json/build_text.rs": "writes the characters of new Python strings",

@@ -58,6 +58,7 @@ class Running:
     """A server whose output the test owns, found by a port that was free."""
 
     def __init__(self, folder: Path, stdout: int, stderr: int | None = None, *args: str) -> None:
+        """Start it in ``folder``."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

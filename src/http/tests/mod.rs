@@ -74,7 +74,7 @@ impl Server {
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 tokio::task::LocalSet::new().block_on(&runtime, async {
-                    let listener = tokio::net::TcpListener::from_std(socket).unwrap();
+                    let listener = tokio::net::TcpListener::from_std((*socket).try_clone().unwrap()).unwrap();
                     serve(listener, tls, params, Rc::new(Desk { entered, release }), drain).await;
                 });
             }
