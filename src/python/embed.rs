@@ -1,8 +1,9 @@
 //! CPython inside the standalone executable.
 //!
 //! Promise: the interpreter starts as the `python` of the active virtual environment would, with the package
-//! `plugincore` served from the executable itself, and is finalised before the process ends. Caveat: only `main.rs`
-//! calls this; in the wheel the interpreter is there already.
+//! `plugincore` served from the executable itself, and is finalised before the process ends. Processes that
+//! `multiprocessing` starts afresh are the executable, too, or they would lack the package. Caveat: only `main.rs` calls
+//! this; in the wheel the interpreter is there already.
 
 use std::ffi::{CStr, CString, OsString};
 use std::io::Write;
@@ -46,7 +47,11 @@ pub type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
 
 /// Runs `program` inside an interpreter, which has to know the built-in module `_core` already.
 pub fn main(program: Program) -> ExitCode {
-    let code = match python_executable().and_then(|executable| initialize(&executable)) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let is_child = is_child_of_multiprocessing(&arguments);
+    let interpreted: &[OsString] = if is_child { &arguments } else { &[] };
+    let code = match python_executable().and_then(|executable| initialize(&executable, interpreted)) {
+        Ok(()) if is_child => run_as_python(),
         Ok(()) => run(program),
         Err(problem) => {
             // Without standard error there is nobody to tell.
@@ -91,17 +96,54 @@ fn environment_version(text: &str) -> Option<String> {
     Some(format!("{}.{}", parts.next()?, parts.next()?))
 }
 
-fn initialize(executable: &Path) -> Result<(), String> {
+/// Whether `multiprocessing` has started this process, whose arguments are then those of a `python`: flags and `-c` with
+/// the call of one of its modules.
+fn is_child_of_multiprocessing(arguments: &[OsString]) -> bool {
+    let starts_with = |text: &OsString, start: &str| text.as_bytes().starts_with(start.as_bytes());
+    arguments.windows(2).any(|pair| pair[0] == "-c" && starts_with(&pair[1], "from multiprocessing."))
+}
+
+/// Does what `python` does with the arguments that [`initialize`] was given.
+fn run_as_python() -> u8 {
+    if let Err(code) = Python::attach(|py| preload(py).map_err(|error| print(py, &error))) {
+        return code;
+    }
+    // SAFETY: the interpreter is initialised, with arguments, and this thread, the only one, is attached to it. It is
+    // finalised by the call, and nothing uses Python afterwards.
+    let code = unsafe {
+        ffi::PyGILState_Ensure();
+        ffi::Py_RunMain()
+    };
+    u8::try_from(code & 0xff).unwrap_or(1)
+}
+
+fn print(py: Python<'_>, error: &PyErr) -> u8 {
+    error.print(py);
+    1
+}
+
+/// Starts the interpreter as `executable`; `arguments` are for Python to read, if there are any.
+fn initialize(executable: &Path, arguments: &[OsString]) -> Result<(), String> {
     let path = CString::new(executable.as_os_str().as_bytes())
         .map_err(|_| "the path of the Python interpreter has a NUL byte".to_owned())?;
+    let arguments: Vec<CString> = arguments.iter().filter_map(|part| CString::new(part.as_bytes()).ok()).collect();
+    let mut arguments: Vec<_> = arguments.iter().map(|part| part.as_ptr()).collect();
     // SAFETY: the interpreter is not initialised yet, which is when its configuration may be made; `config` is
     // initialised by `PyConfig_InitPythonConfig` before any other use, its address of `executable` and `program_name`
     // are fields of that same live struct, and it is cleared on every way out. Nothing else runs in this process.
     let failed = unsafe {
         let mut config = std::mem::MaybeUninit::<ffi::PyConfig>::zeroed().assume_init();
         ffi::PyConfig_InitPythonConfig(&raw mut config);
-        config.parse_argv = 0;
+        config.parse_argv = i32::from(!arguments.is_empty());
         let mut failed = None;
+        if !arguments.is_empty() {
+            // No process has as many arguments as would not fit.
+            let count = arguments.len().try_into().unwrap_or_default();
+            let status = ffi::PyConfig_SetBytesArgv(&raw mut config, count, arguments.as_mut_ptr());
+            if ffi::PyStatus_Exception(status) != 0 {
+                failed = Some(message(&status));
+            }
+        }
         for field in [&raw mut config.executable, &raw mut config.program_name] {
             let status = ffi::PyConfig_SetBytesString(&raw mut config, field, path.as_ptr());
             if ffi::PyStatus_Exception(status) != 0 {
@@ -136,7 +178,7 @@ fn message(status: &ffi::PyStatus) -> String {
 }
 
 fn run(program: Program) -> u8 {
-    let code = Python::attach(|py| match preload(py) {
+    let code = Python::attach(|py| match preload(py).and_then(|()| set_arguments(py)) {
         Ok(()) => {
             let arguments: Vec<OsString> = std::env::args_os().collect();
             let mut restart = arguments.clone();
@@ -145,10 +187,7 @@ fn run(program: Program) -> u8 {
             }
             program(py, arguments, restart)
         }
-        Err(error) => {
-            error.print(py);
-            1
-        }
+        Err(error) => print(py, &error),
     });
     // SAFETY: the interpreter is initialised and no other thread is attached: the server has ended its own threads, and
     // finalising waits for those of plugins. Nothing uses Python afterwards.
@@ -159,10 +198,13 @@ fn run(program: Program) -> u8 {
     if finalised == 0 { code } else { code.max(1) }
 }
 
+fn set_arguments(py: Python<'_>) -> PyResult<()> {
+    py.import("sys")?.setattr("argv", PyList::new(py, std::env::args_os())?)
+}
+
 /// Puts the package into `sys.modules`, so that no installed one of another version is mixed with this executable.
 fn preload(py: Python<'_>) -> PyResult<()> {
     let sys = py.import("sys")?;
-    sys.setattr("argv", PyList::new(py, std::env::args_os())?)?;
     let modules = sys.getattr("modules")?;
     let core = py.import("_core")?;
     core.setattr("__name__", "plugincore._core")?;
@@ -175,7 +217,9 @@ fn preload(py: Python<'_>) -> PyResult<()> {
     for (name, source) in MODULES {
         package.setattr(name, load(py, &format!("plugincore.{name}"), name, source)?)?;
     }
-    sys.getattr("meta_path")?.call_method1("insert", (0, Bound::new(py, Finder)?)).map(drop)
+    sys.getattr("meta_path")?.call_method1("insert", (0, Bound::new(py, Finder)?))?;
+    // `sys.executable` is the environment's `python`, which need not have the package.
+    py.import("multiprocessing.spawn")?.call_method1("set_executable", (std::env::current_exe()?,)).map(drop)
 }
 
 fn load<'py>(py: Python<'py>, name: &str, file: &str, source: &str) -> PyResult<Bound<'py, PyModule>> {

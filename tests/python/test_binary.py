@@ -211,3 +211,49 @@ def test_its_command_line_is_that_of_the_wheel(binary: str, tmp_path: Path) -> N
     assert 2 == run(binary, "--no-such-option", cwd=tmp_path).returncode
     missing = run(binary, "-i", "missing.ini", cwd=tmp_path)
     assert (2, True) == (missing.returncode, "missing.ini: there is no such ini file" in missing.stderr)
+
+
+CALCULATOR = """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from plugincore.baseplugin import BasePlugin
+
+    def cube(number):
+        return number**3
+
+    def nested(method):
+        context = multiprocessing.get_context(method)
+        with context.Pool(1) as pool:
+            return pool.map(cube, [2])
+
+    class Calculator(BasePlugin):
+        def request_handler(self, **data):
+            context = multiprocessing.get_context(data["subpath"])
+            queue = context.Queue()
+            child = context.Process(target=queue.put, args=("hello",))
+            child.start()
+            word = queue.get(timeout=20)
+            child.join()
+            with ProcessPoolExecutor(2, mp_context=context) as pool:
+                cubes = list(pool.map(cube, range(4)))
+                deep = pool.submit(nested, data["subpath"]).result()
+            return 200, [word, child.exitcode, cubes, deep]
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_of_multiprocessing_find_the_package(
+    launch: Launch, binary: str, tmp_path: Path, method: str
+) -> None:
+    """They are started from the executable, since the environment has no plugincore; also those of their own."""
+    _, env = environment(tmp_path / "venv")
+    server = launch({"calculator": CALCULATOR}, program=[binary], env=env)
+    assert ["hello", 0, [0, 1, 8, 27], [8]] == server.get(f"/calculator/{method}").json()
+    assert 0 == server.stop()
+
+
+def test_a_command_that_only_looks_like_python_is_refused(binary: str, tmp_path: Path) -> None:
+    """It is no `python` for anything but `multiprocessing`."""
+    for code in ("print(1)", "import multiprocessing"):
+        ended = run(binary, "-c", code, cwd=tmp_path)
+        assert (2, "") == (ended.returncode, ended.stdout)

@@ -88,8 +88,10 @@ FORKER = """
 
         def own_handler(self, **data):
             signal.signal(signal.SIGUSR2, lambda *_: os._exit(7))
-            child = FORK.Process(target=time.sleep, args=(60,))
+            ready = FORK.Event()
+            child = FORK.Process(target=lambda: (ready.set(), time.sleep(60)))
             child.start()
+            ready.wait(10)
             os.kill(child.pid, signal.SIGUSR2)
             child.join(10)
             return 200, child.exitcode
@@ -311,3 +313,25 @@ def test_a_connection_ends_for_its_client_though_a_child_has_it(launch: Launch, 
             os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_are_started_afresh_work(launch: Launch, method: str) -> None:
+    """They import the plugin's module by its name, and end with their pool."""
+    plugin = """
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+        from plugincore.baseplugin import BasePlugin
+
+        def cube(number):
+            return number**3
+
+        class Cubes(BasePlugin):
+            def request_handler(self, **data):
+                context = multiprocessing.get_context(data["subpath"])
+                with ProcessPoolExecutor(1, mp_context=context) as pool:
+                    return 200, list(pool.map(cube, range(4)))
+    """
+    server = launch({"cubes": plugin})
+    assert [0, 1, 8, 27] == server.get(f"/cubes/{method}").json()
+    assert 0 == server.stop()
