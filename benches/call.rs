@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::bridge::request_data::RequestData;
 use plugincore::bridge::{invoke, step};
 use plugincore::http::request::{BodyData, Variables};
+use plugincore::policy::address::Client;
 use plugincore::python::header_templates::HeaderTemplates;
 use plugincore::python::headers::RequestHeaders;
 use plugincore::python::request::Request;
@@ -55,7 +56,7 @@ fn request() -> RequestData {
         version: Version::HTTP_11,
         remote: SocketAddr::new(address, 40000),
         local: SocketAddr::new(address, 9000),
-        client: address,
+        client: Client::Known(address),
         secure: false,
         subpath: None,
         body: Bytes::new(),
