@@ -100,7 +100,7 @@ class _Transport(transports._FlowControlMixin):
         self._begun = True
         self._channel = channel
         self._endless = headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream")
-        task = task_of(request)
+        task = task_of(request, self._loop)  # type: ignore[attr-defined]
         self._task = None if task is None else weakref.ref(task)
         self._context = contextvars.copy_context()
         if status not in _WITHOUT_BODY:
@@ -348,7 +348,7 @@ class _Twin(web.Request):
     def task(self) -> asyncio.Task[Any]:
         """The task that runs the handler."""
         request = self._protocol.connection._request()  # type: ignore[attr-defined]
-        return task_of(request)  # type: ignore[return-value]
+        return task_of(request, self._loop)  # type: ignore[return-value]
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         for receiver in self.app.on_response_prepare:
@@ -363,7 +363,13 @@ class _Host:
     def __init__(self) -> None:
         self.app = web.Application()
         self.route = self.app.router.add_route("*", "/{tail:.*}", self._refuse)
-        self.manager = web.Server(self._refuse)
+        self._manager: web.Server | None = None
+
+    def manager(self, loop: asyncio.AbstractEventLoop) -> web.Server:
+        """Return the manager of protocols, which is made for the first loop that asks."""
+        if self._manager is None:
+            self._manager = web.Server(self._refuse, loop=loop)
+        return self._manager
 
     @staticmethod
     async def _refuse(_: web.BaseRequest) -> web.StreamResponse:
@@ -389,21 +395,21 @@ def match_info(variables: dict[str, str]) -> UrlMappingMatchInfo:
     return found
 
 
-def task_of(request: Request) -> asyncio.Task[Any] | None:
-    """Return the task that runs the handler for `request`, whichever task asks."""
+def task_of(request: Request, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
+    """Return the task that runs the handler for `request`, whichever task or thread asks."""
 
     def runs_it(task: asyncio.Task[Any]) -> bool:
         return getattr(task.get_coro(), "_plugincore_request", None) is request
 
-    current = asyncio.current_task()
+    current = asyncio.current_task(loop)
     if current is not None and runs_it(current):
         return current
-    return next((task for task in asyncio.all_tasks() if runs_it(task)), None)
+    return next((task for task in asyncio.all_tasks(loop) if runs_it(task)), None)
 
 
 def twin(request: Request) -> web.Request:
-    """Make the ``aiohttp.web.Request`` for `request`; called once for each request that needs one."""
-    host, loop = _shared(), asyncio.get_running_loop()
+    """Make the ``aiohttp.web.Request`` for `request`, on any thread; called once for each request that needs one."""
+    host, loop = _shared(), request._loop or asyncio.get_running_loop()
     host.app._loop = loop  # a test's loop is another one each time
     headers = CIMultiDictProxy(CIMultiDict(request.headers.items()))
     connection = {
@@ -424,7 +430,7 @@ def twin(request: Request) -> web.Request:
         chunked,
         URL.build(path=path, query_string=query, encoded=True),
     )
-    protocol = _Protocol(host.manager, request, loop)
+    protocol = _Protocol(host.manager(loop), request, loop)
     payload = EMPTY_PAYLOAD
     if body or chunked:
         payload = StreamReader(protocol, 2**16, loop=loop)

@@ -172,6 +172,12 @@ impl Slot {
         self.0.with(|call| call.as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer)))
     }
 
+    /// The event loop that the call runs on; `None` when it has ended.
+    pub fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let consumer = self.0.with(|call| call.as_ref().map(|call| Arc::clone(&call.consumer)));
+        consumer.map(|consumer| consumer.event_loop(py).clone().unbind())
+    }
+
     /// True once an answer has been begun.
     pub fn has_begun(&self) -> bool {
         self.0.with(|call| call.as_ref().is_some_and(|call| call.begun.is_some()))

@@ -50,6 +50,12 @@ class Sent(BasePlugin):
             raise made
         return (500, made) if "code" in data else made
 
+class Prepared(BasePlugin):
+    async def request_handler(self, request, **data):
+        response = web.FileResponse(FOLDER / "big.bin")
+        await response.prepare(request)
+        return response
+
 class Plain(BasePlugin):
     def request_handler(self, **data):
         made = eval(data["expression"], globals())
@@ -95,6 +101,14 @@ def test_a_file_is_sent_with_its_type_length_and_tags(server: Server, path: str)
         assert "application/octet-stream" == answer.headers["content-type"]
         assert answer.headers["etag"]
         assert answer.headers["last-modified"]
+
+
+def test_a_file_may_be_sent_by_the_handler_itself(server: Server) -> None:
+    """Its `prepare` looks at the request on another thread."""
+    answer = server.get("/prepared")
+    assert (200, CONTENT) == (answer.status_code, answer.content)
+    part = server.get("/prepared", headers={"Range": "bytes=0-9"})
+    assert (206, CONTENT[:10]) == (part.status_code, part.content)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ async def describe(request):
 PLUGIN = (
     DESCRIBE
     + """
+import asyncio
 from aiohttp import web
 from plugincore.baseplugin import BasePlugin
 
@@ -84,6 +85,14 @@ class Shared(BasePlugin):
         request.app  # makes aiohttp's own request, with which the storage is shared
         request["after"] = 2
         return [*kinds, dict(request.items())]
+
+class Threaded(BasePlugin):
+    async def request_handler(self, request, **data):
+        return await asyncio.to_thread(self.look, request, asyncio.get_running_loop(), asyncio.current_task())
+
+    def look(self, request, loop, task):
+        part = request.http_range  # makes aiohttp's own request
+        return [part.stop, request.loop is loop, request.task is task, request.clone(method="PUT").method]
 """
 )
 
@@ -203,3 +212,8 @@ def test_without_aiohttp_the_rest_works(launch: Launch, tmp_path: Path) -> None:
     paths = [str(tmp_path / "blocked"), *os.environ.get("PYTHONPATH", "").split(":")]
     server = launch({"bare": plugin}, env={"PYTHONPATH": ":".join(paths)})
     assert ["/bare", "the request has no attribute 'app'", False] == server.get("/bare").json()
+
+
+def test_aiohttps_attributes_are_there_on_any_thread(ports: tuple[Server, int]) -> None:
+    """Also when the first to ask for one is a worker thread of the handler's."""
+    assert [10, True, True, "PUT"] == ports[0].get("/threaded", headers={"Range": "bytes=0-9"}).json()

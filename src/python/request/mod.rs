@@ -457,6 +457,13 @@ impl Request {
         self.stored(py)
     }
 
+    /// The event loop that the handler runs on, which asyncio tells on that loop's own thread alone; `None` when the
+    /// request has been answered.
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.slot.upgrade().and_then(|slot| slot.event_loop(py))
+    }
+
     /// aiohttp's own request for this one.
     #[getter]
     fn _twin<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
