@@ -147,7 +147,7 @@ def request(
     chunks: int = 0,
 ) -> bytes:
     """Return the bytes of a whole request; with ``chunks`` the body goes in chunks of that size."""
-    lines = [f"{method} {path} HTTP/{version}", "Host: stress"]
+    lines = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body is None:
         sent = b""
