@@ -299,7 +299,8 @@ impl Host {
             let url = url(*address, settings.tls.is_some());
             tracing::info!("Server started on {address}");
             for resident in self.registry.serving().residents() {
-                tracing::info!("Serving {url}/{}", resident.id);
+                let audience = Python::attach(|py| resident.audience(py));
+                tracing::info!("Serving {url}/{}  [{audience}]", resident.id);
             }
             if let Some(served) = self.documents() {
                 tracing::info!("Serving {url}/{}/ from {}", served.route(), served.documents.folder().display());

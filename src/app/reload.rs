@@ -18,7 +18,7 @@ use crate::config::places::absolute;
 use crate::config::settings::Settings;
 use crate::control::{Report, Target};
 use crate::http::tls;
-use crate::plugins::discover::discover;
+use crate::plugins::discover::{discover, stem};
 use crate::plugins::environment::Environment;
 use crate::plugins::load::{LoadedFile, load_file};
 use crate::plugins::module;
@@ -57,6 +57,7 @@ impl Host {
         if files.is_empty() {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
+        warn_of_strays(&environment, &files);
         for file in files {
             self.bring_in(&environment, &file).await;
             if self.is_stopping() {
@@ -91,6 +92,9 @@ impl Host {
                 }
             },
         };
+        if file.is_none() {
+            warn_of_strays(&environment, &files);
+        }
         let mut failed = Vec::new();
         for file in &files {
             let brought = self.bring_in(&environment, file).await;
@@ -283,6 +287,11 @@ impl Host {
         }
         terminate(residents, deadline).await;
     }
+}
+
+/// Warns of lines of `[plugin_parms]` that belong to none of the `files`.
+fn warn_of_strays(environment: &Environment, files: &[PathBuf]) {
+    warn(&environment.strays(&files.iter().map(|file| stem(file)).collect::<Vec<_>>()));
 }
 
 /// What plugins are loaded with, from one reading of the ini file.

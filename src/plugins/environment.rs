@@ -9,7 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::bridge::outcome::Witness;
-use crate::config::diagnostic::Place;
+use crate::config::diagnostic::{Diagnostic, Place};
+use crate::config::schema::{KEY_TOLERANCE, nearest};
 use crate::python::baseplugin::named;
 
 /// The surroundings of a load.
@@ -60,6 +61,21 @@ impl Environment {
     pub fn place_of(&self, stem: &str) -> Option<&Place> {
         let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
         self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
+    }
+
+    /// The lines of `[plugin_parms]` that belong to none of the plugin files called `stems`.
+    pub fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
+        let belongs = |key: &str| stems.iter().any(|stem| stem.to_lowercase() == key.to_lowercase());
+        let stray = |(key, place): &(String, Place)| {
+            let known = stems.iter().map(String::as_str);
+            let remedy = match nearest(key.strip_suffix(".py").unwrap_or(key), known, KEY_TOLERANCE) {
+                Some(near) => format!("is {near} meant? Write the file's name without .py"),
+                None => "write a plugin file's name without .py, or remove the line".to_owned(),
+            };
+            let stray = Diagnostic::warning(place.clone(), "there is no such plugin file, so the line guards nothing");
+            stray.in_section("plugin_parms").at_key(key).remedy(remedy)
+        };
+        self.places.iter().filter(|(key, _)| !belongs(key)).map(stray).collect()
     }
 
     /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because

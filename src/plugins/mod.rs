@@ -16,5 +16,6 @@ pub mod parameters;
 pub mod registry;
 pub mod resident;
 pub mod signature;
+pub mod slips;
 pub mod terminate;
 pub mod watch;

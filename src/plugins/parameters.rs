@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping};
 
 use super::environment::Environment;
+use super::slips::slip;
 use crate::python::baseplugin::{BLAMED, parameter_error};
 
 /// The parameter that names a file of parameters.
@@ -19,7 +20,8 @@ const JSON: &str = "json";
 /// Builds the arguments for the plugin file called `stem`.
 ///
 /// # Errors
-/// When the JSON file is not there, is not JSON or is not an object; the text names it.
+/// When the JSON file is not there, is not JSON or is not an object; the text names it. When a line of the ini file looks
+/// as if it was to ask for a key and does not.
 pub fn keyword_arguments<'py>(
     py: Python<'py>,
     environment: &Environment,
@@ -37,15 +39,24 @@ pub fn keyword_arguments<'py>(
         None => kwargs.set_item("task_callback", owner)?,
     }
     kwargs.set_item("args", environment.args.bind(py))?;
-    let parameters = parse(&environment.parameters_of(py, stem)?);
+    let line = environment.parameters_of(py, stem)?;
+    let parameters = parse(&line);
     for (name, value) in &parameters {
         kwargs.set_item(name, value)?;
     }
+    let mut typed_names = Vec::new();
     kwargs.set_item("prog_args", environment.args.bind(py))?;
     kwargs.set_item("config", environment.config.bind(py))?;
     if let Some((_, file)) = parameters.iter().find(|(name, _)| name == JSON) {
         let typed = read_json(py, environment, file).map_err(|reason| parameter_error(py, JSON, file, reason))?;
+        typed_names = typed.cast::<PyDict>().map_err(PyErr::from)?.keys().extract()?;
         kwargs.update(typed.cast::<PyMapping>().map_err(PyErr::from)?)?;
+    }
+    // Of a line in the ini file: whoever hands parameters over by a program has no slip of the pen.
+    if environment.place_of(stem).is_some()
+        && let Some(slip) = slip(&line, &typed_names)
+    {
+        return Err(parameter_error(py, "", "", slip));
     }
     if let Some(overrides) = &environment.overrides {
         kwargs.update(overrides.bind(py).as_mapping())?;
@@ -104,7 +115,7 @@ pub fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyE
         let same = given.str().is_ok_and(|given| given.to_string_lossy() == value);
         return same.then(|| environment.folder.join(file).display().to_string());
     }
-    let line = parameters.iter().any(|(known, given)| *known == name && *given == value);
+    let line = name.is_empty() || parameters.iter().any(|(known, given)| *known == name && *given == value);
     let place = environment.place_of(stem).filter(|_| line)?;
     Some(format!("{place}: [plugin_parms] {stem}"))
 }

@@ -36,6 +36,8 @@ pub struct Resident {
     pub methods: MethodSet,
     /// What is asked of a client before a request enters.
     pub policy: Arc<ArcSwap<AuthPolicy>>,
+    /// Whether the plugin itself decides whom it lets in.
+    pub checks_itself: bool,
     /// How its results are read.
     pub source: Arc<Source>,
     /// Calls inside it.
@@ -94,10 +96,29 @@ impl Resident {
             receivers,
             methods,
             policy,
+            checks_itself: overrides_check,
             occupancy: Arc::default(),
             scope,
             part,
         })
+    }
+}
+
+impl Resident {
+    /// Who may call it, in words for people.
+    pub fn audience(&self, py: Python<'_>) -> &'static str {
+        if self.checks_itself {
+            return "its own check";
+        }
+        match **self.policy.load() {
+            AuthPolicy::Open => "open",
+            AuthPolicy::Closed => "nobody: it asks for a key and has none",
+            AuthPolicy::Key(_) => {
+                let kind = self.instance.bind(py).getattr(intern!(py, "_auth_type")).and_then(|kind| kind.str());
+                let is_global = kind.is_ok_and(|kind| kind.to_string_lossy().eq_ignore_ascii_case("global"));
+                if is_global { "server key" } else { "own key" }
+            }
+        }
     }
 }
 

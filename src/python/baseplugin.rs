@@ -355,7 +355,8 @@ fn authentication<'py>(
     let wrong = |reason: &str| parameter_error(py, name, &written, reason);
     let kind = written.to_lowercase();
     match kind.as_str() {
-        "" => Ok((None, None)),
+        // The second says that the plugin is open on purpose.
+        "" | "none" => Ok((None, None)),
         "global" => {
             let section = config.map(|config| named(config, "auth")).transpose()?.flatten();
             let key = section.filter(|auth| auth.contains("apikey").unwrap_or(false));
@@ -370,7 +371,7 @@ fn authentication<'py>(
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
         other => Err(wrong(&format!(
-            "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey) or \"plugin\" (its own apikey)"
+            "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey), \"plugin\" (its own apikey) or \"none\""
         ))),
     }
 }

@@ -44,7 +44,7 @@ def test_all_of_them_load_without_a_complaint(shipped: Server) -> None:
     """The start shows each endpoint's URL and nothing to worry about."""
     assert {"loaded_plugins": ["hello", "netrates", "pages", "sessman", "systeminfo"]} == shipped.get("/plugins").json()
     for plugin in ("hello", "netrates", "pages", "sessman", "systeminfo"):
-        assert shipped.wait_for(rf"Serving {shipped.base_url}/{plugin}$")
+        assert shipped.wait_for(rf"Serving {shipped.base_url}/{plugin}  \[")
     assert 0 == shipped.stop()
     assert not [line for line in shipped.lines if " - ERROR - " in line or " - WARN - " in line]
 

@@ -31,7 +31,8 @@ pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, 
     let server = server(&mut Reader::new(document, "server", &mut found));
     let legacy_status = Reader::new(document, "compat", &mut found).switch("legacy_status");
     let parameters = document.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
-    let parameters = parameters.iter().map(|item| (item.key.clone(), item.place.clone())).collect();
+    let parameters = parameters.iter().filter(|item| !item.inherited);
+    let parameters = parameters.map(|item| (item.key.clone(), item.place.clone())).collect();
     let (errors, warnings) = found.split();
     // Where an error was told, the value is a stand-in that goes no further.
     let settings = match errors {

@@ -351,6 +351,11 @@ CASES = [
     Scenario("a typed server key that is shown", start_and_ask("/plugins?apikey=5"), ini=TYPED_KEY),
     Scenario("the server's key is missing", start, {"a": plugin("a")}, PARMS + "a = auth_type=global\n"),
     Scenario("a plugin's key is missing", start, {"a": plugin("a")}, PARMS + "a = auth_type=plugin\n"),
+    Scenario(
+        "a misspelt auth_type", start_and_ask("/a"), ini=KEYED + PARMS.removeprefix(INI) + "a = auth_typ=global\n"
+    ),
+    Scenario("a bare word as parameters", start_and_ask("/a"), ini=KEYED + PARMS.removeprefix(INI) + "a = global\n"),
+    Scenario("a key without auth_type", start_and_ask("/a"), ini=PARMS + "a = apikey=k\n"),
     # parameters from a file
     Scenario(
         "json",

@@ -279,6 +279,21 @@ ROWS = [
         "the same for every switch of the server's own sections",
     ),
     Difference(
+        "slips-in-parameters",
+        START,
+        "`auth_typ=global`, `global` alone, `apikey=…` without `auth_type` in `[plugin_parms]`",
+        "**the plugin is open**",
+        "the plugin is not loaded, and the log says why",
+        Reason.SECURITY,
+        scenarios(
+            each(
+                ("a misspelt auth_type", "a bare word as parameters", "a key without auth_type"),
+                {"/a": ("200 one", '404 {"error": "not found"}')},
+            )
+        ),
+        "`auth_type=none` says that a plugin is open on purpose",
+    ),
+    Difference(
         "foreign-host",
         START,
         "`/plugins` and `/reload/…` without `[auth] apikey`, under a name that is neither an address nor `localhost`",
