@@ -6,7 +6,7 @@ The thresholds of the collector are set low, so that it runs inside of nearly ev
 import asyncio
 import gc
 
-from common import STATE, Stressed
+from common import Stressed
 
 from plugincore.responses import Event, EventSource, StreamingResponse
 
@@ -20,10 +20,8 @@ class Cycle:
         self.held = held
         self.deed = deed
         self.self = self
-        STATE.inside["Cycle"] += 1
 
     def __del__(self):
-        STATE.inside["Cycle"] -= 1
         self.deed()
 
 
