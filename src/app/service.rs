@@ -122,6 +122,9 @@ impl Front {
 
     /// Goes as far as nothing has to be waited for.
     fn begin(&self, live: &Live, visit: Visit, has_body: bool) -> Result<Begun, Refusal> {
+        if visit.parts.uri.path() == "*" {
+            return Ok(Begun::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
+        }
         let path = decode_path(visit.parts.uri.path())?;
         Ok(match live.table.lookup(&path)? {
             Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),

@@ -17,25 +17,27 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use super::body;
+use super::conformance::{self, OldClient};
+use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
 use super::listener::Acceptor;
-use super::malformed::{self, Guarded};
+use super::malformed::{self, Guarded, Talk};
 use super::response::Body;
 use super::timer::LazyTimer;
-use super::upgrade::Upgrade;
+use super::upgrade::Relay;
 use crate::config::settings::ServerSettings;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
@@ -145,7 +147,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
-pub async fn converse<S: Service, I: AsyncRead + AsyncWrite + Unpin>(
+pub async fn converse<S: Service, I: Socket>(
     io: I,
     peer: Peer,
     params: ConnectionParams,
@@ -221,33 +223,43 @@ impl<S: Service> Edge<S> {
         None
     }
 
-    async fn converse<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, peer: Peer) {
+    async fn converse<I: Socket>(&self, io: I, peer: Peer) {
         let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
         let asked = Rc::new(Notify::new());
         let (asking, is_first) = (Rc::clone(&asked), Cell::new(true));
-        let upgrade = Rc::new(Cell::new(None));
-        let announced = Rc::clone(&upgrade);
-        let respond = service_fn(move |request| {
+        let (upgrade, talk) = (Rc::new(Cell::new(None)), Rc::new(Talk::default()));
+        let (announced, told) = (Rc::clone(&upgrade), Rc::clone(&talk));
+        let secure = peer.secure;
+        let respond = service_fn(move |mut request: Request<Incoming>| {
             if is_first.replace(false) {
                 asking.notify_one();
             }
-            if names_its_host(&request) {
-                let announced = Rc::clone(&announced);
-                Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request).map(move |mut response| {
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        announced.set(Upgrade::take_from(&mut response));
-                    }
-                    Ok::<_, Infallible>(response)
-                }))
-            } else {
-                Either::Right(ready(Ok(host_wanted())))
-            }
+            told.is_asked.set(true);
+            let old_client = OldClient::of(&request);
+            let answer = match conformance::check(&mut request, secure) {
+                Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request)),
+                Err(violation) => {
+                    body::discard(request.into_body());
+                    Either::Right(ready(violation.respond()))
+                }
+            };
+            let (announced, told) = (Rc::clone(&announced), Rc::clone(&told));
+            answer.map(move |mut response| {
+                told.is_asked.set(false);
+                if let Some(client) = old_client {
+                    client.adapt(&mut response);
+                    told.is_old.set(true);
+                } else if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    announced.set(Relay::take_from(&mut response));
+                }
+                Ok::<_, Infallible>(response)
+            })
         });
         let mut connection = self
             .http
             .clone()
             .timer(LazyTimer::default())
-            .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout)), respond);
+            .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout, talk)), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.
@@ -269,8 +281,8 @@ impl<S: Service> Edge<S> {
             tracing::debug!(%error, "connection ended");
         }
         let parts = connection.into_parts();
-        if let (Some(upgrade), Ok(())) = (upgrade.take(), &ended) {
-            return upgrade.relay(parts.io.into_inner(), parts.read_buf).await;
+        if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
+            return relay.run(parts.io.into_inner().leave_http(), parts.read_buf).await;
         }
         parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit).await;
     }
@@ -289,24 +301,4 @@ impl<S: Service> Edge<S> {
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(no text)")
-}
-
-/// HTTP/1.1 wants exactly one `Host`; more than one is how requests are smuggled past a proxy.
-fn names_its_host(request: &Request<Incoming>) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), None) => true,
-        (None, _) => request.version() < Version::HTTP_11,
-        (Some(_), Some(_)) => false,
-    }
-}
-
-fn host_wanted() -> Response<Body> {
-    let text = serde_json::json!({ "error": "malformed request: it must have one Host header" }).to_string();
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }

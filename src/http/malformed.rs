@@ -6,9 +6,14 @@
 //! we say instead. It also gives up on a client that takes no byte of an answer, for which hyper would wait without end.
 //! Caveat: a service may answer so itself (status 4xx, no body, no content type; ours never do). That answer is held as
 //! well and goes out untouched at the next read or write, or at the end: it can be late, never lost.
+//!
+//! In the same place [`Framing`] reads along and stops hyper where it would go on, [`Departure`] sees clients go that hyper
+//! does not, and answers to HTTP/1.0 say that they are HTTP/1.1.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::body::{DISCARD_BYTES, DISCARD_TIME};
+use super::departure::{Departure, Socket};
+use super::framing::{Framing, STOP};
 
 /// Longest answer that hyper makes by itself, amply rounded.
 const BARE_ANSWER: usize = 256;
@@ -31,12 +38,33 @@ pub struct Guarded<I> {
     held: Vec<u8>,
     patience: Duration,
     stall: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
+    departure: Departure,
+    talk: Rc<Talk>,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Guarded<I> {
+/// What the service's side of a connection tells the socket's.
+#[derive(Debug, Default)]
+pub struct Talk {
+    /// A request is being answered, and the answer has not begun.
+    pub is_asked: Cell<bool>,
+    /// The answer that has begun is for a client of HTTP/1.0. hyper says HTTP/1.0 then, too, while a server is to name
+    /// the highest version that it speaks (RFC 9110, 2.5).
+    pub is_old: Cell<bool>,
+}
+
+impl<I: Socket> Guarded<I> {
     /// Wraps a socket whose client has to take something of an answer within `patience`.
-    pub fn new(io: I, patience: Duration) -> Self {
-        Self { io, held: Vec::new(), patience, stall: None }
+    pub fn new(io: I, patience: Duration, talk: Rc<Talk>) -> Self {
+        let (framing, departure) = (Framing::default(), Departure::default());
+        Self { io, held: Vec::new(), patience, stall: None, framing, departure, talk }
+    }
+
+    /// Lets all bytes pass from now on, since the connection leaves HTTP behind.
+    #[must_use]
+    pub fn leave_http(mut self) -> Self {
+        self.framing.stop();
+        self
     }
 
     /// Sends the last words of a connection that hyper has ended, if there are any to be said.
@@ -46,9 +74,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Guarded<I> {
     pub async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], head_limit: usize) {
         let held = std::mem::take(&mut self.held);
         let last = match ended {
-            Err(error) if error.is_parse() && !held.is_empty() => unparsable(&held, &error, head_limit),
-            Err(error) if error.is_parse_version_h2() => {
-                answer(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/2 is not spoken here: use HTTP/1.1")
+            Err(error) if error.is_parse() && !held.is_empty() => {
+                let (status, text) = match self.framing.fault() {
+                    Some(fault) => (fault.status(), fault.text()),
+                    None => unparsable(&held, &error, unread, head_limit),
+                };
+                let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
+                refusal(status, &text, !is_head)
             }
             Err(error) if error.is_timeout() && !unread.is_empty() => {
                 answer(StatusCode::REQUEST_TIMEOUT, "request line and headers took too long to arrive")
@@ -96,26 +128,48 @@ fn is_bare_refusal(bytes: &[u8]) -> bool {
         && !has(b"\r\ncontent-type:")
 }
 
-fn unparsable(held: &[u8], error: &hyper::Error, head_limit: usize) -> Vec<u8> {
+/// The head of an answer with the version that this server speaks.
+fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
+    let rest = head.strip_prefix(b"HTTP/1.0 ")?;
+    Some([b"HTTP/1.1 ", rest].concat())
+}
+
+/// Status and text for a head that hyper does not parse.
+fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], head_limit: usize) -> (StatusCode, String) {
     let status = held.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok()).unwrap_or(StatusCode::BAD_REQUEST);
     match status {
-        StatusCode::URI_TOO_LONG => answer(status, "request line is too long"),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if !is_in_headers(unread, head_limit) => {
+            (StatusCode::URI_TOO_LONG, TARGET_TOO_LONG.to_owned())
+        }
+        StatusCode::URI_TOO_LONG => (status, TARGET_TOO_LONG.to_owned()),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             let most = super::connection::MAX_HEADERS;
-            answer(
-                status,
-                &format!("request line and headers are larger than {head_limit} bytes or over {most} headers"),
-            )
+            (status, format!("request line and headers are larger than {head_limit} bytes or over {most} headers"))
         }
-        _ => answer(status, &format!("malformed request: {error}")),
+        _ => (status, format!("malformed request: {error}")),
     }
+}
+
+const TARGET_TOO_LONG: &str = "the request target is too long";
+
+/// Whether a head that is too large has come as far as its headers within the limit, or not even to a target.
+fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
+    let line = unread.trim_ascii_start();
+    let line = &line[..line.len().min(head_limit)];
+    line.contains(&b'\n') || !line.contains(&b' ')
 }
 
 /// A whole answer, head and JSON body, after which the connection closes.
 pub fn answer(status: StatusCode, error: &str) -> Vec<u8> {
+    refusal(status, error, true)
+}
+
+/// The same, without its body if HEAD asked for it.
+fn refusal(status: StatusCode, error: &str, has_body: bool) -> Vec<u8> {
     let body = serde_json::json!({ "error": error }).to_string();
     let date = httpdate::fmt_http_date(SystemTime::now());
     let length = body.len();
+    let body = if has_body { &*body } else { "" };
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {length}\r\n\
          connection: close\r\ndate: {date}\r\n\r\n{body}"
@@ -150,22 +204,51 @@ pub async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, answer
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_release(cx))?;
-        Pin::new(&mut self.io).poll_read(cx, buf)
+impl<I: Socket> Socket for Guarded<I> {
+    fn has_ended(&self) -> bool {
+        self.io.has_ended()
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
+impl<I: Socket> AsyncRead for Guarded<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_release(cx))?;
+        let before = buf.filled().len();
+        if self.framing.fault().is_none() {
+            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            let has_bytes = buf.filled().len() > before;
+            self.departure.note_read(has_bytes);
+            ready!(read)?;
+            if !has_bytes && self.talk.is_asked.get() {
+                // hyper would drop the request.
+                ready!(self.departure.poll_farewell(cx));
+            }
+            let Some(allowed) = self.framing.follow(&mut buf.filled_mut()[before..]) else {
+                return Poll::Ready(Ok(()));
+            };
+            buf.set_filled(before + allowed);
+        }
+        buf.put_slice(&STOP[..STOP.len().min(buf.remaining())]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: Socket> AsyncWrite for Guarded<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_release(cx))?;
-        if is_bare_refusal(buf) {
+        let newer = if self.talk.is_old.get() { as_http_1_1(buf) } else { None };
+        let buf = newer.as_deref().unwrap_or(buf);
+        let written = if is_bare_refusal(buf) {
             self.held.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
+            Poll::Ready(Ok(buf.len()))
+        } else {
+            let written = Pin::new(&mut self.io).poll_write(cx, buf);
+            self.poll_patience(cx, written)
+        };
+        if written.is_ready() {
+            self.talk.is_old.set(false);
         }
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.poll_patience(cx, written)
+        written
     }
 
     fn poll_write_vectored(
@@ -175,6 +258,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
     ) -> Poll<io::Result<usize>> {
         if let [only] = bufs {
             return self.poll_write(cx, only);
+        }
+        if self.talk.is_old.get()
+            && let Some(head) = bufs.first()
+        {
+            // The rest follows by a write of its own.
+            return self.poll_write(cx, head);
         }
         ready!(self.poll_release(cx))?;
         let written = if bufs.iter().map(|buf| buf.len()).sum::<usize>() <= TOGETHER {
@@ -195,7 +284,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        // hyper flushes whenever it is polled, even if there is nothing to flush.
+        let Self { io, departure, talk, .. } = &mut *self;
+        if !talk.is_asked.get() && departure.end_farewell() {
+            cx.waker().wake_by_ref();
+        }
+        if departure.poll(io, cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

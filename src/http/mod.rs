@@ -8,11 +8,14 @@
 //! `Send`.
 
 pub mod body;
+mod conformance;
 pub mod connection;
 pub mod content_coding;
+pub mod departure;
 pub mod drain;
 pub mod file;
 pub mod forked;
+mod framing;
 pub mod listener;
 pub mod malformed;
 pub mod pipe;
@@ -22,6 +25,7 @@ pub mod response;
 mod timer;
 pub mod tls;
 pub mod upgrade;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

@@ -3,18 +3,24 @@
 //! Promise: bytes pass in order and unchanged, each direction as fast as its slower end; either end learns that the
 //! other is gone. Caveat: what the bytes mean (web socket frames) is the business of whoever holds the other ends.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use http::header::UPGRADE;
+use http::{HeaderValue, Response};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::body::DISCARD_BYTES;
-use super::pipe::{Reader, Writer};
+use super::departure::{Departure, Socket};
+use super::pipe::{Gone, Reader, Writer};
 use super::response::Body;
+use super::websocket::MaskCheck;
 
 /// Bytes read from the client at a time, at most.
 const PIECE: usize = 16 * 1024;
@@ -40,19 +46,32 @@ impl Upgrade {
     pub fn attach_to(self, response: &mut Response<Body>) {
         response.extensions_mut().insert(Luggage(Arc::new(Mutex::new(Some(self)))));
     }
+}
 
+/// What becomes of a connection once the 101 answer has been sent.
+#[derive(Debug)]
+pub struct Relay {
+    upgrade: Upgrade,
+    check: Option<MaskCheck>,
+}
+
+impl Relay {
     /// Takes the upgrade out of an answer that announces one.
     pub fn take_from(response: &mut Response<Body>) -> Option<Self> {
         let luggage = response.extensions_mut().remove::<Luggage>()?;
-        luggage.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let upgrade = luggage.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let protocol = response.headers().get(UPGRADE).map(HeaderValue::as_bytes);
+        let is_web_socket = protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+        Some(Self { upgrade, check: is_web_socket.then(MaskCheck::default) })
     }
 
     /// Carries bytes both ways, those in `unread` first, until the server's side has said all or the client is gone.
-    pub async fn relay<I: AsyncRead + AsyncWrite + Unpin>(self, io: I, unread: Bytes) {
-        let (mut incoming, mut outgoing) = tokio::io::split(io);
+    pub async fn run<I: Socket>(self, io: I, unread: Bytes) {
+        let Self { upgrade: Upgrade { from_client, to_client }, check } = self;
+        let io = RefCell::new(io);
         let complete = {
-            let (receive, send) =
-                (pin!(receive(&mut incoming, self.from_client, unread)), pin!(send(&mut outgoing, self.to_client)));
+            let receive = pin!(receive(Half(&io), from_client, unread, check));
+            let send = pin!(send(Half(&io), to_client));
             tokio::select! {
                 complete = send => complete,
                 () = async {
@@ -64,16 +83,49 @@ impl Upgrade {
         };
         if complete {
             // Closing a socket with unread bytes resets it, and the last words of the server's side would be lost.
-            let _ = tokio::time::timeout(LINGER, discard(&mut incoming)).await;
+            let _ = tokio::time::timeout(LINGER, discard(Half(&io))).await;
         }
     }
 }
 
-async fn receive<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>, from_client: Writer, unread: Bytes) {
-    let mut piece = unread;
+/// One of the two users of a connection, neither of which holds it longer than for a moment.
+struct Half<'a, I>(&'a RefCell<I>);
+
+impl<I: Socket> AsyncRead for Half<'_, I> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl<I: Socket> AsyncWrite for Half<'_, I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+async fn receive<I: Socket>(mut incoming: Half<'_, I>, from_client: Writer, unread: Bytes, check: Option<MaskCheck>) {
+    let (mut piece, mut check, mut departure) = (unread, check, Departure::default());
     loop {
-        if from_client.write(piece).is_err() || poll_fn(|cx| from_client.poll_room(cx)).await.is_err() {
-            return; // nobody listens any more
+        let checked = check.as_mut().map_or(Ok(piece.clone()), |check| check.follow(piece));
+        let is_last = checked.is_err();
+        departure.note_read(true);
+        let room = poll_fn(|cx| {
+            // What comes after the last is not read.
+            if !is_last && let Poll::Ready(room) = from_client.poll_room(cx) {
+                return Poll::Ready(room);
+            }
+            departure.poll(&*incoming.0.borrow(), cx).map(|()| Err(Gone))
+        });
+        if from_client.write(checked.unwrap_or_else(|last| last)).is_err() || room.await.is_err() {
+            return; // nobody listens any more, or nobody speaks
         }
         let mut buffer = BytesMut::with_capacity(PIECE);
         match incoming.read_buf(&mut buffer).await {
@@ -85,7 +137,7 @@ async fn receive<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>, 
 }
 
 /// Sends what there is to be sent; true if that is all there was to say.
-async fn send<I: AsyncRead + AsyncWrite + Unpin>(outgoing: &mut WriteHalf<I>, mut to_client: Reader) -> bool {
+async fn send<I: Socket>(mut outgoing: Half<'_, I>, mut to_client: Reader) -> bool {
     loop {
         match poll_fn(|cx| to_client.poll_next(cx)).await {
             Some(Ok(piece)) => {
@@ -99,7 +151,7 @@ async fn send<I: AsyncRead + AsyncWrite + Unpin>(outgoing: &mut WriteHalf<I>, mu
     }
 }
 
-async fn discard<I: AsyncRead + AsyncWrite + Unpin>(incoming: &mut ReadHalf<I>) {
+async fn discard<I: Socket>(mut incoming: Half<'_, I>) {
     let mut left = DISCARD_BYTES;
     let mut buffer = BytesMut::with_capacity(PIECE);
     while let Ok(read @ 1..) = incoming.read_buf(&mut buffer).await

@@ -202,7 +202,7 @@ def test_a_client_of_http_1_0_gets_the_body_up_to_the_end_of_the_connection(serv
     received = raw(server, "GET /stream/written HTTP/1.0")
     assert received.endswith(b"\r\n\r\nfirst second last")
     assert b"chunked" not in received.lower()
-    assert raw(server, "GET /stream/chunked HTTP/1.0").startswith(b"HTTP/1.0 500 ")
+    assert raw(server, "GET /stream/chunked HTTP/1.0").startswith(b"HTTP/1.1 500 ")
     assert b"12345" == server.get("/stream/chunked").content
 
 

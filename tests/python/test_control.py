@@ -198,7 +198,7 @@ def test_without_a_key_the_servers_own_names_and_pages_are_answered(keyless: Ser
         {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"},
     ):
         assert [200, 200] == [keyless.get(path, headers=headers).status_code for path in ("/plugins", "/reload/alpha")]
-    assert keyless.raw(b"GET /plugins HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+    assert keyless.raw(b"GET /plugins HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
 def test_with_a_key_a_host_of_any_name_is_answered(keyed: Server) -> None:

@@ -70,8 +70,6 @@ MALFORMED = {
     "only a method": b"GET\r\n\r\n",
     "method with a NUL": b"G\0T / HTTP/1.1\r\nHost: x\r\n\r\n",
     "method of symbols": b"G(T / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "version 3": b"GET /echo HTTP/3.0\r\nHost: x\r\n\r\n",
-    "version 1.2": b"GET /echo HTTP/1.2\r\nHost: x\r\n\r\n",
     "lower-case version": b"GET /echo http/1.1\r\nHost: x\r\n\r\n",
     "version 0.9": b"GET /echo\r\n\r\n",
     "another protocol": b"EHLO example.org\r\n\r\n",
@@ -115,6 +113,9 @@ SMUGGLING = {
     "identity": b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
     "chunked is not the last encoding": b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
     "chunked and unknown": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
+    "length and chunks": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "vertical tab": b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
 }
 
@@ -123,19 +124,6 @@ SMUGGLING = {
 def test_a_body_whose_length_is_unclear_is_a_400_and_the_end_of_the_connection(server: Server, case: str) -> None:
     """No part of such a body is ever taken for a request."""
     assert 400 == refusal(server, b"POST /echo" + HOST + SMUGGLING[case] + HEALTHY)[0]
-
-
-@pytest.mark.parametrize(
-    "both",
-    [b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"],
-)
-def test_with_length_and_chunks_the_chunks_count_and_the_connection_ends(server: Server, both: bytes) -> None:
-    """As RFC 9112 has it: what a proxy that counts bytes would send on is not answered."""
-    body = b'b\r\n{"a": true}\r\n0\r\n\r\n'
-    with Wire(server) as wire:
-        answer = wire.ask(b"POST /echo" + HOST + both + END + body + HEALTHY)
-        assert (200, {"a": True}) == (answer.status, json.loads(answer.body)["variables"])
-        assert wire.is_closed()
 
 
 def test_a_chunked_request_of_http_1_0_is_refused(server: Server) -> None:
@@ -209,7 +197,7 @@ def test_a_head_beyond_the_limits_is_refused(server: Server, case: str) -> None:
     """431 for headers, 414 for the target; a client that goes on sending gets to read it."""
     expected, data = HUGE[case]
     status, _ = refusal(server, data)
-    assert status in (expected, 431)
+    assert status in {400: (400, 431)}.get(expected, (expected,))
 
 
 def test_a_hundred_headers_pass(server: Server) -> None:
@@ -260,7 +248,6 @@ PATHS = {
     "/echo/%2e%2e%2f%2e%2e%2fetc": 400,
     "/echo%2fa": "a",
     "/echo/" + "a/" * 5000: "a/" * 5000,
-    "*": 404,
 }
 
 
@@ -277,11 +264,10 @@ def test_a_path_cannot_leave_the_folder_of_a_plugin(server: Server, path: str) -
         assert wire.still_serves()
 
 
-def test_bytes_beyond_ascii_in_a_target_are_decoded_or_refused(server: Server) -> None:
-    """UTF-8 as if it had been escaped; anything else is a 400."""
-    utf8 = ask(server, b"GET /echo/\xc3\xa9?n=\xc3\xa9" + HOST + END)
-    assert {"subpath": "é", "variables": {"n": "é"}} == json.loads(utf8.body)
-    assert 400 == refusal(server, b"GET /echo/\xff" + HOST + END)[0]
+def test_bytes_beyond_ascii_in_a_target_are_refused(server: Server) -> None:
+    """They are to be escaped; whoever sends them as they are means one charset or another."""
+    assert 400 == refusal(server, b"GET /echo/\xc3\xa9" + HOST + END)[0]
+    assert 400 == refusal(server, b"GET /echo?n=\xff" + HOST + END)[0]
 
 
 def test_bytes_that_are_no_text_in_a_header_do_no_harm(server: Server) -> None:
@@ -509,7 +495,7 @@ def test_http_1_0_is_closed_unless_it_asks_otherwise(server: Server) -> None:
     with Wire(server) as wire:
         for _ in range(2):
             answer = wire.ask(b"GET /echo HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            assert ("HTTP/1.0", 200, "keep-alive") == (answer.version, answer.status, answer.headers["connection"])
+            assert ("HTTP/1.1", 200, "keep-alive") == (answer.version, answer.status, answer.headers["connection"])
 
 
 def test_the_absolute_form_of_a_target_is_read(server: Server) -> None:
@@ -518,10 +504,10 @@ def test_the_absolute_form_of_a_target_is_read(server: Server) -> None:
     assert {"subpath": "a", "variables": {"b": "c"}} == json.loads(answer.body)
 
 
-@pytest.mark.parametrize("target", [b"CONNECT example.org:443", b"OPTIONS *", b"CONNECT /echo", b"GET echo"])
+@pytest.mark.parametrize("target", [b"CONNECT example.org:443", b"CONNECT /echo", b"GET echo", b"GET *"])
 def test_targets_that_are_no_path_are_refused(server: Server, target: bytes) -> None:
     """Nobody may tunnel through, and nothing is answered as a plugin."""
-    assert ask(server, target + HOST + END).status in (400, 404, 405)
+    assert refusal(server, target + HOST + END)[0] in (400, 501)
 
 
 def test_idle_connections_do_not_keep_others_out(launch: Launch) -> None:

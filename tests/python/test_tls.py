@@ -283,6 +283,7 @@ def test_what_goes_wrong_over_tls_is_answered_over_tls(launch: Launch, tmp_path:
     server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path / "tls")
     for data, status in (
         (b"nonsense\r\n\r\n", 400),
+        (b"GET http://127.0.0.1/hello" + HOST + b"\r\n", 400),
         (b"GET /hello" + HOST + b"A: " + b"a" * 100_000 + b"\r\n\r\n", 431),
         (b"POST /hello" + HOST + b"Content-Length: 6000000\r\n\r\n" + b"x" * 6_000_000, 413),
     ):
@@ -290,6 +291,16 @@ def test_what_goes_wrong_over_tls_is_answered_over_tls(launch: Launch, tmp_path:
             answer = Wire(connection).ask(data)
             assert (status, "close") == (answer.status, answer.headers["connection"])
             assert answer.error
+
+
+def test_a_whole_url_as_target_has_the_scheme_of_the_port(
+    launch: Launch, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """Its host is the one that was asked for."""
+    issue(authority, tmp_path / "tls")
+    server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path / "tls")
+    with trusting(authority).wrap_socket(server.connect(), server_hostname="127.0.0.1") as connection:
+        assert 200 == Wire(connection).ask(b"GET https://127.0.0.1/hello" + HOST + b"\r\n").status
 
 
 def test_a_handshake_that_does_not_end_is_cut_off(launch: Launch, tmp_path: Path, authority: trustme.CA) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import receive_all, serving
+from wire import Wire
 
 ECHO = """
 from aiohttp import web, WSMsgType
@@ -211,3 +212,52 @@ def test_what_is_not_allowed_ends_the_socket_with_its_code(
 def test_codes_that_may_be_sent_are_accepted(ports: dict[str, int], number: int) -> None:
     """Those of the RFC that travel, those of libraries and private ones."""
     assert [BYE] == talk(ports["plugincore"], frame(CLOSE, code(number, b"why")))
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [
+        pytest.param(b"\x81\x01x", id="text"),
+        pytest.param(b"\x89\x00", id="ping"),
+        pytest.param(b"\x88\x02\x03\xe8", id="close"),
+        pytest.param(b"\x82\x7e\x01\x00" + b"x" * 256, id="16 bits of length"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [frame(TEXT, b"hello")]], ids=["at first", "behind a message"])
+def test_a_frame_that_is_not_masked_ends_the_socket(ports: dict[str, int], before: list[bytes], bare: bytes) -> None:
+    """A client has to mask (RFC 6455, 5.1); what comes behind such a frame is not read. aiohttp takes it."""
+    for pieces in ([*before, bare + frame(TEXT, b"late")], [*before, *one_by_one(bare), frame(TEXT, b"late")]):
+        *messages, (opcode, payload) = talk(ports["plugincore"], *pieces)
+        assert [(TEXT, b"hello")] * len(before) == messages
+        assert (CLOSE, 1002) == (opcode, struct.unpack("!H", payload[:2])[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "status"),
+    [
+        pytest.param(b"POST /echo HTTP/1.1", b"13", 400, id="by POST"),
+        pytest.param(b"GET /echo HTTP/1.0", b"13", 400, id="by HTTP/1.0"),
+        pytest.param(b"GET /echo HTTP/1.1", b"12", 426, id="version 12"),
+        pytest.param(b"GET /echo HTTP/1.1", b"8", 426, id="version 8"),
+        pytest.param(b"GET /echo HTTP/1.1", b"14", 426, id="version 14"),
+        pytest.param(b"GET /echo HTTP/1.1", b"", 426, id="an empty version"),
+        pytest.param(b"POST /echo HTTP/1.1", b"12", 400, id="by POST and version 12"),
+    ],
+)
+def test_a_handshake_that_is_none_gets_no_socket(
+    ports: dict[str, int], line: bytes, version: bytes, status: int
+) -> None:
+    """RFC 6455, 4.2.1 and 4.4: by GET and HTTP/1.1 only, and with the name of the version that is spoken."""
+    with socket.create_connection(("127.0.0.1", ports["plugincore"]), timeout=20) as connection:
+        connection.sendall(
+            line
+            + b"\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
+            + version
+            + b"\r\nSec-WebSocket-Key: "
+            + base64.b64encode(os.urandom(16))
+            + b"\r\n\r\n"
+        )
+        answer = Wire(connection).answer()
+    assert status == answer.status
+    if status == 426:
+        assert "13" == answer.headers["sec-websocket-version"]

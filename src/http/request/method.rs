@@ -32,6 +32,9 @@ impl MethodSet {
     /// GET and POST: for what acts when it is asked, so that a look at its head must not be a request for it.
     pub const ACTING: Self = Self(0b101 | OPTIONS);
 
+    /// Every method that a route can have.
+    pub const ALL: Self = Self(0b111_1111);
+
     /// The set with `method` added; unknown methods are left out, since no route can answer them.
     #[must_use]
     pub fn with(self, method: &Method) -> Self {

@@ -19,7 +19,7 @@ fn refused(server: &Server, sent: &[u8]) -> (u16, String) {
 fn garbage_is_a_400_that_says_so() {
     let server = Server::start(Options::default());
     for garbage in
-        ["nonsense\r\n\r\n", "G\u{7f}T / HTTP/1.1\r\n\r\n", "GET / HTTP/3.1\r\n\r\n", "\x16\x03\x01\x02\0\x01"]
+        ["nonsense\r\n\r\n", "G\u{7f}T / HTTP/1.1\r\n\r\n", "GET / HTTP/x.1\r\n\r\n", "\x16\x03\x01\x02\0\x01"]
     {
         let (status, error) = refused(&server, garbage.as_bytes());
         assert_eq!(400, status, "{garbage:?}");
@@ -82,7 +82,8 @@ fn a_head_of_the_limit_is_accepted_and_one_byte_more_is_a_431() {
 #[test]
 fn a_small_head_limit_holds_too() {
     let server = Server::start(Options { head_limit: 1000, ..Options::default() });
-    assert_eq!(431, refused(&server, format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1000)).as_bytes()).0);
+    assert_eq!(414, refused(&server, format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1000)).as_bytes()).0);
+    assert_eq!(431, refused(&server, format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(1000)).as_bytes()).0);
 }
 
 #[test]

@@ -74,6 +74,8 @@ def small_method(exchange: Exchange) -> Collection[str]:
 def malformed(exchange: Exchange) -> Collection[str]:
     text = exchange.original["header content-type"] == "text/plain; charset=utf-8"
     told = exchange.says(exchange.ours, "malformed request: ") or exchange.says(exchange.ours, "request body is not")
+    if exchange.original["status"] == 400 and text and exchange.says(exchange.ours, "HTTP/"):
+        return {"status", *BODY}
     return BODY if exchange.statuses(400, 400) and text and told else ()
 
 
@@ -83,8 +85,7 @@ def tolerated(exchange: Exchange) -> Collection[str]:
         b"Got more than 8190 bytes",
         b"Bad status line:\n  Expected CRLF after version",
         b"Invalid char in url",
-        b"Unknown Expect",
-        b"Invalid HTTP version",
+        b"Bad status line:\n  Invalid HTTP version",
     )
     refused = exchange.original["status"] in (400, 417) and original.startswith(known)
     return {"status", "connection", *BODY} if refused and ours["status"] in (200, 404) else ()
@@ -96,11 +97,25 @@ def repeated(exchange: Exchange) -> Collection[str]:
     return {"status", "connection", *BODY} if again and exchange.statuses(400, 200) else ()
 
 
-def both_lengths(exchange: Exchange) -> Collection[str]:
-    text = exchange.original["body"].startswith(b"Transfer-Encoding can't be present with Content-Length")
-    both = exchange.header("Content-Length") is not None and exchange.header("Transfer-Encoding") == "chunked"
-    closes = exchange.ours["connection"] == "closed"
-    return {"status", *BODY} if text and both and closes and exchange.statuses(400, 200) else ()
+def expectation(exchange: Exchange) -> Collection[str]:
+    told = exchange.says(exchange.ours, "the only expectation that can be met is 100-continue")
+    refused = exchange.original["body"].startswith(b"Unknown Expect")
+    return {"status", "connection", *BODY} if told and refused and exchange.ours["status"] == 417 else ()
+
+
+def everything(exchange: Exchange) -> Collection[str]:
+    answered = exchange.method == "OPTIONS" and exchange.target == "*" and exchange.statuses(404, 204)
+    return {"status", "framing", "header allow", *BODY} if answered else ()
+
+
+def tunnel(exchange: Exchange) -> Collection[str]:
+    refused = exchange.method == "CONNECT" and exchange.says(exchange.ours, "CONNECT is not implemented")
+    return {"status", "connection", "header allow", *BODY} if refused and exchange.ours["status"] == 501 else ()
+
+
+def fragment(exchange: Exchange) -> Collection[str]:
+    refused = "#" in exchange.target and exchange.says(exchange.ours, "malformed request: its target has a fragment")
+    return {"status", "connection", *BODY} if refused and exchange.ours["status"] == 400 else ()
 
 
 def refused_path(exchange: Exchange) -> Collection[str]:
@@ -279,12 +294,6 @@ def request_id(exchange: Exchange) -> Collection[str]:
     return {"header x-request-id"} if given and failed and "header x-request-id" not in exchange.original else ()
 
 
-def target_no_path(exchange: Exchange) -> Collection[str]:
-    refused = exchange.original["body"].startswith(b"Invalid characters in url")
-    known = refused and exchange.statuses(400, 404) and not exchange.target.startswith("/")
-    return {"status", "connection", *BODY} if known else ()
-
-
 ROWS = [
     Difference(
         "not-found-json",
@@ -357,7 +366,7 @@ ROWS = [
     Difference(
         "tolerated",
         AREA,
-        "lines of more than 8190 bytes, UTF-8 in a target, line feeds alone, an unknown `Expect`",
+        "lines of more than 8190 bytes, line feeds alone, HTTP/1.2 to 1.9",
         "400 or 417",
         "served, within [limits](limits.md)",
         Reason.ROBUSTNESS,
@@ -373,23 +382,41 @@ ROWS = [
         answers(repeated),
     ),
     Difference(
-        "both-lengths",
+        "expectation",
         AREA,
-        "`Content-Length` beside `Transfer-Encoding: chunked`",
-        "400",
-        "read by its chunks; the connection closes afterwards",
-        Reason.ROBUSTNESS,
-        answers(both_lengths),
-        "as RFC 9112 (6.3) allows: hyper passes over the length, and what follows on the connection is never read",
+        "an unknown `Expect`",
+        "417 as text",
+        "417 as JSON; the connection closes",
+        Reason.BUG,
+        answers(expectation),
+        "one form for all errors",
     ),
     Difference(
-        "target-no-path",
+        "options-of-everything",
         AREA,
-        "a target that does not begin with a slash",
-        "400",
+        "`OPTIONS *`",
         "404",
+        "204 with `Allow`",
         Reason.BUG,
-        answers(target_no_path),
+        answers(everything),
+    ),
+    Difference(
+        "connect",
+        AREA,
+        "CONNECT",
+        "404",
+        "501; the connection closes",
+        Reason.BUG,
+        answers(tunnel),
+    ),
+    Difference(
+        "fragment",
+        AREA,
+        "a target with a fragment",
+        "served without it",
+        "400",
+        Reason.ROBUSTNESS,
+        answers(fragment),
     ),
     Difference(
         "climbing-path",

@@ -1,0 +1,266 @@
+//! What a request must be beyond what hyper has checked: RFC 9110 and RFC 9112 by the parsed head.
+//!
+//! Promise: a request that passes names one host, in its `Host` header, and has a target that is a path or the asterisk
+//! of `OPTIONS *`. Caveat: what can only be seen in the bytes (a fragment, a chunk's extensions) is the business of
+//! [`framing`](super::framing).
+
+use std::net::Ipv6Addr;
+
+use http::header::{CONNECTION, EXPECT, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+
+use super::response::{Body, json};
+
+/// Why a request is not served; the connection closes behind the answer, except for [`Violation::WebSocketVersion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// No `Host`, or more than one.
+    #[error("malformed request: it must have one Host header")]
+    HostCount,
+    /// A `Host` that is no host with perhaps a port.
+    #[error("malformed request: its Host header is not a host name or address, with or without a port")]
+    Host,
+    /// A target that is none, or none for this method.
+    #[error("malformed request: {0}")]
+    Target(&'static str),
+    /// CONNECT, which asks a proxy for a tunnel.
+    #[error("CONNECT is not implemented: this server is no proxy")]
+    Connect,
+    /// `chunked` twice: where the body ends is unclear.
+    #[error("malformed request: its Transfer-Encoding has chunked twice")]
+    ChunkedTwice,
+    /// A transfer coding other than `chunked`.
+    #[error("a Transfer-Encoding other than chunked is not implemented")]
+    Coding,
+    /// An `Expect` other than `100-continue`.
+    #[error("the only expectation that can be met is 100-continue")]
+    Expectation,
+    /// The handshake of a web socket of another version.
+    #[error("web sockets are spoken in version 13 only")]
+    WebSocketVersion,
+}
+
+impl Violation {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::HostCount | Self::Host | Self::Target(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
+            Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+        }
+    }
+
+    /// The whole answer.
+    pub fn respond(self) -> Response<Body> {
+        let mut response = json(self.status(), &serde_json::json!({ "error": self.to_string() }));
+        let headers = response.headers_mut();
+        if self == Self::WebSocketVersion {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        } else {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Checks a request that came over a connection that is `secure` or not. A whole URL as target becomes its path, with
+/// its host in the `Host` header, over which it wins.
+///
+/// # Errors
+///
+/// The [`Violation`] with which it is to be answered.
+pub fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
+    let is_old = request.version() < Version::HTTP_11;
+    check_host(request.headers(), is_old)?;
+    check_target(request, secure)?;
+    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+        check_coding(request.headers())?;
+    }
+    if is_old {
+        // Neither means anything there.
+        request.headers_mut().remove(UPGRADE);
+        return Ok(());
+    }
+    check_expectation(request.headers())?;
+    if request.headers().contains_key(UPGRADE) {
+        check_upgrade(request)?;
+    }
+    Ok(())
+}
+
+/// What a client of HTTP/1.0 needs of its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct OldClient {
+    /// Whether it wants the connection to stay open, for which it has to ask.
+    wants_more: bool,
+}
+
+impl OldClient {
+    /// The client of a request of HTTP/1.0.
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+        if request.version() >= Version::HTTP_11 {
+            return None;
+        }
+        let has = |option: &[u8]| list(request.headers(), &CONNECTION).any(|given| given.eq_ignore_ascii_case(option));
+        Some(Self { wants_more: has(b"keep-alive") && !has(b"close") })
+    }
+
+    /// Makes the connection close behind an answer, and the answer say so, if the client does not ask for more or will
+    /// find the end of the answer only by that: it knows no chunks.
+    pub fn adapt(self, response: &mut Response<Body>) {
+        if self.wants_more
+            && response.body().size_hint().exact().is_some()
+            && !response.headers().contains_key(CONNECTION)
+        {
+            return;
+        }
+        // hyper then adds no `keep-alive`.
+        *response.version_mut() = Version::HTTP_10;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+fn check_host(headers: &HeaderMap, is_old: bool) -> Result<(), Violation> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if is_old => Ok(()),
+        // It is empty if the client does not know it.
+        (Some(host), None) if host.is_empty() || is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(Violation::Host),
+        (None, _) | (Some(_), Some(_)) => Err(Violation::HostCount),
+    }
+}
+
+fn check_target<B>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
+    let (uri, method) = (request.uri(), request.method());
+    match (uri.scheme(), uri.authority()) {
+        (None, None) if method == Method::CONNECT => {
+            Err(Violation::Target("the target of CONNECT is a host and a port"))
+        }
+        (None, None) if uri.path() == "*" && method != Method::OPTIONS => {
+            Err(Violation::Target("only OPTIONS may ask for *"))
+        }
+        (None, None) if !uri.path().starts_with('/') && uri.path() != "*" => {
+            Err(Violation::Target("its target does not begin with a slash"))
+        }
+        (None, None) => Ok(()),
+        (None, Some(_)) if method == Method::CONNECT => Err(Violation::Connect),
+        (None, Some(_)) => Err(Violation::Target("its target does not begin with a slash")),
+        (Some(scheme), authority) => {
+            if method == Method::CONNECT {
+                return Err(Violation::Target("the target of CONNECT is a host and a port"));
+            }
+            if scheme.as_str() != if secure { "https" } else { "http" } {
+                return Err(Violation::Target("the scheme of its target is not the one that this port serves"));
+            }
+            let host = authority.map(Authority::as_str).filter(|host| is_host(host.as_bytes()));
+            let host = host.ok_or(Violation::Target("its target does not name a host, or a user with it"))?;
+            let host = HeaderValue::from_str(host).map_err(|_| Violation::Host)?;
+            let path = uri.path_and_query().cloned();
+            request.headers_mut().insert(HOST, host);
+            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+            Ok(())
+        }
+    }
+}
+
+/// Only asked for bodies that hyper takes for chunked, which they are if that is the last coding.
+fn check_coding(headers: &HeaderMap) -> Result<(), Violation> {
+    let (mut all, mut chunked) = (0, 0);
+    for coding in list(headers, &TRANSFER_ENCODING) {
+        all += 1;
+        chunked += usize::from(coding.eq_ignore_ascii_case(b"chunked"));
+    }
+    match (all, chunked) {
+        (1, 1) => Ok(()),
+        (_, 2..) => Err(Violation::ChunkedTwice),
+        _ => Err(Violation::Coding),
+    }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Violation> {
+    let mut expectations = headers.get_all(EXPECT).iter();
+    match (expectations.next(), expectations.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        _ => Err(Violation::Expectation),
+    }
+}
+
+/// An offer of a web socket that cannot be one is ignored, as every offer may be, so that plugins see an ordinary
+/// request; another version is refused with the name of the right one, as RFC 6455, 4.2.2 has it.
+fn check_upgrade<B>(request: &mut Request<B>) -> Result<(), Violation> {
+    if !list(request.headers(), &UPGRADE).any(|offer| offer.eq_ignore_ascii_case(b"websocket")) {
+        return Ok(());
+    }
+    if request.method() != Method::GET {
+        request.headers_mut().remove(UPGRADE);
+        return Ok(());
+    }
+    match request.headers().get(SEC_WEBSOCKET_VERSION) {
+        Some(version) if version != "13" => Err(Violation::WebSocketVersion),
+        _ => Ok(()),
+    }
+}
+
+/// The elements of a list, over all lines of that name; empty ones do not count (RFC 9110, 5.6.1).
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let elements = headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// `uri-host [ ":" port ]` with a host that is not empty and a port that there can be.
+fn is_host(text: &[u8]) -> bool {
+    let is_literal_form = text.first() == Some(&b'[');
+    let end = text.iter().position(|&byte| byte == if is_literal_form { b']' } else { b':' });
+    let (is_good, behind) = match end {
+        Some(end) if is_literal_form => (is_literal(&text[1..end]), &text[end + 1..]),
+        None if is_literal_form => return false,
+        end => {
+            let (name, behind) = text.split_at(end.unwrap_or(text.len()));
+            (is_name(name), behind)
+        }
+    };
+    is_good && (behind.is_empty() || behind.strip_prefix(b":").is_some_and(is_port))
+}
+
+/// Digits that are a port; none at all is the scheme's own.
+fn is_port(text: &[u8]) -> bool {
+    let is_number = text.iter().all(u8::is_ascii_digit);
+    is_number && (text.len() < 5 || std::str::from_utf8(text).is_ok_and(|text| text.parse::<u16>().is_ok()))
+}
+
+/// `reg-name`, IPv4 addresses included, but not the empty one.
+fn is_name(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        match rest {
+            [] => return !text.is_empty(),
+            [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = behind,
+            [byte, behind @ ..] if is_name_byte(*byte) => rest = behind,
+            _ => return false,
+        }
+    }
+}
+
+/// `unreserved` and `sub-delims`.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+/// What may stand in brackets: `IPv6address` or `IPvFuture`.
+fn is_literal(text: &[u8]) -> bool {
+    if let [b'v' | b'V', rest @ ..] = text {
+        let Some(point) = rest.iter().position(|&byte| byte == b'.') else { return false };
+        let (version, address) = (&rest[..point], &rest[point + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|&byte| is_name_byte(byte) || byte == b':');
+    }
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}

@@ -1,0 +1,93 @@
+//! Clients that have gone, seen although bytes of theirs are unread in front of the end.
+//!
+//! A connection that is read shows its end by itself. While an answer is on its way nothing more is read once the next
+//! request, or one byte of it, is there: the end behind that would be seen only after the answer, which may have none.
+//! Promise: [`Departure`] sees it within two of its periods, however much is unread, without reading. It cannot tell a
+//! client that has gone from one that has only finished sending and waits for its answer, so it gives either a whole
+//! period, in which what is answered soon is answered. Caveat: behind unread bytes only the end of the TCP connection
+//! is seen, not TLS's own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
+use tokio::time::{Instant, Sleep};
+
+use super::forked::Stream;
+
+/// How often a connection that is not read is looked at.
+const PERIOD: Duration = Duration::from_millis(300);
+
+/// A connection that knows whether its other side has closed it.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the other side sends no more; nothing is read for that.
+    fn has_ended(&self) -> bool;
+}
+
+impl Socket for Stream {
+    fn has_ended(&self) -> bool {
+        // The system says so beside the bytes that are there, and tokio keeps it.
+        matches!(self.0.ready(Interest::READABLE).now_or_never(), Some(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl Socket for tokio_rustls::server::TlsStream<Stream> {
+    fn has_ended(&self) -> bool {
+        self.get_ref().0.has_ended()
+    }
+}
+
+/// Within the process each connection has one request, and nothing unread behind it.
+impl Socket for DuplexStream {
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+/// Looks after one connection.
+#[derive(Debug, Default)]
+pub struct Departure {
+    /// Whether something was read that may not have been all.
+    is_unread: bool,
+    /// Whether that was since the last look.
+    is_fresh: bool,
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Runs while the end that has been read is kept back.
+    farewell: Option<Pin<Box<Sleep>>>,
+}
+
+impl Departure {
+    /// Takes note of what became of an attempt to read: bytes, or none yet, in which case the reader will see the end.
+    pub fn note_read(&mut self, has_bytes: bool) {
+        self.is_unread = has_bytes;
+        self.is_fresh |= has_bytes;
+    }
+
+    /// Keeps the end that has been read back for a period.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD))).as_mut().poll(cx)
+    }
+
+    /// Ends that; true if the end was being kept back, so that it has to be read once more.
+    pub fn end_farewell(&mut self) -> bool {
+        self.farewell.take().is_some()
+    }
+
+    /// Waits until the client of an unread connection is gone; polled by a task that is woken for other things, too.
+    pub fn poll(&mut self, socket: &impl Socket, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_unread {
+            return Poll::Pending;
+        }
+        loop {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD)));
+            ready!(alarm.as_mut().poll(cx));
+            // What goes off now may have been set for something that was read long ago.
+            if !std::mem::take(&mut self.is_fresh) && socket.has_ended() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(Instant::now() + PERIOD);
+        }
+    }
+}
