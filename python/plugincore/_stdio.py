@@ -38,6 +38,6 @@ def install() -> None:
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding, errors, newline="\n", line_buffering=True, write_through=write_through
         )
-        stream.mode = "w"
+        vars(stream)["mode"] = "w"  # which a text stream's own attributes may hold, whatever its type's stub says
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

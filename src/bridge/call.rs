@@ -141,10 +141,12 @@ impl Call {
         error.is_instance(py, self.consumer.cancelled_error(py))
     }
 
-    /// A client that left is no error of the plugin, and nobody is there to be told of one that it raised for it.
+    /// A client that left is not an error of the plugin. After the end of an answer it may leave: what the handler
+    /// raises then has other reasons.
     fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &Downlink) {
         let (plugin, id) = (&self.source.plugin, self.exchange.request_id());
-        if downlink.is_gone() || (downlink.has_ended() && self.is_cancellation(error, py)) {
+        let stopped = if downlink.has_ended() { self.is_cancellation(error, py) } else { downlink.is_gone() };
+        if stopped {
             tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
         } else {
             let traceback = outcome::traceback(py, error);

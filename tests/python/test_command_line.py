@@ -158,7 +158,7 @@ def test_the_original_options_work_together(launch: Launch, tmp_path: Path) -> N
 def test_the_level_hides_what_is_below_it(launch: Launch, level: str, shown: set[str]) -> None:
     """`-v` in any case; lower levels are not shown."""
     plugins = {"bad": "def x(:", "hello": HELLO}
-    parameters = "[plugin_parms]\nhello = json=absent.json\n"
+    parameters = "[plugin_parms]\nhelo = word=Hello\n"
     server = launch(plugins, ini_more=parameters, args=["-v", level], ready=False)
     server.wait_for("^hello is up")
     assert 0 == server.stop()

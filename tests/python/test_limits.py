@@ -251,11 +251,11 @@ class Client(BasePlugin):
 """
 
 FORWARDED = {
-    "": ("192.0.2.7", "192.0.2.7"),
-    "trusted_proxies=127.0.0.1": ("192.0.2.7", "192.0.2.7"),
-    "trusted_proxies=127.0.0.0/8 192.0.2.0/24": ("192.0.2.7", "203.0.113.9"),
-    "trusted_proxies=none": ("127.0.0.1", "127.0.0.1"),
-    "trusted_proxies=10.0.0.0/8": ("127.0.0.1", "127.0.0.1"),
+    "": ("192.0.2.7", "192.0.2.7", "unknown"),
+    "trusted_proxies=127.0.0.1": ("192.0.2.7", "192.0.2.7", "unknown"),
+    "trusted_proxies=127.0.0.0/8 192.0.2.0/24": ("192.0.2.7", "203.0.113.9", "unknown"),
+    "trusted_proxies=none": ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+    "trusted_proxies=10.0.0.0/8": ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
 }
 
 
@@ -263,10 +263,10 @@ FORWARDED = {
 def test_forwarded_addresses_are_believed_as_configured(launch: Launch, option: str) -> None:
     """Only what a trusted proxy wrote; a client cannot choose its own address."""
     server = launch({"client": CLIENT}, ini_more=f"[server]\n{option}\n")
-    one, two = FORWARDED[option]
+    one, two, nonsense = FORWARDED[option]
     assert [one] * 2 == server.get("/client", headers={"X-Forwarded-For": "192.0.2.7"}).json()
     assert [two] * 2 == server.get("/client", headers={"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}).json()
-    assert ["127.0.0.1"] * 2 == server.get("/client", headers={"X-Forwarded-For": "nonsense"}).json()
+    assert [nonsense] * 2 == server.get("/client", headers={"X-Forwarded-For": "nonsense"}).json()
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -13,7 +13,7 @@ from types import TracebackType
 from conftest import INI, PATIENCE, Server, command, prepare
 
 #: The start of a request that is complete but for its own headers.
-HOST = b" HTTP/1.1\r\nHost: x\r\n"
+HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class Answer:
