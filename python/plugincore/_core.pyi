@@ -32,6 +32,7 @@ __all__ = [
     "main",
     "read_ini",
     "sysinfo",
+    "write_standard",
 ]
 
 @disjoint_base
