@@ -138,13 +138,10 @@ impl Front {
                 if let Some(response) = options(live, &visit, endpoint.methods)? {
                     return Ok(Begun::Answered(response));
                 }
-                let access = endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query);
-                if access == Access::Refused {
-                    return Err(refused(&visit, Realm::Plugin, endpoint.id()));
-                }
+                let access = admit_head(&endpoint, &visit)?;
                 let place = Place { decoded: path.into_changed(), subpath };
                 if has_body {
-                    Begun::Waits(Box::new(Errand::Body { endpoint, visit, place, access }))
+                    Begun::Waits(Box::new(Errand::Body { endpoint, visit, place }))
                 } else {
                     Begun::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
                 }
@@ -175,8 +172,15 @@ impl Front {
                 Ok(control::reload(&report.unwrap_or(Report::Stopping)))
             }
             Errand::Document(visit, tail) => document(live, visit, tail).await,
-            Errand::Body { endpoint, visit, place, access } => {
+            Errand::Body { endpoint, visit, place } => {
                 let bytes = body.read(live, &visit.parts.headers).await?;
+                // While the body came, a reload may have put another version there, or another key: the one that
+                // answers decides who may call it.
+                let endpoint = self.shared.live.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                if !endpoint.methods.contains(&visit.parts.method) {
+                    return Err(Rejection::MethodNotAllowed { allow: endpoint.methods }.into());
+                }
+                let access = admit_head(&endpoint, &visit)?;
                 settle(self.ask(&endpoint, visit, place, access, bytes)?).await
             }
         }
@@ -219,6 +223,14 @@ impl Front {
         let request = request_data(visit, place, body, variables);
         self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
         Ok(outcome)
+    }
+}
+
+/// What a plugin's policy says to the head of a request.
+fn admit_head(endpoint: &Endpoint, visit: &Visit) -> Result<Access, Refusal> {
+    match endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query) {
+        Access::Refused => Err(refused(visit, Realm::Plugin, endpoint.id())),
+        access => Ok(access),
     }
 }
 
@@ -265,7 +277,7 @@ enum Errand {
     Plugins(Visit),
     Reload(Visit, String),
     Document(Visit, Option<String>),
-    Body { endpoint: Arc<Endpoint>, visit: Visit, place: Place, access: Access },
+    Body { endpoint: Arc<Endpoint>, visit: Visit, place: Place },
 }
 
 /// Waits for what a plugin makes of a request.

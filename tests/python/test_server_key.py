@@ -155,3 +155,23 @@ def test_a_key_of_white_space_is_none(launch: Launch) -> None:
     server = launch({"own": PLUGINS["own"]}, ini_more=more)
     server.wait_for("Auth is plugin but no plugin apikey")
     assert 404 == server.get("/own").status_code
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [("", 403), ("apikey: old-key", 403), ("X-Custom-Auth: old-key", 403), ("X-Custom-Auth: new", 200)],
+)
+def test_a_body_that_comes_after_a_reload_is_judged_by_the_version_that_answers(
+    launch: Launch, key: str, status: int
+) -> None:
+    """The plugin was open when the head came; a slow body does not keep it open."""
+    server = launch({"common": PLUGINS["common"]}, ini_more="[auth]\napikey = new\n")
+    head = f"POST /common HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n{key}"
+    with server.connect() as client:
+        client.sendall(head.encode() + (b"\r\n\r\n" if key else b"\r\n"))
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")  # the head has been judged, the body is awaited
+        ini = server.folder / "server.ini"
+        ini.write_text(ini.read_text() + "[plugin_parms]\ncommon = auth_type=global\n")
+        assert 200 == server.post("/reload/common", headers={"X-Custom-Auth": "new"}).status_code
+        client.sendall(b"{}")
+        assert client.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())

@@ -12,7 +12,8 @@ use crate::config::places::absolute;
 use crate::config::schema::{GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
 use crate::config::value::Value;
 use std::fs::File;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 /// hyper refuses to read heads into a smaller buffer.
@@ -117,10 +118,19 @@ impl<'a> Reader<'a> {
 
 fn listen(network: &mut Reader<'_>) -> Vec<SocketAddr> {
     let port = network.read("port", DEFAULT_PORT, fields::port);
-    network.read("bindto", vec![SocketAddr::from((DEFAULT_ADDRESS, port))], |value| addresses(value, port))
+    let mut absent = Vec::new();
+    let default = vec![SocketAddr::from((DEFAULT_ADDRESS, port))];
+    let listen = network.read("bindto", default, |value| addresses(value, port, &mut absent));
+    for address in absent {
+        let message =
+            format!("{} is not an address of this machine now; the others of its name are served", address.ip());
+        network.warn("bindto", message, "name the addresses to serve, or correct what the name resolves to");
+    }
+    listen
 }
 
-fn addresses(value: &Value, port: u16) -> Fit<Vec<SocketAddr>> {
+/// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.
+fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> Fit<Vec<SocketAddr>> {
     let remedy = "write an address of this machine, a host name, or * for all";
     let mut all = Vec::new();
     for host in fields::words(value)? {
@@ -128,13 +138,31 @@ fn addresses(value: &Value, port: u16) -> Fit<Vec<SocketAddr>> {
         let resolved = (name, port)
             .to_socket_addrs()
             .map_err(|error| Misfit::new(format!("{host:?} cannot be resolved: {error}"), remedy))?;
-        for address in resolved {
+        let (here, elsewhere) = present(resolved.collect());
+        absent.extend(elsewhere);
+        for address in here {
             if !all.contains(&address) {
                 all.push(address);
             }
         }
     }
     if all.is_empty() { Err(Misfit::new("names no address", remedy)) } else { Ok(all) }
+}
+
+/// Splits the addresses of one name into those that this machine has and the rest, such as `::1` where IPv6 is off. If
+/// it has none, or there is but one, they are all left for the start to fail with.
+fn present(resolved: Vec<SocketAddr>) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let is_here = |address: &SocketAddr| match TcpListener::bind((address.ip(), 0)) {
+        Ok(_) => true,
+        Err(error) => {
+            let no_family = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+            !no_family && error.kind() != io::ErrorKind::AddrNotAvailable
+        }
+    };
+    match resolved.iter().copied().partition::<Vec<_>, _>(is_here) {
+        (here, _) if here.is_empty() => (resolved, Vec::new()),
+        split => split,
+    }
 }
 
 fn paths(paths: &mut Reader<'_>) -> Paths {
