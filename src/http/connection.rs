@@ -49,8 +49,9 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a connection on which nothing was asked yet stays open when a drain starts: the request of a client that has
-/// just connected is on its way, and closing now would lose it although the listening socket refuses nobody.
+/// How long a connection on which nothing was asked yet stays open when a drain starts, and how long before that its TLS
+/// handshake may take: the request of a client that has just connected is on its way, and closing now would lose it
+/// although the listening socket refuses nobody.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
@@ -210,7 +211,10 @@ impl<S: Service> Edge<S> {
         };
         let mut drain = self.drain.clone();
         let shaken = tokio::select! {
-            () = drain.started() => return None, // no request is lost with it
+            () = async {
+                drain.started().await;
+                tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+            } => return None,
             shaken = tokio::time::timeout(self.params.handshake_timeout, handshake) => shaken,
         };
         let reason = match shaken {

@@ -124,6 +124,18 @@ fn a_handshake_under_way_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_handshake_and_a_request_that_come_at_the_start_of_a_drain_are_answered() {
+    let (folder, pair) = (Folder::new("late"), pair());
+    let server = serve(&folder, &pair, super::PATIENCE);
+    let mut late = connect(&server, &pair); // nothing of the handshake is sent yet
+    ask(&mut connect(&server, &pair), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    server.trigger.start();
+    assert_eq!(200, ask(&mut late, "GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").status);
+    assert_closed(&mut late);
+    server.stop();
+}
+
+#[test]
 fn tls_on_a_plain_port_ends_the_handshake() {
     let (server, pair) = (Server::start(Options::default()), pair());
     let mut stream = connect(&server, &pair);
