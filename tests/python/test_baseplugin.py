@@ -608,9 +608,7 @@ INSPECT = """
 
 def test_the_server_hands_the_documented_arguments_to_init_and_initialize(launch: Launch) -> None:
     """Host objects and the plugin's parameters, as text, for both methods alike."""
-    server = launch(
-        {"inspect": INSPECT}, ini_more="[plugin_parms]\ninspect = colour=red&colour=blue&size=3&empty="
-    )
+    server = launch({"inspect": INSPECT}, ini_more="[plugin_parms]\ninspect = colour=red&colour=blue&size=3&empty=")
     answer = server.get("/inspect").json()
     names = ["args", "colour", "config", "log", "prog_args", "size", "task_callback"]
     assert (True, names, "inspect", True) == (answer["same"], answer["names"], answer["id"], answer["own log"])
