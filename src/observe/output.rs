@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -297,7 +298,11 @@ impl Output {
             return;
         }
         let output = Arc::clone(self);
-        let started = std::thread::Builder::new().name("plugincore-log".to_owned()).spawn(move || output.serve());
+        let started = std::thread::Builder::new().name("plugincore-log".to_owned()).spawn(move || {
+            // Signals are for the thread that acts on them; one that came here during a restart would be lost.
+            let _ = SigSet::all().thread_block();
+            output.serve();
+        });
         state.has_thread = started.is_ok();
         if started.is_err() {
             state.lost += state.waiting.drain(..).map(|piece| piece.lines).sum::<u64>();

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::SigSet;
+
 /// How long a step may take before it is told of.
 const SLOW: Duration = Duration::from_secs(3);
 
@@ -44,7 +46,12 @@ impl Step {
         let mut state = lock();
         if !state.has_thread {
             let thread = std::thread::Builder::new().name("plugincore-watch".to_owned());
-            match thread.spawn(look_on) {
+            let watch = || {
+                // Signals are for the thread that acts on them; one that came here during a restart would be lost.
+                let _ = SigSet::all().thread_block();
+                look_on();
+            };
+            match thread.spawn(watch) {
                 Ok(_) => state.has_thread = true,
                 Err(error) => tracing::debug!("slow plugins are not told of: {error}"),
             }
