@@ -54,6 +54,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// although the listening socket refuses nobody.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 
+/// How long after that the rest of a head may take of which a part is there, and then the client's end of the connection: a
+/// client that does nothing more must not hold up the end.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub trait Service: 'static {
     /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
@@ -259,10 +263,11 @@ impl<S: Service> Edge<S> {
                 Ok::<_, Infallible>(response)
             })
         });
+        let timer = LazyTimer::default();
         let mut connection = self
             .http
             .clone()
-            .timer(LazyTimer::default())
+            .timer(timer.clone())
             .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout, talk)), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
@@ -273,6 +278,7 @@ impl<S: Service> Edge<S> {
                 tokio::select! {
                     biased;
                     _ = first_request => {
+                        timer.cut_short(LAST_GRACE);
                         std::pin::Pin::new(&mut connection).graceful_shutdown();
                         (&mut connection).await
                     }
@@ -288,7 +294,13 @@ impl<S: Service> Edge<S> {
         if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
             return relay.run(parts.io.into_inner().leave_http(), parts.read_buf).await;
         }
-        parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit).await;
+        tokio::select! {
+            () = async {
+                drain.started().await;
+                tokio::time::sleep(LAST_GRACE).await;
+            } => {}
+            () = parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit) => {}
+        }
     }
 
     fn note_end(&self, ended: Result<(), JoinError>) {

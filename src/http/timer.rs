@@ -14,7 +14,14 @@ use hyper::rt::{Sleep, Timer};
 
 /// Makes the time-outs of one connection; to be used inside a tokio runtime.
 #[derive(Clone, Debug, Default)]
-pub struct LazyTimer(Arc<Mutex<Option<Alarm>>>);
+pub struct LazyTimer(Arc<Mutex<Clock>>);
+
+#[derive(Debug, Default)]
+struct Clock {
+    alarm: Option<Alarm>,
+    /// No time-out runs longer than until then.
+    latest: Option<tokio::time::Instant>,
+}
 
 /// Goes off at the deadline of the time-out that was polled last, or earlier.
 type Alarm = Pin<Box<tokio::time::Sleep>>;
@@ -28,10 +35,10 @@ impl Future for LazySleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline;
         // Nothing can panic half-way through a change of it.
-        let mut alarm = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let mut clock = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = clock.latest.map_or(self.deadline, |latest| latest.min(self.deadline));
+        let alarm = clock.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if alarm.deadline() > deadline {
             alarm.as_mut().reset(deadline);
         }
@@ -46,6 +53,14 @@ impl Future for LazySleep {
 }
 
 impl Sleep for LazySleep {}
+
+impl LazyTimer {
+    /// Has every time-out of the connection, also one that runs already, run out within `time`. What awaits it must be
+    /// polled once more.
+    pub fn cut_short(&self, time: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).latest = Some(tokio::time::Instant::now() + time);
+    }
+}
 
 impl Timer for LazyTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
@@ -123,6 +138,19 @@ mod tests {
                 timer.reset(&mut sleep, timer.now() + 3 * SECOND);
             }
             assert_eq!(over(&mut sleep).await, 3 * SECOND);
+        });
+    }
+
+    #[test]
+    fn one_that_is_cut_short_runs_out_then_and_so_does_the_next() {
+        run(async {
+            let timer = LazyTimer::default();
+            let mut sleep = timer.sleep(30 * SECOND);
+            assert!(sleep.as_mut().now_or_never().is_none());
+            timer.cut_short(2 * SECOND);
+            assert_eq!(over(&mut timer.sleep(SECOND)).await, SECOND);
+            assert_eq!(over(&mut sleep).await, SECOND);
+            assert_eq!(over(&mut timer.sleep(SECOND)).await, Duration::ZERO);
         });
     }
 

@@ -27,6 +27,20 @@ fn idle_connections_are_closed_and_busy_ones_finish_their_request() {
 }
 
 #[test]
+fn half_a_head_holds_up_the_end_for_moments_alone() {
+    let server = Server::start(Options::default());
+    let (mut first, mut later) = (server.connect(), server.connect());
+    ask(&mut later, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    for stream in [&mut first, &mut later] {
+        stream.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    }
+    let began = std::time::Instant::now();
+    server.stop();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "only the time-out of a head ended it: {took:?}");
+}
+
+#[test]
 fn a_draining_server_accepts_nobody() {
     let server = Server::start(Options::default());
     let address = server.address;
