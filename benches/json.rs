@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plugincore::bridge::json;
+use plugincore::json;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 

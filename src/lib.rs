@@ -1,24 +1,17 @@
 //! plugincore: a Rust HTTP server that hosts Python plugins in its own process.
 //!
-//! A request goes one way: socket → [`http`] → [`policy`] → [`routing`] → native handler ([`control`], [`files`]) or
-//! [`bridge`] → Python thread → plugin → response. Nothing later in that row is imported by anything
-//! earlier; [`app`] is the one place that knows all of them. Caveat: everything left of the bridge runs on
-//! I/O threads that never attach to the interpreter, so no `Py` object may appear there.
+//! Four rooms, each of which uses only what stands before it here: [`edge`] is everything native (connections, policies,
+//! routing, static files), [`json`] converts between Python objects and JSON, [`host`] runs the plugins, [`app`] puts them
+//! together and [`cli`] is the command line. Caveat: the edge runs on I/O threads that never attach to the interpreter;
+//! it does not know the `pyo3` crate.
 
 #[cfg(feature = "mimalloc")]
 mod allocator;
 pub mod app;
-pub mod bridge;
 pub mod cli;
-pub mod config;
-pub mod control;
-pub mod files;
-pub mod http;
-pub mod observe;
-pub mod plugins;
-pub mod policy;
-pub mod python;
-pub mod routing;
+pub mod edge;
+pub mod host;
+pub mod json;
 
 use pyo3::prelude::*;
 
@@ -34,36 +27,36 @@ pub mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::app::rehearsal::Rehearsal;
+    use crate::host::bridge::channel::Channel;
     #[pymodule_export]
-    use crate::bridge::channel::Channel;
+    use crate::host::plugins::manager::PluginManager;
     #[pymodule_export]
-    use crate::bridge::json::encode_json;
+    use crate::host::python::baseplugin::BasePlugin;
     #[pymodule_export]
-    use crate::plugins::manager::PluginManager;
+    use crate::host::python::config::read_ini;
     #[pymodule_export]
-    use crate::python::baseplugin::BasePlugin;
+    use crate::host::python::headers::RequestHeaders;
     #[pymodule_export]
-    use crate::python::config::read_ini;
+    use crate::host::python::logjam::{LogJam, emit_log_record};
     #[pymodule_export]
-    use crate::python::headers::RequestHeaders;
+    use crate::host::python::multidict::MultiDict;
     #[pymodule_export]
-    use crate::python::logjam::{LogJam, emit_log_record};
+    use crate::host::python::ready::Ready;
     #[pymodule_export]
-    use crate::python::multidict::MultiDict;
+    use crate::host::python::request::{FileField, Request, Transport};
     #[pymodule_export]
-    use crate::python::ready::Ready;
+    use crate::host::python::stdio::write_standard;
     #[pymodule_export]
-    use crate::python::request::{FileField, Request, Transport};
+    use crate::host::python::sysinfo::native as sysinfo;
     #[pymodule_export]
-    use crate::python::stdio::write_standard;
+    use crate::host::testing::Rehearsal;
     #[pymodule_export]
-    use crate::python::sysinfo::native as sysinfo;
+    use crate::json::encode_json;
 
     /// Refuse an interpreter whose objects the JSON writer could not read.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::bridge::json::check_layout(module.py())
+        crate::json::check_layout(module.py())
     }
 
     /// Run the command line: `arguments` begin with the program's name, `restart` is the command that starts it again.

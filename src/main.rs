@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use plugincore::python::embed;
+use plugincore::host::python::embed;
 use plugincore::{_core, cli};
 
 fn main() -> ExitCode {

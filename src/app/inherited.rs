@@ -18,8 +18,8 @@ use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::SockRef;
 
-use crate::http::forked::Listening;
-use crate::observe::sink;
+use crate::edge::http::forked::Listening;
+use crate::edge::observe::sink;
 
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`.
 pub const VARIABLE: &str = "PLUGINCORE_LISTENERS";

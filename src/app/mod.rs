@@ -6,17 +6,7 @@
 //! the order of it all; [`rehearsal`] serves one plugin to its own tests. Caveat: nothing imports this module but the
 //! command line and the crate's root.
 
-pub mod documents;
-pub mod host;
 pub mod inherited;
-pub mod io;
-pub mod mailbox;
 pub mod pidfile;
-pub mod rehearsal;
-pub mod reload;
-mod reports;
 pub mod run;
-pub mod service;
-pub mod shared;
-pub mod stop;
 pub mod supervisor;

@@ -4,7 +4,6 @@
 //! and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on the main
 //! thread, once a process.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,24 +12,25 @@ use std::time::Duration;
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
-use super::host::{Host, Options};
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
-use super::reports;
 use super::supervisor::{self, Request};
-use crate::bridge::coroutine::{coroutine, host_task};
-use crate::bridge::fork;
-use crate::config::diagnostic::{ConfigErrors, Diagnostic};
-use crate::config::settings::EventLoop;
-use crate::http::forked::Listening;
-use crate::http::listener::{self, BindError};
-use crate::http::tls::{self, TlsError};
-use crate::observe::line::Level;
-use crate::observe::log_file::LogFileError;
-use crate::observe::subscriber;
-use crate::plugins::owner::install_task_factory;
-use crate::python::config::Reading;
-use crate::python::{config, interpreter, logjam};
+use crate::edge::config::diagnostic::{self, ConfigErrors};
+use crate::edge::config::launch::Launch;
+use crate::edge::config::settings::EventLoop;
+use crate::edge::http::forked::Listening;
+use crate::edge::http::listener::{self, BindError};
+use crate::edge::http::tls::{self, TlsError};
+use crate::edge::observe::line::Level;
+use crate::edge::observe::log_file::LogFileError;
+use crate::edge::observe::subscriber;
+use crate::host::bridge::coroutine::{coroutine, host_task};
+use crate::host::bridge::fork;
+use crate::host::lifecycle::host::{Host, Options};
+use crate::host::lifecycle::reports;
+use crate::host::plugins::owner::install_task_factory;
+use crate::host::python::config::Reading;
+use crate::host::python::{config, interpreter, logjam};
 
 /// How long the I/O threads may take to end once their connections are closed.
 const JOIN: Duration = Duration::from_secs(2);
@@ -76,23 +76,6 @@ pub enum StartError {
     Python(#[from] PyErr),
 }
 
-/// What the command line asks for.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// Name of the program in the log: `plugincore` or `pserve`.
-    pub name: String,
-    /// The ini file; without one, the folder `plugins` is served with the defaults.
-    pub ini: Option<PathBuf>,
-    /// The working directory at the start, in which the program starts again, wherever plugins went since.
-    pub folder: PathBuf,
-    /// `-l`: the log file.
-    pub log: Option<PathBuf>,
-    /// `-v`: the level, as it was written.
-    pub level: String,
-    /// The program and its arguments, for starting again in place.
-    pub command: Vec<OsString>,
-}
-
 /// Serves until a stop is asked for.
 ///
 /// # Errors
@@ -121,7 +104,12 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
     let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
-    let supervisor = supervisor::start(patience, host.acknowledged(), host.signal_handler(), last_resort)?;
+    let supervisor = supervisor::start(
+        patience,
+        host.acknowledged(),
+        signal_handler(Arc::clone(&host), launch.clone()),
+        last_resort,
+    )?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
@@ -144,15 +132,8 @@ pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
     let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
-    warn(&warnings);
+    diagnostic::log_warnings(&warnings);
     reading
-}
-
-/// Logs what is doubtful in the configuration.
-pub fn warn(warnings: &[Diagnostic]) {
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// The listening sockets: those of an earlier image of this process, new ones for the rest.
@@ -199,6 +180,22 @@ fn turn(event_loop: &Bound<'_, PyAny>, life: &Bound<'_, PyAny>) -> PyResult<()> 
 fn close(event_loop: &Bound<'_, PyAny>) {
     if let Err(error) = event_loop.call_method0("close") {
         tracing::debug!("the event loop does not close: {error}");
+    }
+}
+
+/// What the supervisor calls for each signal, on its own thread.
+fn signal_handler(host: Arc<Host>, launch: Launch) -> impl Fn(Request) -> Result<(), String> + Send {
+    move |request| {
+        match request {
+            Request::Reload => host.hang_up(),
+            Request::Stop => host.begin_stop(false),
+            Request::Restart => {
+                inherited::check(&launch.command, &launch.folder)
+                    .map_err(|reason| format!("the server could not start again ({reason}); it goes on"))?;
+                host.begin_stop(true);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,10 @@ use std::path::{Component, Path, PathBuf};
 use clap::Parser;
 use pyo3::prelude::*;
 
-use crate::app::run::{Launch, StartError, run};
-use crate::observe::line::Level;
-use crate::observe::{log_file, output, sink};
+use crate::app::run::{StartError, run};
+use crate::edge::config::launch::Launch;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::{log_file, output, sink};
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]

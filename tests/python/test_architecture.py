@@ -1,4 +1,4 @@
-"""The shape of the Rust sources: which module uses which, where Python and `unsafe` are, how long a file is."""
+"""The shape of the Rust sources: which file uses which, where Python and `unsafe` are, how long a file is."""
 
 from __future__ import annotations
 
@@ -9,77 +9,67 @@ import pytest
 
 SOURCES = Path(__file__).parent.parent.parent / "src"
 
-#: The way of a request, and beside it what several stations share. A module uses only what stands in rows above it.
+#: The rooms, and in place of `edge` and `host` their folders. A module uses only what stands in rows above it, so that
+#: no arrow turns back.
 ROWS = (
-    {"allocator", "config", "observe"},  # leaves: memory, settings and the log know of nothing else
-    {"http"},
-    {"policy"},
-    {"routing", "control", "files"},
-    {"bridge"},
-    {"python"},  # the objects that plugins see; the bridge hands them requests
-    {"plugins"},
+    {"allocator", "edge/config", "edge/observe"},  # leaves: memory, settings and the log know of nothing else
+    {"edge/http"},
+    {"edge/policy"},
+    {"edge/routing", "edge/control", "edge/files"},
+    {"edge/queue"},  # what crosses to the Python thread
+    {"edge/gateway"},  # the request's way through the stages
+    {"json"},
+    {"host/bridge"},
+    {"host/python"},  # the objects that plugins see; the bridge hands them requests
+    {"host/plugins"},
+    {"host/lifecycle", "host/testing"},
     {"app"},
     {"cli"},
     {"lib", "main"},
 )
 
-#: Where pyo3 may be used. Everything else runs on I/O threads, which never attach to the interpreter, or is read by
-#: them; of the modules here, `app` and `cli` only start and stop the loop, and their parts that serve are named below.
-WITH_PYTHON = {"bridge", "python", "plugins", "app", "cli", "lib", "main"}
-#: Files of those modules that run on I/O threads.
-ON_IO_THREADS = {
-    "app/documents.rs",
-    "app/io.rs",
-    "app/rehearsal/wire.rs",
-    "app/service.rs",
-    "app/shared.rs",
-    "app/supervisor.rs",
-    "bridge/exchange.rs",
-    "bridge/request_data.rs",
-    "bridge/submitter.rs",
-    "bridge/wake.rs",
-}
+#: Where pyo3 may be used. The edge runs on I/O threads, which never attach to the interpreter, or is read by them.
+WITH_PYTHON = {"json", "host", "app", "cli", "lib", "main"}
+#: Files of those rooms that run on threads which do not attach, either.
+ON_OTHER_THREADS = {"app/supervisor.rs", "host/testing/wire.rs"}
 
 #: The files with `unsafe` blocks, and for what.
 WITH_UNSAFE = {
     "allocator.rs": "is the allocator",
     "app/inherited.rs": "takes over file descriptors by their numbers",
-    "http/forked.rs": "gives up listening sockets by their numbers",
-    "bridge/context.rs": "enters contexts by the C interface",
-    "bridge/invoke.rs": "calls methods by the vectorcall interface",
-    "bridge/json/build_text.rs": "writes the characters of new Python strings",
-    "bridge/json/encode.rs": "walks Python containers without reference counting",
-    "bridge/json/integer.rs": "reads the digits of Python ints",
-    "bridge/json/keys.rs": "keeps keys by their addresses",
-    "bridge/json/layout.rs": "reads where the characters of a str are",
-    "bridge/json/number.rs": "lets digits be written where they belong",
-    "bridge/json/place.rs": "points into the room behind a buffer",
-    "bridge/json/plain.rs": "walks Python containers without holding them",
-    "bridge/json/scan.rs": "looks at sixteen bytes at a time",
-    "bridge/json/text.rs": "reads the storage of Python strings",
-    "bridge/starter.rs": "counts references",
-    "bridge/step.rs": "steps coroutines by the C interface",
-    "python/embed.rs": "starts and ends the interpreter",
-    "python/interpreter.rs": "ends the process at once",
+    "host/bridge/fork.rs": "gives up listening sockets by their numbers",
+    "host/bridge/context.rs": "enters contexts by the C interface",
+    "host/bridge/invoke.rs": "calls methods by the vectorcall interface",
+    "json/build_text.rs": "writes the characters of new Python strings",
+    "json/encode.rs": "walks Python containers without reference counting",
+    "json/integer.rs": "reads the digits of Python ints",
+    "json/keys.rs": "keeps keys by their addresses",
+    "json/layout.rs": "reads where the characters of a str are",
+    "json/number.rs": "lets digits be written where they belong",
+    "json/place.rs": "points into the room behind a buffer",
+    "json/plain.rs": "walks Python containers without holding them",
+    "json/scan.rs": "looks at sixteen bytes at a time",
+    "json/text.rs": "reads the storage of Python strings",
+    "host/bridge/starter.rs": "counts references",
+    "host/bridge/step.rs": "steps coroutines by the C interface",
+    "host/python/embed.rs": "starts and ends the interpreter",
+    "host/python/interpreter.rs": "ends the process at once",
 }
 
 #: Files on Python's side with other locks or borrowed cells than `bridge/locked.rs`, and why no Python code can run,
 #: and no Python object be made or dropped, while one is held.
 WITH_OTHER_LOCKS = {
-    "app/host.rs": "hold plain data of the life cycle and of the sockets",
-    "bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
-    "bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
-    "bridge/exchange.rs": "hold outcomes, which are plain data",
-    "bridge/inbox.rs": "hold jobs and errands, which are moved in and out",
-    "bridge/locked.rs": "is the lock",
-    "bridge/submitter.rs": "are of an I/O thread",
-    "plugins/watch.rs": "hold the step that is being watched, a path and a text",
-    "python/sysinfo/cpu.rs": "hold figures",
+    "host/lifecycle/host.rs": "hold plain data of the life cycle and of the sockets",
+    "host/bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
+    "host/bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
+    "host/bridge/locked.rs": "is the lock",
+    "host/plugins/watch.rs": "hold the step that is being watched, a path and a text",
+    "host/python/sysinfo/cpu.rs": "hold figures",
 }
 #: Files with classes for Python that are not frozen, so that a second borrow is an error, and why there is none.
 NOT_FROZEN = {
-    "python/config/parser.rs": "are seen by configparser alone",
-    "python/headers.rs": "has no fields",
+    "host/python/config/parser.rs": "are seen by configparser alone",
+    "host/python/headers.rs": "has no fields",
 }
 
 LONGEST_FILE = 600
@@ -90,9 +80,15 @@ def files() -> list[str]:
     return sorted(file.relative_to(SOURCES).as_posix() for file in SOURCES.rglob("*.rs"))
 
 
-def module_of(file: str) -> str:
-    """Return the top-level module that a file belongs to."""
+def room_of(file: str) -> str:
+    """Return the room that a file belongs to, such as `app`."""
     return file.split("/")[0].removesuffix(".rs")
+
+
+def module_of(file: str) -> str:
+    """Return what has a row in `ROWS`: the room, or its folder for the edge and the host."""
+    parts = file.removesuffix(".rs").removesuffix("/mod").split("/")
+    return "/".join(parts[:2] if parts[0] in ("edge", "host") else parts[:1])
 
 
 def is_test(file: str) -> bool:
@@ -106,11 +102,59 @@ def code_of(file: str) -> str:
     return "\n".join(line.split("//")[0] if "://" not in line else line for line in text.splitlines())
 
 
+def flattened(tree: str, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the paths that a `use` tree such as `a::{b, c::{d, e}}` names."""
+    items, depth = [""], 0
+    for character in tree:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += character
+    paths = []
+    for item in filter(None, map(str.strip, items)):
+        nested = re.fullmatch(r"(.*?)\{(.*)\}", item, re.DOTALL)
+        head = nested[1] if nested else item.split(" as ")[0]
+        path = (*prefix, *(part.strip() for part in head.split("::") if part.strip()))
+        paths += flattened(nested[2], path) if nested else [path]
+    return paths
+
+
+def path_of(file: str) -> tuple[str, ...]:
+    """Return the path of the module in a file, from the root of the crate."""
+    parts = file.removesuffix(".rs").removesuffix("/mod").split("/")
+    return () if parts in (["lib"], ["main"]) else tuple(parts)
+
+
+MODULES = {path_of(file): file for file in files() if not is_test(file) and file != "main.rs"}
+
+
+def used(file: str) -> set[str]:
+    """Return the other files whose modules a file names, by `use` or in full."""
+    code, own = code_of(file), path_of(file)
+    paths = [path for tree in re.findall(r"\buse\s+([^;]+);", code) for path in flattened(tree)]
+    in_full = re.findall(r"\b((?:crate|super|self)(?:::\w+)+)", re.sub(r"\buse\s+[^;]+;", "", code))
+    found = set()
+    for path in paths + [tuple(path.split("::")) for path in in_full]:
+        base, rest = own, list(path)
+        if rest[0] == "crate":
+            base, rest = (), rest[1:]
+        elif rest[0] == "self":
+            rest = rest[1:]
+        elif rest[0] != "super" and (*own, rest[0]) not in MODULES:
+            continue  # another crate, or something of this very file
+        while rest and rest[0] == "super":
+            base, rest = base[:-1], rest[1:]
+        full = (*base, *rest)
+        while full and full not in MODULES:
+            full = full[:-1]
+        found.add(MODULES[full])
+    return found - {file}
+
+
 def arrows(file: str) -> set[str]:
-    """Return the top-level modules that a file names as `crate::…`."""
-    braces = re.compile(r"crate::\{([^}]*)\}")
-    text = braces.sub(lambda found: " ".join(f"crate::{name.strip()}" for name in found[1].split(",")), code_of(file))
-    return set(re.findall(r"\bcrate::(\w+)", text)) - {module_of(file)}
+    """Return the modules of `ROWS` that a file uses, besides its own."""
+    return {module_of(target) for target in used(file)} - {module_of(file)}
 
 
 def row(module: str) -> int:
@@ -122,21 +166,37 @@ def row(module: str) -> int:
 
 
 def test_every_module_has_its_place() -> None:
-    """A new top-level module is put into the order on purpose, and no row names one that is gone."""
-    assert {module_of(file) for file in files()} == set().union(*ROWS)
+    """A new module is put into the order on purpose, and no row names one that is gone."""
+    assert {module_of(file) for file in files()} - {"edge", "host"} == set().union(*ROWS)
 
 
-@pytest.mark.parametrize("file", files())
+@pytest.mark.parametrize("file", MODULES.values())
 def test_no_arrow_turns_back(file: str) -> None:
-    """A module uses only what a request has passed before it gets there."""
+    """A module uses only what stands in rows above its own."""
+    if module_of(file) in ("edge", "host"):
+        assert set() == arrows(file)
+        return
     backwards = sorted(target for target in arrows(file) if row(target) >= row(module_of(file)))
     assert [] == backwards, f"{file} uses {backwards}"
+
+
+def test_no_files_use_each_other_in_a_circle() -> None:
+    """Each file can be understood with what it uses, and that without it."""
+    left = {file: used(file) for file in MODULES.values()}
+    while free := [file for file, targets in left.items() if not targets & left.keys()]:
+        for file in free:
+            del left[file]
+    # What is left is in a circle, or uses one; of the latter, those that none in a circle uses go, too.
+    while free := [file for file in left if not any(file in targets for targets in left.values())]:
+        for file in free:
+            del left[file]
+    assert {} == {file: sorted(targets & left.keys()) for file, targets in left.items()}
 
 
 @pytest.mark.parametrize("file", files())
 def test_python_stays_where_it_belongs(file: str) -> None:
     """Nothing that runs on an I/O thread can hold a Python object, because it does not even know the crate."""
-    if module_of(file) not in WITH_PYTHON or file in ON_IO_THREADS:
+    if room_of(file) not in WITH_PYTHON or file in ON_OTHER_THREADS:
         assert not re.search(r"\bpy(o3|thonize)\b|\bPython<|\bPy<", code_of(file))
 
 
@@ -151,7 +211,7 @@ def test_unsafe_code_is_counted_and_explained(file: str) -> None:
         assert re.search(r"// SAFETY: \S|/// # Safety", above), f"{file}:{number + 1} does not say why it is sound"
 
 
-@pytest.mark.parametrize("file", [file for file in files() if module_of(file) in WITH_PYTHON])
+@pytest.mark.parametrize("file", [file for file in files() if room_of(file) in WITH_PYTHON])
 def test_no_lock_is_held_while_python_runs(file: str) -> None:
     """What Python code may come back to is behind `Locked`, which lets no Python code run, or is listed above."""
     code = code_of(file)
@@ -181,12 +241,15 @@ def test_the_executable_holds_the_whole_python_half() -> None:
     package = SOURCES.parent / "python" / "plugincore"
     modules = {file.stem for file in package.glob("*.py")}
     modules -= {"__main__", "testing", "testing_pytest"}  # the executable's own entry is main.rs
-    embedded = (SOURCES / "python" / "embed.rs").read_text()
+    embedded = (SOURCES / "host" / "python" / "embed.rs").read_text()
     assert modules == set(re.findall(r"python/plugincore/(\w+)\.py", embedded))
 
 
 def test_the_checks_see_what_they_are_about() -> None:
     """The reading of the sources itself works: known arrows and uses are found."""
-    assert {"bridge", "http", "plugins", "python"} <= arrows("app/host.rs")
-    assert {"app", "observe"} == arrows("cli/mod.rs")
-    assert "pyo3" in code_of("bridge/driver.rs")
+    assert {"host/bridge", "edge/gateway", "host/plugins"} <= arrows("host/lifecycle/host.rs")
+    assert {"edge/http/connection.rs", "host/testing/wire.rs"} <= used("host/testing/wire.rs") | used(
+        "host/testing/mod.rs"
+    )
+    assert {("a", "b"), ("a", "c", "d")} == set(flattened("a::{b, c::{d as e}}"))
+    assert "pyo3" in code_of("host/bridge/driver.rs")

@@ -1,0 +1,24 @@
+//! What the command line asks for.
+//!
+//! Promise: the same for as long as the process serves; a restart in place is started with the same. Caveat: paths are as
+//! they were written, relative to [`Launch::folder`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Name of the program in the log: `plugincore` or `pserve`.
+    pub name: String,
+    /// The ini file; without one, the folder `plugins` is served with the defaults.
+    pub ini: Option<PathBuf>,
+    /// The working directory at the start, in which the program starts again, wherever plugins went since.
+    pub folder: PathBuf,
+    /// `-l`: the log file.
+    pub log: Option<PathBuf>,
+    /// `-v`: the level, as it was written.
+    pub level: String,
+    /// The program and its arguments, for starting again in place.
+    pub command: Vec<OsString>,
+}

@@ -1,0 +1,191 @@
+//! What an ini file says, read into settings.
+
+use super::*;
+use crate::edge::config::ini::{Entry, Ini, Section};
+use crate::edge::config::interpolation::resolve;
+use std::time::Duration;
+
+/// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
+fn read(text: &str) -> (Result<Settings, ConfigErrors>, Vec<String>) {
+    let mut ini = Ini { path: "t.ini".into(), ..Ini::default() };
+    for (at, line) in text.lines().map(str::trim).enumerate() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            ini.sections.push(Section { name: name.into(), line: at + 1, entries: vec![] });
+        } else if let (Some((key, text)), Some(section)) = (line.split_once('='), ini.sections.last_mut()) {
+            section.entries.push(Entry::new(key, text, at + 1));
+        }
+    }
+    let (settings, warnings) = settings(&resolve(&ini, |_| None));
+    (settings, warnings.iter().map(ToString::to_string).collect())
+}
+
+/// Settings and warnings of a file with the required section.
+pub(super) fn good(text: &str) -> (Settings, Vec<String>) {
+    let (settings, warnings) = read(&format!("[paths]\nplugins=./plugins\n{text}"));
+    (settings.expect("the file is right"), warnings)
+}
+
+/// Errors of a file with the required section on the first two lines.
+pub(super) fn errors(text: &str) -> Vec<String> {
+    let (settings, _) = read(&format!("[paths]\nplugins=./plugins\n{text}"));
+    settings.expect_err("the file is wrong").0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_file_with_only_the_folder_gets_safe_defaults() {
+    let (settings, warnings) = good("");
+    assert_eq!(settings.listen, ["127.0.0.1:9192".parse().unwrap()]);
+    assert_eq!(settings.server, ServerSettings::default());
+    assert!(settings.tls.is_none() && settings.apikey.is_none() && settings.cors.is_none() && !settings.legacy_status);
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn a_file_must_name_the_folder_of_the_plugins() {
+    let told = read("[network]\nport=80").0.unwrap_err().to_string();
+    assert!(told.starts_with("t.ini: [paths] plugins: is missing"), "{told}");
+}
+
+#[test]
+fn every_error_is_told_at_once_in_file_order() {
+    let told = errors(
+        "[network]\nport=http\nbindto=\n[server]\nread_timeout=0\nbody_limit=int:x\n[compat]\nlegacy_status=maybe",
+    );
+    assert_eq!(told.len(), 5, "{told:#?}");
+    assert!(told[0].starts_with("t.ini:4: [network] port: must be a number from 0 to 65535"), "{told:#?}");
+    assert!(told[3].starts_with("t.ini:8: [server] body_limit: what follows int:"), "{told:#?}");
+    assert!(told[4].starts_with("t.ini:10: [compat] legacy_status: must be on or off"), "{told:#?}");
+}
+
+#[test]
+fn addresses_come_as_text_list_star_or_name() {
+    let listen = |bindto: &str| good(&format!("[network]\nbindto={bindto}\nport=int:80\n[auth]\napikey=k")).0.listen;
+    assert_eq!(listen("*"), ["0.0.0.0:80".parse().unwrap()]);
+    assert_eq!(
+        listen("list:127.0.0.1 [::1] 127.0.0.1"),
+        ["127.0.0.1:80".parse().unwrap(), "[::1]:80".parse().unwrap()]
+    );
+    assert!(listen("localhost").iter().all(|address| address.ip().is_loopback()));
+}
+
+#[test]
+fn of_a_names_addresses_those_that_the_machine_has_are_served() {
+    let [here, elsewhere] = ["127.0.0.1:80", "198.51.100.1:80"].map(|address| address.parse().unwrap());
+    assert_eq!(super::present(vec![elsewhere, here]), (vec![here], vec![elsewhere]));
+    assert_eq!(super::present(vec![here]), (vec![here], vec![]));
+    // The start fails with it, and says why.
+    assert_eq!(super::present(vec![elsewhere]), (vec![elsewhere], vec![]));
+}
+
+#[test]
+fn an_apikey_is_a_text_or_a_number_as_text() {
+    let key = |text: &str| good(&format!("[auth]\napikey={text}")).0.apikey;
+    assert_eq!(key("int:007"), Some(Secret::new("7")));
+    assert_eq!(key("secret"), Some(Secret::new("secret")));
+    let (settings, warnings) = good("[auth]\napikey=");
+    assert_eq!(settings.apikey, None);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_misspelt_key_is_an_error_where_it_would_leave_the_server_open() {
+    let told = errors("[auth]\napi_key=secret\n[SSL]\nenable=yes");
+    assert!(told[0].starts_with("t.ini:4: [auth] api_key: is not known to the server (is apikey meant?)"), "{told:#?}");
+    assert!(told[1].starts_with("t.ini:6: [SSL] enable: is not known to the server (is enabled meant?)"), "{told:#?}");
+    let (_, warnings) = good("[auth]\napikey=k\napikeys=x\nusers=y\n[cors]\nenable=yes");
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+}
+
+#[test]
+fn no_key_beyond_loopback_is_warned_of() {
+    let (_, warnings) = good("[network]\nbindto=0.0.0.0");
+    assert!(warnings[0].contains("[auth] apikey: is not set"), "{warnings:?}");
+}
+
+#[test]
+fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
+    assert_eq!(good("[SSL]\ncertfile=/nowhere\nkeyfile=/nowhere").0.tls, None);
+    let told = good("[SSL]\ncertfile=/nowhere").1;
+    assert!(told[0].starts_with("t.ini:4: [SSL] certfile: is not used, since SSL is not enabled"), "{told:#?}");
+    assert_eq!(good("[SSL]\nenabled=off\ncertfile=/nowhere").1.len(), 0);
+    let told = errors("[SSL]\nenabled=yes\ncertfile=/nowhere/cert.pem");
+    assert!(told[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{told:#?}");
+    assert!(told[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{told:#?}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}")).0.tls;
+    assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into() }));
+}
+
+#[test]
+fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
+    let (settings, _) = good("[CORS]\nenabled=bool:true\norigin_url=https://a.example");
+    assert_eq!(settings.cors, Some(CorsSettings { origins: vec!["https://a.example".into()] }));
+    assert_eq!(good("[cors]\nenabled=bool:false\norigin_url=x").0.cors, None);
+    let (settings, warnings) = good("[cors]\nenabled=true");
+    assert_eq!(settings.cors, Some(CorsSettings::default()));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(good("[cors]\nenabled=on\norigin_url=list:* https://a.example/").1.len(), 2);
+}
+
+#[test]
+fn every_server_key_takes_effect() {
+    let server = good(
+        "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\nmax_in_flight=3\n\
+         max_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5",
+    )
+    .0
+    .server;
+    assert_eq!(
+        server,
+        ServerSettings {
+            io_threads: 2,
+            event_loop: crate::edge::config::settings::EventLoop::Uvloop,
+            head_limit: 16384,
+            body_limit: 10,
+            read_timeout: Duration::from_millis(500),
+            max_in_flight: 3,
+            max_in_flight_per_plugin: 2,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            plugin_timeout: Duration::from_secs(7),
+            shutdown_timeout: Duration::from_millis(1500),
+        }
+    );
+}
+
+#[test]
+fn unknown_keys_and_misspelt_sections_are_warned_of() {
+    let (_, warnings) =
+        good("[netwrok]\nport=1\n[server]\nbody_limits=1\n[markdown]\nanything=goes\n[plugin_parms]\nx=a=b");
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    assert!(warnings[0].starts_with("t.ini:3: [netwrok]: ") && warnings[0].contains("[network]"), "{warnings:#?}");
+    assert_eq!(warnings[1], "t.ini:6: [server] body_limits: is not known to the server (is body_limit meant?)");
+}
+
+#[test]
+fn of_two_sections_that_differ_in_case_the_exact_one_counts() {
+    let (settings, warnings) = good("[AUTH]\napikey=one\n[auth]\napikey=two");
+    assert_eq!(settings.apikey, Some(Secret::new("two")));
+    assert_eq!(
+        warnings,
+        ["t.ini:3: [AUTH]: is ignored by the server, which uses [auth] (put everything into one section)"]
+    );
+}
+
+#[test]
+fn running_without_a_file_equals_a_file_that_names_the_folder() {
+    let folder = std::path::Path::new("/srv/a$b");
+    let (made, warnings) = settings(&resolve(&Ini::for_folder(folder), |_| None));
+    let made = made.expect("nothing is wrong with the defaults");
+    assert_eq!(made.listen, [SocketAddr::from(([127, 0, 0, 1], 9192))]);
+    assert_eq!(made.paths.plugins, folder.join("plugins"));
+    assert_eq!(made.server, ServerSettings::default());
+    assert!(made.tls.is_none() && made.cors.is_none() && made.apikey.is_none() && !made.legacy_status);
+    assert!(warnings.is_empty());
+}
+
+#[test]
+fn a_change_that_needs_a_restart_is_named() {
+    let (before, _) = good("[network]\nport=1000\n[server]\nbody_limit=1KiB");
+    let (after, _) = good("[network]\nport=1001\n[server]\nbody_limit=2KiB\nio_threads=2");
+    assert_eq!(after.needing_restart(&before), ["[network] bindto and port", "[server] io_threads"]);
+}

@@ -1,0 +1,121 @@
+//! The server's own addresses: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
+//!
+//! Promise: `/plugins` and the health answers are made here, on the I/O thread, so they come while a plugin blocks
+//! Python; only a reload needs the Python thread, and it is asked for through [`Operator`]. Caveat: who may ask is
+//! decided by the caller; this module only knows the answers.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::edge::http::response::{Body, json as json_response, json_text};
+
+/// What is to be loaded anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The ini file and every plugin file.
+    All,
+    /// The ini file's parameters and the file of this plugin.
+    One(String),
+}
+
+impl Target {
+    /// What `/reload/<name>` asks for.
+    pub fn named(name: String) -> Self {
+        if name == "all" { Self::All } else { Self::One(name) }
+    }
+}
+
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The plugin's new instance serves.
+    One {
+        /// Its id.
+        plugin: String,
+        /// Other classes of its file that did not load, and served nothing before either, each with line and reason.
+        failed: Vec<String>,
+    },
+    /// Whatever served before was loaded anew, and new files were added.
+    All {
+        /// Ids that serve now, in load order.
+        loaded: Vec<String>,
+        /// Files that did not load, and served nothing before either, each with line and reason.
+        failed: Vec<String>,
+    },
+    /// There is no such plugin.
+    Unknown {
+        /// The id asked for.
+        plugin: String,
+    },
+    /// Something went wrong; what it concerns serves as before.
+    Failed {
+        /// What was to be reloaded.
+        target: Target,
+        /// Why not, each with file and line.
+        reasons: Vec<String>,
+        /// Ids that serve now, in load order.
+        loaded: Vec<String>,
+    },
+    /// The server is stopping.
+    Stopping,
+}
+
+/// Whoever can reload plugins.
+pub trait Operator: Send + Sync {
+    /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
+    fn reload(&self, target: Target) -> oneshot::Receiver<Report>;
+}
+
+/// The answer to `/plugins`.
+pub fn plugins<'a>(ids: impl Iterator<Item = &'a str>) -> Response<Body> {
+    json_response(StatusCode::OK, &json!({ "loaded_plugins": ids.collect::<Vec<_>>() }))
+}
+
+/// The answer to `/-/healthy`: the process is there and its I/O threads serve.
+pub fn healthy() -> Response<Body> {
+    json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "healthy"}"#))
+}
+
+/// The answer to `/-/ready`: plugins are loaded and the server is not about to stop.
+pub fn ready(is_ready: bool) -> Response<Body> {
+    if is_ready {
+        json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "ready"}"#))
+    } else {
+        json_text(StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(br#"{"status": "stopping"}"#))
+    }
+}
+
+/// The answer to a reload that did what was asked, with what failed besides.
+fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
+    if !failed.is_empty() {
+        body["failed"] = json!(failed);
+    }
+    json_response(StatusCode::OK, &body)
+}
+
+/// The answer to `/reload/…`.
+pub fn reload(report: &Report) -> Response<Body> {
+    match report {
+        Report::One { plugin, failed } => reloaded(json!({ "reloaded": plugin, "success": true }), failed),
+        Report::All { loaded, failed } => {
+            reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed)
+        }
+        Report::Unknown { plugin } => {
+            let error = format!("Plugin \"{plugin}\" not found");
+            json_response(StatusCode::NOT_FOUND, &json!({ "error": error }))
+        }
+        Report::Failed { target, reasons, loaded } => {
+            let error = match target {
+                Target::All => "Failed to reload all plugins".to_owned(),
+                Target::One(plugin) => format!("Failed to reload plugin {plugin}"),
+            };
+            let body = json!({ "error": error, "reasons": reasons, "loaded_plugins": loaded });
+            json_response(StatusCode::INTERNAL_SERVER_ERROR, &body)
+        }
+        Report::Stopping => {
+            json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "the server is shutting down" }))
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The way of a request through the native stages.
+//!
+//! In this order: request id and client address, path, route, preflight, method, credential of the head, body within
+//! its limit, credential of the body, admission, bridge. Promise: whatever is refused is refused here, without the
+//! interpreter. Caveat: the order is part of the contract (a wrong method is told before a wrong key).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use bytes::Bytes;
+use futures_util::future::{Either, Ready, ready};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::state::{Live, Shared};
+use crate::edge::control::{self, Report, Target};
+use crate::edge::files::answer::Asked;
+use crate::edge::files::documents::Origin;
+use crate::edge::http::body::{self, BodyError};
+use crate::edge::http::connection::{Peer, Service};
+use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
+use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
+use crate::edge::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
+use crate::edge::http::response::Body;
+use crate::edge::http::upgrade::Upgrade;
+use crate::edge::policy::address::{Client, client_address};
+use crate::edge::policy::admission::admit;
+use crate::edge::policy::cors;
+use crate::edge::policy::credential::{Access, AuthPolicy};
+use crate::edge::policy::own_host;
+use crate::edge::policy::request_id::RequestId;
+use crate::edge::queue::exchange::{Exchange, Job, Outbox, Outcome, Reply};
+use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::submitter::Submitter;
+use crate::edge::routing::{Endpoint, Route};
+
+/// Answers the requests of one I/O thread.
+pub struct Front {
+    shared: Arc<Shared>,
+    submitter: Rc<Submitter>,
+    outbox: Arc<Outbox>,
+}
+
+/// A request whose head has been read.
+struct Visit {
+    parts: Parts,
+    query: Variables,
+    client: Client,
+    peer: Rc<Peer>,
+    id: RequestId,
+}
+
+/// Why a request was not answered by what it asked for.
+enum Refusal {
+    Rejected(Rejection),
+    Failed(Failure),
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl Service for Front {
+    fn call(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+        // A thread that requests keep awake never comes to where it looks before it sleeps.
+        self.outbox.look();
+        self.answer(peer, request)
+    }
+}
+
+/// How an answer comes: now or later. What is answered now needs no future that keeps the request.
+type Answer<F> = Either<Ready<Response<Body>>, F>;
+
+impl Front {
+    /// A front for the thread that runs `submitter` and `outbox`.
+    pub fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
+        Rc::new(Self { shared, submitter, outbox })
+    }
+
+    fn answer(
+        self: Rc<Self>,
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> Answer<impl Future<Output = Response<Body>>> {
+        let live = self.shared.live.load();
+        let (parts, body) = request.into_parts();
+        let body = Unread { body: Some(body), broken: false };
+        let id = RequestId::from_headers(&parts.headers);
+        let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
+        let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
+        // To OPTIONS the host itself says all that there is to say, a preflight's permission included.
+        let is_options = parts.method == Method::OPTIONS;
+        let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
+        let visit = Visit { parts, query, client, peer, id: id.clone() };
+        let begun = match self.begin(&live, visit, !body.is_absent()) {
+            Ok(Begun::Answered(response)) => Ok(response),
+            Err(refusal) => Err(refusal),
+            Ok(Begun::Asked(outcome)) => {
+                let live = Guard::into_inner(live);
+                return Either::Right(Either::Left(async move {
+                    let answered = settle(outcome).await;
+                    finish(&live, answered, &id, origin.as_ref(), body)
+                }));
+            }
+            Ok(Begun::Waits(errand)) => {
+                let (live, mut body) = (Guard::into_inner(live), body);
+                return Either::Right(Either::Right(Box::pin(async move {
+                    let answered = self.proceed(&live, *errand, &mut body).await;
+                    finish(&live, answered, &id, origin.as_ref(), body)
+                })));
+            }
+        };
+        Either::Left(ready(finish(&live, begun, &id, origin.as_ref(), body)))
+    }
+
+    /// Goes as far as nothing has to be waited for.
+    fn begin(&self, live: &Live, visit: Visit, has_body: bool) -> Result<Begun, Refusal> {
+        if visit.parts.uri.path() == "*" {
+            return Ok(Begun::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
+        }
+        let path = decode_path(visit.parts.uri.path())?;
+        Ok(match live.table.lookup(&path)? {
+            Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),
+            Route::Ready => {
+                Begun::Answered(own(&visit, MethodSet::READING, || control::ready(self.shared.is_ready()))?)
+            }
+            Route::Plugins => Begun::Waits(Box::new(Errand::Plugins(visit))),
+            Route::Reload(name) => Begun::Waits(Box::new(Errand::Reload(visit, name))),
+            Route::Documents { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
+            Route::Plugin { endpoint, subpath } => {
+                if let Some(response) = options(live, &visit, endpoint.methods)? {
+                    return Ok(Begun::Answered(response));
+                }
+                let access = admit_head(&endpoint, &visit)?;
+                let place = Place { decoded: path.into_changed(), subpath };
+                if has_body {
+                    Begun::Waits(Box::new(Errand::Body { endpoint, visit, place }))
+                } else {
+                    Begun::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
+                }
+            }
+        })
+    }
+
+    /// Does what has to be waited for.
+    async fn proceed(&self, live: &Live, errand: Errand, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+        match errand {
+            Errand::Plugins(visit) => {
+                if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
+                    return Ok(response);
+                }
+                Self::admit_control(live, &visit, body).await?;
+                Ok(control::plugins(live.table.ids()))
+            }
+            Errand::Reload(visit, name) => {
+                if let Some(response) = options(live, &visit, MethodSet::ACTING)? {
+                    return Ok(response);
+                }
+                Self::admit_control(live, &visit, body).await?;
+                let is_stranger = !visit.client.is_local() || cors::is_cross_site(&visit.parts.headers);
+                if matches!(live.control, AuthPolicy::Open) && is_stranger {
+                    return Err(Rejection::ControlRefused.into());
+                }
+                let report = self.shared.operator.reload(Target::named(name)).await;
+                Ok(control::reload(&report.unwrap_or(Report::Stopping)))
+            }
+            Errand::Document(visit, tail) => document(live, visit, tail).await,
+            Errand::Body { endpoint, visit, place } => {
+                let bytes = body.read(live, &visit.parts.headers).await?;
+                // While the body came, a reload may have put another version there, or another key: the one that
+                // answers decides who may call it.
+                let endpoint = self.shared.live.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                if !endpoint.methods.contains(&visit.parts.method) {
+                    return Err(Rejection::MethodNotAllowed { allow: endpoint.methods }.into());
+                }
+                let access = admit_head(&endpoint, &visit)?;
+                settle(self.ask(&endpoint, visit, place, access, bytes)?).await
+            }
+        }
+    }
+
+    /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without one, whoever asks is
+    /// admitted, but for web pages of others.
+    async fn admit_control(live: &Live, visit: &Visit, body: &mut Unread) -> Result<(), Refusal> {
+        if matches!(live.control, AuthPolicy::Open) {
+            let is_friend = |origin: &HeaderValue| live.cors.as_ref().is_some_and(|cors| cors.names(origin));
+            let is_foreign = own_host::may_be_foreign(&visit.parts.uri, &visit.parts.headers, is_friend);
+            return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(()) };
+        }
+        let granted = match live.control.admits_head(&visit.parts.headers, &visit.query) {
+            Access::Granted => true,
+            Access::Refused => false,
+            Access::BodyDecides => {
+                let bytes = body.read(live, &visit.parts.headers).await?;
+                live.control.admits_body(&variables(visit, &bytes))
+            }
+        };
+        if granted { Ok(()) } else { Err(refused(visit, Realm::Control, visit.parts.uri.path())) }
+    }
+
+    /// Hands the request to its plugin.
+    fn ask(
+        &self,
+        endpoint: &Endpoint,
+        visit: Visit,
+        place: Place,
+        access: Access,
+        body: Bytes,
+    ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
+        let variables = variables(&visit, &body);
+        if access == Access::BodyDecides && !endpoint.auth.load().admits_body(&variables) {
+            return Err(refused(&visit, Realm::Plugin, endpoint.id()));
+        }
+        let permit = admit(&self.shared.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
+        let (exchange, outcome) = Exchange::open(Arc::clone(&self.outbox), permit, visit.id.clone());
+        let request = request_data(visit, place, body, variables);
+        self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
+        Ok(outcome)
+    }
+}
+
+/// What a plugin's policy says to the head of a request.
+fn admit_head(endpoint: &Endpoint, visit: &Visit) -> Result<Access, Refusal> {
+    match endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query) {
+        Access::Refused => Err(refused(visit, Realm::Plugin, endpoint.id())),
+        access => Ok(access),
+    }
+}
+
+/// Turns what came of a request into its answer.
+fn finish(
+    live: &Live,
+    answered: Result<Response<Body>, Refusal>,
+    id: &RequestId,
+    origin: Option<&HeaderValue>,
+    body: Unread,
+) -> Response<Body> {
+    let mut response = match answered {
+        Ok(mut response) => {
+            if response.status().is_client_error() || response.status().is_server_error() {
+                // A plugin that chose an id of its own keeps it.
+                response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| id.header());
+            }
+            response
+        }
+        Err(Refusal::Rejected(rejection)) => rejection.respond(id.header(), live.legacy_status),
+        Err(Refusal::Failed(failure)) => failure.respond(id.header(), live.legacy_status),
+    };
+    if let Some(cors) = &live.cors {
+        cors.decorate(origin, response.headers_mut());
+    }
+    if body.leaves_bytes() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// How far a request came without waiting.
+enum Begun {
+    /// To its end.
+    Answered(Response<Body>),
+    /// To a plugin.
+    Asked(oneshot::Receiver<Outcome>),
+    /// To something that has to be waited for; boxed, because most requests do not and would carry the room for it.
+    Waits(Box<Errand>),
+}
+
+/// What has to wait: for a body, for the disk, or for the Python thread to reload.
+enum Errand {
+    Plugins(Visit),
+    Reload(Visit, String),
+    Document(Visit, Option<String>),
+    Body { endpoint: Arc<Endpoint>, visit: Visit, place: Place },
+}
+
+/// Waits for what a plugin makes of a request.
+async fn settle(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, Refusal> {
+    // The sender answers even when it is dropped; an error is left only when this thread itself ends.
+    match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
+        Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
+        Outcome::Rejected(rejection) => Err(rejection.into()),
+        Outcome::File(sending) => Ok(Box::pin(off_thread(move || sending.respond())).await?),
+        Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
+    }
+}
+
+/// Answers with a file of the documents' folder, and notes it in the access log.
+async fn document(live: &Live, visit: Visit, tail: Option<String>) -> Result<Response<Body>, Refusal> {
+    let Some(documents) = live.documents.clone() else { return Err(Rejection::NotFound.into()) };
+    let answered = options(live, &visit, MethodSet::READING).transpose();
+    let Visit { parts, client, .. } = visit;
+    let from = Origin { client, version: parts.version };
+    let asked = Asked { method: parts.method, headers: parts.headers };
+    let work = move || {
+        let answered = answered.unwrap_or_else(|| documents.answer(tail.as_deref(), &parts.uri, &asked));
+        documents.note(&asked, &parts.uri, &from, &answered);
+        answered
+    };
+    Ok(off_thread(work).await?)
+}
+
+/// Runs what may wait for the disk on a thread for that.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Rejection> {
+    // It is lost only when the threads end, and with them this connection.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Rejection::ShuttingDown))
+}
+
+/// A body that nobody has asked for yet.
+struct Unread {
+    body: Option<Incoming>,
+    broken: bool,
+}
+
+impl Unread {
+    async fn read(&mut self, live: &Live, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+        let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
+        let read = body::read(body, coding, live.body_limit, live.read_timeout).await;
+        self.broken = read.is_err();
+        read.map_err(|error| match error {
+            BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
+            BodyError::Timeout { .. } => Rejection::BodyTimeout,
+            BodyError::Malformed | BodyError::Undecodable | BodyError::Disconnected => {
+                Rejection::BadRequest(error.to_string())
+            }
+        })
+    }
+
+    /// True if the request has none.
+    fn is_absent(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    /// True if bytes of it may still be on their way, so that the connection cannot be used again. They are discarded,
+    /// because a client that is still sending must be able to read its answer.
+    fn leaves_bytes(self) -> bool {
+        match self.body.filter(|body| !body.is_end_stream()) {
+            Some(body) => {
+                body::discard(body);
+                true
+            }
+            None => self.broken,
+        }
+    }
+}
+
+/// Where in the plugin's tree of paths a request goes.
+struct Place {
+    /// The path, if decoding changed it.
+    decoded: Option<String>,
+    subpath: Option<String>,
+}
+
+/// Answers one of the host's own read-only addresses.
+fn own(visit: &Visit, methods: MethodSet, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {
+    if visit.parts.method == Method::OPTIONS {
+        return Ok(allowed(methods));
+    }
+    if methods.contains(&visit.parts.method) {
+        Ok(answer())
+    } else {
+        Err(Rejection::MethodNotAllowed { allow: methods }.into())
+    }
+}
+
+/// Answers OPTIONS, preflights included, and refuses methods that the route does not have.
+fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Response<Body>>, Rejection> {
+    let (method, headers) = (&visit.parts.method, &visit.parts.headers);
+    if *method == Method::OPTIONS {
+        return match &live.cors {
+            Some(cors) if cors::is_preflight(method, headers) => Ok(Some(cors.preflight(headers, methods)?)),
+            _ => Ok(Some(allowed(methods))),
+        };
+    }
+    if methods.contains(method) { Ok(None) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
+}
+
+fn allowed(methods: MethodSet) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, methods.allow());
+    response
+}
+
+/// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.
+fn variables(visit: &Visit, body: &Bytes) -> BodyData {
+    let parts = &visit.parts;
+    if parts.method == Method::GET || parts.method == Method::HEAD {
+        return BodyData::None;
+    }
+    classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
+        let (client, path) = (visit.client, parts.uri.path());
+        tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+        BodyData::None
+    })
+}
+
+fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {
+    tracing::warn!("{} - request for {what} - Not authorized", visit.client);
+    Rejection::Unauthorized(realm).into()
+}
+
+fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> Box<RequestData> {
+    let Visit { parts, query, client, peer, .. } = visit;
+    Box::new(RequestData {
+        method: parts.method,
+        uri: parts.uri,
+        decoded_path: place.decoded,
+        query,
+        headers: parts.headers,
+        version: parts.version,
+        remote: peer.remote,
+        local: peer.local,
+        client,
+        secure: peer.secure,
+        subpath: place.subpath,
+        body,
+        variables,
+    })
+}
+
+fn switching_protocols(headers: HeaderMap, upgrade: Upgrade) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    upgrade.attach_to(&mut response);
+    response
+}
+
+fn response(reply: Reply) -> Response<Body> {
+    let mut response = Response::new(reply.body);
+    *response.status_mut() = reply.status;
+    if let Some(reason) = reply.reason {
+        response.extensions_mut().insert(reason);
+    }
+    let headers = response.headers_mut();
+    *headers = reply.headers;
+    if let Some(content_type) = reply.content_type {
+        headers.entry(CONTENT_TYPE).or_insert(content_type);
+    }
+    response
+}

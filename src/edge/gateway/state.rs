@@ -1,0 +1,117 @@
+//! What the I/O threads and the Python thread have in common.
+//!
+//! Promise: what a reload can change is in [`Live`], which is immutable and replaced whole; a request reads it once
+//! and is decided by that one reading. Caveat: sizes and timings of sockets are fixed at the start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ipnet::IpNet;
+use rustls::ServerConfig;
+
+use super::static_mount::Served;
+use crate::edge::config::settings::Settings;
+use crate::edge::control::Operator;
+use crate::edge::files::documents::Documents;
+use crate::edge::policy::admission::Limit;
+use crate::edge::policy::cors::Cors;
+use crate::edge::policy::credential::AuthPolicy;
+use crate::edge::queue::inbox::Inbox;
+use crate::edge::routing::RouteTable;
+
+/// What a reload replaces.
+pub struct Live {
+    /// The endpoints.
+    pub table: RouteTable,
+    /// The folder of documents, if one is served.
+    pub documents: Option<Arc<Documents>>,
+    /// Who may use `/plugins` and `/reload/…`; open without `[auth] apikey`.
+    pub control: AuthPolicy,
+    /// CORS, if it is enabled.
+    pub cors: Option<Cors>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes of a request body.
+    pub body_limit: usize,
+    /// Longest gap inside a request body.
+    pub read_timeout: Duration,
+    /// `[compat] legacy_status`.
+    pub legacy_status: bool,
+}
+
+impl Live {
+    /// What `settings` say, for the endpoints in `table` and `documents`.
+    pub fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
+        let documents = documents.filter(|served| table.serve_documents(served.route()).is_ok());
+        Self {
+            documents: documents.map(|served| Arc::clone(&served.documents)),
+            table,
+            control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
+            cors: settings.cors.as_ref().map(Cors::new),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            body_limit: settings.server.body_limit,
+            read_timeout: settings.server.read_timeout,
+            legacy_status: settings.legacy_status,
+        }
+    }
+}
+
+/// One for the process.
+pub struct Shared {
+    /// Replaced by reloads.
+    pub live: ArcSwap<Live>,
+    /// The certificate, if TLS is on; replaced by reloads.
+    pub tls: Arc<ArcSwapOption<ServerConfig>>,
+    /// The way to the Python thread.
+    pub inbox: Arc<Inbox>,
+    /// Requests in flight over all plugins.
+    pub total: Arc<Limit>,
+    /// Who reloads.
+    pub operator: Box<dyn Operator>,
+    ready: AtomicBool,
+}
+
+impl Shared {
+    /// Not ready yet.
+    pub fn new(
+        live: Live,
+        tls: Option<Arc<ServerConfig>>,
+        inbox: Arc<Inbox>,
+        most_in_flight: usize,
+        operator: Box<dyn Operator>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            live: ArcSwap::from_pointee(live),
+            tls: Arc::new(ArcSwapOption::new(tls)),
+            inbox,
+            total: Limit::new(most_in_flight),
+            operator,
+            ready: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether plugins are loaded and no stop has been asked for.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Says so.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// `http://127.0.0.1:9192`, or what else a person on this machine would type to reach `address`.
+pub fn url(address: SocketAddr, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    let host = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => "[::1]".to_owned(),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    };
+    format!("{scheme}://{host}:{}", address.port())
+}

@@ -1,0 +1,85 @@
+//! The documents' folder of one reading of the ini file, and what is doubtful about it.
+//!
+//! Promise: nothing that is wrong with the folder keeps the server from its other work; it is told with its place in the
+//! file. Caveat: told once a reading, not when a folder vanishes later; requests are 404 then.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::edge::config::launch::Launch;
+use crate::edge::config::settings::{DocumentSettings, Settings};
+use crate::edge::files::documents::Documents;
+use crate::edge::observe::log_file::LogFile;
+use crate::edge::routing::RouteTable;
+
+/// The documents, and where they are served.
+#[derive(Clone)]
+pub struct Served {
+    settings: DocumentSettings,
+    /// The folder.
+    pub documents: Arc<Documents>,
+}
+
+impl Served {
+    /// What `all` settings of `launch` name.
+    pub fn new(all: &Settings, launch: &Launch) -> Option<Self> {
+        let settings = all.documents.clone()?;
+        let start = &launch.folder;
+        if RouteTable::default().serve_documents(&settings.route).is_err() {
+            let message = format!("is not served, since requests for /{} are not for files", settings.route);
+            tracing::warn!("{}", settings.warning(message, "write another request path before the colon"));
+            return None;
+        }
+        let log = settings.common_log.as_ref().and_then(|file| {
+            let opened = LogFile::open(&start.join(file));
+            opened.inspect_err(|error| tracing::error!("[file_server] common_log: {error}")).ok()
+        });
+        let documents = Documents::new(start.join(&settings.folder), &settings.index, log);
+        if let Err(error) = documents.check() {
+            let message = format!("{} cannot be read: {error}", documents.folder().display());
+            tracing::warn!("{}", settings.warning(message, "create the folder; requests are 404 until it is there"));
+        }
+        for (what, secret) in exposed(all, launch, documents.folder()) {
+            let message = format!("everybody can read {what} there, which is {}", secret.display());
+            tracing::warn!("{}", settings.warning(message, "name a folder that holds nothing but documents"));
+        }
+        Some(Self { settings, documents: Arc::new(documents) })
+    }
+
+    /// The request path, without slashes at its ends.
+    pub fn route(&self) -> &str {
+        &self.settings.route
+    }
+
+    /// Tells that the plugin `id` of `file` is asked instead.
+    pub fn step_back(&self, id: &str, file: &Path) {
+        if id == self.route() {
+            let message =
+                format!("the plugin in {} has the id {id:?} and answers instead of the server", file.display());
+            tracing::warn!("{}", self.settings.warning(message, "remove the plugin to have the server do it"));
+        }
+    }
+}
+
+/// What lies in the `documents` and was hardly meant for everybody.
+fn exposed<'a>(settings: &'a Settings, launch: &'a Launch, documents: &Path) -> Vec<(&'static str, &'a Path)> {
+    let Ok(documents) = documents.canonicalize() else { return Vec::new() };
+    let key = settings.tls.as_ref().map(|files| files.keyfile.as_path());
+    let secrets = [
+        ("the ini file", launch.ini.as_deref()),
+        ("the plugins' folder", Some(settings.paths.plugins.as_path())),
+        ("the private key", key),
+    ];
+    let is_inside = |path: &Path| {
+        launch.folder.join(path).canonicalize().is_ok_and(|path| {
+            path.strip_prefix(&documents)
+                .is_ok_and(|inside| !inside.iter().any(|part| part.as_bytes().starts_with(b".")))
+        })
+    };
+    secrets
+        .into_iter()
+        .filter_map(|(what, path)| path.map(|path| (what, path)))
+        .filter(|(_, path)| is_inside(path))
+        .collect()
+}

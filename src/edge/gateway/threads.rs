@@ -1,0 +1,145 @@
+//! The I/O threads: each a current-thread runtime that serves its share of the listening sockets.
+//!
+//! Promise: nothing here attaches to the interpreter, so these threads answer while a plugin blocks it, and can be
+//! joined at any time. Caveat: a thread ends when its last connection has ended; [`IoThread::halt`] cuts that short.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::runtime::LocalOptions;
+use tokio::sync::watch;
+
+use super::service::Front;
+use super::state::Shared;
+use crate::edge::http::connection::{ConnectionParams, serve};
+use crate::edge::http::drain::{self, Drain};
+use crate::edge::http::forked::Listening;
+use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::submitter::Submitter;
+
+/// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs holds them and
+/// no others.
+const FILE_THREADS: usize = 16;
+
+/// Starts and stops the I/O threads.
+pub struct IoThreads {
+    threads: Vec<JoinHandle<()>>,
+    drain: drain::Trigger,
+    halt: watch::Sender<bool>,
+}
+
+impl IoThreads {
+    /// Starts a thread for each outbox; all of them accept from all `listeners`. `ended` is called on each thread when
+    /// its last connection has ended.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or a copy of a listener.
+    pub fn start(
+        listeners: &[Listening],
+        outboxes: &[Arc<Outbox>],
+        shared: &Arc<Shared>,
+        params: &ConnectionParams,
+        ended: &Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Self> {
+        let (trigger, draining) = drain::channel();
+        let (halt, halted) = watch::channel(false);
+        let mut threads = Vec::new();
+        for (number, outbox) in outboxes.iter().enumerate() {
+            let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
+            let thread = Thread {
+                share,
+                outbox: Arc::clone(outbox),
+                shared: Arc::clone(shared),
+                params: params.clone(),
+                draining: draining.clone(),
+                halted: halted.clone(),
+            };
+            let ended = Arc::clone(ended);
+            let handle = std::thread::Builder::new().name(format!("plugincore-io-{number}")).spawn(move || {
+                if let Err(error) = thread.run() {
+                    tracing::error!("an I/O thread cannot serve: {error}");
+                }
+                ended();
+            })?;
+            threads.push(handle);
+        }
+        Ok(Self { threads, drain: trigger, halt })
+    }
+
+    /// Accepts no more; each connection ends after the request that it is in.
+    pub fn drain(&self) {
+        self.drain.start();
+    }
+
+    /// Ends what is left: connections are closed as soon as the answers that are ready have been written.
+    pub fn halt(&self) {
+        self.halt.send_replace(true);
+    }
+
+    /// Waits for the threads, at most for `patience`. False if one is still there.
+    pub fn join(self, patience: Duration) -> bool {
+        self.drain();
+        self.halt();
+        let deadline = Instant::now() + patience;
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        for thread in self.threads {
+            // A panic in it has been reported by the panic hook; here it is only an end like any other.
+            let _ = thread.join();
+        }
+        true
+    }
+}
+
+struct Thread {
+    share: Vec<TcpListener>,
+    outbox: Arc<Outbox>,
+    shared: Arc<Shared>,
+    params: ConnectionParams,
+    draining: Drain,
+    halted: watch::Receiver<bool>,
+}
+
+impl Thread {
+    fn run(self) -> io::Result<()> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let (sleeping, waking) = (Arc::clone(&self.outbox), Arc::clone(&self.outbox));
+        runtime.on_thread_park(move || sleeping.fall_asleep()).on_thread_unpark(move || waking.wake_up());
+        let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build_local(LocalOptions::default())?;
+        let served = runtime.block_on(self.serve());
+        // A read that hangs in the system must not keep the server from its end.
+        runtime.shutdown_background();
+        served
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
+        let submitter = Submitter::new(Arc::clone(&self.shared.inbox));
+        let front = Front::new(Arc::clone(&self.shared), Rc::clone(&submitter), Arc::clone(&self.outbox));
+        let listeners =
+            self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        tokio::task::spawn_local(async move { submitter.run().await });
+        tokio::task::spawn_local(async move { self.outbox.run().await });
+        // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
+        let served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
+            let tls = Arc::clone(&self.shared.tls);
+            serve(listener, tls, self.params.clone(), Rc::clone(&front), self.draining.clone())
+        })));
+        tokio::select! {
+            served = served => { served.map_err(io::Error::other)?; }
+            _ = self.halted.wait_for(|halted| *halted) => {
+                // Answers that were just handed over get a moment to be written.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! Conversations: accepted sockets become requests for a [`Service`], and its answers go back in order.
+//!
+//! Each connection is one local task: TLS if configured, then HTTP/1.1 by hyper, which keeps the order of pipelined
+//! requests, reads chunked bodies and answers `Expect: 100-continue` once a body is asked for. A panic ends the
+//! connection it happened in and nothing else. Caveat: every answer of a service with a status of 400 or more must have
+//! a content type, which is how [`malformed`](super::malformed) tells it from one that hyper made.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::body;
+use super::conformance::{self, OldClient};
+use super::departure::Socket;
+use super::drain::Drain;
+use super::forked::Stream;
+use super::listener::Acceptor;
+use super::malformed::{self, Guarded, Talk};
+use super::response::Body;
+use super::timer::LazyTimer;
+use super::upgrade::Relay;
+use crate::edge::config::settings::ServerSettings;
+
+/// Headers that a request may have: hyper's own number, above which it would allocate for each request.
+pub const MAX_HEADERS: usize = 100;
+
+/// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// Longest time for a TLS handshake, unless `read_timeout` is shorter.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a connection on which nothing was asked yet stays open when a drain starts, and how long before that its TLS
+/// handshake may take: the request of a client that has just connected is on its way, and closing now would lose it
+/// although the listening socket refuses nobody.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+
+/// How long after that the rest of a head may take of which a part is there, and then the client's end of the connection: a
+/// client that does nothing more must not hold up the end.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
+pub trait Service: 'static {
+    /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
+    fn call(
+        self: Rc<Self>,
+        peer: Rc<Peer>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + 'static;
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client, or the proxy in front of it.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Whether the connection is TLS.
+    pub secure: bool,
+}
+
+/// Limits and timings of a connection, ready to use.
+#[derive(Clone, Debug)]
+pub struct ConnectionParams {
+    /// Bytes of request line and headers; more is 431.
+    pub head_limit: usize,
+    /// For a whole head, waiting for it on an idle connection included; and for a client to take some of its answer.
+    pub read_timeout: Duration,
+    /// For a whole TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Where to count.
+    pub counts: Arc<Counts>,
+}
+
+impl ConnectionParams {
+    /// Takes from the settings what concerns connections.
+    pub fn new(settings: &ServerSettings, counts: Arc<Counts>) -> Self {
+        Self {
+            head_limit: settings.head_limit,
+            read_timeout: settings.read_timeout,
+            handshake_timeout: settings.read_timeout.min(HANDSHAKE),
+            counts,
+        }
+    }
+}
+
+/// What happened to connections since the start, over all I/O threads.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections ended, in whatever way; `accepted` less this are open.
+    pub closed: AtomicU64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: AtomicU64,
+    /// Connections ended by a panic, which is a defect of ours.
+    pub panicked: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Serves a listening socket until the drain starts and its last connection has ended.
+///
+/// New connections use the certificate that `tls` holds at that moment, or speak plain HTTP when it holds none. To be
+/// awaited where local tasks can be spawned; dropping the future closes every connection that is left.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    params: ConnectionParams,
+    service: Rc<S>,
+    mut drain: Drain,
+) {
+    let edge = Rc::new(Edge::new(tls, params, service, drain.clone()));
+    let mut acceptor = Acceptor::new(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = drain.started() => break,
+            Some(ended) = connections.join_next() => edge.note_end(ended),
+            (stream, remote) = acceptor.accept() => {
+                count(&edge.params.counts.accepted);
+                connections.spawn_local(Rc::clone(&edge).attend(stream, remote));
+            }
+        }
+    }
+    drop(acceptor);
+    while let Some(ended) = connections.join_next().await {
+        edge.note_end(ended);
+    }
+}
+
+/// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
+pub async fn converse<S: Service, I: Socket>(
+    io: I,
+    peer: Peer,
+    params: ConnectionParams,
+    service: Rc<S>,
+    drain: Drain,
+) {
+    Edge::new(Arc::default(), params, service, drain).converse(io, peer).await;
+}
+
+/// What all connections of a listener share.
+struct Edge<S> {
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    http: http1::Builder,
+    params: ConnectionParams,
+    service: Rc<S>,
+    drain: Drain,
+}
+
+impl<S: Service> Edge<S> {
+    fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(params.read_timeout)
+            .max_header_size(params.head_limit)
+            .max_buf_size(params.head_limit.max(MIN_BUFFER));
+        Self { tls, http, params, service, drain }
+    }
+
+    /// Attends to one connection from its first byte to its last.
+    async fn attend(self: Rc<Self>, stream: Stream, remote: SocketAddr) {
+        let Ok(local) = stream.0.local_addr() else {
+            return; // the client has gone already
+        };
+        match self.tls.load_full() {
+            None => self.converse(stream, Peer { remote, local, secure: false }).await,
+            Some(config) => {
+                // Boxed, or every plain connection would carry the room that a TLS session takes.
+                if let Some(stream) = Box::pin(self.shake_hands(stream, config, remote)).await {
+                    Box::pin(self.converse(stream, Peer { remote, local, secure: true })).await;
+                }
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        mut stream: Stream,
+        config: Arc<ServerConfig>,
+        remote: SocketAddr,
+    ) -> Option<tokio_rustls::server::TlsStream<Stream>> {
+        let handshake = async {
+            let mut first = [0];
+            stream.0.peek(&mut first).await?;
+            if first[0].is_ascii_uppercase() {
+                // The start of a method, never of a handshake.
+                let hint = malformed::answer(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
+                malformed::say_and_close(&mut stream, &hint).await;
+                return Err(std::io::Error::other("plain HTTP on a TLS port"));
+            }
+            TlsAcceptor::from(config).accept(stream).await
+        };
+        let mut drain = self.drain.clone();
+        let shaken = tokio::select! {
+            () = async {
+                drain.started().await;
+                tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+            } => return None,
+            shaken = tokio::time::timeout(self.params.handshake_timeout, handshake) => shaken,
+        };
+        let reason = match shaken {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "took too long".to_owned(),
+        };
+        count(&self.params.counts.handshakes_failed);
+        tracing::debug!(%remote, reason, "TLS handshake failed");
+        None
+    }
+
+    async fn converse<I: Socket>(&self, io: I, peer: Peer) {
+        let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
+        let asked = Rc::new(Notify::new());
+        let (asking, is_first) = (Rc::clone(&asked), Cell::new(true));
+        let (upgrade, talk) = (Rc::new(Cell::new(None)), Rc::new(Talk::default()));
+        let (announced, told) = (Rc::clone(&upgrade), Rc::clone(&talk));
+        let secure = peer.secure;
+        let respond = service_fn(move |mut request: Request<Incoming>| {
+            if is_first.replace(false) {
+                asking.notify_one();
+            }
+            told.is_asked.set(true);
+            let old_client = OldClient::of(&request);
+            let answer = match conformance::check(&mut request, secure) {
+                Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request)),
+                Err(violation) => {
+                    body::discard(request.into_body());
+                    Either::Right(ready(violation.respond()))
+                }
+            };
+            let (announced, told) = (Rc::clone(&announced), Rc::clone(&told));
+            answer.map(move |mut response| {
+                told.is_asked.set(false);
+                if let Some(client) = old_client {
+                    client.adapt(&mut response);
+                    told.is_old.set(true);
+                } else if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    announced.set(Relay::take_from(&mut response));
+                }
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let timer = LazyTimer::default();
+        let mut connection = self
+            .http
+            .clone()
+            .timer(timer.clone())
+            .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout, talk)), respond);
+        let mut drain = self.drain.clone();
+        let ended = tokio::select! {
+            // The drain first, so that an answer which becomes ready with it says `connection: close`.
+            biased;
+            () = drain.started() => {
+                let first_request = tokio::time::timeout(FIRST_REQUEST_GRACE, asked.notified());
+                tokio::select! {
+                    biased;
+                    _ = first_request => {
+                        timer.cut_short(LAST_GRACE);
+                        std::pin::Pin::new(&mut connection).graceful_shutdown();
+                        (&mut connection).await
+                    }
+                    ended = &mut connection => ended,
+                }
+            }
+            ended = &mut connection => ended,
+        };
+        if let Err(error) = &ended {
+            tracing::debug!(%error, "connection ended");
+        }
+        let parts = connection.into_parts();
+        if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
+            return relay.run(parts.io.into_inner().leave_http(), parts.read_buf).await;
+        }
+        tokio::select! {
+            () = async {
+                drain.started().await;
+                tokio::time::sleep(LAST_GRACE).await;
+            } => {}
+            () = parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit) => {}
+        }
+    }
+
+    fn note_end(&self, ended: Result<(), JoinError>) {
+        count(&self.params.counts.closed);
+        if let Err(error) = ended.map_err(JoinError::try_into_panic)
+            && let Ok(panic) = error
+        {
+            count(&self.params.counts.panicked);
+            tracing::error!(panic = panic_text(&*panic), "a connection was ended by a panic; please report it");
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("(no text)")
+}

@@ -1,0 +1,132 @@
+//! The server's sockets in processes that are forked from it.
+//!
+//! A forked child inherits every descriptor. It gives up the listening sockets at once, so that the port is free when the
+//! server has ended; connections that the server closes after a fork are shut down first, so that they end for their
+//! clients whoever else has them open. Caveat: both need to be told of a fork, which `os.fork` does; connections of a
+//! server that is killed stay open for as long as such a child.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpListener};
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The open listening sockets. Read without a lock, which a fork might leave locked for ever.
+static LISTENING: LazyLock<ArcSwap<Vec<RawFd>>> = LazyLock::new(ArcSwap::default);
+
+/// Whether this process has been forked.
+static HAS_CHILDREN: AtomicBool = AtomicBool::new(false);
+
+/// To be called in the parent after each fork.
+pub fn note_child() {
+    HAS_CHILDREN.store(true, Ordering::Relaxed);
+}
+
+/// The numbers of the open listening sockets.
+pub fn listening() -> Arc<Vec<RawFd>> {
+    LISTENING.load_full()
+}
+
+/// Marks a descriptor as a listening socket of this process's own; to be dropped before it is closed.
+#[derive(Debug)]
+pub struct Mark(RawFd);
+
+impl Mark {
+    /// Marks `socket`.
+    pub fn new(socket: &impl AsRawFd) -> Self {
+        let number = socket.as_raw_fd();
+        LISTENING.rcu(|numbers| numbers.iter().copied().chain([number]).collect::<Vec<_>>());
+        Self(number)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        LISTENING.rcu(|numbers| numbers.iter().copied().filter(|number| *number != self.0).collect::<Vec<_>>());
+    }
+}
+
+/// A listening socket that forked children give up.
+#[derive(Debug)]
+pub struct Listening {
+    // Fields are dropped in this order.
+    _mark: Mark,
+    socket: TcpListener,
+}
+
+impl Listening {
+    /// A copy of it.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(self.socket.try_clone()?.into())
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(socket: TcpListener) -> Self {
+        Self { _mark: Mark::new(&socket), socket }
+    }
+}
+
+impl Deref for Listening {
+    type Target = TcpListener;
+
+    fn deref(&self) -> &TcpListener {
+        &self.socket
+    }
+}
+
+/// A connection that ends for its client when it is dropped.
+#[derive(Debug)]
+pub struct Stream(pub TcpStream);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if HAS_CHILDREN.load(Ordering::Relaxed) {
+            // A client that has gone already is what is wanted.
+            let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

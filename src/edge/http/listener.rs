@@ -1,0 +1,178 @@
+//! Listening sockets: bound all or none, accepting whatever the system runs short of.
+//!
+//! [`bind`] is called once, before any thread starts; each I/O thread then gets a `try_clone` of each socket. Caveat:
+//! clones share one queue in the kernel, so nothing may shut a listening socket down: it may have been handed over to a
+//! restarted process. Dropping the clone is how a thread stops listening.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::edge::config::settings::DEFAULT_PORT;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use super::forked::{Listening, Mark, Stream};
+
+/// Connections that may wait in the kernel before they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Bytes of an answer that the kernel takes before the client does. With less, a socket is writable again as soon as a
+/// client takes something; with the usual megabytes a slow client would look like one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
+
+/// How long to wait for a file descriptor to come free before accepting again.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// An address that cannot be listened on; its text names the address, the reason and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}; {}", remedy(reason.kind(), *address))]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub reason: io::Error,
+}
+
+fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
+    let port = address.port();
+    // Who runs without an ini file has the variable.
+    let change = |another: u16| format!("change [network] port, or set PLUGINCORE_NETWORK_PORT={another}");
+    match reason {
+        io::ErrorKind::AddrInUse => {
+            let change = change(port.checked_add(1).unwrap_or(DEFAULT_PORT));
+            format!("another program uses port {port}: stop it (`ss -ltnp` names it) or {change}")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "port {port} is reserved for privileged programs: {}, or grant the CAP_NET_BIND_SERVICE capability",
+            change(DEFAULT_PORT)
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is no address of this machine: correct [network] bindto", address.ip())
+        }
+        _ => "check [network] bindto and port".to_owned(),
+    }
+}
+
+/// Opens a listening socket for each address, in order: non-blocking, closed on `exec`, IPv6 only where it is IPv6.
+///
+/// # Errors
+///
+/// The first address that cannot be had; those already bound are closed again.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
+    let listen = |&address| bind_one(address).map_err(|reason| BindError { address, reason });
+    addresses.iter().map(listen).collect()
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<Listening> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Without this a restart fails for as long as connections of the old process linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `::` and `0.0.0.0` can then both be configured, and an IPv4 client never shows as `::ffff:…`.
+        socket.set_only_v6(true)?;
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(std::net::TcpListener::from(socket).into())
+}
+
+/// Accepts connections for one I/O thread and outlives every failure to do so.
+#[derive(Debug)]
+pub struct Acceptor {
+    // Dropped before the socket is closed.
+    _mark: Mark,
+    listener: TcpListener,
+    short: bool,
+}
+
+impl Acceptor {
+    /// Takes this thread's clone of a listening socket.
+    pub fn new(listener: TcpListener) -> Self {
+        Self { _mark: Mark::new(&listener), listener, short: false }
+    }
+
+    /// Waits for the next connection. Small answers are sent at once (`TCP_NODELAY`).
+    ///
+    /// A client that gave up while queued is passed over. When descriptors or memory run short, it logs once, pauses
+    /// and tries again. Safe to drop and call again.
+    pub async fn accept(&mut self) -> (Stream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, remote)) => {
+                    if std::mem::take(&mut self.short) {
+                        tracing::info!("accepting connections again");
+                    }
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%remote, %error, "cannot set TCP_NODELAY");
+                    }
+                    return (Stream(stream), remote);
+                }
+                Err(error) if gone_while_queued(error.kind()) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut self.short, true) {
+                        tracing::error!(
+                            %error,
+                            "cannot accept connections; trying again until it works. \
+                             If files ran out, raise the limit (`ulimit -n`, LimitNOFILE=)"
+                        );
+                    }
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn gone_while_queued(error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error, ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::{BindError, bind};
+
+    fn loopback(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn every_address_gets_a_nonblocking_socket() {
+        let sockets = bind(&[loopback(0), loopback(0)]).unwrap();
+        assert_eq!(2, sockets.len());
+        for socket in sockets {
+            assert_eq!(io::ErrorKind::WouldBlock, socket.accept().unwrap_err().kind());
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_remedy() {
+        let taken = bind(&[loopback(0)]).unwrap();
+        let address = taken[0].local_addr().unwrap();
+        let text = bind(&[address]).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
+        assert!(text.contains("another program uses port"), "{text}");
+    }
+
+    #[test]
+    fn a_foreign_address_is_named_with_its_remedy() {
+        let text = bind(&[SocketAddr::from(([192, 0, 2, 1], 0))]).unwrap_err().to_string();
+        assert!(text.contains("192.0.2.1 is no address of this machine"), "{text}");
+    }
+
+    #[test]
+    fn a_privileged_port_is_named_with_its_remedy() {
+        let reason = io::Error::from(io::ErrorKind::PermissionDenied);
+        let text = BindError { address: loopback(80), reason }.to_string();
+        assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
+    }
+}

@@ -1,0 +1,22 @@
+//! A request's bytes as typed values: path, query variables, body, methods.
+//!
+//! Everything here is a pure function of bytes already received. What cannot be understood is either refused by a
+//! [`Rejection`](crate::edge::http::rescue::Rejection) (the path) or left out (variables and bodies), as pluginserver did.
+//! Caveat: nothing here limits sizes; the connection has done that before the bytes arrive.
+
+mod body;
+mod charset;
+mod disposition;
+mod json;
+mod method;
+mod multipart;
+mod path;
+mod query;
+
+pub use body::{BodyData, UnreadableForm, classify};
+pub use charset::Charset;
+pub use json::{is_json_object, json_key};
+pub use method::MethodSet;
+pub use multipart::{Multipart, Part};
+pub use path::{DecodedPath, decode_path};
+pub use query::Variables;

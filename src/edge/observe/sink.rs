@@ -1,0 +1,172 @@
+//! Where log lines go: to standard output and, when one is named, to a file as well.
+//!
+//! Lines of all threads leave whole and in one order, and no failure of an output reaches whoever logs, nor does an output
+//! that takes nothing. Caveat: what an output loses is known only there, where it is reported later.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::line::{self, Level};
+use super::log_file::{LogFile, LogFileError, finish_all};
+use super::output::{self, Standard};
+
+/// Held while a line is put into the outputs, so that file and standard output show lines in the same order.
+static ORDER: Mutex<()> = Mutex::new(());
+
+/// Longest wait at the end of the process for outputs that do not take their lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Waits until all lines are written, for the end of the process or its replacement; not for long.
+pub fn finish() {
+    let deadline = Instant::now() + LAST_LINES;
+    finish_all(deadline);
+    for which in [Standard::Output, Standard::Error] {
+        output::standard(which).finish(deadline);
+    }
+}
+
+/// What standard output gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StandardOutput {
+    /// Dated lines, for a person.
+    Terminal,
+    /// Lines with a priority, for a journal; also with `stdio` off, as pluginserver does it.
+    Piped,
+    /// Nothing: a terminal with `stdio` off.
+    Silent,
+}
+
+/// A threshold and the outputs of the lines that reach it.
+#[derive(Debug)]
+pub struct Sink {
+    threshold: AtomicU8,
+    file: Option<Arc<LogFile>>,
+    stdio: bool,
+    standard_output: StandardOutput,
+}
+
+impl Sink {
+    /// A sink for records of `level` and above. `file` also gets every line; `stdio` off keeps them from a terminal,
+    /// but not from a pipe, as in pluginserver. Whether standard output is a terminal is found out now, once.
+    ///
+    /// # Errors
+    /// [`LogFileError`] when `file` cannot be opened for appending.
+    pub fn open(level: Level, file: Option<&Path>, stdio: bool) -> Result<Self, LogFileError> {
+        Ok(Self { file: file.map(LogFile::open).transpose()?, ..Self::without_file(level, stdio) })
+    }
+
+    /// A sink that writes to standard output only.
+    #[must_use]
+    pub fn without_file(level: Level, stdio: bool) -> Self {
+        let standard_output = match (std::io::stdout().is_terminal(), stdio) {
+            (true, true) => StandardOutput::Terminal,
+            (true, false) => StandardOutput::Silent,
+            (false, _) => StandardOutput::Piped,
+        };
+        Self { threshold: AtomicU8::new(level.severity()), file: None, stdio, standard_output }
+    }
+
+    /// Whether a record of this level is written.
+    #[must_use]
+    pub fn admits(&self, level: Level) -> bool {
+        level.severity() >= self.threshold()
+    }
+
+    /// Writes one record as one line, if its level reaches the threshold. Never fails; see the module's caveat.
+    pub fn write(&self, level: Level, name: &str, text: &str) {
+        if !self.admits(level) {
+            return;
+        }
+        let dated = if self.file.is_some() || self.is_terminal() {
+            line::dated(Timestamp::now(), level, name, text)
+        } else {
+            String::new()
+        };
+        let shown = match self.standard_output {
+            StandardOutput::Terminal => dated.clone(),
+            StandardOutput::Piped => line::prioritised(level, name, text),
+            StandardOutput::Silent => String::new(),
+        };
+        let (file, shown_by) = (self.file.as_ref().map(|file| file.output()), output::standard(Standard::Output));
+        if output::in_forked_child() {
+            if let Some(file) = file {
+                file.write_directly(dated.as_bytes());
+            }
+            return shown_by.write_directly(shown.as_bytes());
+        }
+        let order = output::lock(&ORDER);
+        let turns = (file.map(|file| file.put(dated.into_bytes())), shown_by.put(shown.into_bytes()));
+        drop(order);
+        drop(turns);
+    }
+
+    /// Waits for a moment until the lines written so far are out; see [`output::Output::settle`].
+    pub fn settle(&self) {
+        if let Some(file) = &self.file {
+            file.output().settle();
+        }
+        output::standard(Standard::Output).settle();
+    }
+
+    /// Opens the file anew, as logrotate needs; without a file nothing happens. [`reopen_all`](super::log_file::reopen_all) does it for
+    /// every file in use.
+    ///
+    /// # Errors
+    /// [`LogFileError`] when the file cannot be opened; the old one stays in use then.
+    pub fn reopen(&self) -> Result<(), LogFileError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.reopen())
+    }
+
+    /// The lowest [`Level::severity`] that is written.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        self.threshold.load(Ordering::Relaxed)
+    }
+
+    /// Changes the threshold, for the records that follow.
+    pub fn set_threshold(&self, severity: u8) {
+        self.threshold.store(severity, Ordering::Relaxed);
+    }
+
+    /// The absolute path of the file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path())
+    }
+
+    /// Whether the sink was opened with `stdio`.
+    #[must_use]
+    pub fn stdio(&self) -> bool {
+        self.stdio
+    }
+
+    /// Whether lines are shown on a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.standard_output == StandardOutput::Terminal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::observe::log_file::tests::Folder;
+
+    #[test]
+    fn records_below_the_threshold_are_not_written() {
+        let folder = Folder::new();
+        let sink = Sink::open(Level::Warn, Some(&folder.file("a.log")), true).unwrap();
+        sink.write(Level::Info, "n", "too low");
+        sink.write(Level::Warn, "n", "first");
+        sink.set_threshold(Level::Info.severity());
+        sink.write(Level::Info, "n", "second");
+        let text = std::fs::read_to_string(folder.file("a.log")).unwrap();
+        let ends: Vec<_> = text.lines().map(|line| &line[23..]).collect();
+        assert_eq!([" - n - WARN - first", " - n - INFO - second"].as_slice(), ends);
+    }
+}

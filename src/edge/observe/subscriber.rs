@@ -1,0 +1,145 @@
+//! Takes what the host itself reports through `tracing` into the log stream, under the server's name.
+//!
+//! Events of this crate are written from DEBUG up, those of its dependencies from WARN up, since a library's debugging
+//! output may show headers. Caveat: spans are not shown, and TRACE has no level here and is dropped.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::{Debug, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::line::Level;
+use super::log_file::LogFileError;
+use super::sink::Sink;
+
+/// The server's own log.
+#[derive(Debug)]
+pub struct ServerLog {
+    /// The name in its lines: `plugincore`, or `pserve` under that command name.
+    pub name: String,
+    /// Its threshold and outputs, which the plugins' logs begin with as well.
+    pub sink: Arc<Sink>,
+}
+
+static SERVER: ArcSwapOption<ServerLog> = ArcSwapOption::const_empty();
+
+/// Opens the server's log and sends the host's events to it. A second call replaces the first log.
+///
+/// # Errors
+/// [`LogFileError`] when `file` cannot be opened for appending; the log is as it was before then.
+pub fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink>, LogFileError> {
+    let sink = Arc::new(Sink::open(level, file, true)?);
+    SERVER.store(Some(Arc::new(ServerLog { name: name.to_owned(), sink: Arc::clone(&sink) })));
+    // Refused when a subscriber is set already: on a second call that is ours, which looks the log up for each event.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ServerLogLayer));
+    Ok(sink)
+}
+
+/// Has panics written to the log, a line each, in place of standard error, which may hang.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            tracing::error!("{panic}\n{backtrace}");
+        } else {
+            tracing::error!("{panic}");
+        }
+    }));
+}
+
+/// The server's log, once [`install`] has opened it.
+#[must_use]
+pub fn server() -> Option<Arc<ServerLog>> {
+    SERVER.load_full()
+}
+
+/// Writes events to the server's log, whichever is installed at the time.
+struct ServerLogLayer;
+
+impl<S: Subscriber> Layer<S> for ServerLogLayer {
+    /// Asked again for each event, because the threshold may change while the server runs.
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if level_of(metadata).is_some() { Interest::sometimes() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
+        level_of(metadata).is_some_and(|level| SERVER.load().as_ref().is_some_and(|log| log.sink.admits(level)))
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::DEBUG)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if let (Some(level), Some(log)) = (level_of(event.metadata()), &*SERVER.load()) {
+            let mut text = EventText::default();
+            event.record(&mut text);
+            log.sink.write(level, &log.name, &(text.message + &text.fields));
+        }
+    }
+}
+
+/// The level an event is written with; `None` when it never is.
+fn level_of(metadata: &Metadata<'_>) -> Option<Level> {
+    let level = match *metadata.level() {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::TRACE => return None,
+    };
+    let is_ours = || metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    (level.severity() >= Level::Warn.severity() || is_ours()).then_some(level)
+}
+
+/// An event as text: its message, then ` field=value` for each other field.
+#[derive(Default)]
+struct EventText {
+    message: String,
+    fields: String,
+}
+
+impl Visit for EventText {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // A value whose own formatting fails is cut short; the event is still written.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::observe::log_file::tests::Folder;
+
+    #[test]
+    fn events_reach_the_installed_log_under_its_name() {
+        let folder = Folder::new();
+        let file = folder.file("server.log");
+        let sink = install("pserve", Level::Info, Some(&file)).unwrap();
+        tracing::info!(plugin = "shop", answered = 200, "reload\ndone");
+        tracing::debug!("below the threshold");
+        sink.set_threshold(Level::Debug.severity());
+        tracing::debug!("now above it");
+        tracing::debug!(target: "hyper::proto", "a dependency's detail");
+        tracing::warn!(target: "hyper::proto", "a dependency's warning");
+        assert!(install("pserve", Level::Info, Some(&folder.file("missing/x"))).is_err());
+        tracing::info!("the old log is still installed");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(" - pserve - INFO - reload\\ndone plugin=\"shop\" answered=200\n"), "{text}");
+        assert!(text.contains(" - pserve - DEBUG - now above it\n"), "{text}");
+        assert!(text.contains(" - pserve - WARN - a dependency's warning\n"), "{text}");
+        assert!(text.contains("the old log is still installed\n"), "{text}");
+        assert!(!text.contains("below the threshold") && !text.contains("detail"), "{text}");
+        assert_eq!("pserve", server().unwrap().name);
+    }
+}

@@ -1,0 +1,292 @@
+//! CORS: which other origins' scripts may read answers, by the headers that pluginserver sent.
+//!
+//! Origins are compared to the letter, as browsers send them; `null` is allowed only if it is listed. `*` allows any
+//! origin, but without credentials: browsers would otherwise lend a visitor's cookies to every site. Caveat: CORS keeps
+//! nobody out; it only tells browsers what scripts may read.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, Response};
+
+use crate::edge::config::settings::CorsSettings;
+use crate::edge::http::request::MethodSet;
+use crate::edge::http::rescue::Rejection;
+use crate::edge::http::response::Body;
+
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const EXPOSED: HeaderValue = HeaderValue::from_static("X-Custom-Header,Content-Length");
+const MAX_AGE: HeaderValue = HeaderValue::from_static("3600");
+const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
+
+/// Request headers that a script may set. The last three need no permission in general, but browsers ask for them when
+/// their values are unusual.
+const ALLOWED_HEADERS: [&str; 7] = [
+    "CONTENT-TYPE",
+    "AUTHORIZATION",
+    "X-REQUESTED-WITH",
+    "ACCEPT",
+    "X-CUSTOM-AUTH",
+    "ACCEPT-LANGUAGE",
+    "CONTENT-LANGUAGE",
+];
+
+/// The policy of section `[cors]`.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    origins: Vec<HeaderValue>,
+    any: bool,
+}
+
+impl Cors {
+    /// An origin that no header can hold is left out: no browser can send it.
+    pub fn new(settings: &CorsSettings) -> Self {
+        let listed = settings.origins.iter().filter(|origin| *origin != "*");
+        Self {
+            origins: listed.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            any: settings.origins.iter().any(|origin| origin == "*"),
+        }
+    }
+
+    /// Whether `origin` is named in the list, and not only meant by `*`.
+    pub fn names(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
+    }
+
+    /// Adds what the answer to a script of `origin` needs, be it a plugin's answer or a refusal. Takes the place of
+    /// headers of the same names that a plugin set.
+    pub fn decorate(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+        add_vary_origin(response);
+        if let Some(origin) = origin
+            && self.allow(origin, response)
+        {
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
+    }
+
+    /// Answers a preflight for a route with `methods`.
+    ///
+    /// # Errors
+    /// [`Rejection::PreflightRefused`] with the reason: origin, method or a header is not allowed.
+    pub fn preflight(&self, request: &HeaderMap, methods: MethodSet) -> Result<Response<Body>, Rejection> {
+        let refused = |reason: String| Err(Rejection::PreflightRefused(reason));
+        let mut response = Response::new(Body::default());
+        let headers = response.headers_mut();
+        let Some(origin) = request.get(ORIGIN) else {
+            return refused("the header Origin is missing".into());
+        };
+        if !self.allow(origin, headers) {
+            return refused(format!("origin {} is not allowed", shown(origin)));
+        }
+        let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_METHOD) else {
+            return refused("the header Access-Control-Request-Method is missing".into());
+        };
+        if !Method::from_bytes(asked.as_bytes()).is_ok_and(|method| methods.contains(&method)) {
+            return refused(format!("method {} is not allowed here; allowed are {methods}", shown(asked)));
+        }
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.clone());
+        if let Some(asked) = asked_headers(request)? {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        }
+        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        add_vary_origin(headers);
+        Ok(response)
+    }
+
+    /// Names the allowed origin in `response`, or says that `origin` is not allowed.
+    fn allow(&self, origin: &HeaderValue, response: &mut HeaderMap) -> bool {
+        let is_listed = self.names(origin);
+        if is_listed {
+            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+        } else if self.any {
+            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+            response.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        }
+        is_listed || self.any
+    }
+}
+
+/// Whether a request asks for permission instead of an answer.
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Whether a browser made the request for a page of another site. Browsers say so in a header that pages cannot set;
+/// other clients do not send it.
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
+/// The headers asked for, in upper case and without repetition, once all are found to be allowed.
+fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
+    let mut granted: Vec<&'static str> = Vec::new();
+    let lines = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
+    let names = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+        let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
+        else {
+            return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
+        };
+        if !granted.contains(&allowed) {
+            granted.push(allowed);
+        }
+    }
+    Ok(match granted[..] {
+        [] => None,
+        [only] => Some(HeaderValue::from_static(only)),
+        _ => HeaderValue::from_str(&granted.join(",")).ok(),
+    })
+}
+
+fn shown(value: &HeaderValue) -> impl std::fmt::Display {
+    value.as_bytes().escape_ascii()
+}
+
+/// Caches must not give one origin's answer to another. Keeps what the plugin varies by.
+fn add_vary_origin(response: &mut HeaderMap) {
+    let names = |value: &HeaderValue| {
+        let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
+    };
+    // Not by an entry, which makes room for one more header even where none is added.
+    if !response.get_all(VARY).iter().any(names) {
+        response.append(VARY, VARY_ORIGIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN_URL: &str = "https://a.example";
+
+    fn cors(origins: &[&str]) -> Cors {
+        Cors::new(&CorsSettings { origins: origins.iter().map(ToString::to_string).collect() })
+    }
+
+    fn request(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn decorated(cors: &Cors, origin: &'static str) -> HeaderMap {
+        let mut response = HeaderMap::new();
+        cors.decorate(Some(&HeaderValue::from_static(origin)), &mut response);
+        response
+    }
+
+    fn preflight(origin: &'static str, method: &'static str, headers: &'static str) -> Result<HeaderMap, String> {
+        let lines = [
+            ("origin", origin),
+            ("access-control-request-method", method),
+            ("access-control-request-headers", headers),
+        ];
+        match cors(&[ORIGIN_URL]).preflight(&request(&lines), MethodSet::DEFAULT) {
+            Ok(response) => {
+                assert_eq!(response.status(), 200);
+                Ok(response.headers().clone())
+            }
+            Err(Rejection::PreflightRefused(reason)) => Err(reason),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_allowed_origin_gets_the_headers_of_pluginserver() {
+        let response = decorated(&cors(&["https://b.example", ORIGIN_URL]), ORIGIN_URL);
+        assert_eq!(response["access-control-allow-origin"], ORIGIN_URL);
+        assert_eq!(response["access-control-allow-credentials"], "true");
+        assert_eq!(response["access-control-expose-headers"], "X-Custom-Header,Content-Length");
+        assert_eq!(response["vary"], "Origin");
+    }
+
+    #[test]
+    fn another_origin_gets_only_vary() {
+        for origin in
+            ["https://A.example", "https://a.example:443", "http://a.example", "null", "https://a.example.evil"]
+        {
+            let response = decorated(&cors(&[ORIGIN_URL]), origin);
+            assert_eq!((response.len(), &response["vary"]), (1, &VARY_ORIGIN), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_origin_gets_only_vary() {
+        let mut response = HeaderMap::new();
+        cors(&["*"]).decorate(None, &mut response);
+        assert_eq!((response.len(), &response["vary"]), (1, &VARY_ORIGIN));
+    }
+
+    #[test]
+    fn null_is_allowed_when_it_is_listed() {
+        assert_eq!(decorated(&cors(&["null"]), "null")["access-control-allow-origin"], "null");
+    }
+
+    #[test]
+    fn a_star_allows_any_origin_without_credentials() {
+        let response = decorated(&cors(&["*"]), "https://any.example");
+        assert_eq!(response["access-control-allow-origin"], "*");
+        assert!(!response.contains_key("access-control-allow-credentials"));
+    }
+
+    #[test]
+    fn an_origin_listed_beside_a_star_keeps_its_credentials() {
+        let response = decorated(&cors(&["*", ORIGIN_URL]), ORIGIN_URL);
+        assert_eq!(response["access-control-allow-origin"], ORIGIN_URL);
+        assert_eq!(response["access-control-allow-credentials"], "true");
+    }
+
+    #[test]
+    fn what_a_plugin_varies_by_is_kept_and_origin_is_named_once() {
+        let mut response = request(&[("vary", "Accept")]);
+        cors(&[]).decorate(None, &mut response);
+        cors(&[]).decorate(None, &mut response);
+        assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
+    }
+
+    #[test]
+    fn headers_that_a_plugin_set_are_replaced() {
+        let mut response = request(&[
+            ("access-control-allow-origin", "https://other.example"),
+            ("access-control-allow-credentials", "true"),
+        ]);
+        cors(&["*"]).decorate(Some(&HeaderValue::from_static(ORIGIN_URL)), &mut response);
+        assert_eq!(response["access-control-allow-origin"], "*");
+        assert!(!response.contains_key("access-control-allow-credentials"));
+    }
+
+    #[test]
+    fn a_preflight_is_granted_as_pluginserver_did() {
+        let response = preflight(ORIGIN_URL, "POST", "content-type, x-custom-auth,, Content-Type").unwrap();
+        assert_eq!(response["access-control-allow-origin"], ORIGIN_URL);
+        assert_eq!(response["access-control-allow-credentials"], "true");
+        assert_eq!(response["access-control-allow-methods"], "POST");
+        assert_eq!(response["access-control-allow-headers"], "CONTENT-TYPE,X-CUSTOM-AUTH");
+        assert_eq!(response["access-control-max-age"], "3600");
+        assert_eq!(response["vary"], "Origin");
+    }
+
+    #[test]
+    fn a_preflight_that_asks_for_no_headers_is_granted_none() {
+        assert!(!preflight(ORIGIN_URL, "GET", "").unwrap().contains_key("access-control-allow-headers"));
+    }
+
+    #[test]
+    fn a_refused_preflight_names_what_is_not_allowed() {
+        assert!(preflight("https://b.example", "GET", "").unwrap_err().contains("https://b.example"));
+        assert!(preflight(ORIGIN_URL, "PUT", "").unwrap_err().contains("PUT"));
+        assert!(preflight(ORIGIN_URL, "get", "").unwrap_err().contains("get"));
+        assert!(preflight(ORIGIN_URL, "GET", "accept, x-odd").unwrap_err().contains("x-odd"));
+    }
+
+    #[test]
+    fn only_options_with_origin_and_method_is_a_preflight() {
+        let asking = request(&[("origin", ORIGIN_URL), ("access-control-request-method", "GET")]);
+        assert!(is_preflight(&Method::OPTIONS, &asking));
+        assert!(!is_preflight(&Method::GET, &asking));
+        assert!(!is_preflight(&Method::OPTIONS, &request(&[("origin", ORIGIN_URL)])));
+    }
+}

@@ -1,0 +1,122 @@
+//! The queue from the I/O threads to the Python thread.
+//!
+//! Promise: whatever is put in is seen by the consumer without a lost wake-up, and one wake-up serves any number of
+//! jobs. Caveat: there is one consumer; the queue itself has no bound, [`crate::edge::policy::admission`] bounds what enters.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::exchange::Job;
+use super::wake::Wake;
+
+/// Work for the thread that takes requests from the queue, which is not a request itself: reload, stop.
+pub type Errand = Box<dyn FnOnce() + Send>;
+
+/// Requests and errands on their way to the Python thread.
+pub struct Inbox {
+    queue: Mutex<Queue>,
+    /// True while the consumer sleeps, that is while a producer has to wake it.
+    idle: AtomicBool,
+    wake: Wake,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    errands: Vec<Errand>,
+    closed: bool,
+}
+
+impl Inbox {
+    /// An empty queue whose consumer is asleep.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { queue: Mutex::default(), idle: AtomicBool::new(true), wake: Wake::new()? })
+    }
+
+    /// The descriptor that is readable when there is something to take.
+    pub fn raw_fd(&self) -> RawFd {
+        self.wake.raw_fd()
+    }
+
+    /// Moves all `jobs` into the queue. Once the queue is closed they are dropped, which answers them with 503.
+    pub fn submit(&self, jobs: &mut Vec<Job>) {
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            jobs.clear();
+            return;
+        }
+        queue.jobs.extend(jobs.drain(..));
+        drop(queue);
+        self.wake_if_idle();
+    }
+
+    /// Has `errand` run on the Python thread. Once the queue is closed it is dropped instead.
+    pub fn send(&self, errand: Errand) {
+        let mut queue = self.lock();
+        if !queue.closed {
+            queue.errands.push(errand);
+        }
+        drop(queue);
+        self.wake_if_idle();
+    }
+
+    /// Refuses everything from now on and drops what waits, which answers it with 503.
+    pub fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let waiting = std::mem::take(&mut *queue);
+        queue.closed = true;
+        drop(queue);
+        drop(waiting);
+    }
+
+    /// Takes everything that waits: jobs to the end of `jobs`, errands as the result.
+    pub fn take(&self, jobs: &mut VecDeque<Job>) -> Vec<Errand> {
+        let mut queue = self.lock();
+        if jobs.is_empty() {
+            std::mem::swap(jobs, &mut queue.jobs);
+        } else {
+            jobs.append(&mut queue.jobs);
+        }
+        std::mem::take(&mut queue.errands)
+    }
+
+    /// The consumer is about to look: no producer needs to wake it until it is [`Self::fall_asleep`].
+    pub fn wake_up(&self) {
+        self.idle.store(false, Ordering::SeqCst);
+        self.wake.clear();
+    }
+
+    /// The consumer wants to sleep. False when something came in meanwhile, so that it has to look again.
+    pub fn fall_asleep(&self) -> bool {
+        self.idle.store(true, Ordering::SeqCst);
+        // Looking again after arming closes the gap in which a producer saw a consumer that was still awake.
+        let queue = self.lock();
+        let empty = queue.jobs.is_empty() && queue.errands.is_empty();
+        drop(queue);
+        empty || !self.idle.swap(false, Ordering::SeqCst)
+    }
+
+    /// The consumer yields with work left: the loop must call it again after its timers.
+    pub fn stay_ready(&self) {
+        self.wake.set();
+    }
+
+    fn wake_if_idle(&self) {
+        if self.idle.swap(false, Ordering::SeqCst) {
+            self.wake.set();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing can panic half-way through a change of the queue, so a poisoned one is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,55 @@
+//! What the I/O thread knows of a request when it hands it over: plain Rust data, parsed and decoded, that can
+//! cross to the Python thread without the interpreter.
+//!
+//! Caveat: nothing here derives `Debug`, because headers and bodies carry keys that must not reach a log.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Uri, Version};
+
+use crate::edge::http::request::{BodyData, Variables};
+use crate::edge::policy::address::Client;
+
+/// One request, whole: head, body and the parts parsed from them.
+pub struct RequestData {
+    /// The method, in upper case.
+    pub method: Method,
+    /// The address as the client sent it.
+    pub uri: Uri,
+    /// The path, percent-decoded once; `None` when there was nothing to decode.
+    pub decoded_path: Option<String>,
+    /// The variables of the query, decoded, in order and with repetitions.
+    pub query: Variables,
+    /// The headers, names in lower case as hyper keeps them.
+    pub headers: HeaderMap,
+    /// The version of the protocol the client spoke.
+    pub version: Version,
+    /// The other end of the socket: the client or the nearest proxy.
+    pub remote: SocketAddr,
+    /// Our end of the socket.
+    pub local: SocketAddr,
+    /// The client's address, after the trusted proxies' `X-Forwarded-For` has been read.
+    pub client: Client,
+    /// Whether the socket is encrypted.
+    pub secure: bool,
+    /// What follows the plugin's route and a slash, decoded; `None` when the path ends with the route.
+    pub subpath: Option<String>,
+    /// The body as it came; empty when there was none.
+    pub body: Bytes,
+    /// The body as variables, when it is a JSON object or a form.
+    pub variables: BodyData,
+}
+
+impl RequestData {
+    /// Path and query exactly as the client sent them, such as `/a%20b?x=1`.
+    pub fn target(&self) -> &str {
+        self.uri.path_and_query().map_or_else(|| self.path(), PathAndQuery::as_str)
+    }
+
+    /// The path, percent-decoded once.
+    pub fn path(&self) -> &str {
+        self.decoded_path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+}

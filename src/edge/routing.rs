@@ -1,0 +1,342 @@
+//! Which endpoint a path belongs to: an immutable table, replaced whole when plugins change.
+//!
+//! `/id` and `/id/…` are a plugin's, ids may hold slashes and the longest one wins; `/plugins`, `/reload/…` and `/-/…`
+//! are the host's. A folder of documents is found like a plugin that stands behind all others. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or
+//! a key is right.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::edge::http::request::DecodedPath;
+pub use crate::edge::http::request::MethodSet;
+use crate::edge::http::rescue::Rejection;
+use crate::edge::policy::admission::Limit;
+use crate::edge::policy::credential::AuthPolicy;
+
+/// First segments that belong to the host.
+const RESERVED: [&str; 3] = ["plugins", "reload", "-"];
+
+/// A plugin as the I/O threads know it.
+#[derive(Debug)]
+pub struct Endpoint {
+    id: Arc<str>,
+    /// How many requests may be inside it at one time.
+    pub limit: Arc<Limit>,
+    /// The methods it answers.
+    pub methods: MethodSet,
+    /// Who may use it; shared with the instance, which may change it at any time.
+    pub auth: Arc<ArcSwap<AuthPolicy>>,
+}
+
+impl Endpoint {
+    /// An endpoint named `name` (its `_plugin_id`), without leading slashes.
+    ///
+    /// # Errors
+    /// When no request could reach such an id.
+    pub fn new(
+        name: &str,
+        limit: Arc<Limit>,
+        methods: MethodSet,
+        auth: Arc<ArcSwap<AuthPolicy>>,
+    ) -> Result<Self, RouteError> {
+        Ok(Self { id: Arc::from(endpoint_id(name)?), limit, methods, auth })
+    }
+
+    /// The id: what `/plugins` lists and `/reload/…` takes.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// `/-/healthy`: the process serves.
+    Healthy,
+    /// `/-/ready`: plugins are loaded.
+    Ready,
+    /// `/plugins`: the list of ids.
+    Plugins,
+    /// `/reload/<id>`, or `/reload/all`; whether such a plugin exists is not yet known.
+    Reload(String),
+    /// A plugin.
+    Plugin {
+        /// Which one.
+        endpoint: Arc<Endpoint>,
+        /// What follows its id: `None` for the bare id, empty for `/id/`, never beginning with a slash.
+        subpath: Option<String>,
+    },
+    /// The folder of documents.
+    Documents {
+        /// What follows its path, as for a plugin.
+        subpath: Option<String>,
+    },
+}
+
+/// Why an id cannot be routed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// Nothing is left of the id.
+    #[error("the plugin id is empty; set route_path in [plugin_parms]")]
+    Empty,
+    /// The id begins with a word of the host.
+    #[error("the plugin id {0:?} belongs to the server; choose another route_path in [plugin_parms]")]
+    Reserved(String),
+    /// No request can have such a path.
+    #[error("the plugin id {0:?} has a '..' segment or a NUL; choose another route_path in [plugin_parms]")]
+    Unreachable(String),
+    /// Another endpoint has the id; it stays.
+    #[error("the plugin id {0:?} is taken by another plugin; choose another route_path in [plugin_parms]")]
+    Taken(String),
+}
+
+fn endpoint_id(name: &str) -> Result<String, RouteError> {
+    let id = name.trim_start_matches('/');
+    let first = id.split('/').next().unwrap_or_default();
+    if id.is_empty() {
+        Err(RouteError::Empty)
+    } else if RESERVED.contains(&first) {
+        Err(RouteError::Reserved(id.to_owned()))
+    } else if id.contains('\0') || id.split('/').any(|segment| segment == "..") {
+        Err(RouteError::Unreachable(id.to_owned()))
+    } else {
+        Ok(id.to_owned())
+    }
+}
+
+/// The endpoints of one moment.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    /// In load order.
+    endpoints: Vec<Arc<Endpoint>>,
+    by_id: HashMap<Arc<str>, Arc<Endpoint>>,
+    /// Slashes in the id that has most: no look-up tries longer prefixes, however many segments a path has.
+    max_slashes: usize,
+    /// Where documents are served, unless an endpoint has that very id.
+    documents: Option<Arc<str>>,
+}
+
+impl RouteTable {
+    /// Adds an endpoint behind those already there.
+    ///
+    /// # Errors
+    /// [`RouteError::Taken`]; the table is then unchanged.
+    pub fn insert(&mut self, endpoint: Arc<Endpoint>) -> Result<(), RouteError> {
+        if self.by_id.contains_key(&endpoint.id) {
+            return Err(RouteError::Taken(endpoint.id.to_string()));
+        }
+        self.max_slashes = self.max_slashes.max(endpoint.id.matches('/').count());
+        self.by_id.insert(Arc::clone(&endpoint.id), Arc::clone(&endpoint));
+        self.endpoints.push(endpoint);
+        Ok(())
+    }
+
+    /// Serves documents under `path`, wherever no plugin has this or a longer id.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::new`]; no documents are served then.
+    pub fn serve_documents(&mut self, path: &str) -> Result<(), RouteError> {
+        self.documents = Some(Arc::from(endpoint_id(path)?));
+        Ok(())
+    }
+
+    /// All endpoints in load order.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// All ids in load order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().map(|endpoint| &*endpoint.id)
+    }
+
+    /// The endpoint of that very id.
+    pub fn get(&self, id: &str) -> Option<&Arc<Endpoint>> {
+        self.by_id.get(id)
+    }
+
+    /// Where `path` leads.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFound`], or [`Rejection::BadRequest`] when what follows an id begins with a slash: joined to a
+    /// folder it would name any file of the machine.
+    pub fn lookup(&self, path: &DecodedPath<'_>) -> Result<Route, Rejection> {
+        let path = path.as_str().strip_prefix('/').ok_or(Rejection::NotFound)?;
+        match path.split_once('/') {
+            Some(("reload", id)) if !id.is_empty() => Ok(Route::Reload(id.to_owned())),
+            Some(("-", "healthy")) => Ok(Route::Healthy),
+            Some(("-", "ready")) => Ok(Route::Ready),
+            None if path == "plugins" => Ok(Route::Plugins),
+            _ => self.plugin(path),
+        }
+    }
+
+    fn plugin(&self, path: &str) -> Result<Route, Rejection> {
+        // The ends of all prefixes that can be an id, shortest first; the whole path is one if it is short enough.
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.max_slashes + 1);
+        let found = ends.filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end))).last();
+        let documents = self.documents.as_deref().filter(|id| {
+            let longest = found.is_none_or(|(_, end)| id.len() > end);
+            longest && path.strip_prefix(*id).is_some_and(|tail| tail.is_empty() || tail.starts_with('/'))
+        });
+        let end = documents.map(str::len).or(found.map(|(_, end)| end)).ok_or(Rejection::NotFound)?;
+        let subpath = path.get(end + 1..).map(str::to_owned);
+        if subpath.as_deref().is_some_and(|tail| tail.starts_with('/')) {
+            return Err(Rejection::BadRequest("the path after the plugin's name begins with a second slash".into()));
+        }
+        match found {
+            Some((endpoint, _)) if documents.is_none() => Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath }),
+            _ => Ok(Route::Documents { subpath }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::http::request::decode_path;
+
+    fn endpoint(id: &str, most: usize) -> Arc<Endpoint> {
+        let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Open));
+        Arc::new(Endpoint::new(id, Limit::new(most), MethodSet::DEFAULT, auth).unwrap())
+    }
+
+    fn table(ids: &[&str]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for id in ids {
+            table.insert(endpoint(id, 1)).unwrap();
+        }
+        table
+    }
+
+    /// `id|subpath` of a plugin's route, else the other route or the status.
+    fn lookup(table: &RouteTable, path: &str) -> String {
+        match table.lookup(&decode_path(path).unwrap()) {
+            Ok(Route::Plugin { endpoint, subpath }) => {
+                format!("{}|{}", endpoint.id, subpath.as_deref().unwrap_or("None"))
+            }
+            Ok(Route::Documents { subpath }) => format!("documents|{}", subpath.as_deref().unwrap_or("None")),
+            Ok(other) => format!("{other:?}"),
+            Err(rejection) => rejection.status(false).as_u16().to_string(),
+        }
+    }
+
+    #[test]
+    fn a_plugin_answers_its_id_and_everything_below() {
+        let table = table(&["docs"]);
+        for (path, expected) in [
+            ("/docs", "docs|None"),
+            ("/docs/", "docs|"),
+            ("/docs/a/b", "docs|a/b"),
+            ("/docs/a//b/;v=1/", "docs|a//b/;v=1/"),
+            ("/docs/a%2Fb%20c", "docs|a/b c"),
+            ("/do%63s/a", "docs|a"),
+        ] {
+            assert_eq!(lookup(&table, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn ids_are_compared_to_the_letter() {
+        let table = table(&["docs", "p{x}"]);
+        for path in ["/Docs", "/doc", "/docsx", "//docs", "/", "/pa"] {
+            assert_eq!(lookup(&table, path), "404", "{path}");
+        }
+        assert_eq!(lookup(&table, "/p{x}/a"), "p{x}|a");
+    }
+
+    #[test]
+    fn a_subpath_that_begins_with_a_slash_is_refused() {
+        let table = table(&["docs"]);
+        assert_eq!(lookup(&table, "/docs//etc/passwd"), "400");
+        assert_eq!(lookup(&table, "/docs/%2Fetc/passwd"), "400");
+    }
+
+    #[test]
+    fn the_longest_id_wins() {
+        let table = table(&["a", "a/b/c", "x/y"]);
+        for (path, expected) in [
+            ("/a/b", "a|b"),
+            ("/a/b/c", "a/b/c|None"),
+            ("/a/b/c/", "a/b/c|"),
+            ("/a/b/c/d/e", "a/b/c|d/e"),
+            ("/a/b/cc", "a|b/cc"),
+            ("/x", "404"),
+            ("/x/y/z", "x/y|z"),
+        ] {
+            assert_eq!(lookup(&table, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn documents_stand_behind_a_plugin_of_the_same_id() {
+        let mut table = table(&["a", "a/html/api", "docs"]);
+        table.serve_documents("a/html").unwrap();
+        for (path, expected) in [
+            ("/a/html", "documents|None"),
+            ("/a/html/", "documents|"),
+            ("/a/html/x/y", "documents|x/y"),
+            ("/a/htmlx", "a|htmlx"),
+            ("/a/html/api/x", "a/html/api|x"),
+            ("/a/html//etc/passwd", "400"),
+        ] {
+            assert_eq!(lookup(&table, path), expected, "{path}");
+        }
+        table.serve_documents("docs").unwrap();
+        assert_eq!(lookup(&table, "/docs/x"), "docs|x");
+        assert_eq!(table.serve_documents("plugins"), Err(RouteError::Reserved("plugins".into())));
+        assert!(table.serve_documents("a/../b").is_err());
+    }
+
+    #[test]
+    fn the_hosts_own_addresses_are_found() {
+        let table = table(&["docs"]);
+        for (path, expected) in [
+            ("/plugins", "Plugins"),
+            ("/plugins/", "404"),
+            ("/reload/all", "Reload(\"all\")"),
+            ("/reload/a/b", "Reload(\"a/b\")"),
+            ("/reload", "404"),
+            ("/reload/", "404"),
+            ("/-/healthy", "Healthy"),
+            ("/-/ready", "Ready"),
+            ("/-/x", "404"),
+        ] {
+            assert_eq!(lookup(&table, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_id_loses_its_leading_slash() {
+        assert_eq!(endpoint_id("/a/b").unwrap(), "a/b");
+        assert_eq!(lookup(&table(&["/docs"]), "/docs/x"), "docs|x");
+    }
+
+    #[test]
+    fn ids_that_no_request_could_reach_are_refused() {
+        assert_eq!(endpoint_id("/"), Err(RouteError::Empty));
+        for id in ["plugins", "reload/x", "-", "/plugins"] {
+            assert!(matches!(endpoint_id(id), Err(RouteError::Reserved(_))), "{id}");
+        }
+        assert!(matches!(endpoint_id("a/../b"), Err(RouteError::Unreachable(_))));
+        assert_eq!(endpoint_id("plugins2").unwrap(), "plugins2");
+    }
+
+    #[test]
+    fn the_first_of_two_equal_ids_stays() {
+        let mut table = table(&["b", "a"]);
+        let first = Arc::clone(table.get("a").unwrap());
+        assert_eq!(table.insert(endpoint("a", 9)), Err(RouteError::Taken("a".into())));
+        assert_eq!(table.ids().collect::<Vec<_>>(), ["b", "a"]);
+        assert!(Arc::ptr_eq(table.get("a").unwrap(), &first));
+    }
+
+    #[test]
+    fn an_endpoints_policy_can_be_changed_while_it_serves() {
+        let table = table(&["a"]);
+        table.get("a").unwrap().auth.store(Arc::new(AuthPolicy::Closed));
+        assert!(matches!(**table.get("a").unwrap().auth.load(), AuthPolicy::Closed));
+    }
+}

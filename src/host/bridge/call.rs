@@ -1,0 +1,309 @@
+//! One run of a handler: who runs, who waits, and how the end is told.
+//!
+//! Promise: [`Call::finish`] turns whatever a handler did into one outcome and frees its place; a call that is dropped
+//! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
+//! Python thread only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use http::HeaderMap;
+use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
+use pyo3::prelude::*;
+
+use super::channel::{Channel, Closing, Downlink, Unsent};
+use super::consumer::Consumer;
+use super::fork;
+use super::locked::Locked;
+use super::outcome::{self, Source};
+use crate::edge::files::answer::Sending;
+use crate::edge::http::pipe::{self, Reader, Writer, pipe};
+use crate::edge::http::response::Body;
+use crate::edge::http::upgrade::Upgrade;
+use crate::edge::queue::exchange::{Exchange, Outcome, Reply};
+
+/// How many calls are inside one plugin instance.
+#[derive(Default)]
+pub struct Occupancy {
+    inside: AtomicUsize,
+    closing: Arc<Closing>,
+}
+
+impl Occupancy {
+    /// Calls that have started and not ended.
+    pub fn inside(&self) -> usize {
+        self.inside.load(Ordering::Acquire)
+    }
+
+    /// Asks answers without an end to end, so that the calls which send them do.
+    ///
+    /// # Errors
+    /// What the Python code that was asked raised.
+    pub fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.closing.announce(py)
+    }
+}
+
+/// A handler that is running for a client.
+pub struct Call {
+    exchange: Exchange,
+    consumer: Arc<Consumer>,
+    source: Arc<Source>,
+    occupied: Occupied,
+    /// What an answer that is opened and not begun will be read from, and written to.
+    opened: Option<(Arc<Unsent>, Arc<Downlink>)>,
+    /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
+    headers: HeaderMap,
+    /// Set once an answer has been begun.
+    begun: Option<Begun>,
+    /// What the handler waits for while its client is connected to it. It leads to the task, and the garbage collector
+    /// does not look here: asyncio holds tasks weakly, and it is the socket, in Rust, that may wake this one.
+    awaited: Option<Py<PyAny>>,
+}
+
+/// An answer that was begun: if the call goes without an end, so does the answer, whoever else holds its channel.
+struct Begun(Arc<Downlink>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Occupied(Arc<Occupancy>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Call {
+    /// Starts a call: from here on the exchange counts as inside the plugin.
+    pub fn start(
+        mut exchange: Exchange,
+        consumer: &Arc<Consumer>,
+        source: &Arc<Source>,
+        occupancy: &Arc<Occupancy>,
+    ) -> Self {
+        exchange.start();
+        occupancy.inside.fetch_add(1, Ordering::AcqRel);
+        Self {
+            exchange,
+            consumer: Arc::clone(consumer),
+            source: Arc::clone(source),
+            occupied: Occupied(Arc::clone(occupancy)),
+            opened: None,
+            headers: HeaderMap::new(),
+            begun: None,
+            awaited: None,
+        }
+    }
+
+    /// Ends the call with what the handler returned or raised.
+    pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+        fork::end_child(py, result.as_ref().err());
+        let opened = self.opened.as_ref().map(|(_, downlink)| downlink);
+        if let (Err(error), Some(downlink)) = (&result, opened)
+            && downlink.is_gone()
+        {
+            return self.tell_of_break(py, error, downlink);
+        }
+        if let Some(Begun(downlink)) = &self.begun {
+            match result {
+                Ok(_) => downlink.finish(),
+                Err(error) => self.tell_of_break(py, &error, downlink),
+            }
+            return;
+        }
+        let outcome = match result {
+            Ok(value) => outcome::of_result(&value, &self.source, self.exchange.request_id()),
+            Err(error) => outcome::of_exception(py, &error, &self.source, self.exchange.request_id()),
+        };
+        self.answer(py, outcome);
+    }
+
+    /// Ends the call with an outcome that no handler had a part in.
+    pub fn answer(self, py: Python<'_>, outcome: Outcome) {
+        let Self { exchange, consumer, occupied, .. } = self;
+        exchange.complete(outcome);
+        drop(occupied);
+        consumer.completed(py);
+    }
+
+    fn closing(&self) -> &Arc<Closing> {
+        &self.occupied.0.closing
+    }
+
+    /// True if `error` is asyncio's `CancelledError`.
+    pub fn is_cancellation(&self, error: &PyErr, py: Python<'_>) -> bool {
+        error.is_instance(py, self.consumer.cancelled_error(py))
+    }
+
+    /// A client that left is not an error of the plugin. After the end of an answer it may leave: what the handler
+    /// raises then has other reasons.
+    fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &Downlink) {
+        let (plugin, id) = (&self.source.plugin, self.exchange.request_id());
+        let stopped = if downlink.has_ended() { self.is_cancellation(error, py) } else { downlink.is_gone() };
+        if stopped {
+            tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
+        } else {
+            let traceback = outcome::traceback(py, error);
+            tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
+        }
+    }
+}
+
+/// Where a running call is kept: both the driver that ends it and the request that may begin its answer know the place.
+pub struct Slot(Locked<Option<Call>>);
+
+impl Slot {
+    /// Keeps `call`.
+    pub fn new(call: Call) -> Arc<Self> {
+        Arc::new(Self(Locked::new(Some(call))))
+    }
+
+    /// Takes the call out, to end it; `None` when it has ended.
+    pub fn take(&self) -> Option<Call> {
+        self.0.take()
+    }
+
+    /// Whether it keeps a call that came through `consumer` and has not ended.
+    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
+        self.0.with(|call| call.as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer)))
+    }
+
+    /// The event loop that the call runs on; `None` when it has ended.
+    pub fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let consumer = self.0.with(|call| call.as_ref().map(|call| Arc::clone(&call.consumer)));
+        consumer.map(|consumer| consumer.event_loop(py).clone().unbind())
+    }
+
+    /// True once an answer has been begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.with(|call| call.as_ref().is_some_and(|call| call.begun.is_some()))
+    }
+
+    /// Keeps what the handler waits for alive, and with it the handler, if an answer has been opened or begun.
+    pub fn hold(&self, awaited: &Bound<'_, PyAny>) {
+        let open = |call: &&mut Call| call.begun.is_some() || call.opened.is_some();
+        if self.0.with(|call| call.as_mut().is_some_and(|call| open(&call))) {
+            let awaited = awaited.clone().unbind();
+            drop(self.0.with(|call| call.as_mut().map(|call| call.awaited.replace(awaited))));
+        }
+    }
+
+    /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
+    ///
+    /// # Errors
+    /// When the result, or the headers beside it, cannot be sent.
+    pub fn sender<'py>(&self, value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((sender, headers)) = outcome::sender(value, request, self.has_begun())? else { return Ok(None) };
+        drop(self.0.with(|call| call.as_mut().map(|call| std::mem::replace(&mut call.headers, headers))));
+        Ok(Some(sender))
+    }
+
+    /// Opens a channel for an answer that [`Self::begin`] begins, and which tells meanwhile that the client is gone.
+    ///
+    /// # Errors
+    /// `RuntimeError` when the request has been answered, or has begun to be.
+    pub fn open<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
+        let (writer, reader) = pipe(pipe::CAPACITY);
+        let (channel, downlink) = self.channel(py, writer, None)?;
+        let unsent = Unsent::new(reader);
+        let waker = Waker::from(Arc::clone(&unsent));
+        let earlier = self.0.with(|call| {
+            let call = unanswered(call)?;
+            let abandoned = call.exchange.poll_abandoned(&mut Context::from_waker(&waker)).is_ready();
+            let gone = if abandoned { unsent.take() } else { None };
+            PyResult::Ok((call.opened.replace((unsent, downlink)), gone))
+        });
+        earlier.map(|_| channel)
+    }
+
+    /// Begins the answer of the channel that was opened, with a body of `length` bytes (unknown if `None`).
+    ///
+    /// # Errors
+    /// `RuntimeError` as [`Self::open`], `ConnectionResetError` when the client is gone.
+    pub fn begin(&self, py: Python<'_>, mut reply: Reply, length: Option<u64>) -> PyResult<()> {
+        self.answer(py, move |call| {
+            let (unsent, downlink) = call
+                .opened
+                .as_ref()
+                .ok_or_else(|| PyRuntimeError::new_err("no channel has been opened for the answer"))?;
+            let reader = unsent.take().ok_or_else(client_is_gone)?;
+            reply.body = Body::streamed(reader, length);
+            reply.headers.extend(std::mem::take(&mut call.headers));
+            call.begun = Some(Begun(Arc::clone(downlink)));
+            call.opened = None;
+            Ok(Outcome::Reply(reply.fit_for_its_status()))
+        })
+    }
+
+    /// Answers 101 with `headers`; from then on the channel carries the connection's bytes both ways.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn switch_protocols<'py>(&self, py: Python<'py>, headers: HeaderMap) -> PyResult<Bound<'py, Channel>> {
+        let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
+        let (channel, downlink) = self.channel(py, writer, Some(reader))?;
+        self.answer(py, move |call| {
+            if call.exchange.is_abandoned() {
+                // Like an answer that was opened, and whose client has left.
+                let unsent = Unsent::new(to_client);
+                drop(unsent.take());
+                call.opened = Some((unsent, downlink));
+                return Err(client_is_gone());
+            }
+            call.begun = Some(Begun(downlink));
+            Ok(Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } })
+        })?;
+        Ok(channel)
+    }
+
+    /// Answers with a file. What the handler returns afterwards is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn send_file(&self, py: Python<'_>, mut sending: Sending) -> PyResult<()> {
+        self.answer(py, move |call| {
+            sending.headers.extend(std::mem::take(&mut call.headers));
+            Ok(Outcome::File(Box::new(sending)))
+        })
+    }
+
+    /// A channel for the answer to the call.
+    fn channel<'py>(
+        &self,
+        py: Python<'py>,
+        writer: Writer,
+        up: Option<Reader>,
+    ) -> PyResult<(Bound<'py, Channel>, Arc<Downlink>)> {
+        let (consumer, closing) = self.0.with(|call| {
+            let call = unanswered(call)?;
+            PyResult::Ok((Arc::clone(&call.consumer), Arc::clone(call.closing())))
+        })?;
+        Channel::open(py, consumer.inbox(), writer, up, &closing)
+    }
+
+    fn answer(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<Outcome> + Send) -> PyResult<()> {
+        let consumer = self.0.with(|call| {
+            let call = unanswered(call)?;
+            let outcome = give(call)?;
+            call.exchange.begin(outcome);
+            PyResult::Ok(Arc::clone(&call.consumer))
+        })?;
+        consumer.completed(py);
+        Ok(())
+    }
+}
+
+fn client_is_gone() -> PyErr {
+    PyConnectionResetError::new_err("the client is gone")
+}
+
+fn unanswered(slot: &mut Option<Call>) -> PyResult<&mut Call> {
+    let call = slot.as_mut().filter(|call| !call.exchange.is_answered());
+    call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
+}

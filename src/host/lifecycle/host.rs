@@ -1,0 +1,330 @@
+//! The life of the server on the Python thread: it loads, serves, does as it is told, and stops.
+//!
+//! Promise: life-cycle steps run one after the other, in the order they were asked for; a stop comes first and interrupts
+//! a load or reload that is under way. The steps themselves are in [`super::reload`] and [`super::stop`]. Caveat: one
+//! host a process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use rustls::ServerConfig;
+use tokio::sync::oneshot;
+
+use super::mailbox::{Command, Mailbox};
+use super::reload::environment;
+use crate::edge::config::launch::Launch;
+use crate::edge::config::settings::Settings;
+use crate::edge::control::{Operator, Report, Target};
+use crate::edge::gateway::state::{Live, Shared, url};
+use crate::edge::gateway::static_mount::Served;
+use crate::edge::gateway::threads::IoThreads;
+use crate::edge::http::connection::{ConnectionParams, Counts};
+use crate::edge::http::forked::Listening;
+use crate::edge::observe::log_file;
+use crate::edge::policy::admission::Limit;
+use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::inbox::Inbox;
+use crate::edge::routing::RouteTable;
+use crate::host::bridge::consumer::Consumer;
+use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
+use crate::host::bridge::locked::Locked;
+use crate::host::plugins::dispatch::dispatcher;
+use crate::host::plugins::environment::Environment;
+use crate::host::plugins::failure::describe;
+use crate::host::plugins::registry::Registry;
+use crate::host::python::config::Reading;
+use crate::host::python::logjam::LogJam;
+
+/// What a host is made from, besides the configuration.
+pub struct Options {
+    /// The command line.
+    pub launch: Launch,
+    /// Where the sockets listen.
+    pub addresses: Vec<SocketAddr>,
+    /// The certificate, if TLS is on.
+    pub certificate: Option<Arc<ServerConfig>>,
+    /// The listening sockets.
+    pub listeners: Vec<Listening>,
+}
+
+/// The server on the Python thread.
+pub struct Host {
+    pub(super) launch: Launch,
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
+    pub(super) listeners: Mutex<Vec<Listening>>,
+    /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
+    pub(super) patience: Duration,
+    pub(super) settings: Mutex<Settings>,
+    pub(super) documents: Mutex<Option<Served>>,
+    pub(super) environment: Locked<Arc<Environment>>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) outboxes: Vec<Arc<Outbox>>,
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) io: Mutex<Option<IoThreads>>,
+    /// The asyncio task of the load or reload that is under way.
+    pub(super) under_way: Locked<Option<Py<PyAny>>>,
+    pub(super) acknowledged: Arc<AtomicBool>,
+    pub(super) stopping: AtomicBool,
+    pub(super) restart: AtomicBool,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Values are only replaced or read under these locks, so a panic elsewhere leaves them whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks the Python thread for a reload.
+struct ReloadDesk {
+    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Operator for ReloadDesk {
+    fn reload(&self, target: Target) -> oneshot::Receiver<Report> {
+        let (reply, report) = oneshot::channel();
+        let mailbox = Arc::clone(&self.mailbox);
+        self.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
+        report
+    }
+}
+
+impl Host {
+    /// Puts the parts together; nothing runs yet.
+    ///
+    /// # Errors
+    /// When the system or Python refuses something that every start needs.
+    pub fn new(event_loop: &Bound<'_, PyAny>, reading: Reading, options: Options) -> PyResult<Arc<Self>> {
+        let py = event_loop.py();
+        let Options { launch, addresses, certificate, listeners } = options;
+        let settings = reading.settings;
+        let inbox = Arc::new(Inbox::new()?);
+        let mailbox = Arc::new(Mailbox::default());
+        let desk = ReloadDesk { inbox: Arc::clone(&inbox), mailbox: Arc::clone(&mailbox) };
+        let most = settings.server.max_in_flight;
+        let documents = Served::new(&settings, &launch);
+        let live = Live::new(&settings, RouteTable::default(), documents.as_ref());
+        let shared = Shared::new(live, certificate, Arc::clone(&inbox), most, Box::new(desk));
+        let outboxes: Vec<_> = (0..settings.server.io_threads).map(|_| Arc::new(Outbox::default())).collect();
+        let registry = Arc::new(Registry::default());
+        let log = LogJam::server(py)?.into_any();
+        let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
+        let environment = environment(py, &launch, &settings, reading.config)?;
+        Ok(Arc::new(Self {
+            consumer: Consumer::new(event_loop, inbox, outboxes.clone(), dispatch)?,
+            launch,
+            addresses,
+            listeners: Mutex::new(listeners),
+            patience: settings.server.shutdown_timeout,
+            settings: Mutex::new(settings),
+            documents: Mutex::new(documents),
+            environment: Locked::new(Arc::new(environment)),
+            registry,
+            limits: Mutex::default(),
+            shared,
+            outboxes,
+            mailbox,
+            io: Mutex::new(None),
+            under_way: Locked::new(None),
+            acknowledged: Arc::default(),
+            stopping: AtomicBool::new(false),
+            restart: AtomicBool::new(false),
+        }))
+    }
+
+    /// Set when a stop has been taken up.
+    pub fn acknowledged(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.acknowledged)
+    }
+
+    /// Reloads everything and reopens the log files, once the Python thread comes to it. For any thread.
+    pub fn hang_up(&self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        self.shared.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Hangup))));
+    }
+
+    /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
+    /// replaced. For any thread, while a plugin blocks Python, too.
+    pub fn begin_stop(self: &Arc<Self>, restart: bool) {
+        self.stopping.store(true, Ordering::Release);
+        self.restart.store(restart, Ordering::Release);
+        if !restart {
+            lock(&self.listeners).clear();
+        }
+        self.begin_drain();
+        let errand = Arc::clone(self);
+        self.shared.inbox.send(Box::new(move || Python::attach(|py| errand.take_up_stop(py))));
+    }
+
+    /// Has the loop take requests and errands.
+    ///
+    /// # Errors
+    /// When the loop cannot watch descriptors.
+    pub fn attach(&self, py: Python<'_>) -> PyResult<()> {
+        self.consumer.attach(py)
+    }
+
+    /// Ends the I/O threads; returns the sockets if the server is to start again.
+    pub fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<Listening>> {
+        let threads = lock(&self.io).take();
+        if let Some(threads) = threads
+            && !py.detach(|| threads.join(patience))
+        {
+            tracing::error!("an I/O thread did not end in time");
+        }
+        self.restart.load(Ordering::Acquire).then(|| self.listeners())
+    }
+
+    /// The sockets that an image of this process which takes over needs.
+    pub fn listeners(&self) -> Vec<Listening> {
+        lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
+    }
+
+    /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
+    pub(super) fn begin_drain(&self) {
+        self.shared.set_ready(false);
+        if let Some(threads) = &*lock(&self.io) {
+            threads.drain();
+        }
+    }
+
+    fn take_up_stop(&self, py: Python<'_>) {
+        self.acknowledged.store(true, Ordering::Release);
+        if let Some(task) = self.under_way.take()
+            && let Err(error) = task.bind(py).call_method0("cancel")
+        {
+            tracing::error!("a load cannot be cancelled: {error}");
+        }
+        self.mailbox.post(py, Command::Stop);
+    }
+
+    /// The whole life, as one future for the event loop.
+    pub async fn live(self: Arc<Self>) -> PyResult<()> {
+        let host = Arc::clone(&self);
+        self.undisturbed(async move { host.load_all().await }).await;
+        if !self.is_stopping() {
+            self.open()?;
+        }
+        // The I/O threads may be done before the stop that drained them is taken up.
+        let mut drained = false;
+        loop {
+            match self.mailbox.next().await? {
+                Command::Reload(target, reply) => {
+                    let report = self.reload_undisturbed(target).await;
+                    log_report(&report);
+                    // A client that left does not wait for the report.
+                    let _ = reply.send(report);
+                }
+                Command::Hangup => {
+                    for error in log_file::reopen_all() {
+                        tracing::error!("{error}");
+                    }
+                    log_report(&self.reload_undisturbed(Target::All).await);
+                }
+                Command::Stop => break,
+                Command::Drained => drained = true,
+                Command::TooLate => {}
+            }
+        }
+        self.stop(drained).await
+    }
+
+    /// Runs `future` in a task that a stop cancels; `None` if it did.
+    async fn undisturbed<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        if self.is_stopping() {
+            return None;
+        }
+        let result = Arc::new(Locked::new(None));
+        let slot = Arc::clone(&result);
+        let task = Python::attach(|py| -> PyResult<Py<PyAny>> {
+            let work = coroutine(py, async move {
+                let value = future.await;
+                drop(slot.replace(Some(value)));
+                Ok(())
+            })?;
+            let task = host_task(self.consumer.event_loop(py), work)?.unbind();
+            drop(self.under_way.replace(Some(task.clone_ref(py))));
+            Ok(task)
+        });
+        let ended = match task {
+            Ok(task) => await_python(task).await,
+            Err(error) => Err(error),
+        };
+        drop(self.under_way.take());
+        if let Err(error) = ended {
+            tracing::info!("interrupted: {}", Python::attach(|py| describe(py, &error)));
+        }
+        result.take()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    async fn reload_undisturbed(self: &Arc<Self>, target: Target) -> Report {
+        let host = Arc::clone(self);
+        self.undisturbed(async move { host.reload(target).await }).await.unwrap_or(Report::Stopping)
+    }
+
+    /// Starts to accept.
+    fn open(&self) -> PyResult<()> {
+        let settings = lock(&self.settings).clone();
+        let params = ConnectionParams::new(&settings.server, Arc::new(Counts::default()));
+        let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.outboxes.len()));
+        let (inbox, mailbox) = (Arc::clone(&self.shared.inbox), Arc::clone(&self.mailbox));
+        let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                let mailbox = Arc::clone(&mailbox);
+                inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Drained))));
+            }
+        });
+        *lock(&self.io) = Some(IoThreads::start(&self.listeners(), &self.outboxes, &self.shared, &params, &ended)?);
+        self.shared.set_ready(true);
+        for address in &self.addresses {
+            let url = url(*address, settings.tls.is_some());
+            tracing::info!("Server started on {address}");
+            for resident in self.registry.serving().residents() {
+                let audience = Python::attach(|py| resident.audience(py));
+                tracing::info!("Serving {url}/{}  [{audience}]", resident.id);
+            }
+            if let Some(served) = self.documents() {
+                tracing::info!("Serving {url}/{}/ from {}", served.route(), served.documents.folder().display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The documents that are served, unless a plugin has their place.
+    fn documents(&self) -> Option<Served> {
+        let serving = self.registry.serving();
+        lock(&self.documents).clone().filter(|served| serving.get(served.route()).is_none())
+    }
+
+    pub(super) fn environment(&self) -> Arc<Environment> {
+        self.environment.with(|environment| Arc::clone(environment))
+    }
+}
+
+/// Logs how a reload went; what failed has been logged where it failed.
+fn log_report(report: &Report) {
+    match report {
+        Report::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
+        Report::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
+        Report::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
+        Report::Failed { loaded, .. } => {
+            tracing::info!("Not everything was reloaded; plugins that serve: {}", listed(loaded));
+        }
+        Report::Stopping => tracing::info!("no reload, since the server stops"),
+    }
+}
+
+fn listed(ids: &[String]) -> String {
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+}

@@ -1,0 +1,76 @@
+//! Commands for the life cycle, waited for on the event loop.
+//!
+//! Promise: commands are taken in the order they came, and waiting for one is awaiting a plain asyncio future. Caveat:
+//! Python thread only; other threads reach it through the bridge's errands.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::edge::control::{Report, Target};
+use crate::host::bridge::coroutine::await_python;
+use crate::host::bridge::locked::Locked;
+
+/// What the life cycle is asked to do.
+pub enum Command {
+    /// Load plugins anew and report.
+    Reload(Target, oneshot::Sender<Report>),
+    /// The same for everything, asked for by a signal: the log is told.
+    Hangup,
+    /// Stop, and start again in the same process if asked to.
+    Stop,
+    /// The I/O threads have no connection left.
+    Drained,
+    /// The time for draining is over.
+    TooLate,
+}
+
+/// The life cycle's queue.
+#[derive(Default)]
+pub struct Mailbox {
+    state: Locked<State>,
+}
+
+#[derive(Default)]
+struct State {
+    commands: VecDeque<Command>,
+    waiter: Option<Py<PyAny>>,
+}
+
+impl Mailbox {
+    /// Puts a command in and wakes whoever waits.
+    pub fn post(&self, py: Python<'_>, command: Command) {
+        let waiter = self.state.with(|state| {
+            state.commands.push_back(command);
+            state.waiter.take()
+        });
+        if let Some(waiter) = waiter {
+            let waiter = waiter.bind(py);
+            let done = waiter.call_method0("done").and_then(|done| done.is_truthy());
+            if let Ok(false) = done
+                && let Err(error) = waiter.call_method1("set_result", (py.None(),))
+            {
+                tracing::error!("the life cycle cannot be woken: {error}");
+            }
+        }
+    }
+
+    /// The next command. Safe to cancel: a command is taken only when it is returned.
+    pub async fn next(self: &Arc<Self>) -> PyResult<Command> {
+        loop {
+            if let Some(command) = self.state.with(|state| state.commands.pop_front()) {
+                return Ok(command);
+            }
+            let waiter = Python::attach(|py| -> PyResult<Py<PyAny>> {
+                let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
+                let waiter = event_loop.call_method0("create_future")?.unbind();
+                let known = waiter.clone_ref(py);
+                drop(self.state.with(|state| state.waiter.replace(known)));
+                Ok(waiter)
+            })?;
+            await_python(waiter).await?;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How the server stops.
+//!
+//! Promise: requests that are under way get their time, then `terminate_plugin` of each plugin, then every task that is
+//! left is cancelled and awaited, then the loop's generators and threads are ended. Caveat: each wait is bounded; what
+//! does not heed its end is left behind with a line in the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::PyCFunction;
+
+use super::host::{Host, lock};
+use super::mailbox::Command;
+use crate::edge::control::Report;
+use crate::host::bridge::coroutine::await_python;
+use crate::host::plugins::failure::describe;
+use crate::host::plugins::terminate::{end_endless_answers, report_stubborn, terminate, wait_for};
+
+impl Host {
+    /// Drains, ends the plugins and whatever they left behind.
+    pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
+        let patience = self.patience;
+        self.begin_drain();
+        end_endless_answers(self.registry.serving().residents());
+        if !drained && lock(&self.io).is_some() {
+            self.wait_until_drained(patience).await?;
+        }
+        Python::attach(|py| self.consumer.detach(py))?;
+        let deadline = Instant::now() + patience;
+        terminate(self.registry.serving().residents(), deadline).await;
+        let waiting = Python::attach(|py| -> PyResult<_> {
+            let asyncio = py.import("asyncio")?;
+            let own = asyncio.call_method0("current_task")?;
+            let mut tasks = Vec::new();
+            for task in asyncio.call_method0("all_tasks")?.try_iter()? {
+                let task = task?;
+                if !task.is(&own) {
+                    task.call_method0("cancel")?;
+                    tasks.push(task);
+                }
+            }
+            wait_for(py, tasks, deadline.saturating_duration_since(Instant::now()))
+        })?;
+        if let Some(waiting) = waiting {
+            report_stubborn(await_python(waiting).await?)?;
+        }
+        for step in ["shutdown_asyncgens", "shutdown_default_executor"] {
+            let step = Python::attach(|py| -> PyResult<Py<PyAny>> {
+                let step = self.consumer.event_loop(py).call_method0(step)?;
+                let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.05);
+                Ok(py.import("asyncio")?.getattr("wait_for")?.call1((step, left))?.unbind())
+            })?;
+            if let Err(error) = await_python(step).await {
+                tracing::warn!("ending the event loop: {}", Python::attach(|py| describe(py, &error)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_until_drained(&self, patience: Duration) -> PyResult<()> {
+        let mailbox = Arc::clone(&self.mailbox);
+        let timer = Python::attach(|py| -> PyResult<Py<PyAny>> {
+            let too_late = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+                mailbox.post(arguments.py(), Command::TooLate);
+            })?;
+            let event_loop = self.consumer.event_loop(py);
+            Ok(event_loop.call_method1("call_later", (patience.as_secs_f64(), too_late))?.unbind())
+        })?;
+        loop {
+            match self.mailbox.next().await? {
+                Command::Drained => break,
+                Command::TooLate => {
+                    tracing::warn!("requests still run; stopping without their answers");
+                    break;
+                }
+                Command::Reload(_, reply) => drop(reply.send(Report::Stopping)),
+                Command::Stop | Command::Hangup => {}
+            }
+        }
+        Python::attach(|py| timer.bind(py).call_method0("cancel").map(drop))
+    }
+}

@@ -1,0 +1,232 @@
+//! Calls the handler of a plugin for a request.
+//!
+//! Promise: `data` is what the documentation says, host keys always win over what the client sends, and every request
+//! runs in a context of its own. Caveat: runs on the Python thread, between two turns of the loop; a plain `def`
+//! handler holds the loop for as long as it runs, as it did in pluginserver.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::registry::Registry;
+use super::resident::{Entry, Resident};
+use crate::edge::http::request::BodyData;
+use crate::edge::http::rescue::{Failure, Rejection};
+use crate::edge::policy::address::Client;
+use crate::edge::queue::exchange::{Job, Outcome};
+use crate::edge::queue::request_data::RequestData;
+use crate::host::bridge::call::{Call, Slot};
+use crate::host::bridge::consumer::{Consumer, Dispatch};
+use crate::host::bridge::driver::Drive;
+use crate::host::bridge::locked::{Locked, again};
+use crate::host::bridge::{invoke, outcome, step};
+use crate::host::python::header_templates::HeaderTemplates;
+use crate::host::python::request::Request;
+use crate::json;
+
+/// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
+const HOST_KEYS: [&str; 6] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP, "self"];
+/// What every request brings.
+pub const ALWAYS: [&str; 5] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP];
+const LOG: &str = "log";
+const REQUEST_HEADERS: &str = "request_headers";
+const REQUEST: &str = "request";
+const SUBPATH: &str = "subpath";
+const CLIENT_IP: &str = "client_ip";
+
+/// What the host hands to every handler.
+struct HostObjects {
+    /// What handlers get as `data['log']`.
+    log: Py<PyAny>,
+    /// The keys of `data` when the request has no variables.
+    keys: Py<PyTuple>,
+    /// Headers that came before.
+    headers: HeaderTemplates,
+    /// The last client's address as text: clients come in bunches, behind a proxy all of them.
+    client: Locked<Option<(Client, Py<PyString>)>>,
+}
+
+impl HostObjects {
+    fn client_ip<'py>(&self, py: Python<'py>, client: Client) -> Bound<'py, PyString> {
+        let known = self.client.with(|last| match last {
+            Some((known, text)) if *known == client => Some(again(text)),
+            _ => None,
+        });
+        if let Some(text) = known {
+            return text.into_bound(py);
+        }
+        let text = PyString::new(py, &client.to_string());
+        drop(self.client.replace(Some((client, text.clone().unbind()))));
+        text
+    }
+}
+
+/// A dispatcher for the plugins in `registry`; `log` is what handlers get as `data['log']`.
+///
+/// # Errors
+/// When there is no memory.
+pub fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> PyResult<Dispatch> {
+    let keys = [
+        intern!(py, LOG),
+        intern!(py, REQUEST_HEADERS),
+        intern!(py, REQUEST),
+        intern!(py, SUBPATH),
+        intern!(py, CLIENT_IP),
+    ];
+    let keys = PyTuple::new(py, keys)?.unbind();
+    let objects = HostObjects { log, keys, headers: HeaderTemplates::default(), client: Locked::new(None) };
+    Ok(Box::new(move |py, consumer, job| {
+        if job.exchange.is_abandoned() {
+            return;
+        }
+        // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
+        if let Some(resident) = registry.serving().get(&job.plugin) {
+            run(py, consumer, resident, job, &objects);
+        } else {
+            job.exchange.complete(Outcome::Rejected(Rejection::NotFound));
+            consumer.completed(py);
+        }
+    }))
+}
+
+fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, objects: &HostObjects) {
+    let call = Call::start(job.exchange, consumer, &resident.source, &resident.occupancy);
+    if let Entry::Missing(hint) = &resident.entry {
+        return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
+    }
+    let context = match resident.scope.copy_context(py) {
+        Ok(context) => context,
+        Err(error) => return call.finish(py, Err(error)),
+    };
+    let entered = match context.enter(py) {
+        Ok(entered) => entered,
+        Err(error) => return call.finish(py, Err(error)),
+    };
+    let slot = Slot::new(call);
+    let ended = match begin(py, resident, &slot, job.request, objects) {
+        Ok(Begun::Waits { inner, request }) => {
+            drop(entered);
+            if let Err(error) = consumer.start(py, Drive::new(inner, slot, request, context)) {
+                // What was to drive it took the call down with it, which answered.
+                tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
+            }
+            return;
+        }
+        Ok(Begun::Returned(result)) => Ok(result),
+        Err(error) => Err(error),
+    };
+    if let Some(call) = slot.take() {
+        call.finish(py, ended);
+    }
+}
+
+/// How far a call of the handler came.
+enum Begun<'py> {
+    /// To its result.
+    Returned(Bound<'py, PyAny>),
+    /// To something that a task has to go on with.
+    Waits { inner: Bound<'py, PyAny>, request: Py<PyAny> },
+}
+
+/// Calls the handler.
+fn begin<'py>(
+    py: Python<'py>,
+    resident: &Resident,
+    slot: &Arc<Slot>,
+    request: Box<RequestData>,
+    objects: &HostObjects,
+) -> PyResult<Begun<'py>> {
+    let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
+    let called = call(&request, resident, objects);
+    let request = request.into_any().unbind();
+    let inner = match called {
+        Ok(result) => match step::awaitable(&result)? {
+            Some(inner) => inner,
+            None => match slot.sender(&result, &request)? {
+                Some(sender) => sender,
+                None => return Ok(Begun::Returned(result)),
+            },
+        },
+        Err(error) => outcome::sender_of_exception(py, &error, &request)?.ok_or(error)?,
+    };
+    Ok(Begun::Waits { inner, request })
+}
+
+/// Calls the handler with its keyword arguments: host objects < body variables < query variables < `subpath`,
+/// `client_ip`.
+fn call<'py>(request: &Bound<'py, Request>, resident: &Resident, objects: &HostObjects) -> PyResult<Bound<'py, PyAny>> {
+    let py = request.py();
+    let method = match resident.entry {
+        Entry::Handler => intern!(py, "request_handler"),
+        Entry::HandleRequest => intern!(py, "handle_request"),
+        Entry::Missing(_) => return Err(PyRuntimeError::new_err("the plugin has no handler")),
+    };
+    let instance = resident.instance.bind(py);
+    let data = request.get().data();
+    let headers = objects.headers.dict(py, &data.headers, data.remote.port())?.into_any();
+    let subpath = match &data.subpath {
+        Some(subpath) => PyString::new(py, subpath).into_any(),
+        None => py.None().into_bound(py),
+    };
+    let client_ip = objects.client_ip(py, data.client).into_any();
+    let (log, object) = (objects.log.bind(py), request.as_any());
+    if data.query.is_empty() && matches!(data.variables, BodyData::None) {
+        let values = [log, &headers, object, &subpath, &client_ip];
+        return invoke::call_method(instance, method, objects.keys.bind(py), values);
+    }
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, LOG), log)?;
+    keywords.set_item(intern!(py, REQUEST_HEADERS), headers)?;
+    keywords.set_item(intern!(py, REQUEST), object)?;
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
+    variables(&keywords, data, &reserved)?;
+    keywords.set_item(intern!(py, SUBPATH), subpath)?;
+    keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;
+    instance.getattr(method)?.call((), Some(&keywords))
+}
+
+fn variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
+    if matches!(request.variables, BodyData::None) {
+        return first_of_each(data, request.query.iter(), reserved);
+    }
+    body_variables(data, request, reserved)?;
+    if !request.query.is_empty() {
+        let query = PyDict::new(data.py());
+        first_of_each(&query, request.query.iter(), reserved)?;
+        data.update(query.as_mapping())?;
+    }
+    Ok(())
+}
+
+fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
+    match &request.variables {
+        BodyData::None => {}
+        BodyData::Json(body) => {
+            if let Err(error) = json::decode_into(body, data, reserved) {
+                tracing::debug!("a request body is not read as variables: {error}");
+            }
+        }
+        BodyData::Form(fields) => first_of_each(data, fields.iter(), reserved)?,
+        BodyData::Multipart(form) => first_of_each(data, form.fields(), reserved)?,
+    }
+    Ok(())
+}
+
+/// Adds the variables that are not there yet.
+fn first_of_each<'a>(
+    data: &Bound<'_, PyDict>,
+    variables: impl Iterator<Item = (&'a str, impl AsRef<str>)>,
+    reserved: &dyn Fn(&str) -> bool,
+) -> PyResult<()> {
+    let py = data.py();
+    for (name, value) in variables {
+        let key = PyString::new(py, name);
+        if !reserved(name) && !data.contains(&key)? {
+            data.set_item(key, PyString::new(py, value.as_ref()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What plugins are loaded with: one reading of the ini file, as Python objects.
+//!
+//! Promise: all plugins of one load see the same configuration object. Caveat: immutable; a reload makes a new one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::edge::config::diagnostic::{Diagnostic, Place};
+use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
+use crate::host::bridge::outcome::Witness;
+use crate::host::python::baseplugin::named;
+
+/// The surroundings of a load.
+pub struct Environment {
+    /// `plugincore.configfile.Config` of the whole file.
+    pub config: Py<PyAny>,
+    /// The server's own `LogJam`.
+    pub log: Py<PyAny>,
+    /// `argparse.Namespace(ini_file, log, level)`.
+    pub args: Py<PyAny>,
+    /// What plugins get as `task_callback`; without one, the owner of their own tasks.
+    pub task_callback: Option<Py<PyAny>>,
+    /// Where relative paths begin: the folder that the server was started in, since a plugin may go elsewhere. Empty
+    /// for whatever folder the process is in.
+    pub base: PathBuf,
+    /// Folder of the plugin files; parameter files are looked up here too.
+    pub folder: PathBuf,
+    /// How long an async `initialize` may take.
+    pub patience: Duration,
+    /// How long an async `terminate_plugin` and the tasks of what does not come to serve may take.
+    pub farewell: Duration,
+    /// `[compat] legacy_status`.
+    pub legacy_status: bool,
+    /// Where the parameters of each plugin file stand, if that is known.
+    pub places: Vec<(String, Place)>,
+    /// Arguments that all others win over: what a manager was given besides those that it knows.
+    pub given: Option<Py<PyDict>>,
+    /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
+    pub overrides: Option<Py<PyDict>>,
+    /// Who is shown what handlers raise.
+    pub witness: Option<Witness>,
+}
+
+impl Environment {
+    /// Where `path` is on disk, absolutely; messages name it as it was written.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        let path = self.base.join(path);
+        // Only a working folder that is gone leaves it as it is.
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// The name in messages of the file at `on_disk`, if it lies in the folder of the plugins.
+    pub fn shown(&self, on_disk: &Path) -> Option<PathBuf> {
+        on_disk.strip_prefix(self.locate(&self.folder)).ok().map(|rest| self.folder.join(rest))
+    }
+
+    /// Where `[plugin_parms]` speaks of the plugin file called `stem`.
+    pub fn place_of(&self, stem: &str) -> Option<&Place> {
+        let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
+        self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
+    }
+
+    /// The lines of `[plugin_parms]` that belong to none of the plugin files called `stems`.
+    pub fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
+        let belongs = |key: &str| stems.iter().any(|stem| stem.to_lowercase() == key.to_lowercase());
+        let stray = |(key, place): &(String, Place)| {
+            let known = stems.iter().map(String::as_str);
+            let remedy = match nearest(key.strip_suffix(".py").unwrap_or(key), known, KEY_TOLERANCE) {
+                Some(near) => format!("is {near} meant? Write the file's name without .py"),
+                None => "write a plugin file's name without .py, or remove the line".to_owned(),
+            };
+            let stray = Diagnostic::warning(place.clone(), "there is no such plugin file, so the line guards nothing");
+            stray.in_section("plugin_parms").at_key(key).remedy(remedy)
+        };
+        self.places.iter().filter(|(key, _)| !belongs(key)).map(stray).collect()
+    }
+
+    /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because
+    /// `configparser` lower-cases the names of an ini file.
+    ///
+    /// # Errors
+    /// When `config` is not a mapping of mappings.
+    pub fn parameters_of(&self, py: Python<'_>, stem: &str) -> PyResult<String> {
+        let config = self.config.bind(py);
+        if config.is_none() {
+            return Ok(String::new());
+        }
+        let Some(section) = named(config, "plugin_parms")? else { return Ok(String::new()) };
+        named(&section, stem)?.map_or_else(|| Ok(String::new()), |text| text.str()?.extract())
+    }
+}

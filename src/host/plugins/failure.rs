@@ -1,0 +1,112 @@
+//! Why a plugin is not there, in words that name the place to look at and what to do.
+//!
+//! Promise: what a client may see of it holds no traceback; what is logged of it is one record, with the traceback.
+//! Caveat: the place is the innermost one in the plugin's own file; one deeper in a helper module is named beside it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::discover::stem;
+use super::environment::Environment;
+use super::{module, parameters};
+use crate::host::bridge::missing_module::missing_module;
+use crate::host::bridge::outcome;
+
+/// Why a plugin is not there.
+#[derive(Clone, Debug)]
+pub struct LoadFailure {
+    /// The plugin file.
+    file: PathBuf,
+    /// The line in it, if the trouble has one.
+    line: Option<usize>,
+    /// The class, if the trouble is of one class.
+    class: Option<String>,
+    /// Where the parameters are that are to blame, if they are.
+    parameters: Option<String>,
+    /// Exception type and text, and what to do.
+    reason: String,
+    /// The exception itself, if there was one.
+    pub cause: Option<Arc<PyErr>>,
+}
+
+impl fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.parameters {
+            return write!(f, "{place}: {}", self.reason);
+        }
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        match &self.class {
+            Some(class) => write!(f, ": class {class}: {}", self.reason),
+            None => write!(f, ": {}", self.reason),
+        }
+    }
+}
+
+impl LoadFailure {
+    /// The host's own objection to something in `file`.
+    pub fn objection(file: &Path, line: Option<usize>, class: Option<String>, reason: String) -> Self {
+        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause: None }
+    }
+
+    /// What `error` says of `file`, or of a class in it.
+    pub fn of_error(
+        py: Python<'_>,
+        environment: &Environment,
+        file: &Path,
+        class: Option<String>,
+        error: &PyErr,
+    ) -> Self {
+        let cause = Some(Arc::new(error.clone_ref(py)));
+        let parameters = parameters::origin(py, environment, &stem(file), error);
+        if parameters.is_some() {
+            let reason = one_line(&text_of(py, error));
+            return Self { file: file.to_path_buf(), line: None, class, parameters, reason, cause };
+        }
+        let on_disk = environment.locate(file);
+        let places = module::places(py, error);
+        let line = places.iter().find(|(place, _)| *place == on_disk).map(|(_, line)| *line);
+        let mut reason = describe(py, error);
+        let innermost = places.iter().find_map(|(place, line)| Some((place, environment.shown(place)?, line)));
+        if let Some((_, helper, line)) = innermost.filter(|(place, ..)| **place != on_disk) {
+            reason = format!("{reason}, raised at {}:{line}", helper.display());
+        }
+        if let Some(remedy) = missing_module(py, error) {
+            reason = format!("{reason} ({remedy})");
+        }
+        Self { file: file.to_path_buf(), line, class, parameters, reason, cause }
+    }
+
+    /// The failure as it is logged: with the traceback, unless that only leads to a parameter.
+    pub fn record(&self, py: Python<'_>) -> String {
+        match &self.cause {
+            Some(cause) if self.parameters.is_none() => format!("{self}\n{}", outcome::traceback(py, cause)),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Adds what follows from it.
+    pub fn add(&mut self, consequence: &str) {
+        self.reason = format!("{}; {consequence}", self.reason);
+    }
+}
+
+/// `Type: text`, on one line.
+pub fn describe(py: Python<'_>, error: &PyErr) -> String {
+    let name = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
+    let text = text_of(py, error);
+    one_line(&if text.is_empty() { name } else { format!("{name}: {text}") })
+}
+
+fn text_of(py: Python<'_>, error: &PyErr) -> String {
+    error.value(py).str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,349 @@
+//! Loads one plugin file: import, construct, initialise.
+//!
+//! Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an `initialize` that never
+//! ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected. Caveat: plugin code that
+//! blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTimeoutError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyType};
+
+use super::discover::stem;
+use super::dispatch::ALWAYS;
+use super::environment::Environment;
+use super::failure::{LoadFailure, describe};
+use super::module::{self, Registration};
+use super::owner::Scope;
+use super::parameters::keyword_arguments;
+use super::resident::{Entry, Resident};
+use super::signature::{Uncallable, uncallable};
+use super::terminate::{discard, discard_instance, end_tasks, wait_for};
+use super::watch::Step;
+use crate::host::bridge::aiohttp;
+use crate::host::bridge::context::OwnContext;
+use crate::host::bridge::coroutine::{await_python, await_python_within, coroutine};
+use crate::host::bridge::{fork, step};
+
+/// What came of one file.
+#[derive(Default)]
+pub struct LoadedFile {
+    /// The plugins that are ready to serve.
+    pub residents: Vec<Arc<Resident>>,
+    /// What went wrong.
+    pub failures: Vec<LoadFailure>,
+    /// The file's module.
+    pub module: Option<Py<PyModule>>,
+    /// To take the file's module back out, should it not be wanted after all.
+    pub registration: Option<Registration>,
+    /// The background tasks of the file.
+    scope: Option<Arc<Scope>>,
+}
+
+impl LoadedFile {
+    /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
+    pub fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
+        self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
+    }
+
+    /// Turns the plugins that `objection` has something against into failures, and discards them.
+    pub async fn refuse<E: fmt::Display>(
+        &mut self,
+        patience: Duration,
+        mut objection: impl FnMut(&Resident) -> Option<E>,
+    ) {
+        let mut refused = Vec::new();
+        for resident in std::mem::take(&mut self.residents) {
+            match objection(&resident) {
+                None => self.residents.push(resident),
+                Some(reason) => {
+                    self.fail(LoadFailure::objection(&resident.file, None, None, reason.to_string()));
+                    refused.push(resident);
+                }
+            }
+        }
+        discard(&refused, patience).await;
+        if self.residents.is_empty() {
+            self.end_tasks(patience).await;
+        }
+    }
+
+    /// Takes everything back: the plugins, the tasks, the module.
+    pub async fn give_up(self, patience: Duration) {
+        discard(&self.residents, patience).await;
+        self.end_tasks(patience).await;
+        if let Some(registration) = self.registration {
+            Python::attach(|py| registration.undo(py));
+        }
+    }
+
+    /// Notes what went wrong; what is wrong with the parameters of all classes is told once.
+    fn fail(&mut self, failure: LoadFailure) {
+        let told = failure.to_string();
+        if self.failures.iter().all(|known| known.to_string() != told) {
+            self.failures.push(failure);
+        }
+    }
+
+    async fn end_tasks(&self, patience: Duration) {
+        let Some(scope) = &self.scope else { return };
+        if let Err(error) = end_tasks(scope, patience).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("ending background tasks: {reason}");
+        }
+    }
+}
+
+/// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
+pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
+    load(environment, file, None).await
+}
+
+/// Loads `class` alone, which was imported from `file` in whatever way; otherwise like [`load_file`].
+pub async fn load_class(environment: &Environment, file: &Path, class: Py<PyType>) -> LoadedFile {
+    load(environment, file, Some(class)).await
+}
+
+async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>) -> LoadedFile {
+    let mut loaded = LoadedFile::default();
+    let scope = match Python::attach(Scope::new) {
+        Ok(scope) => scope,
+        Err(error) => {
+            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
+            return loaded;
+        }
+    };
+    loaded.scope = Some(Arc::clone(&scope));
+    match class {
+        Some(class) => bring_in(&mut loaded, environment, file, &class, &scope).await,
+        None => load_into(&mut loaded, environment, file, &scope).await,
+    }
+    // From here on the context is that of requests, whose tasks are the file's and not a single plugin's.
+    let left = Python::attach(|py| scope.enter(py).map(drop));
+    if let Err(error) = left {
+        loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
+    }
+    if loaded.residents.is_empty() {
+        loaded.end_tasks(environment.farewell).await;
+    }
+    loaded
+}
+
+async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<Scope>) {
+    let imported = Python::attach(|py| {
+        import(py, environment, file, scope).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
+    });
+    let Imported { classes, module, registration } = match imported {
+        Ok(imported) => imported,
+        Err(failure) => {
+            loaded.fail(failure);
+            return;
+        }
+    };
+    loaded.registration = Some(registration);
+    loaded.module = Some(module);
+    if classes.is_empty() {
+        tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
+    }
+    for class in classes {
+        bring_in(loaded, environment, file, &class, scope).await;
+    }
+}
+
+/// Adds what comes of one class.
+async fn bring_in(
+    loaded: &mut LoadedFile,
+    environment: &Environment,
+    file: &Path,
+    class: &Py<PyType>,
+    scope: &Arc<Scope>,
+) {
+    let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
+    let part = Python::attach(|py| scope.part(py));
+    let brought = match &part {
+        Ok(part) => bring_up(environment, file, class, (scope, part)).await,
+        Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
+    };
+    match brought {
+        Ok(resident) => {
+            if let Entry::Missing(hint) = &resident.entry {
+                tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
+            }
+            let resident = Arc::new(resident);
+            match Python::attach(|py| objection(py, environment, &resident, &name)) {
+                None => loaded.residents.push(resident),
+                Some(failure) => {
+                    discard(&[resident], environment.farewell).await;
+                    loaded.fail(failure);
+                }
+            }
+        }
+        Err(error) => {
+            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, Some(name), &error)));
+        }
+    }
+}
+
+/// What is against a plugin that is ready: that no request could ever call its handler.
+fn objection(py: Python<'_>, environment: &Environment, resident: &Resident, class: &str) -> Option<LoadFailure> {
+    let instance = resident.instance.bind(py);
+    let method = match resident.entry {
+        Entry::HandleRequest if resident.source.overrides_handle_request => intern!(py, "handle_request"),
+        Entry::HandleRequest | Entry::Handler => intern!(py, "request_handler"),
+        Entry::Missing(_) => return None,
+    };
+    // What cannot be looked at may well be called.
+    let found = instance.getattr(method).and_then(|method| uncallable(&method, &ALWAYS)).ok().flatten()?;
+    let Uncallable { mut reason, file, line } = found;
+    let own = file == environment.locate(&resident.file);
+    if !own {
+        let file = environment.shown(&file).unwrap_or(file);
+        reason = format!("{reason} ({}:{line})", file.display());
+    }
+    Some(LoadFailure::objection(&resident.file, own.then_some(line), Some(class.to_owned()), reason))
+}
+
+struct Imported {
+    classes: Vec<Py<PyType>>,
+    module: Py<PyModule>,
+    registration: Registration,
+}
+
+fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &Scope) -> PyResult<Imported> {
+    let _step = Step::begin(file, "its import");
+    let _entered = scope.enter(py)?;
+    let ran = module::run(py, &environment.locate(file));
+    fork::end_child(py, ran.as_ref().err());
+    let (module, registration) = ran?;
+    aiohttp::get_ready(py);
+    let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
+    Ok(Imported { classes, module: module.unbind(), registration })
+}
+
+async fn bring_up(
+    environment: &Environment,
+    file: &Path,
+    class: &Py<PyType>,
+    (scope, part): (&Arc<Scope>, &Arc<Scope>),
+) -> PyResult<Resident> {
+    let made = Python::attach(|py| -> PyResult<_> {
+        let _entered = part.enter(py)?;
+        let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
+        let _step = Step::begin(file, format!("__init__ of {}", class.bind(py).name()?));
+        let instance = class.bind(py).call((), Some(&kwargs));
+        fork::end_child(py, instance.as_ref().err());
+        Ok((instance?.unbind(), kwargs.unbind()))
+    });
+    let (instance, ready) = match made {
+        Ok((instance, kwargs)) => {
+            let ready = make_ready(environment, file, &instance, kwargs, (scope, part)).await;
+            (Some(instance), ready)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    if ready.is_err() {
+        if let Some(instance) = &instance {
+            discard_instance(file, instance, part, environment.farewell).await;
+        }
+        if let Err(error) = end_tasks(part, environment.farewell).await {
+            tracing::warn!("{}: ending its tasks: {}", file.display(), Python::attach(|py| describe(py, &error)));
+        }
+    }
+    ready
+}
+
+/// From a new instance to one that can serve.
+async fn make_ready(
+    environment: &Environment,
+    file: &Path,
+    instance: &Py<PyAny>,
+    kwargs: Py<PyDict>,
+    (scope, part): (&Arc<Scope>, &Arc<Scope>),
+) -> PyResult<Resident> {
+    let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
+        .map(|class| Step::begin(file, format!("initialize of {class}")))?;
+    let started = Python::attach(|py| {
+        let _entered = part.enter(py)?;
+        let started = start(instance.bind(py), kwargs.bind(py));
+        fork::end_child(py, started.as_ref().err());
+        started
+    })?;
+    if let Some(started) = started {
+        patiently(environment.patience, part.context(), started, "initialize").await?;
+    }
+    drop(step);
+    Python::attach(|py| {
+        let _entered = part.enter(py)?;
+        let scopes = (Arc::clone(scope), Arc::clone(part));
+        Resident::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
+    })
+}
+
+/// Calls `initialize`, if there is one; what it returns is awaited if it can be.
+fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
+    let initialize = instance.getattr_opt(intern!(instance.py(), "initialize"))?;
+    let Some(initialize) = initialize.filter(pyo3::types::PyAnyMethods::is_callable) else { return Ok(None) };
+    let result = initialize.call((), Some(kwargs))?;
+    Ok(step::awaitable(&result)?.map(|_| result.unbind()))
+}
+
+/// How long what took too long may take to tidy up once it is cancelled.
+const TIDYING: Duration = Duration::from_secs(1);
+
+/// Awaits in `context` what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
+/// and, if it does not heed that either, left to its owner.
+///
+/// # Errors
+/// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
+pub async fn patiently(patience: Duration, context: OwnContext, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
+    let (task, waiting) = Python::attach(|py| -> PyResult<_> {
+        // Made in the context, so that the task has its owner.
+        let entered = context.enter(py)?;
+        let within = context.again();
+        let fenced = coroutine(py, async move {
+            await_python_within(within, awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
+        })?;
+        let task = py.import("asyncio")?.call_method1("ensure_future", (fenced,))?;
+        drop(entered);
+        let waiting = wait_for(py, vec![task.clone()], patience)?;
+        Ok((task.unbind(), waiting))
+    })?;
+    let waited = match waiting {
+        Some(waiting) => await_python(waiting).await.map(drop),
+        None => Ok(()),
+    };
+    let ended = Python::attach(|py| -> PyResult<_> {
+        let task = task.bind(py);
+        if task.call_method0("done")?.is_truthy()? {
+            return task.call_method0("result").map(|_| None);
+        }
+        task.call_method0("cancel")?;
+        waited?;
+        Ok(Some(wait_for(py, vec![task.clone()], patience.min(TIDYING))?))
+    })?;
+    let Some(tidying) = ended else { return Ok(()) };
+    if let Some(tidying) = tidying {
+        await_python(tidying).await?;
+    }
+    Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
+}
+
+/// A time as a person would write it: what is left of ten seconds is ten seconds.
+fn seconds(time: Duration) -> f64 {
+    let parts = if time >= Duration::from_secs(1) { 10.0 } else { 1000.0 };
+    (time.as_secs_f64() * parts).round() / parts
+}
+
+fn fenced(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PySystemExit>(py) && !error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        return error;
+    }
+    let plain = PyRuntimeError::new_err(describe(py, &error));
+    plain.set_traceback(py, error.traceback(py));
+    plain
+}

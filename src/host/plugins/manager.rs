@@ -1,0 +1,245 @@
+//! `plugincore.pluginmanager.PluginManager`: the loader for Python code that wants plugins without a server.
+//!
+//! Promise: the methods are pluginserver's; loading, reloading and ending are the host's own. Caveat: it serves nothing
+//! and shares nothing with a running server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::discover::{discover, stem};
+use super::environment::Environment;
+use super::load::load_file;
+use super::module;
+use super::registry::Registry;
+use super::resident::Resident;
+use super::terminate::terminate;
+use crate::host::bridge::coroutine::{Coroutine, coroutine};
+
+/// How long plugins of a manager may take to initialise or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Loads the plugin files of a folder, without a server.
+///
+/// `plugin_dir` is the folder. `args` (a namespace with `ini_file`, `log` and `level`) is required. `config` (a
+/// `Config`), `log` (a `LogJam`), `task_callback` and whatever else is given are handed to the plugins. All of them are
+/// attributes, too, and may be set: what is loaded afterwards gets the new ones. `plugins` holds the plugins by id,
+/// `modules` the modules by the names of their files.
+///
+/// >>> import argparse, asyncio, pathlib, tempfile
+/// >>> from plugincore.pluginmanager import PluginManager
+/// >>> source = "from plugincore.baseplugin import BasePlugin\nclass Hello(BasePlugin): pass"
+/// >>> async def main():
+/// ...     with tempfile.TemporaryDirectory() as folder:
+/// ...         _ = pathlib.Path(folder, "hello_module.py").write_text(source)
+/// ...         args = argparse.Namespace(ini_file="", log=None, level="ERROR")
+/// ...         manager = PluginManager(folder, args=args, log=lambda text: print("told:", text))
+/// ...         await manager.load_plugins()
+/// ...         await manager.remove_plugin("nobody")
+/// ...         return await manager.get_plugin("hello") is not None, ", ".join(manager.modules)
+/// >>> asyncio.run(main())
+/// told: Loaded plugin hello
+/// told: No plugin with ID nobody
+/// (True, 'hello_module')
+// What it was made of is in its `__dict__`, where subclasses and callers may change it.
+#[pyclass(frozen, subclass, dict, weakref, module = "plugincore.pluginmanager")]
+pub struct PluginManager {
+    registry: Registry,
+}
+
+#[pymethods]
+impl PluginManager {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(plugin_dir, **kwargs)")]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { registry: Registry::default() }
+    }
+
+    #[pyo3(signature = (plugin_dir, **kwargs))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        plugin_dir: &Bound<'_, PyAny>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let kwargs = kwargs.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
+        plugin_dir.extract::<PathBuf>()?;
+        let args = kwargs.get_item("args")?.filter(|args| !args.is_none());
+        slf.setattr("prog_args", args.ok_or_else(|| PyValueError::new_err("PluginManager: no args object passed"))?)?;
+        for name in ["config", "log", "task_callback"] {
+            slf.setattr(name, kwargs.get_item(name)?)?;
+        }
+        slf.setattr("plugin_dir", plugin_dir)?;
+        slf.setattr("plugins", PyDict::new(py))?;
+        slf.setattr("modules", PyDict::new(py))?;
+        slf.setattr("kwargs", kwargs)
+    }
+
+    /// Use another configuration for what is loaded from now on.
+    fn reset_config(slf: &Bound<'_, Self>, config: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.setattr("config", config)
+    }
+
+    /// Load every plugin file of the folder, in sorted order; what fails is logged.
+    fn load_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
+        procedure(py, async move {
+            let folder = Python::attach(|py| {
+                let folder: PathBuf = slf.bind(py).getattr("plugin_dir")?.extract()?;
+                module::add_to_path(py, &folder)?;
+                PyResult::Ok(folder)
+            })?;
+            let files = match discover(Path::new(""), &folder) {
+                Ok(files) => files,
+                Err(error) => return tell(&slf, "warn", &format!("{}: {error}", folder.display())),
+            };
+            for file in files {
+                bring_in(&slf, &file).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Load one plugin file; what fails is logged.
+    fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
+        procedure(py, async move { bring_in(&slf, &path).await })
+    }
+
+    /// Terminate a plugin and forget it; an unknown id is logged.
+    fn remove_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
+        procedure(py, async move {
+            let registry = &slf.get().registry;
+            let Some(resident) = registry.serving().get(&plugin_id).cloned() else {
+                return tell(&slf, "info", &format!("No plugin with ID {plugin_id}"));
+            };
+            let others = registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
+            publish(&slf, others)?;
+            if registry.serving().of_file(&resident.file).is_empty() {
+                Python::attach(|py| {
+                    slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&resident.file), py.None())).map(drop)
+                })?;
+            }
+            terminate(&[resident], Instant::now() + PATIENCE).await;
+            Ok(())
+        })
+    }
+
+    /// Load the file of a plugin again; on failure the old instance stays.
+    fn reload_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
+        procedure(py, async move {
+            let resident = slf.get().registry.serving().get(&plugin_id).cloned();
+            match resident {
+                Some(resident) => bring_in(&slf, &resident.file).await,
+                None => tell(&slf, "info", &format!("No such plugin to reload: {plugin_id}")),
+            }
+        })
+    }
+
+    /// Return the plugin with this id, or None.
+    fn get_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: Py<PyAny>) -> PyResult<Bound<'_, Coroutine>> {
+        coroutine(py, async move {
+            Python::attach(|py| slf.bind(py).getattr("plugins")?.call_method1("get", (plugin_id,)).map(Bound::unbind))
+        })
+    }
+
+    /// Return the plugins by id.
+    fn all_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
+        coroutine(py, async move { Python::attach(|py| slf.getattr(py, "plugins")) })
+    }
+}
+
+/// A coroutine that returns None.
+fn procedure(
+    py: Python<'_>,
+    future: impl Future<Output = PyResult<()>> + Send + 'static,
+) -> PyResult<Bound<'_, Coroutine>> {
+    coroutine(py, async move { future.await.map(|()| None::<Py<PyAny>>) })
+}
+
+/// What plugins are loaded with, by the attributes as they are now.
+fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
+    let given = manager.getattr("kwargs")?.cast_into::<PyDict>()?;
+    Ok(Environment {
+        config: manager.getattr("config")?.unbind(),
+        log: manager.getattr("log")?.unbind(),
+        args: manager.getattr("prog_args")?.unbind(),
+        task_callback: Some(manager.getattr("task_callback")?)
+            .filter(|callback| !callback.is_none())
+            .map(Bound::unbind),
+        base: PathBuf::new(),
+        folder: manager.getattr("plugin_dir")?.extract()?,
+        patience: PATIENCE,
+        farewell: PATIENCE,
+        legacy_status: false,
+        places: Vec::new(),
+        given: Some(given.unbind()),
+        overrides: None,
+        witness: None,
+    })
+}
+
+/// Loads a file, and has it take over from its earlier generation.
+async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
+    let environment = Python::attach(|py| environment(manager.bind(py)))?;
+    let serving = manager.get().registry.serving();
+    let mut old = serving.of_file(file);
+    let loaded = load_file(&environment, file).await;
+    for failure in &loaded.failures {
+        let record = Python::attach(|py| failure.record(py));
+        tell(manager, "exception", &format!("Exception loading plugin from {record}"))?;
+    }
+    if !loaded.may_replace(&old) {
+        loaded.give_up(PATIENCE).await;
+        return Ok(());
+    }
+    if let Some(module) = loaded.module {
+        Python::attach(|py| manager.bind(py).getattr("modules")?.set_item(stem(file), module))?;
+    }
+    // Read again: another load may have ended meanwhile.
+    let serving = manager.get().registry.serving();
+    let mut residents: Vec<_> = serving.residents().iter().filter(|one| one.file != file).cloned().collect();
+    for resident in loaded.residents {
+        tell(manager, "info", &format!("Loaded plugin {}", resident.id))?;
+        // An id belongs to whoever took it last.
+        old.extend(residents.iter().filter(|one| one.id == resident.id).cloned());
+        residents.retain(|one: &Arc<Resident>| one.id != resident.id);
+        residents.push(resident);
+    }
+    publish(manager, residents)?;
+    terminate(&old, Instant::now() + PATIENCE).await;
+    Ok(())
+}
+
+/// Makes `residents` the plugins of the manager; what callers put into `plugins` themselves stays there.
+fn publish(manager: &Py<PluginManager>, residents: Vec<Arc<Resident>>) -> PyResult<()> {
+    let registry = &manager.get().registry;
+    Python::attach(|py| {
+        let plugins = manager.bind(py).getattr("plugins")?;
+        for resident in registry.serving().residents() {
+            plugins.call_method1(intern!(py, "pop"), (&*resident.id, py.None()))?;
+        }
+        for resident in &residents {
+            plugins.set_item(&*resident.id, &resident.instance)?;
+        }
+        PyResult::Ok(())
+    })?;
+    registry.publish(residents);
+    Ok(())
+}
+
+/// Tells the log, whose method for the level, or the log itself, is called; prints without a log.
+fn tell(manager: &Py<PluginManager>, level: &str, text: &str) -> PyResult<()> {
+    Python::attach(|py| {
+        let log = manager.bind(py).getattr("log")?;
+        let teller = match log.getattr_opt(level)? {
+            Some(method) => method,
+            None if log.is_callable() => log,
+            None => py.import(intern!(py, "builtins"))?.getattr("print")?,
+        };
+        teller.call1((text,)).map(drop)
+    })
+}

@@ -1,0 +1,211 @@
+//! What belongs to a plugin file: its background tasks, and the context that its code runs in.
+//!
+//! Promise: a task that a plugin creates, while it is imported, constructed, initialised or asked, directly or through
+//! other tasks, is kept alive until it ends and is cancelled and awaited when the plugin goes. Context variables that it
+//! sets while it is loaded (the precision of `decimal` is one) hold for all that it does later, and for nobody else.
+//! Caveat: the owner of a task is found by the loop's task factory; a plugin that replaces the factory has its tasks
+//! cancelled only when the server stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PySet, PyTuple};
+
+use crate::host::bridge::context::{Entered, OwnContext};
+use crate::host::bridge::locked::{Locked, again, made_once};
+
+/// The tasks of one generation of a plugin file, or of one plugin in it.
+#[pyclass(frozen, module = "plugincore._core")]
+pub struct Owner {
+    tasks: Py<PySet>,
+    /// The owners of the plugins in the file, whose tasks end with those of the file.
+    parts: Locked<Vec<Py<Owner>>>,
+}
+
+/// An owner of tasks, and the context of the code that creates them: of one generation of a plugin file or, in the same
+/// context, of one plugin in it until that serves.
+pub struct Scope {
+    /// Who gets the tasks.
+    pub owner: Py<Owner>,
+    context: OwnContext,
+}
+
+impl Scope {
+    /// A scope for a file, without tasks, whose context is a copy of the current one.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
+        Ok(Arc::new(Self { owner: Owner::new(py)?, context: OwnContext::copy_current(py)? }))
+    }
+
+    /// A scope for one plugin of the file, so that its tasks can be ended alone.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn part(&self, py: Python<'_>) -> PyResult<Arc<Self>> {
+        let owner = Owner::new(py)?;
+        let part = owner.clone_ref(py);
+        self.owner.get().parts.with(|parts| parts.push(part));
+        Ok(Arc::new(Self { owner, context: self.context.again() }))
+    }
+
+    /// Enters the context itself, for code that is part of loading: what it sets there stays, and this owner, too.
+    ///
+    /// # Errors
+    /// When it has been entered already.
+    pub fn enter<'py>(&self, py: Python<'py>) -> PyResult<Entered<'py>> {
+        let entered = self.context.enter(py)?;
+        self.own(py)?;
+        Ok(entered)
+    }
+
+    /// The context itself, once more.
+    pub fn context(&self) -> OwnContext {
+        self.context.again()
+    }
+
+    /// A copy of the context, for a request or whatever else is to leave nothing behind; with the owner that entered it
+    /// last, which is the file's once it has been loaded.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn copy_context(&self, py: Python<'_>) -> PyResult<OwnContext> {
+        self.context.copy(py)
+    }
+
+    /// Makes the owner that of what the current context does from here on.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub fn own(&self, py: Python<'_>) -> PyResult<()> {
+        current(py)?.call_method1(intern!(py, "set"), (&self.owner,)).map(drop)
+    }
+}
+
+/// The context variable that holds the [`Owner`] of the code that runs.
+static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    let variable = made_once(py, &CURRENT, || {
+        let options = PyDict::new(py);
+        options.set_item("default", py.None())?;
+        let class = py.import("contextvars")?.getattr("ContextVar")?;
+        Ok(class.call(("plugincore.owner",), Some(&options))?.unbind())
+    })?;
+    Ok(variable.bind(py))
+}
+
+impl Owner {
+    fn new(py: Python<'_>) -> PyResult<Py<Self>> {
+        Py::new(py, Self { tasks: PySet::empty(py)?.unbind(), parts: Locked::default() })
+    }
+
+    /// Keeps `task` until it ends.
+    ///
+    /// # Errors
+    /// When `task` is not like an asyncio task.
+    pub fn adopt(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        slf.get().tasks.bind(py).add(task)?;
+        task.call_method1(intern!(py, "add_done_callback"), (slf.getattr(intern!(py, "_ended"))?,)).map(drop)
+    }
+
+    /// Cancels the tasks that still run and returns them.
+    ///
+    /// # Errors
+    /// When something that is not a task was adopted.
+    pub fn cancel<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let mut tasks: Vec<_> = self.tasks.bind(py).iter().collect();
+        for task in &tasks {
+            task.call_method0(intern!(py, "cancel"))?;
+        }
+        let parts: Vec<_> = self.parts.with(|parts| parts.iter().map(again).collect());
+        for part in parts {
+            tasks.extend(part.get().cancel(py)?);
+        }
+        Ok(tasks)
+    }
+}
+
+#[pymethods]
+impl Owner {
+    /// `task_callback`: plugins hand tasks here that they want ended with them.
+    fn __call__(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::adopt(slf, task)
+    }
+
+    /// Lets a task go that has ended. If it failed, it is looked at again a little later: asyncio tells of an exception
+    /// that nobody asked for only when the task is collected, and one that somebody keeps never is.
+    fn _ended(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        slf.get().tasks.bind(py).discard(task)?;
+        if has_untold_exception(task)? {
+            let event_loop = task.call_method0(intern!(py, "get_loop"))?;
+            let task = py.import("weakref")?.call_method1("ref", (task,))?;
+            event_loop.call_method1("call_later", (UNTOLD.as_secs_f64(), slf.getattr("_tell")?, task))?;
+        }
+        Ok(())
+    }
+
+    /// Tells of a task whose exception nobody has asked for, as asyncio would.
+    #[staticmethod]
+    fn _tell(task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, task) = (task.py(), task.call0()?);
+        if task.is_none() || !has_untold_exception(&task)? {
+            return Ok(());
+        }
+        let context = PyDict::new(py);
+        context.set_item("message", "Task exception was never retrieved")?;
+        // Asking for it counts, so that it is told once.
+        context.set_item("exception", task.call_method0("exception")?)?;
+        context.set_item("task", &task)?;
+        task.call_method0("get_loop")?.call_method1("call_exception_handler", (context,)).map(drop)
+    }
+}
+
+/// How long the exception of a task may go unnoticed.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// Whether `task` has failed and nobody has asked how; a task that does not say is not told of.
+fn has_untold_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+    task.getattr_opt(intern!(task.py(), "_log_traceback"))?.map_or(Ok(false), |untold| untold.is_truthy())
+}
+
+/// Has `event_loop` note the owner of each task that it creates.
+///
+/// # Errors
+/// When the loop takes no task factory.
+pub fn install_task_factory(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = event_loop.py();
+    let task = py.import("asyncio")?.getattr("Task")?.unbind();
+    event_loop.call_method1("set_task_factory", (Bound::new(py, TaskFactory { task })?,)).map(drop)
+}
+
+#[pyclass(frozen, module = "plugincore._core")]
+struct TaskFactory {
+    task: Py<PyAny>,
+}
+
+#[pymethods]
+impl TaskFactory {
+    #[pyo3(signature = (event_loop, coroutine, **options))]
+    fn __call__<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+        coroutine: &Bound<'py, PyAny>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = event_loop.py();
+        let options = options.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
+        options.set_item(intern!(py, "loop"), event_loop)?;
+        let task = self.task.bind(py).call(PyTuple::new(py, [coroutine])?, Some(&options))?;
+        if let Ok(owner) = current(py)?.call_method0(intern!(py, "get"))?.cast::<Owner>() {
+            Owner::adopt(owner, &task)?;
+        }
+        Ok(task)
+    }
+}

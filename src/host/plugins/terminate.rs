@@ -1,0 +1,176 @@
+//! Ends plugins.
+//!
+//! Promise: `terminate_plugin` runs for each, plain or async, within the time that plugins are waited for, then the
+//! background tasks are cancelled and awaited; a plugin that fails at this is reported and stops nobody else. Caveat: a
+//! task that swallows its cancellation is left behind after that time, with a line in the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::failure::describe;
+use super::load::patiently;
+use super::owner::Scope;
+use super::resident::Resident;
+use super::watch::Step;
+use crate::host::bridge::coroutine::await_python;
+use crate::host::bridge::step;
+
+/// How often a plugin that is being replaced is looked at until its last request has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
+pub fn end_endless_answers(residents: &[Arc<Resident>]) {
+    Python::attach(|py| {
+        for resident in residents {
+            if let Err(error) = resident.occupancy.close(py) {
+                tracing::error!("plugin {}: ending its answers: {}", resident.id, describe(py, &error));
+            }
+        }
+    });
+}
+
+/// Waits until no request is inside `residents` any more, at most until `deadline`.
+///
+/// # Errors
+/// When the wait itself is cancelled.
+pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
+    end_endless_answers(residents);
+    let mut step = None;
+    while let Some(busy) = residents.iter().find(|resident| resident.occupancy.inside() > 0) {
+        step.get_or_insert_with(|| Step::begin(&busy.file, format!("the last requests to the old {}", busy.id)));
+        if Instant::now() > deadline {
+            let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
+            tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));
+            return Ok(());
+        }
+        let pause = Python::attach(|py| -> PyResult<_> {
+            Ok(py.import("asyncio")?.call_method1("sleep", (LOOK_AGAIN.as_secs_f64(),))?.unbind())
+        })?;
+        await_python(pause).await?;
+    }
+    Ok(())
+}
+
+/// Ends `residents` in their order; all of them together have until `deadline`.
+pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
+    for resident in residents {
+        tracing::info!("Terminating plugin {}", resident.id);
+        let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
+        if let Err(error) = terminate_instance(&resident.instance, &resident.scope, left(deadline)).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
+        }
+    }
+    for resident in residents {
+        if let Err(error) = end_tasks(&resident.scope, left(deadline)).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
+        }
+    }
+}
+
+/// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
+/// the tasks that they started are ended.
+pub async fn discard(residents: &[Arc<Resident>], patience: Duration) {
+    for resident in residents {
+        tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
+        discard_instance(&resident.file, &resident.instance, &resident.part, patience).await;
+        if let Err(error) = end_tasks(&resident.part, patience).await {
+            let reason = Python::attach(|py| describe(py, &error));
+            tracing::warn!("{}: ending its background tasks: {reason}", resident.file.display());
+        }
+    }
+}
+
+/// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
+pub async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, patience: Duration) {
+    let _step = Step::begin(file, "terminate_plugin of a discarded instance");
+    if let Err(error) = terminate_instance(instance, scope, patience).await {
+        let reason = Python::attach(|py| describe(py, &error));
+        tracing::warn!("{}: discarding an instance: terminate_plugin: {reason}", file.display());
+    }
+}
+
+/// What is left until `deadline`; never nothing, so that whoever is quick gets done even when others were not.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
+}
+
+/// Calls `terminate_plugin` and awaits what it returns, if it can be awaited, at most for `patience`.
+///
+/// # Errors
+/// What it raised, or a time-out.
+pub async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: Duration) -> PyResult<()> {
+    let (context, result) = Python::attach(|py| -> PyResult<_> {
+        let context = scope.copy_context(py)?;
+        let entered = context.enter(py)?;
+        scope.own(py)?;
+        let result = instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
+        let result = step::awaitable(&result)?.map(|_| result.unbind());
+        drop(entered);
+        Ok((context, result))
+    })?;
+    match result {
+        Some(result) => patiently(patience, context, result, "terminate_plugin").await,
+        None => Ok(()),
+    }
+}
+
+/// Cancels the tasks of the scope and awaits them, at most for `patience`.
+///
+/// # Errors
+/// When the wait itself is cancelled.
+pub async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
+    let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
+        let tasks = scope.owner.get().cancel(py)?;
+        wait_for(py, tasks, patience)
+    })?;
+    match waiting {
+        Some(waiting) => report_stubborn(await_python(waiting).await?),
+        None => Ok(()),
+    }
+}
+
+/// `asyncio.wait` for `tasks`, unless there are none.
+///
+/// # Errors
+/// When something in `tasks` is not a task.
+pub fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, patience: Duration) -> PyResult<Option<Py<PyAny>>> {
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    let options = PyDict::new(py);
+    options.set_item("timeout", patience.as_secs_f64())?;
+    let waiting = py.import("asyncio")?.getattr("wait")?.call((PyList::new(py, tasks)?,), Some(&options))?;
+    Ok(Some(waiting.unbind()))
+}
+
+/// Logs the tasks that `asyncio.wait` returned as still pending.
+///
+/// # Errors
+/// When `waited` is not what `asyncio.wait` returns.
+pub fn report_stubborn(waited: Py<PyAny>) -> PyResult<()> {
+    Python::attach(|py| {
+        let (done, pending) = waited.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
+        for task in pending.try_iter()? {
+            tracing::warn!("a background task does not end after its cancellation: {}", task?.repr()?);
+        }
+        for task in done.try_iter()? {
+            let task = task?;
+            if task.call_method0("cancelled")?.is_truthy()? {
+                continue;
+            }
+            let error = task.call_method0("exception")?;
+            if !error.is_none() {
+                let error = PyErr::from_value(error);
+                tracing::error!("a background task ended with {}", describe(py, &error));
+            }
+        }
+        Ok(())
+    })
+}

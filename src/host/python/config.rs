@@ -1,0 +1,246 @@
+//! Where the ini file crosses from Python to Rust and back: CPython's own `configparser` reads it, everything else
+//! (types, `${…}`, overrides, checks) is [`crate::edge::config`].
+//!
+//! [`read`] and [`read_defaults`] give the host its document, [`to_python`] makes of that document the `Config` that
+//! plugins get, [`read_ini`] serves `plugincore.configfile.Config(file=…)`. Caveat: all of it runs on the Python thread.
+
+mod parser;
+
+use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Place};
+use crate::edge::config::document::{Document, Item, Section, host_section};
+use crate::edge::config::ini::Ini;
+use crate::edge::config::interpolation::resolve;
+use crate::edge::config::settings::Settings;
+use crate::edge::config::value::Value;
+use crate::edge::config::{overrides, places};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
+///
+/// Errors of single values are in [`Document::errors`], for
+/// [`Settings::from_document`](crate::edge::config::settings::Settings::from_document) to tell with its own.
+///
+/// # Errors
+/// When the file is missing, unreadable, not UTF-8 or not an ini file.
+pub fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
+    let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
+    overrides::apply_host(&mut ini, variable);
+    Ok(checked(py, &ini))
+}
+
+/// The ini file in both of its forms.
+pub struct Reading {
+    /// What the host uses.
+    pub settings: Settings,
+    /// What plugins get as `config`: `plugincore.configfile.Config`.
+    pub config: Py<PyAny>,
+}
+
+/// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
+///
+/// Relative paths begin at `base`, the folder that the server was started in, wherever the process is now. `level` is
+/// what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
+/// is doubtful in it besides.
+pub fn load(
+    py: Python<'_>,
+    base: &Path,
+    ini: Option<&Path>,
+    level: &str,
+) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
+    let mut document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
+        Ok(document) => Document { base: base.to_path_buf(), ..document },
+        Err(errors) => return (Err(errors), Vec::new()),
+    };
+    document.settle_switches();
+    places::settle(&mut document);
+    let (settings, warnings) = Settings::from_document(&document);
+    let reading = settings.and_then(|settings| {
+        let config = to_python(py, &document).and_then(|config| {
+            set_logging_level(py, config.bind(py), level)?;
+            Ok(config)
+        });
+        let told = |error: PyErr| ConfigErrors::from(Diagnostic::error(Place::file(&document.path), error.to_string()));
+        Ok(Reading { settings, config: config.map_err(told)? })
+    });
+    (reading, warnings)
+}
+
+/// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
+pub fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
+    let mut ini = Ini::for_folder(folder);
+    overrides::apply_host(&mut ini, variable);
+    checked(py, &ini)
+}
+
+/// Resolves a file and adds an error for each name that `Config` refuses.
+fn checked(py: Python<'_>, ini: &Ini) -> Document {
+    let mut document = resolve(ini, variable);
+    for section in &document.sections {
+        let refused = |key: Option<&str>| {
+            refusal(py, &section.name, key).map(|why| {
+                let place = key.and_then(|key| section.item(key)).map_or(&section.place, |item| &item.place);
+                let error =
+                    Diagnostic::error(place.clone(), why).remedy("choose another name").in_section(&section.name);
+                key.into_iter().fold(error, Diagnostic::at_key)
+            })
+        };
+        let keys = section.items.iter().map(|item| Some(item.key.as_str()));
+        document.errors.extend([None].into_iter().chain(keys).filter_map(refused));
+    }
+    document
+}
+
+/// Why plugins could not use this name, if so.
+fn refusal(py: Python<'_>, section: &str, key: Option<&str>) -> Option<String> {
+    let told = py.import("plugincore.configfile").and_then(|module| module.call_method1("refusal", (section, key)));
+    match told {
+        Ok(told) => told.extract().ok().flatten(),
+        Err(error) => Some(format!("the name could not be checked: {error}")),
+    }
+}
+
+/// An environment variable; one that is not UTF-8 is read as well as can be.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+/// The document that stands for a `Config` made in Python, for the tests of a plugin in `folder`.
+///
+/// Without `[network]` and `[SSL]`, since there are no sockets; only values that an ini file can hold are taken over.
+///
+/// # Errors
+/// When `config` is no mapping.
+pub fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
+    let mut document = Document { path: PathBuf::from("config"), ..Document::default() };
+    let place = Place::file(&document.path);
+    let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false, gaps: Vec::new() };
+    let empty = |name| Section { name, place: place.clone(), items: Vec::new() };
+    for entry in config.call_method0("items")?.try_iter()? {
+        let (name, section) = entry?.extract::<(String, Bound<'_, PyAny>)>()?;
+        let meant_for_sockets = ["network", "ssl"].iter().any(|socket| name.eq_ignore_ascii_case(socket));
+        let Some(items) = section.getattr_opt("items")?.filter(|_| !meant_for_sockets) else { continue };
+        let mut section = empty(name);
+        for pair in items.call0()?.try_iter()? {
+            let (key, value) = pair?.extract::<(String, Bound<'_, PyAny>)>()?;
+            section.items.push(item(key, value_of(&value)?, value.str()?.to_string_lossy().into_owned()));
+        }
+        document.sections.push(section);
+    }
+    let names = document.sections.iter().map(|section| section.name.as_str());
+    let paths = host_section(names, "paths").unwrap_or_else(|| {
+        document.sections.push(empty("paths".to_owned()));
+        document.sections.len() - 1
+    });
+    let paths = &mut document.sections[paths];
+    if paths.item("plugins").is_none() {
+        let folder = folder.to_string_lossy().into_owned();
+        paths.items.push(item("plugins".to_owned(), Some(Value::Text(folder.clone())), folder));
+    }
+    Ok(document)
+}
+
+/// What the ini file would have held; `None` for what it cannot hold.
+fn value_of(value: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+    Ok(if let Ok(value) = value.cast::<PyBool>() {
+        Some(Value::Bool(value.is_true()))
+    } else if value.is_instance_of::<PyInt>() {
+        value.extract().ok().map(Value::Int)
+    } else if let Ok(value) = value.cast::<PyFloat>() {
+        Some(Value::Float(value.value()))
+    } else if let Ok(value) = value.cast::<PyString>() {
+        Some(Value::Text(value.to_string_lossy().into_owned()))
+    } else if let Ok(list) = value.cast::<PyList>() {
+        let items = list.iter().map(|item| value_of(&item)).collect::<PyResult<Option<Vec<_>>>>()?;
+        items.map(Value::List)
+    } else {
+        None
+    })
+}
+
+/// Makes `config` what plugins find as `configfile.masterConfig`: the configuration that the server goes by.
+///
+/// # Errors
+/// What Python raises.
+pub fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
+    config.py().import("plugincore.configfile")?.setattr("masterConfig", config)
+}
+
+/// Builds the `plugincore.configfile.Config` that plugins get.
+///
+/// # Errors
+/// What Python raises, `AttributeError` for a name that `Config` refuses among it.
+pub fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
+    let config = py.import("plugincore.configfile")?.getattr("Config")?;
+    Ok(config.call_method1("_from_sections", (values(py, document)?,))?.unbind())
+}
+
+/// Adds `config.logging.level`, which the host knows from its command line.
+///
+/// # Errors
+/// What Python raises.
+pub fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level: &str) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("items", [("level", level)].into_iter().collect::<BTreeMap<_, _>>())?;
+    options.set_item("section_name", "logging")?;
+    options.set_item("top_config", config)?;
+    let logging = py.import("plugincore.configfile")?.getattr("Config")?.call((), Some(&options))?;
+    config.set_item("logging", logging)
+}
+
+/// Sections as a dict of dicts in file order.
+fn values<'py>(py: Python<'py>, document: &Document) -> PyResult<Bound<'py, PyDict>> {
+    let sections = PyDict::new(py);
+    for section in &document.sections {
+        let items = PyDict::new(py);
+        for item in &section.items {
+            if let Some(value) = &item.value {
+                items.set_item(&item.key, pythonize::pythonize(py, value)?)?;
+            }
+        }
+        sections.set_item(&section.name, items)?;
+    }
+    Ok(sections)
+}
+
+/// Reads an ini file into a dict of sections, each a dict of typed values.
+///
+/// A missing file gives an empty dict. With `env_override`, a variable `[PREFIX_]SECTION_KEY` replaces the text of a
+/// key that the file has. Raises `plugincore.configfile.ConfigError`, which tells every error with file and line.
+#[pyfunction]
+#[pyo3(signature = (path, env_override = false, env_prefix = None))]
+pub fn read_ini<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    env_override: bool,
+    env_prefix: Option<&str>,
+) -> PyResult<Bound<'py, PyDict>> {
+    if matches!(std::fs::metadata(&path), Err(error) if error.kind() == ErrorKind::NotFound) {
+        return Ok(PyDict::new(py));
+    }
+    let read = || -> Result<Document, ConfigErrors> {
+        let mut ini = parser::parse(py, &path, &parser::text(Path::new(""), &path)?)?;
+        if env_override {
+            overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);
+        }
+        let document = resolve(&ini, variable);
+        if document.errors.is_empty() { Ok(document) } else { Err(ConfigErrors(document.errors)) }
+    };
+    match read() {
+        Ok(document) => values(py, &document),
+        Err(errors) => Err(config_error(py, &errors)),
+    }
+}
+
+/// `plugincore.configfile.ConfigError` with every error in its text.
+fn config_error(py: Python<'_>, errors: &ConfigErrors) -> PyErr {
+    let made =
+        py.import("plugincore.configfile").and_then(|module| module.call_method1("ConfigError", (errors.to_string(),)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Standard output and standard error as Python writes to them.
+//!
+//! What plugins print goes the way of the log: at once and in order with it, never an error for the request that prints,
+//! and never a wait for a reader who does not read. Caveat: what writes to the descriptors themselves, such as a C library
+//! or `os.write`, waits and fails as anywhere.
+
+use pyo3::prelude::*;
+
+use crate::edge::observe::output::{self, Standard};
+
+/// Puts `sys.stdout` and `sys.stderr` in front of the log's outputs.
+///
+/// # Errors
+/// When Python's standard library is incomplete.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    py.import("plugincore._stdio")?.call_method0("install").map(drop)
+}
+
+/// Writes to standard error if `descriptor` is 2, else to standard output.
+#[pyfunction]
+pub fn write_standard(descriptor: i32, data: &[u8]) -> usize {
+    let output = output::standard(if descriptor == 2 { Standard::Error } else { Standard::Output });
+    output.write(data.to_vec());
+    output.settle();
+    data.len()
+}

@@ -1,0 +1,412 @@
+//! One plugin, served to its own tests: the engine of `plugincore.testing`.
+//!
+//! Promise: loading, arguments, keys, limits, CORS, dispatch, results and errors are the server's own code, on the
+//! caller's event loop; there is no socket, no signal handling and no reload. Caveat: Python thread only but for
+//! [`wire`]; log lines of the host go to standard output, for the test's report.
+
+pub mod wire;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyType};
+use tokio::sync::oneshot;
+
+use self::wire::{Answer, Ask, Wire, with_host};
+use crate::edge::config::diagnostic::log_warnings;
+use crate::edge::config::settings::Settings;
+use crate::edge::control::{Operator, Report, Target};
+use crate::edge::gateway::state::{Live, Shared};
+use crate::edge::http::connection::{ConnectionParams, Counts};
+use crate::edge::http::rescue::X_REQUEST_ID;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::subscriber;
+use crate::edge::policy::admission::Limit;
+use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::inbox::Inbox;
+use crate::edge::routing::{Endpoint, RouteTable};
+use crate::host::bridge::consumer::Consumer;
+use crate::host::bridge::coroutine::{Coroutine, await_python, coroutine};
+use crate::host::bridge::locked::Locked;
+use crate::host::bridge::outcome::Witness;
+use crate::host::plugins::dispatch::dispatcher;
+use crate::host::plugins::environment::Environment;
+use crate::host::plugins::load::{LoadedFile, load_class, load_file};
+use crate::host::plugins::module::{self, Registration};
+use crate::host::plugins::owner;
+use crate::host::plugins::registry::Registry;
+use crate::host::plugins::resident::Resident;
+use crate::host::plugins::terminate::{end_tasks, report_stubborn, terminate_instance, wait_for};
+use crate::host::python::logjam::LogJam;
+use crate::host::python::multidict::MultiDict;
+use crate::host::python::{config, interpreter};
+
+/// A server for one plugin, without sockets. Use it through `plugincore.testing`.
+///
+/// `file` is the plugin's file; `plugin` is a class from it, or the name of one, or None if there is only one. `config`
+/// is the `Config` that the plugin gets and that the server's settings are read from. `parameters` win over those of
+/// `[plugin_parms]`. `level` is that of the log.
+#[pyclass(frozen, module = "plugincore._core")]
+pub struct Rehearsal {
+    file: PathBuf,
+    plugin: Py<PyAny>,
+    settings: Settings,
+    environment: Environment,
+    waiting: Arc<Waiting>,
+    running: Locked<Option<Running>>,
+}
+
+/// What exists between start and stop.
+struct Running {
+    resident: Arc<Resident>,
+    registration: Option<Registration>,
+    consumer: Arc<Consumer>,
+    wire: Wire,
+}
+
+/// What requests wait for; on the Python thread.
+#[derive(Default)]
+struct Waiting {
+    serial: AtomicU64,
+    asked: Locked<HashMap<u64, Asked>>,
+    /// What handlers raised, by the ids of the requests.
+    raised: Locked<HashMap<String, Py<PyAny>>>,
+}
+
+/// A request that was made.
+struct Asked {
+    /// What its maker awaits.
+    future: Py<PyAny>,
+    /// Keeps its connection open.
+    _open: oneshot::Sender<()>,
+}
+
+/// Nothing is reloaded in a rehearsal.
+struct NoReload;
+
+impl Operator for NoReload {
+    fn reload(&self, _: Target) -> oneshot::Receiver<Report> {
+        oneshot::channel().1
+    }
+}
+
+#[pymethods]
+impl Rehearsal {
+    #[new]
+    #[pyo3(signature = (file, plugin, config, parameters, level))]
+    fn new(
+        py: Python<'_>,
+        file: PathBuf,
+        plugin: Py<PyAny>,
+        config: &Bound<'_, PyAny>,
+        parameters: Option<Py<PyDict>>,
+        level: &str,
+    ) -> PyResult<Self> {
+        let told = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
+        let file = std::path::absolute(file)?;
+        let folder = file.parent().map(PathBuf::from).unwrap_or_default();
+        let document = config::for_rehearsal(config, &folder)?;
+        let (settings, warnings) = Settings::from_document(&document);
+        let settings = settings.map_err(|error| told(&error))?;
+        let parsed = Level::parse(level);
+        match subscriber::server() {
+            Some(log) => log.sink.set_threshold(parsed.severity()),
+            None => drop(subscriber::install("plugincore", parsed, None).map_err(|error| told(&error))?),
+        }
+        log_warnings(&warnings);
+        let waiting = Arc::<Waiting>::default();
+        let environment = Environment {
+            config: config.clone().unbind(),
+            log: LogJam::server(py)?.into_any(),
+            args: interpreter::program_arguments(py, "", None, level)?,
+            task_callback: None,
+            base: PathBuf::new(),
+            folder: settings.paths.plugins.clone(),
+            patience: settings.server.plugin_timeout,
+            farewell: settings.server.shutdown_timeout,
+            legacy_status: settings.legacy_status,
+            places: Vec::new(),
+            given: None,
+            overrides: parameters,
+            witness: Some(waiting.witness()),
+        };
+        Ok(Self { file, plugin, settings, environment, waiting, running: Locked::new(None) })
+    }
+
+    /// Load the plugin on the running loop and begin to serve it; what its constructor raises comes out.
+    fn start(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
+        coroutine(py, async move { slf.get().open().await })
+    }
+
+    /// The plugin object; None before `start` and after `stop`.
+    #[getter]
+    fn instance(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let resident = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.resident)));
+        resident.map(|resident| resident.instance.clone_ref(py))
+    }
+
+    /// The id under which the plugin is served; None before `start` and after `stop`.
+    #[getter]
+    fn plugin_id(&self) -> Option<String> {
+        self.running.with(|running| running.as_ref().map(|running| running.resident.id.to_string()))
+    }
+
+    /// Make a request and return `(status, headers, body, exception)`; exception is what the handler raised, or None.
+    fn request<'py>(
+        slf: Py<Self>,
+        py: Python<'py>,
+        method: &str,
+        target: &str,
+        headers: Vec<(String, Vec<u8>)>,
+        body: Vec<u8>,
+        client: IpAddr,
+    ) -> PyResult<Bound<'py, Coroutine>> {
+        let request = with_host(request(method, target, headers, body).map_err(PyValueError::new_err)?);
+        coroutine(py, async move { slf.get().ask(request, SocketAddr::from((client, 49152))).await })
+    }
+
+    /// Terminate the plugin, end its background tasks and serve it no more; what `terminate_plugin` raises comes out.
+    fn stop(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
+        coroutine(py, async move { slf.get().close().await })
+    }
+}
+
+fn request(
+    method: &str,
+    target: &str,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+) -> Result<Request<Full<Bytes>>, String> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is not a method"))?;
+    let target = target.parse::<Uri>().map_err(|error| format!("{target:?} is not a path: {error}"))?;
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = method;
+    *request.uri_mut() = target;
+    for (name, value) in headers {
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a header name"))?;
+        let value =
+            HeaderValue::from_bytes(&value).map_err(|_| format!("the value of header {name} cannot be sent"))?;
+        request.headers_mut().append(key, value);
+    }
+    Ok(request)
+}
+
+impl Rehearsal {
+    async fn open(&self) -> PyResult<()> {
+        if self.running.with(|running| running.is_some()) {
+            return Err(PyRuntimeError::new_err("the plugin is being served already"));
+        }
+        let class = Python::attach(|py| -> PyResult<_> {
+            let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
+            // The factory only notes owners, so it may stay; one of the test's own is not replaced.
+            if event_loop.call_method0("get_task_factory")?.is_none() {
+                owner::install_task_factory(&event_loop)?;
+            }
+            Ok(self.plugin.bind(py).cast::<PyType>().ok().map(|class| class.clone().unbind()))
+        })?;
+        let mut loaded = if let Some(class) = class {
+            load_class(&self.environment, &self.file, class).await
+        } else {
+            Python::attach(|py| self.file.parent().map_or(Ok(()), |folder| module::add_to_path(py, folder)))?;
+            load_file(&self.environment, &self.file).await
+        };
+        let running = match self.chosen(&loaded) {
+            Ok(resident) => Python::attach(|py| self.serve(py, resident, loaded.registration.take())),
+            Err(error) => Err(error),
+        };
+        match running {
+            Ok(running) => {
+                drop(self.running.replace(Some(running)));
+                Ok(())
+            }
+            Err(error) => {
+                for resident in &loaded.residents {
+                    self.end(resident).await?;
+                }
+                if let Some(registration) = loaded.registration {
+                    Python::attach(|py| registration.undo(py));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The plugin that is meant; an error of any class in the file is an error here.
+    fn chosen(&self, loaded: &LoadedFile) -> PyResult<Arc<Resident>> {
+        if let Some(failure) = loaded.failures.first() {
+            return Err(Python::attach(|py| match &failure.cause {
+                Some(cause) => cause.clone_ref(py),
+                None => PyRuntimeError::new_err(failure.to_string()),
+            }));
+        }
+        let wanted = Python::attach(|py| self.plugin.extract::<String>(py).ok());
+        let class_of = |resident: &Resident| {
+            Python::attach(|py| resident.instance.bind(py).get_type().name().map(|name| name.to_string()))
+        };
+        let mut names = Vec::new();
+        let mut found = Vec::new();
+        for resident in &loaded.residents {
+            let name = class_of(resident)?;
+            if wanted.as_ref().is_none_or(|wanted| *wanted == name) {
+                found.push(resident);
+            }
+            names.push(name);
+        }
+        match found[..] {
+            [resident] => Ok(Arc::clone(resident)),
+            [] if names.is_empty() => {
+                Err(PyValueError::new_err(format!("{} defines no class derived from BasePlugin", self.file.display())))
+            }
+            _ => Err(PyValueError::new_err(format!(
+                "{} defines {}; say which is meant with class_name",
+                self.file.display(),
+                names.join(", ")
+            ))),
+        }
+    }
+
+    fn serve(&self, py: Python<'_>, resident: Arc<Resident>, registration: Option<Registration>) -> PyResult<Running> {
+        let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
+        let server = &self.settings.server;
+        let mut table = RouteTable::default();
+        let (limit, policy) = (Limit::new(server.max_in_flight_per_plugin), Arc::clone(&resident.policy));
+        Endpoint::new(&resident.id, limit, resident.methods, policy)
+            .and_then(|endpoint| table.insert(Arc::new(endpoint)))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let inbox = Arc::new(Inbox::new()?);
+        let live = Live::new(&self.settings, table, None);
+        let shared = Shared::new(live, None, Arc::clone(&inbox), server.max_in_flight, Box::new(NoReload));
+        let outbox = Arc::<Outbox>::default();
+        let registry = Arc::<Registry>::default();
+        registry.publish(vec![Arc::clone(&resident)]);
+        let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
+        let consumer = Consumer::new(&event_loop, inbox, vec![Arc::clone(&outbox)], dispatch)?;
+        consumer.attach(py)?;
+        let wire = Wire::start(shared, outbox, ConnectionParams::new(server, Arc::new(Counts::default())))?;
+        Ok(Running { resident, registration, consumer, wire })
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>, client: SocketAddr) -> PyResult<Py<PyAny>> {
+        let (place, future) = Python::attach(|py| -> PyResult<_> {
+            let closed = || PyRuntimeError::new_err("the client is not open: use it in `with`");
+            let consumer = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.consumer)));
+            let consumer = consumer.ok_or_else(closed)?;
+            let future = consumer.event_loop(py).call_method0("create_future")?.unbind();
+            let (open, waiting) = oneshot::channel();
+            let place = self.waiting.enter(future.clone_ref(py), open);
+            let (queue, serial, inbox) = (Arc::clone(&self.waiting), place.serial, Arc::clone(consumer.inbox()));
+            let answer = Box::new(move |answer: Answer| {
+                inbox.send(Box::new(move || Python::attach(|py| queue.settle(py, serial, answer))));
+            });
+            let ask = Ask { request, client, answer, waiting };
+            self.running.with(|running| running.as_ref().map(|running| running.wire.ask(ask))).ok_or_else(closed)?;
+            Ok((place, future))
+        })?;
+        let answer = await_python(future).await;
+        drop(place);
+        answer
+    }
+
+    async fn close(&self) -> PyResult<()> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let ended = self.end(&running.resident).await;
+        let interrupted = Python::attach(|py| {
+            running.consumer.detach(py)?;
+            py.detach(|| running.wire.end());
+            self.waiting.abandon(py)?;
+            // The loop may be one that goes on, so nothing that still waits may stay there.
+            wait_for(py, running.consumer.cancel(py)?, self.settings.server.shutdown_timeout)
+        })?;
+        if let Some(interrupted) = interrupted {
+            report_stubborn(await_python(interrupted).await?)?;
+        }
+        if let Some(registration) = running.registration {
+            Python::attach(|py| registration.undo(py));
+        }
+        ended
+    }
+
+    /// Ends a plugin as the server does, but tells what it raises.
+    async fn end(&self, resident: &Resident) -> PyResult<()> {
+        let patience = self.settings.server.shutdown_timeout;
+        let terminated = terminate_instance(&resident.instance, &resident.scope, patience).await;
+        end_tasks(&resident.scope, patience).await?;
+        terminated
+    }
+}
+
+/// The place of a request among those that wait; leaving it closes the connection.
+struct Place {
+    waiting: Arc<Waiting>,
+    serial: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Let go of outside of the lock, since that may run Python code.
+        drop(self.waiting.asked.with(|asked| asked.remove(&self.serial)));
+    }
+}
+
+impl Waiting {
+    fn enter(self: &Arc<Self>, future: Py<PyAny>, open: oneshot::Sender<()>) -> Place {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let earlier = self.asked.with(|asked| asked.insert(serial, Asked { future, _open: open }));
+        debug_assert!(earlier.is_none(), "each request has a number of its own");
+        Place { waiting: Arc::clone(self), serial }
+    }
+
+    /// Keeps what handlers raise for [`Self::settle`].
+    fn witness(self: &Arc<Self>) -> Witness {
+        let waiting = Arc::downgrade(self);
+        Arc::new(move |py, id, error| {
+            if let Some(waiting) = waiting.upgrade() {
+                let (id, error) = (id.to_string(), error.value(py).clone().into_any().unbind());
+                drop(waiting.raised.with(|raised| raised.insert(id, error)));
+            }
+        })
+    }
+
+    fn settle(&self, py: Python<'_>, serial: u64, answer: Answer) {
+        let Some(asked) = self.asked.with(|asked| asked.remove(&serial)) else { return };
+        let future = asked.future.bind(py);
+        let told = match self.result(py, answer) {
+            Ok(result) => future.call_method1("set_result", (result,)),
+            Err(error) => future.call_method1("set_exception", (error,)),
+        };
+        if let Err(error) = told {
+            // It was cancelled at this very moment.
+            tracing::debug!("nobody waits for an answer any more: {error}");
+        }
+    }
+
+    fn result(&self, py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
+        let answer = answer.map_err(|why| PyConnectionError::new_err(format!("the answer broke off: {why}")))?;
+        let id = answer.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+        let raised = id.and_then(|id| self.raised.with(|raised| raised.remove(id)));
+        let headers = MultiDict::of_headers(py, answer.headers())?;
+        let body = PyBytes::new(py, answer.body());
+        Ok((answer.status().as_u16(), headers, body, raised).into_pyobject(py)?.into_any().unbind())
+    }
+
+    /// Tells those that still wait that there will be no answer.
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        let left = self.asked.take();
+        for asked in left.values() {
+            let future = asked.future.bind(py);
+            if !future.call_method0("done")?.is_truthy()? {
+                future.call_method1("set_exception", (PyConnectionError::new_err("the client was closed"),))?;
+            }
+        }
+        drop(self.raised.take());
+        Ok(())
+    }
+}

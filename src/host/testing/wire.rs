@@ -1,0 +1,139 @@
+//! The I/O thread of a rehearsal: real conversations over connections within the process.
+//!
+//! Promise: a request passes hyper, the native stages and the bridge as it does in the server; only the socket is
+//! missing. Like all I/O threads, this one never attaches to the interpreter. Caveat: each request has a connection of
+//! its own, and an answer is collected whole before it is handed back, a streamed one too.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::edge::gateway::service::Front;
+use crate::edge::gateway::state::Shared;
+use crate::edge::http::connection::{ConnectionParams, Peer, converse};
+use crate::edge::http::drain;
+use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::submitter::Submitter;
+
+/// Bytes that a connection holds in each direction before the writer waits.
+const BUFFER: usize = 64 * 1024;
+
+/// An answer with its whole body, or why there is none.
+pub type Answer = Result<Response<Bytes>, String>;
+
+/// A request to make.
+pub struct Ask {
+    /// The request.
+    pub request: Request<Full<Bytes>>,
+    /// Who makes it.
+    pub client: SocketAddr,
+    /// Told the answer, on the I/O thread.
+    pub answer: Box<dyn FnOnce(Answer) + Send>,
+    /// Ends when nobody waits any more: the connection is then closed.
+    pub waiting: oneshot::Receiver<()>,
+}
+
+/// The thread, and the way to it.
+pub struct Wire {
+    asks: mpsc::UnboundedSender<Ask>,
+    thread: JoinHandle<()>,
+}
+
+impl Wire {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn start(shared: Arc<Shared>, outbox: Arc<Outbox>, params: ConnectionParams) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (asks, asked) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name("plugincore-rehearsal".to_owned()).spawn(move || {
+            LocalSet::new().block_on(&runtime, serve(shared, outbox, params, asked));
+        })?;
+        Ok(Self { asks, thread })
+    }
+
+    /// Makes a request. After the end of the thread its `answer` is dropped.
+    pub fn ask(&self, ask: Ask) {
+        // The thread ends only with this very object, so it is there.
+        let _ = self.asks.send(ask);
+    }
+
+    /// Closes the connections and waits for the thread; to be called without the interpreter.
+    pub fn end(self) {
+        drop(self.asks);
+        // A panic in it was reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    params: ConnectionParams,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+) {
+    let submitter = Submitter::new(Arc::clone(&shared.inbox));
+    let front = Front::new(shared, Rc::clone(&submitter), Arc::clone(&outbox));
+    spawn_local(async move { submitter.run().await });
+    spawn_local(async move { outbox.run().await });
+    let (_open, drain) = drain::channel();
+    while let Some(Ask { request, client, answer, mut waiting }) = asked.recv().await {
+        let (front, params, drain) = (Rc::clone(&front), params.clone(), drain.clone());
+        spawn_local(async move {
+            let (near, far) = tokio::io::duplex(BUFFER);
+            let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
+            let peer = Peer { remote: client, local, secure: false };
+            let served = spawn_local(converse(far, peer, params, front, drain));
+            tokio::select! {
+                given = exchange(near, request) => answer(given.map_err(|error| told(&*error))),
+                // Nobody ever sends: this is the other end being dropped, and with it the connection's near end.
+                _ = &mut waiting => {}
+            }
+            drop(served);
+        });
+    }
+}
+
+async fn exchange(
+    near: tokio::io::DuplexStream,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Box<dyn Error>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await?;
+    let talk = async {
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        Ok::<_, hyper::Error>(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    };
+    tokio::pin!(talk, connection);
+    let early = tokio::select! {
+        biased;
+        answer = &mut talk => return Ok(answer?),
+        ended = &mut connection => ended,
+    };
+    // The server may close behind a whole answer.
+    let answer = talk.await;
+    early?;
+    Ok(answer?)
+}
+
+/// An error with its causes, since hyper's own text is general.
+fn told(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
+}
+
+/// The request as HTTP clients send it: with a `Host`, unless it has one.
+pub fn with_host(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("plugincore.test"));
+    request
+}
