@@ -11,13 +11,9 @@ use std::sync::Weak;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use plugincore::edge::http::request::{BodyData, Variables};
-use plugincore::edge::policy::address::Client;
-use plugincore::edge::queue::request_data::RequestData;
-use plugincore::host::bridge::{invoke, step};
-use plugincore::host::python::header_templates::HeaderTemplates;
-use plugincore::host::python::headers::RequestHeaders;
-use plugincore::host::python::request::Request;
+use plugincore::measured::{
+    BodyData, Client, HeaderTemplates, Request, RequestData, RequestHeaders, Variables, invoke, step,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 

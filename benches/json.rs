@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plugincore::json;
+use plugincore::measured::{decode_into, encode};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -36,7 +36,7 @@ fn writing(criterion: &mut Criterion) {
     compare(criterion, "write", "dumps", |bencher, _, value| {
         bencher.iter(|| {
             let mut out = Vec::with_capacity(256);
-            json::encode(value, &mut out).expect("the values have a JSON form");
+            encode(value, &mut out).expect("the values have a JSON form");
             black_box(out)
         });
     });
@@ -46,7 +46,7 @@ fn reading(criterion: &mut Criterion) {
     compare(criterion, "read", "loads", |bencher, text, value| {
         bencher.iter(|| {
             let target = PyDict::new(value.py());
-            json::decode_into(text, &target, |_| false).expect("the text is JSON");
+            decode_into(text, &target, |_| false).expect("the text is JSON");
             black_box(target)
         });
     });
@@ -67,7 +67,7 @@ fn compare(
         let mut group = criterion.benchmark_group(group);
         for (name, value) in values.cast::<PyDict>().expect("a dict") {
             let mut text = Vec::new();
-            json::encode(&value, &mut text).expect("the values have a JSON form");
+            encode(&value, &mut text).expect("the values have a JSON form");
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_function(BenchmarkId::new("plugincore", &name), |bencher| ours(bencher, &text, &value));
             for module in ["json", "orjson"] {

@@ -12,7 +12,7 @@ use libmimalloc_sys as mimalloc;
 const WORD: usize = align_of::<usize>();
 
 /// mimalloc.
-pub struct Allocator;
+pub(crate) struct Allocator;
 
 // SAFETY: every function hands its arguments on to mimalloc, whose blocks are as large as asked for and aligned to a word
 // or, where more is asked for, to that; all of them may be resized and freed by any of its functions, on any thread.

@@ -7,21 +7,42 @@
 
 #[cfg(feature = "mimalloc")]
 mod allocator;
-pub mod app;
-pub mod cli;
-pub mod edge;
-pub mod host;
-pub mod json;
+mod app;
+mod cli;
+mod edge;
+mod host;
+mod json;
+
+use std::process::ExitCode;
 
 use pyo3::prelude::*;
+
+/// What the benchmarks measure on its own; no interface for anything else.
+#[doc(hidden)]
+pub mod measured {
+    pub use crate::edge::http::request::{BodyData, Variables};
+    pub use crate::edge::policy::address::Client;
+    pub use crate::edge::queue::request_data::RequestData;
+    pub use crate::host::bridge::{invoke, step};
+    pub use crate::host::python::header_templates::HeaderTemplates;
+    pub use crate::host::python::headers::RequestHeaders;
+    pub use crate::host::python::request::Request;
+    pub use crate::json::{decode_into, encode};
+}
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
+/// Runs the standalone executable: starts an interpreter that has this library and the package's Python half inside.
+pub fn main() -> ExitCode {
+    pyo3::append_to_inittab!(_core);
+    host::python::embed::main(cli::main)
+}
+
 /// `plugincore._core`: the compiled half of the package; the modules of `plugincore` re-export it by name.
 #[pymodule]
-pub mod _core {
+mod _core {
     use std::ffi::OsString;
 
     use pyo3::prelude::*;

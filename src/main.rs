@@ -6,10 +6,6 @@
 
 use std::process::ExitCode;
 
-use plugincore::host::python::embed;
-use plugincore::{_core, cli};
-
 fn main() -> ExitCode {
-    pyo3::append_to_inittab!(_core);
-    embed::main(cli::main)
+    plugincore::main()
 }

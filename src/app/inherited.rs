@@ -22,13 +22,13 @@ use crate::edge::http::forked::Listening;
 use crate::edge::observe::sink;
 
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`.
-pub const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+pub(crate) const VARIABLE: &str = "PLUGINCORE_LISTENERS";
 
 /// Says why [`replace`] could not work, as far as that can be seen before anything is given up for it.
 ///
 /// # Errors
 /// What is missing.
-pub fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
+pub(crate) fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
     let program = command.first().map(Path::new);
     for path in [Some(folder), program].into_iter().flatten() {
         access(path, Access::EXEC_OK).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -38,7 +38,7 @@ pub fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
 
 /// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path. Returns
 /// only when that fails. Signals that this thread holds back stay held back.
-pub fn replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Error {
+pub(crate) fn replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Error {
     let Err(error) = try_replace(command, folder, listeners);
     error
 }
@@ -74,7 +74,7 @@ fn hand_over(listeners: &[Listening]) -> io::Result<String> {
 }
 
 /// Takes over what the process's earlier image left, by the `value` that the variable had. Call it once, at the start.
-pub fn take_over(value: &str) -> Vec<Listening> {
+pub(crate) fn take_over(value: &str) -> Vec<Listening> {
     let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
     if pid.parse() != Ok(std::process::id()) {
         return Vec::new();

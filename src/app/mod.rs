@@ -6,7 +6,7 @@
 //! the order of it all; [`rehearsal`] serves one plugin to its own tests. Caveat: nothing imports this module but the
 //! command line and the crate's root.
 
-pub mod inherited;
-pub mod pidfile;
-pub mod run;
-pub mod supervisor;
+pub(crate) mod inherited;
+pub(crate) mod pidfile;
+pub(crate) mod run;
+pub(crate) mod supervisor;

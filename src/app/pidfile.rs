@@ -7,14 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A file with the process id; removed when dropped.
-pub struct PidFile {
+pub(crate) struct PidFile {
     path: PathBuf,
 }
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("[paths] pidfile: {} cannot be written: {reason} (name a file in a folder that is writable)", path.display())]
-pub struct PidFileError {
+pub(crate) struct PidFileError {
     path: PathBuf,
     reason: io::Error,
 }
@@ -24,7 +24,7 @@ impl PidFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(path: &Path) -> Result<Self, PidFileError> {
+    pub(crate) fn write(path: &Path) -> Result<Self, PidFileError> {
         // Plugins may change the working directory before the file is removed.
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         std::fs::write(path, format!("{}\n", std::process::id()))
@@ -33,7 +33,7 @@ impl PidFile {
     }
 
     /// Where it is.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.path.clone()
     }
 }
@@ -45,7 +45,7 @@ impl Drop for PidFile {
 }
 
 /// Removes the file at `path`.
-pub fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     // Somebody else may have removed it, which is all that is wanted.
     let _ = std::fs::remove_file(path);
 }

@@ -37,14 +37,14 @@ const JOIN: Duration = Duration::from_secs(2);
 
 /// How a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Somebody asked for it.
     Stopped,
 }
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -80,7 +80,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// When the server cannot start; nothing is left running then.
-pub fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
+pub(crate) fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();

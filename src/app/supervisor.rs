@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// SIGINT, SIGTERM: stop.
     Stop,
     /// SIGUSR1: stop and start again, same process id.
@@ -27,7 +27,7 @@ pub enum Request {
 }
 
 /// Set by the Python thread when it has taken up a stop, so that it is given the time to finish it.
-pub type Acknowledged = Arc<AtomicBool>;
+pub(crate) type Acknowledged = Arc<AtomicBool>;
 
 /// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
 const SAME_STOP: Duration = Duration::from_secs(1);
@@ -36,14 +36,14 @@ const SAME_STOP: Duration = Duration::from_secs(1);
 const ON_ITS_WAY: Duration = Duration::from_millis(5);
 
 /// The thread that hears signals.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     questions: mpsc::UnboundedSender<oneshot::Sender<Request>>,
 }
 
 impl Supervisor {
     /// What is wanted in the end: `Restart`, or `Stop` if that was asked for later. A SIGINT or SIGTERM that comes from
     /// here on is held back for the next image of the process. Blocks for a moment.
-    pub fn last_word(&self) -> Request {
+    pub(crate) fn last_word(&self) -> Request {
         hold_stop();
         let (reply, answer) = oneshot::channel();
         // Without the thread nobody can have asked for anything else.
@@ -57,7 +57,7 @@ fn stop_signals() -> SigSet {
 }
 
 /// Has SIGINT and SIGTERM wait, as far as this thread is concerned; an `exec` does not change that.
-pub fn hold_stop() {
+pub(crate) fn hold_stop() {
     if let Err(error) = stop_signals().thread_block() {
         tracing::warn!("SIGINT and SIGTERM cannot be held back: {error}");
     }
@@ -70,7 +70,7 @@ pub fn hold_stop() {
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub fn start(
+pub(crate) fn start(
     patience: Duration,
     acknowledged: Acknowledged,
     act: impl Fn(Request) -> Result<(), String> + Send + 'static,

@@ -40,7 +40,7 @@ const FAILED: u8 = 1;
 /// Runs the program; `arguments` begin with its name, `restart` is what starts it again.
 ///
 /// Returns the exit code.
-pub fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
+pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
     output::open_standard_descriptors();
     let name = program_name(&arguments);
     let parsed =

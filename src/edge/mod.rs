@@ -6,12 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod config;
-pub mod control;
-pub mod files;
-pub mod gateway;
-pub mod http;
-pub mod observe;
-pub mod policy;
-pub mod queue;
-pub mod routing;
+pub(crate) mod config;
+pub(crate) mod control;
+pub(crate) mod files;
+pub(crate) mod gateway;
+pub(crate) mod http;
+pub(crate) mod observe;
+pub(crate) mod policy;
+pub(crate) mod queue;
+pub(crate) mod routing;

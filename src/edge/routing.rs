@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::edge::http::request::DecodedPath;
-pub use crate::edge::http::request::MethodSet;
+pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::credential::AuthPolicy;
@@ -20,7 +20,7 @@ const RESERVED: [&str; 3] = ["plugins", "reload", "-"];
 
 /// A plugin as the I/O threads know it.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     id: Arc<str>,
     /// How many requests may be inside it at one time.
     pub limit: Arc<Limit>,
@@ -35,7 +35,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When no request could reach such an id.
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         limit: Arc<Limit>,
         methods: MethodSet,
@@ -45,14 +45,14 @@ impl Endpoint {
     }
 
     /// The id: what `/plugins` lists and `/reload/…` takes.
-    pub fn id(&self) -> &Arc<str> {
+    pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
     }
 }
 
 /// Where a path leads.
 #[derive(Clone, Debug)]
-pub enum Route {
+pub(crate) enum Route {
     /// `/-/healthy`: the process serves.
     Healthy,
     /// `/-/ready`: plugins are loaded.
@@ -77,7 +77,7 @@ pub enum Route {
 
 /// Why an id cannot be routed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     /// Nothing is left of the id.
     #[error("the plugin id is empty; set route_path in [plugin_parms]")]
     Empty,
@@ -108,7 +108,7 @@ fn endpoint_id(name: &str) -> Result<String, RouteError> {
 
 /// The endpoints of one moment.
 #[derive(Debug, Default)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     /// In load order.
     endpoints: Vec<Arc<Endpoint>>,
     by_id: HashMap<Arc<str>, Arc<Endpoint>>,
@@ -123,7 +123,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RouteError::Taken`]; the table is then unchanged.
-    pub fn insert(&mut self, endpoint: Arc<Endpoint>) -> Result<(), RouteError> {
+    pub(crate) fn insert(&mut self, endpoint: Arc<Endpoint>) -> Result<(), RouteError> {
         if self.by_id.contains_key(&endpoint.id) {
             return Err(RouteError::Taken(endpoint.id.to_string()));
         }
@@ -137,23 +137,18 @@ impl RouteTable {
     ///
     /// # Errors
     /// As for [`Endpoint::new`]; no documents are served then.
-    pub fn serve_documents(&mut self, path: &str) -> Result<(), RouteError> {
+    pub(crate) fn serve_documents(&mut self, path: &str) -> Result<(), RouteError> {
         self.documents = Some(Arc::from(endpoint_id(path)?));
         Ok(())
     }
 
-    /// All endpoints in load order.
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
-        &self.endpoints
-    }
-
     /// All ids in load order.
-    pub fn ids(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| &*endpoint.id)
     }
 
     /// The endpoint of that very id.
-    pub fn get(&self, id: &str) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Endpoint>> {
         self.by_id.get(id)
     }
 
@@ -162,7 +157,7 @@ impl RouteTable {
     /// # Errors
     /// [`Rejection::NotFound`], or [`Rejection::BadRequest`] when what follows an id begins with a slash: joined to a
     /// folder it would name any file of the machine.
-    pub fn lookup(&self, path: &DecodedPath<'_>) -> Result<Route, Rejection> {
+    pub(crate) fn lookup(&self, path: &DecodedPath<'_>) -> Result<Route, Rejection> {
         let path = path.as_str().strip_prefix('/').ok_or(Rejection::NotFound)?;
         match path.split_once('/') {
             Some(("reload", id)) if !id.is_empty() => Ok(Route::Reload(id.to_owned())),

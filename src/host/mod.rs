@@ -3,8 +3,8 @@
 //! Runs on the main thread, except where a module says otherwise. [`bridge`] runs handlers, [`python`] is what plugins
 //! see, [`plugins`] is one plugin's life, [`lifecycle`] that of all of them, [`testing`] serves one plugin to its tests.
 
-pub mod bridge;
-pub mod lifecycle;
-pub mod plugins;
-pub mod python;
-pub mod testing;
+pub(crate) mod bridge;
+pub(crate) mod lifecycle;
+pub(crate) mod plugins;
+pub(crate) mod python;
+pub(crate) mod testing;

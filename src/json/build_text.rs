@@ -97,7 +97,7 @@ impl<'py> Keys<'py> {
     const LONGEST: usize = 32;
 
     #[inline]
-    pub fn get(&mut self, py: Python<'py>, key: Ascii<'_>) -> PyResult<Bound<'py, PyString>> {
+    pub(crate) fn get(&mut self, py: Python<'py>, key: Ascii<'_>) -> PyResult<Bound<'py, PyString>> {
         let bytes = key.bytes();
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return new_ascii(py, key) };
         if bytes.len() > Self::LONGEST {

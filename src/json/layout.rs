@@ -62,7 +62,7 @@ pub(super) unsafe fn ascii(text: *mut ffi::PyObject) -> Option<Ascii> {
 ///
 /// # Errors
 /// `ImportError` if they differ: this Python is not laid out as its version's headers say.
-pub fn check(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn check(py: Python<'_>) -> PyResult<()> {
     let subclass = py.get_type::<PyType>().call1(("text", (py.get_type::<PyString>(),), PyDict::new(py)))?;
     for text in ["", "a", "longer than a block of bytes", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
         let exact = PyString::new(py, text).into_any();

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 /// What is forgotten if `value` stands where its result was wanted: `; an await is missing before Shop.prices()`. Empty
 /// for what cannot be awaited.
 #[cold]
-pub fn missing_await(value: &Bound<'_, PyAny>) -> String {
+pub(crate) fn missing_await(value: &Bound<'_, PyAny>) -> String {
     let class = value.get_type();
     let called = || value.getattr("__qualname__").and_then(|name| name.extract::<String>());
     let is_generator = || value.getattr_opt("gi_code").is_ok_and(|code| code.is_some());

@@ -14,7 +14,7 @@ mod fault;
 mod integer;
 mod keys;
 mod layout;
-pub mod missing_await;
+pub(crate) mod missing_await;
 mod number;
 mod open;
 mod place;
@@ -25,10 +25,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, decode_into};
+pub use decode::decode_into;
 pub use encode::encode;
-pub use fault::EncodeError;
-pub use layout::check as check_layout;
+pub(crate) use fault::EncodeError;
+pub(crate) use layout::check as check_layout;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -39,7 +39,7 @@ use pyo3::types::PyBytes;
 ///
 /// Raises what `json.dumps` raises, and `ValueError` for what is nested too deep or contains itself.
 #[pyfunction]
-pub fn encode_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn encode_json<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let py = value.py();
     let mut out = Vec::with_capacity(256);
     match encode(value, &mut out) {
@@ -63,4 +63,4 @@ compile_error!("the JSON encoder relies on the interpreter lock; build against a
 /// CPython's own encoder and decoder stop near the recursion limit, which is 1000 unless someone changed it. The decoder
 /// does not recurse and the encoder only to a small depth, so the limit is about being told of a cycle soon, and costs
 /// next to no stack.
-pub const MAX_DEPTH: usize = 1000;
+pub(crate) const MAX_DEPTH: usize = 1000;

@@ -30,7 +30,7 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 pub(super) struct Ascii<'a>(&'a [u8]);
 
 impl<'a> Ascii<'a> {
-    pub const fn bytes(self) -> &'a [u8] {
+    pub(crate) const fn bytes(self) -> &'a [u8] {
         self.0
     }
 }
@@ -61,13 +61,13 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, place: 0, unescaped: Vec::new() }
     }
 
     /// The next byte that is no white space; it is not passed. Zero, which is in no JSON text, stands for the end.
     #[inline]
-    pub fn peek(&mut self) -> u8 {
+    pub(crate) fn peek(&mut self) -> u8 {
         loop {
             match self.text.get(self.place) {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.place += 1,
@@ -79,13 +79,13 @@ impl<'a> Scanner<'a> {
 
     /// Passes the byte that was peeked at.
     #[inline]
-    pub fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.place += 1;
     }
 
     /// Passes a comma, or `bracket`, which ends what the comma would go on with; says whether it was that.
     #[inline]
-    pub fn is_over(&mut self, bracket: u8) -> Result<bool> {
+    pub(crate) fn is_over(&mut self, bracket: u8) -> Result<bool> {
         let over = match self.peek() {
             b',' => false,
             byte if byte == bracket => true,
@@ -96,17 +96,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Whether `word` begins here.
-    pub fn is_next(&self, word: &str) -> bool {
+    pub(crate) fn is_next(&self, word: &str) -> bool {
         self.text[self.place..].starts_with(word.as_bytes())
     }
 
     /// Whether nothing is left.
-    pub fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.place == self.text.len()
     }
 
     /// Passes `word`.
-    pub fn word(&mut self, word: &str) -> Result<()> {
+    pub(crate) fn word(&mut self, word: &str) -> Result<()> {
         if self.is_next(word) {
             self.place += word.len();
             return Ok(());
@@ -116,7 +116,7 @@ impl<'a> Scanner<'a> {
 
     /// The error that something else than `expected` stands here.
     #[cold]
-    pub fn error(&self, expected: &'static str) -> SyntaxError {
+    pub(crate) fn error(&self, expected: &'static str) -> SyntaxError {
         let before = &self.text[..self.place.min(self.text.len())];
         let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
         let line = before.split(|&byte| byte == b'\n').count();
@@ -125,7 +125,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads the string whose opening quote is next if it is ASCII and has no escapes, as most are; else reads nothing.
     #[inline]
-    pub fn plain_string(&mut self) -> Option<Ascii<'a>> {
+    pub(crate) fn plain_string(&mut self) -> Option<Ascii<'a>> {
         let start = self.place + 1;
         let (end, ascii) = plain_end(self.text, start);
         if !ascii || self.text.get(end) != Some(&b'"') {
@@ -136,7 +136,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the string whose opening quote is next.
-    pub fn string(&mut self) -> Result<Text<'_>> {
+    pub(crate) fn string(&mut self) -> Result<Text<'_>> {
         let start = self.place + 1;
         let end = plain_end(self.text, start).0;
         if self.text.get(end) != Some(&b'"') {
@@ -239,7 +239,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads the number that begins here with a sign or a digit.
     #[inline]
-    pub fn number(&mut self) -> Result<Number<'a>> {
+    pub(crate) fn number(&mut self) -> Result<Number<'a>> {
         /// So many digits always fit.
         const SURE_DIGITS: usize = 18;
         let start = self.place;

@@ -421,7 +421,7 @@ def counts(): return [sys.getrefcount(x) for x in (leaf, key, odd, good, bad)]
     });
 }
 
-fn decoded<'py>(py: Python<'py>, body: &[u8]) -> Result<(bool, Bound<'py, PyDict>), DecodeError> {
+fn decoded<'py>(py: Python<'py>, body: &[u8]) -> Result<(bool, Bound<'py, PyDict>), super::decode::DecodeError> {
     let target = PyDict::new(py);
     target.set_item("host", "kept").unwrap();
     let result = decode_into(body, &target, |_| false);
@@ -582,7 +582,7 @@ fn a_body_nested_too_deep_is_refused_on_a_small_stack() {
             assert!(decoded(py, arrays(MAX_DEPTH - 1).as_bytes()).is_ok());
             assert!(decoded(py, objects(MAX_DEPTH).as_bytes()).is_ok());
             for body in [arrays(MAX_DEPTH), objects(MAX_DEPTH + 1), arrays(1_000_000), "{\"a\":".repeat(1_000_000)] {
-                assert!(matches!(decoded(py, body.as_bytes()), Err(DecodeError::TooDeep)));
+                assert!(matches!(decoded(py, body.as_bytes()), Err(super::decode::DecodeError::TooDeep)));
             }
         });
     };

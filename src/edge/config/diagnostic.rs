@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// The server does not start (or keeps what it had, at a reload).
     Error,
     /// The server runs, but probably not as meant.
@@ -17,7 +17,7 @@ pub enum Severity {
 
 /// Where a text came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The ini file, with the line counted from 1 when it is known.
     File {
         /// The file as it was named on the command line.
@@ -31,12 +31,12 @@ pub enum Place {
 
 impl Place {
     /// A place in the file, `line` counted from 1; 0 for what is not written there.
-    pub fn at(path: &Path, line: usize) -> Self {
+    pub(crate) fn at(path: &Path, line: usize) -> Self {
         Self::File { path: path.to_path_buf(), line: (line > 0).then_some(line) }
     }
 
     /// The line, when it is known.
-    pub fn line(&self) -> Option<usize> {
+    pub(crate) fn line(&self) -> Option<usize> {
         match self {
             Self::File { line, .. } => *line,
             Self::Variable(_) => None,
@@ -44,7 +44,7 @@ impl Place {
     }
 
     /// The file as a whole.
-    pub fn file(path: &Path) -> Self {
+    pub(crate) fn file(path: &Path) -> Self {
         Self::File { path: path.to_path_buf(), line: None }
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Place {
 
 /// One problem. Shown as `plugincore.ini:12: [network] port: must be a number (write port=9192)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
     /// Where the offending text is.
@@ -78,7 +78,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error at `place`, so far without section, key and remedy.
-    pub fn error(place: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn error(place: Place, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
             place,
@@ -90,27 +90,27 @@ impl Diagnostic {
     }
 
     /// A warning at `place`, so far without section, key and remedy.
-    pub fn warning(place: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn warning(place: Place, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
     /// Names the section.
     #[must_use]
-    pub fn in_section(mut self, section: impl Into<String>) -> Self {
+    pub(crate) fn in_section(mut self, section: impl Into<String>) -> Self {
         self.section = Some(section.into());
         self
     }
 
     /// Names the key.
     #[must_use]
-    pub fn at_key(mut self, key: impl Into<String>) -> Self {
+    pub(crate) fn at_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
     /// Says what to do.
     #[must_use]
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
         self
     }
@@ -132,16 +132,16 @@ impl fmt::Display for Diagnostic {
 
 /// Problems in the order they were found; errors and warnings mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
     /// Adds one.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
     }
 
     /// Errors (`None` when there are none) and warnings, apart, each in file order; what has no line comes last.
-    pub fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
+    pub(crate) fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
         self.0.sort_by_key(|diagnostic| diagnostic.place.line().unwrap_or(usize::MAX));
         let (errors, warnings): (Vec<_>, _) = self.0.into_iter().partition(|d| d.severity == Severity::Error);
         ((!errors.is_empty()).then_some(ConfigErrors(errors)), warnings)
@@ -157,7 +157,7 @@ impl Extend<Diagnostic> for Diagnostics {
 /// Every error of a configuration at once; shown one a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct ConfigErrors(pub Vec<Diagnostic>);
+pub(crate) struct ConfigErrors(pub Vec<Diagnostic>);
 
 impl From<Diagnostic> for ConfigErrors {
     fn from(error: Diagnostic) -> Self {
@@ -166,7 +166,7 @@ impl From<Diagnostic> for ConfigErrors {
 }
 
 /// Logs what is doubtful in the configuration.
-pub fn log_warnings(warnings: &[Diagnostic]) {
+pub(crate) fn log_warnings(warnings: &[Diagnostic]) {
     for warning in warnings {
         tracing::warn!("{warning}");
     }

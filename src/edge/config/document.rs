@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Document {
+pub(crate) struct Document {
     /// The file as it was named.
     pub path: PathBuf,
     /// Where relative paths in it begin; empty for the working directory.
@@ -27,7 +27,7 @@ pub struct Document {
 
 /// A section with typed values.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub(crate) struct Section {
     /// Name as written.
     pub name: String,
     /// Where its header is.
@@ -38,7 +38,7 @@ pub struct Section {
 
 /// One typed value.
 #[derive(Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// Key in lower case.
     pub key: String,
     /// The value; `None` when it could not be made, which is told in [`Document::errors`].
@@ -61,7 +61,7 @@ impl fmt::Debug for Item {
 
 impl Item {
     /// Why the text, or a part of it, is missing although an environment variable was to give it.
-    pub fn lost(&self) -> Option<String> {
+    pub(crate) fn lost(&self) -> Option<String> {
         match &self.place {
             Place::Variable(_) if self.text.trim().is_empty() => Some("the variable is set, but empty".to_owned()),
             _ => (!self.gaps.is_empty()).then(|| self.gaps.join(", ")),
@@ -71,34 +71,29 @@ impl Item {
 
 impl Section {
     /// The item of this key.
-    pub fn item(&self, key: &str) -> Option<&Item> {
+    pub(crate) fn item(&self, key: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.key == key)
     }
 
     /// The item of this key, to be changed.
-    pub fn item_mut(&mut self, key: &str) -> Option<&mut Item> {
+    pub(crate) fn item_mut(&mut self, key: &str) -> Option<&mut Item> {
         self.items.iter_mut().find(|item| item.key == key)
     }
 }
 
 /// Position of the section that plays the host's `[name]`: the exact name, else the first that differs in case only.
-pub fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
+pub(crate) fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Option<usize> {
     names.clone().position(|n| n == name).or_else(|| names.clone().position(|n| n.eq_ignore_ascii_case(name)))
 }
 
 impl Document {
-    /// The section of exactly this name, as plugins see it.
-    pub fn section(&self, name: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.name == name)
-    }
-
     /// The section that plays the host's `[name]`, whose name may differ in case.
-    pub fn host_section(&self, name: &str) -> Option<&Section> {
+    pub(crate) fn host_section(&self, name: &str) -> Option<&Section> {
         self.host_position(name).map(|at| &self.sections[at])
     }
 
     /// The same, to be changed.
-    pub fn host_section_mut(&mut self, name: &str) -> Option<&mut Section> {
+    pub(crate) fn host_section_mut(&mut self, name: &str) -> Option<&mut Section> {
         self.host_position(name).map(|at| &mut self.sections[at])
     }
 
@@ -107,7 +102,7 @@ impl Document {
     }
 
     /// Has plugins find the host's switches as the host reads them, where a `bool:` makes a value of them.
-    pub fn settle_switches(&mut self) {
+    pub(crate) fn settle_switches(&mut self) {
         for (section, key) in SWITCHES {
             if let Some(item) = self.host_section_mut(section).and_then(|section| section.item_mut(key))
                 && let (Some(Value::Bool(_)), Some(on)) = (&item.value, word_of_switch(&item.text))

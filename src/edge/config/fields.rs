@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A value that does not fit its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub(crate) struct Misfit {
     /// What is wrong.
     pub message: String,
     /// What to write instead.
@@ -22,13 +22,13 @@ pub struct Misfit {
 
 impl Misfit {
     /// A misfit in words.
-    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), remedy: remedy.into() }
     }
 }
 
 /// What a reader gives.
-pub type Fit<T> = Result<T, Misfit>;
+pub(crate) type Fit<T> = Result<T, Misfit>;
 
 /// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -44,14 +44,14 @@ fn whole(value: &Value, max: i128) -> Option<i128> {
 }
 
 /// TCP port; 0 lets the system choose.
-pub fn port(value: &Value) -> Fit<u16> {
+pub(crate) fn port(value: &Value) -> Fit<u16> {
     whole(value, u16::MAX.into())
         .and_then(|number| u16::try_from(number).ok())
         .ok_or_else(|| Misfit::new("must be a number from 0 to 65535", "write for example port=9192"))
 }
 
 /// A number of things, at least one.
-pub fn count(value: &Value) -> Fit<usize> {
+pub(crate) fn count(value: &Value) -> Fit<usize> {
     whole(value, i128::from(u32::MAX))
         .filter(|number| *number > 0)
         .and_then(|number| usize::try_from(number).ok())
@@ -59,7 +59,7 @@ pub fn count(value: &Value) -> Fit<usize> {
 }
 
 /// An event loop, by the name of the package that has it.
-pub fn event_loop(value: &Value) -> Fit<EventLoop> {
+pub(crate) fn event_loop(value: &Value) -> Fit<EventLoop> {
     let word = if let Value::Text(text) = value { text.trim().to_lowercase() } else { String::new() };
     match word.as_str() {
         "asyncio" => Ok(EventLoop::Asyncio),
@@ -69,7 +69,7 @@ pub fn event_loop(value: &Value) -> Fit<EventLoop> {
 }
 
 /// A switch: one of the words of [`word_of_switch`], whose `text` counts whatever `bool:` makes of it.
-pub fn switch(value: &Value, text: &str) -> Fit<bool> {
+pub(crate) fn switch(value: &Value, text: &str) -> Fit<bool> {
     let word = match value {
         Value::Bool(_) | Value::Int(_) | Value::Text(_) => word_of_switch(text),
         Value::Float(_) | Value::List(_) => None,
@@ -79,7 +79,7 @@ pub fn switch(value: &Value, text: &str) -> Fit<bool> {
 
 /// What a word says of a switch, in any case; nothing at all is off. After `bool:` pluginserver knew five words and took
 /// every other for a no, `True` and `yes` among them: a server that is asked for TLS so must not go without.
-pub fn word_of_switch(text: &str) -> Option<bool> {
+pub(crate) fn word_of_switch(text: &str) -> Option<bool> {
     match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "enable" | "enabled" => Some(true),
         "false" | "no" | "off" | "0" | "disable" | "disabled" | "" => Some(false),
@@ -88,14 +88,14 @@ pub fn word_of_switch(text: &str) -> Option<bool> {
 }
 
 /// What to do about a text that holds what looks like a comment, if it does.
-pub fn comment_in(text: &str) -> Option<String> {
+pub(crate) fn comment_in(text: &str) -> Option<String> {
     let begins = |(at, sign): (usize, char)| matches!(sign, ';' | '#') && text[..at].ends_with(is_space);
     let (_, sign) = text.char_indices().find(|found| begins(*found))?;
     Some(format!("{sign} behind a value is part of it: put the comment on a line of its own"))
 }
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
-pub fn duration(value: &Value) -> Fit<Duration> {
+pub(crate) fn duration(value: &Value) -> Fit<Duration> {
     #[expect(clippy::cast_precision_loss, reason = "a number of seconds that large is refused anyway")]
     let seconds = match value {
         Value::Int(number) => Some(*number as f64),
@@ -127,7 +127,7 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 /// A size in bytes, or with `k`/`KiB` (1024) or `M`/`MiB` (1024²), of at least `least` bytes.
-pub fn size(value: &Value, least: usize) -> Fit<usize> {
+pub(crate) fn size(value: &Value, least: usize) -> Fit<usize> {
     let bytes = match value {
         Value::Text(text) => bytes(text.trim()),
         value => whole(value, i128::from(u32::MAX)).and_then(|number| usize::try_from(number).ok()),
@@ -156,7 +156,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// The path of a file or folder, as written.
-pub fn path(value: &Value) -> Fit<PathBuf> {
+pub(crate) fn path(value: &Value) -> Fit<PathBuf> {
     match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
         _ => Err(Misfit::new("must be a path", "write the path without a type prefix")),
@@ -164,7 +164,7 @@ pub fn path(value: &Value) -> Fit<PathBuf> {
 }
 
 /// Words of a text, or the texts of a list: `a b` and `list:a b` are the same.
-pub fn words(value: &Value) -> Fit<Vec<String>> {
+pub(crate) fn words(value: &Value) -> Fit<Vec<String>> {
     let misfit = || Misfit::new("must be text or a list of texts", "write for example list:one two");
     match value {
         Value::Text(text) => Ok(text.split(is_space).filter(|word| !word.is_empty()).map(str::to_owned).collect()),
@@ -180,7 +180,7 @@ pub fn words(value: &Value) -> Fit<Vec<String>> {
 }
 
 /// Networks as addresses or CIDR; `none` alone is no network at all.
-pub fn networks(value: &Value) -> Fit<Vec<IpNet>> {
+pub(crate) fn networks(value: &Value) -> Fit<Vec<IpNet>> {
     let words = words(value)?;
     if words == ["none"] {
         return Ok(Vec::new());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A whole file.
 #[derive(Clone, Debug, Default)]
-pub struct Ini {
+pub(crate) struct Ini {
     /// The file as it was named.
     pub path: PathBuf,
     /// What `[DEFAULT]` holds; every section's entries contain it already.
@@ -19,7 +19,7 @@ pub struct Ini {
 
 /// `[name]` and what stands below it.
 #[derive(Clone, Debug)]
-pub struct Section {
+pub(crate) struct Section {
     /// Name as written.
     pub name: String,
     /// Line of the header; 0 when the file does not have it.
@@ -30,7 +30,7 @@ pub struct Section {
 
 /// `key = text`.
 #[derive(Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Key in lower case.
     pub key: String,
     /// Text without surrounding white space; continuation lines are joined by line feeds.
@@ -45,7 +45,7 @@ pub struct Entry {
 
 impl Entry {
     /// An entry of the file at `line`.
-    pub fn new(key: impl Into<String>, text: impl Into<String>, line: usize) -> Self {
+    pub(crate) fn new(key: impl Into<String>, text: impl Into<String>, line: usize) -> Self {
         Self { key: key.into(), text: text.into(), line, inherited: false, variable: None }
     }
 }
@@ -58,20 +58,15 @@ impl fmt::Debug for Entry {
 
 impl Ini {
     /// What stands for the file when there is none: `[paths] plugins` is the folder `plugins` in `folder`.
-    pub fn for_folder(folder: &Path) -> Self {
+    pub(crate) fn for_folder(folder: &Path) -> Self {
         let plugins = folder.join("plugins").display().to_string().replace('$', "$$");
         let entries = vec![Entry::new("plugins", plugins, 0)];
         let sections = vec![Section { name: "paths".into(), line: 0, entries }];
         Self { path: "built-in defaults".into(), defaults: Vec::new(), sections }
     }
 
-    /// The section of exactly this name.
-    pub fn section(&self, name: &str) -> Option<&Section> {
-        self.sections.iter().find(|section| section.name == name)
-    }
-
     /// Where an entry's text came from.
-    pub fn place(&self, entry: &Entry) -> Place {
+    pub(crate) fn place(&self, entry: &Entry) -> Place {
         match &entry.variable {
             Some(name) => Place::Variable(name.clone()),
             None => Place::at(&self.path, entry.line),

@@ -18,7 +18,7 @@ use std::rc::Rc;
 const DEPTH_LIMIT: usize = 64;
 
 /// Resolves and types every value; `variable` looks an environment variable up. Errors are in the document.
-pub fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document {
+pub(crate) fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document {
     let mut resolver =
         Resolver { ini, variable: &variable, states: HashMap::new(), chain: Vec::new(), errors: Vec::new() };
     let sections = ini.sections.iter().map(|section| resolver.section(section)).collect();

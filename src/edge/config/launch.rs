@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// Name of the program in the log: `plugincore` or `pserve`.
     pub name: String,
     /// The ini file; without one, the folder `plugins` is served with the defaults.

@@ -6,14 +6,14 @@
 //! kinds of value it expects, [`diagnostic`] is how a problem is told. Caveat: this module never touches the
 //! interpreter; `python::config` has CPython's own `configparser` read the file and hands the raw result over.
 
-pub mod diagnostic;
-pub mod document;
-pub mod fields;
-pub mod ini;
-pub mod interpolation;
-pub mod launch;
-pub mod overrides;
-pub mod places;
-pub mod schema;
-pub mod settings;
-pub mod value;
+pub(crate) mod diagnostic;
+pub(crate) mod document;
+pub(crate) mod fields;
+pub(crate) mod ini;
+pub(crate) mod interpolation;
+pub(crate) mod launch;
+pub(crate) mod overrides;
+pub(crate) mod places;
+pub(crate) mod schema;
+pub(crate) mod settings;
+pub(crate) mod value;

@@ -8,10 +8,10 @@ use super::ini::{Entry, Ini, Section};
 use super::schema::HOST_SECTIONS;
 
 /// Prefix of the variables that the server itself obeys.
-pub const HOST_PREFIX: &str = "PLUGINCORE";
+pub(crate) const HOST_PREFIX: &str = "PLUGINCORE";
 
 /// Replaces texts of keys that the file has. `variable` looks a variable up.
-pub fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: impl Fn(&str) -> Option<String>) {
+pub(crate) fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: impl Fn(&str) -> Option<String>) {
     for section in &mut ini.sections {
         for entry in &mut section.entries {
             let name = variable_name(prefix, &section.name, &entry.key);
@@ -24,7 +24,7 @@ pub fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: impl Fn(&
 }
 
 /// Replaces texts of keys that the file has and adds keys that the host knows: `PLUGINCORE_NETWORK_PORT=9000`.
-pub fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
+pub(crate) fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
     replace_existing(ini, Some(HOST_PREFIX), &variable);
     for (section_name, keys) in HOST_SECTIONS {
         for key in *keys {

@@ -34,7 +34,7 @@ const PATHS: &[(&str, &str, Purpose)] = &[
 ];
 
 /// Rewrites the paths that begin at the folder of the ini file; the others begin at [`Document::base`].
-pub fn settle(document: &mut Document) {
+pub(crate) fn settle(document: &mut Document) {
     let Some(home) = home(document) else { return };
     let base = document.base.clone();
     for (section, key, purpose) in PATHS {
@@ -86,6 +86,6 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The whole path, for people to read.
-pub fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }

@@ -4,7 +4,7 @@
 //! [`Settings`](super::settings::Settings) must be added here too, else it is reported as unknown.
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem.
-pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
+pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("network", &["bindto", "port"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
@@ -32,14 +32,14 @@ pub const HOST_SECTIONS: &[(&str, &[&str])] = &[
 
 /// The host's switches. What stands after `bool:` in one counts as a word of its own, see
 /// [`word_of_switch`](super::fields::word_of_switch).
-pub const SWITCHES: &[(&str, &str)] = &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status")];
+pub(crate) const SWITCHES: &[(&str, &str)] = &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status")];
 
 /// Host sections without which a server is open: a misspelt key there is an error.
-pub const GUARDS: &[&str] = &["SSL", "auth"];
+pub(crate) const GUARDS: &[&str] = &["SSL", "auth"];
 
 /// The known name that `word` is probably meant to be: at most one in `tolerance` of the known name's letters, rounded
 /// down, differs (two swapped neighbours count as one), or two neighbours are swapped and nothing else.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, tolerance: usize) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, tolerance: usize) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .into_iter()
@@ -62,10 +62,10 @@ fn is_swap(one: &str, other: &str) -> bool {
 
 /// How far a section may be from a host section to be taken for its misspelling: one letter in five, so that
 /// `[core]` or `[sql]`, which a plugin may well use, are not taken for `[cors]` and `[SSL]`.
-pub const SECTION_TOLERANCE: usize = 5;
+pub(crate) const SECTION_TOLERANCE: usize = 5;
 
 /// How far a key may be from a known one to be suggested: one letter in three.
-pub const KEY_TOLERANCE: usize = 3;
+pub(crate) const KEY_TOLERANCE: usize = 3;
 
 #[cfg(test)]
 mod tests {

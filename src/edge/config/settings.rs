@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Everything the host needs to run, checked and ready to use.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192).
     pub listen: Vec<SocketAddr>,
     /// `[paths]`.
@@ -36,19 +36,19 @@ pub struct Settings {
 }
 
 /// `[network] bindto` when the file does not say.
-pub const DEFAULT_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+pub(crate) const DEFAULT_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// `[network] port` when the file does not say.
-pub const DEFAULT_PORT: u16 = 9192;
+pub(crate) const DEFAULT_PORT: u16 = 9192;
 
 impl Settings {
     /// Reads the host's sections, with every error there is, those of the document included, and all warnings.
-    pub fn from_document(document: &Document) -> (Result<Self, ConfigErrors>, Vec<Diagnostic>) {
+    pub(crate) fn from_document(document: &Document) -> (Result<Self, ConfigErrors>, Vec<Diagnostic>) {
         reading::settings(document)
     }
 
     /// The options that differ from `before` and count only after a restart.
-    pub fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
+    pub(crate) fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let (now, then) = (&self.server, &before.server);
         let options = [
             ("[network] bindto and port", self.listen != before.listen),
@@ -67,7 +67,7 @@ impl Settings {
 
 /// `[paths]`, relative ones taken from the working directory, as the original did.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub(crate) struct Paths {
     /// Folder of the plugin files.
     pub plugins: PathBuf,
     /// Where the process id is written while the server runs.
@@ -76,7 +76,7 @@ pub struct Paths {
 
 /// A folder of documents that the server itself serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DocumentSettings {
+pub(crate) struct DocumentSettings {
     /// The section that named it.
     pub section: &'static str,
     /// Where it was named.
@@ -93,7 +93,7 @@ pub struct DocumentSettings {
 
 impl DocumentSettings {
     /// A warning about `documents`.
-    pub fn warning(&self, message: impl Into<String>, remedy: &str) -> Diagnostic {
+    pub(crate) fn warning(&self, message: impl Into<String>, remedy: &str) -> Diagnostic {
         let warning = Diagnostic::warning(self.place.clone(), message);
         warning.in_section(self.section).at_key("documents").remedy(remedy)
     }
@@ -101,7 +101,7 @@ impl DocumentSettings {
 
 /// `[SSL]`: PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// Certificate chain, leaf first.
     pub certfile: PathBuf,
     /// Private key: PKCS#1, SEC1 or PKCS#8.
@@ -110,14 +110,14 @@ pub struct TlsFiles {
 
 /// `[cors]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CorsSettings {
+pub(crate) struct CorsSettings {
     /// `origin_url`: allowed origins, compared to the letter; `*` allows any, without credentials.
     pub origins: Vec<String>,
 }
 
 /// Whose event loop plugins run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventLoop {
+pub(crate) enum EventLoop {
     /// Python's own.
     Asyncio,
     /// The one of the package `uvloop`, which has to be installed.
@@ -126,7 +126,7 @@ pub enum EventLoop {
 
 /// `[server]`: limits and timings, all with safe defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSettings {
+pub(crate) struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
     /// `head_limit`: bytes of request line and headers (default 64 KiB, at least 8 KiB); more is 431.

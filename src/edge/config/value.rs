@@ -8,7 +8,7 @@ use serde::Serialize;
 /// One value of the configuration; serialises to the plain Python (or JSON) value it stands for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Value {
+pub(crate) enum Value {
     /// Text without a type prefix.
     Text(String),
     /// `int:`
@@ -23,7 +23,7 @@ pub enum Value {
 
 /// Type prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `int:`
     Int,
     /// `float:`
@@ -36,7 +36,7 @@ pub enum Kind {
 
 /// A text that its type prefix does not fit. It does not repeat the text, which may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConversionError {
+pub(crate) enum ConversionError {
     /// After `int:`.
     #[error("what follows int: is not a whole number of at most 38 digits")]
     Int,
@@ -47,7 +47,7 @@ pub enum ConversionError {
 
 impl ConversionError {
     /// What the reader can do.
-    pub fn remedy(self) -> &'static str {
+    pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Int => "write for example int:42, or leave the prefix out for text",
             Self::Float => "write for example float:3.14, or leave the prefix out for text",
@@ -56,7 +56,7 @@ impl ConversionError {
 }
 
 /// Parts a text from its type prefix; the words are matched to the letter.
-pub fn split_prefix(text: &str) -> (Option<Kind>, &str) {
+pub(crate) fn split_prefix(text: &str) -> (Option<Kind>, &str) {
     let kinds = [("int:", Kind::Int), ("float:", Kind::Float), ("bool:", Kind::Bool), ("list:", Kind::List)];
     kinds
         .into_iter()
@@ -65,7 +65,7 @@ pub fn split_prefix(text: &str) -> (Option<Kind>, &str) {
 }
 
 /// Converts a text that may carry a type prefix.
-pub fn typed(text: &str) -> Result<Value, ConversionError> {
+pub(crate) fn typed(text: &str) -> Result<Value, ConversionError> {
     match split_prefix(text) {
         (Some(kind), rest) => convert(kind, rest),
         (None, text) => Ok(Value::Text(text.to_owned())),
@@ -73,7 +73,7 @@ pub fn typed(text: &str) -> Result<Value, ConversionError> {
 }
 
 /// Converts a text whose prefix was taken off.
-pub fn convert(kind: Kind, text: &str) -> Result<Value, ConversionError> {
+pub(crate) fn convert(kind: Kind, text: &str) -> Result<Value, ConversionError> {
     let text = text.trim_start_matches(is_space);
     match kind {
         Kind::Int => int(text).map(Value::Int).ok_or(ConversionError::Int),
@@ -84,18 +84,18 @@ pub fn convert(kind: Kind, text: &str) -> Result<Value, ConversionError> {
 }
 
 /// The part of a list's text that holds its words: pluginserver took `list:list:a b` for `list:a b`.
-pub fn list_body(text: &str) -> &str {
+pub(crate) fn list_body(text: &str) -> &str {
     let text = text.trim_start_matches(is_space);
     text.strip_prefix("list:").unwrap_or(text)
 }
 
 /// Words of a list, up to a lone `&`.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty()).take_while(|word| *word != "&")
 }
 
 /// White space as Python's `str` has it, which counts four separators that Unicode's property leaves out.
-pub fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 

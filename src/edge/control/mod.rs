@@ -13,7 +13,7 @@ use crate::edge::http::response::{Body, json as json_response, json_text};
 
 /// What is to be loaded anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// The ini file and every plugin file.
     All,
     /// The ini file's parameters and the file of this plugin.
@@ -22,14 +22,14 @@ pub enum Target {
 
 impl Target {
     /// What `/reload/<name>` asks for.
-    pub fn named(name: String) -> Self {
+    pub(crate) fn named(name: String) -> Self {
         if name == "all" { Self::All } else { Self::One(name) }
     }
 }
 
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
+pub(crate) enum Report {
     /// The plugin's new instance serves.
     One {
         /// Its id.
@@ -63,23 +63,23 @@ pub enum Report {
 }
 
 /// Whoever can reload plugins.
-pub trait Operator: Send + Sync {
+pub(crate) trait Operator: Send + Sync {
     /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
     fn reload(&self, target: Target) -> oneshot::Receiver<Report>;
 }
 
 /// The answer to `/plugins`.
-pub fn plugins<'a>(ids: impl Iterator<Item = &'a str>) -> Response<Body> {
+pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>) -> Response<Body> {
     json_response(StatusCode::OK, &json!({ "loaded_plugins": ids.collect::<Vec<_>>() }))
 }
 
 /// The answer to `/-/healthy`: the process is there and its I/O threads serve.
-pub fn healthy() -> Response<Body> {
+pub(crate) fn healthy() -> Response<Body> {
     json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "healthy"}"#))
 }
 
 /// The answer to `/-/ready`: plugins are loaded and the server is not about to stop.
-pub fn ready(is_ready: bool) -> Response<Body> {
+pub(crate) fn ready(is_ready: bool) -> Response<Body> {
     if is_ready {
         json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "ready"}"#))
     } else {
@@ -96,7 +96,7 @@ fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
 }
 
 /// The answer to `/reload/…`.
-pub fn reload(report: &Report) -> Response<Body> {
+pub(crate) fn reload(report: &Report) -> Response<Body> {
     match report {
         Report::One { plugin, failed } => reloaded(json!({ "reloaded": plugin, "success": true }), failed),
         Report::All { loaded, failed } => {

@@ -55,7 +55,7 @@ impl Sending {
 ///
 /// # Errors
 /// [`Rejection`] when the conditions fail, the range is behind the end, or the file cannot be read.
-pub fn respond(
+pub(crate) fn respond(
     opened: Opened,
     asked: &Asked,
     status: StatusCode,

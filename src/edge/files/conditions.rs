@@ -15,7 +15,7 @@ use crate::edge::http::rescue::Rejection;
 
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// 200: everything.
     Whole,
     /// 206: these bytes, at least one.
@@ -26,7 +26,7 @@ pub enum Part {
 
 /// A version of a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Version<'a> {
+pub(crate) struct Version<'a> {
     /// Its tag.
     pub etag: &'a ETag,
     /// Its date, if it has one.
@@ -39,7 +39,7 @@ pub struct Version<'a> {
 ///
 /// # Errors
 /// [`Rejection::PreconditionFailed`] and [`Rejection::RangeNotSatisfiable`].
-pub fn part(method: &Method, headers: &HeaderMap, version: Version<'_>) -> Result<Part, Rejection> {
+pub(crate) fn part(method: &Method, headers: &HeaderMap, version: Version<'_>) -> Result<Part, Rejection> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     if !reads {
         return Ok(Part::Whole);

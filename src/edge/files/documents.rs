@@ -32,7 +32,7 @@ const WELL_KNOWN: &str = ".well-known";
 
 /// Where a request for a document comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The client's address.
     pub client: Client,
     /// The protocol it speaks.
@@ -41,7 +41,7 @@ pub struct Origin {
 
 /// A folder of documents that is served.
 #[derive(Debug)]
-pub struct Documents {
+pub(crate) struct Documents {
     folder: PathBuf,
     index: String,
     log: Option<Arc<LogFile>>,
@@ -49,12 +49,12 @@ pub struct Documents {
 
 impl Documents {
     /// Documents of `folder`, which need not be there yet: see [`Self::check`].
-    pub fn new(folder: PathBuf, index: &str, log: Option<Arc<LogFile>>) -> Self {
+    pub(crate) fn new(folder: PathBuf, index: &str, log: Option<Arc<LogFile>>) -> Self {
         Self { folder, index: index.to_owned(), log }
     }
 
     /// The folder.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -62,7 +62,7 @@ impl Documents {
     ///
     /// # Errors
     /// What the system says.
-    pub fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         std::fs::read_dir(&self.folder).map(drop)
     }
 
@@ -71,7 +71,7 @@ impl Documents {
     ///
     /// # Errors
     /// [`Rejection`] when there is no such file, or no such part of it.
-    pub fn answer(&self, tail: Option<&str>, uri: &Uri, asked: &Asked) -> Result<Response<Body>, Rejection> {
+    pub(crate) fn answer(&self, tail: Option<&str>, uri: &Uri, asked: &Asked) -> Result<Response<Body>, Rejection> {
         let Some(tail) = tail else { return redirect(uri) };
         match self.find(tail, &asked.headers)? {
             Found::File(opened) => {
@@ -84,7 +84,7 @@ impl Documents {
     }
 
     /// Notes a request in the access log, if one is kept. It may wait for the disk.
-    pub fn note(&self, request: &Asked, uri: &Uri, from: &Origin, answered: &Result<Response<Body>, Rejection>) {
+    pub(crate) fn note(&self, request: &Asked, uri: &Uri, from: &Origin, answered: &Result<Response<Body>, Rejection>) {
         let Some(log) = &self.log else { return };
         let (status, size) = match answered {
             Ok(response) if request.method == Method::HEAD => (response.status(), 0),

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// How a sibling is compressed. Where a client does not care, the first is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub(crate) enum Coding {
     /// `.br`
     Brotli,
     /// `.zst`
@@ -21,7 +21,7 @@ impl Coding {
     const ALL: [Self; 3] = [Self::Brotli, Self::Zstandard, Self::Gzip];
 
     /// Its name in `Content-Encoding`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Zstandard => "zstd",
@@ -30,12 +30,12 @@ impl Coding {
     }
 
     /// [`Self::name`] as a header's value.
-    pub fn header(self) -> HeaderValue {
+    pub(crate) fn header(self) -> HeaderValue {
         HeaderValue::from_static(self.name())
     }
 
     /// What follows the file's name in the sibling's.
-    pub fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
             Self::Zstandard => ".zst",
@@ -45,7 +45,7 @@ impl Coding {
 }
 
 /// The codings that the client prefers to the file as it is, best first.
-pub fn accepted(headers: &HeaderMap) -> Vec<Coding> {
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
     let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let wishes: Vec<_> = fields.flat_map(|field| field.split(',')).filter_map(wish).collect();
     let weight = |names: &[&str]| {

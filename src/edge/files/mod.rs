@@ -5,8 +5,8 @@
 //! everything here may wait for the disk and belongs on a blocking thread; only a long body is read later, piece by
 //! piece, by [`FileBody`](crate::edge::http::file::FileBody).
 
-pub mod answer;
-pub mod conditions;
-pub mod documents;
-pub mod encoding;
-pub mod open;
+pub(crate) mod answer;
+pub(crate) mod conditions;
+pub(crate) mod documents;
+pub(crate) mod encoding;
+pub(crate) mod open;

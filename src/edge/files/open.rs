@@ -21,7 +21,7 @@ use crate::edge::http::rescue::Rejection;
 
 /// A regular file that is open, at its beginning.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The file.
     pub file: File,
     /// Its bytes.
@@ -38,7 +38,7 @@ pub struct Opened {
 
 /// What there is in the place of a file.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// A regular file.
     File(Box<Opened>),
     /// A folder.
@@ -50,7 +50,7 @@ impl Found {
     ///
     /// # Errors
     /// [`Rejection::NotFound`] for what is neither a file nor a folder.
-    pub fn new(file: File, name: &Path, coding: Option<Coding>) -> Result<Self, Rejection> {
+    pub(crate) fn new(file: File, name: &Path, coding: Option<Coding>) -> Result<Self, Rejection> {
         let metadata = file.metadata().map_err(|error| refusal(name, &error))?;
         if metadata.is_dir() {
             return Ok(Self::Folder);
@@ -73,7 +73,7 @@ impl Found {
 ///
 /// # Errors
 /// [`Rejection`] when there is no regular file there that can be read.
-pub fn open(path: &Path) -> Result<Opened, Rejection> {
+pub(crate) fn open(path: &Path) -> Result<Opened, Rejection> {
     let opened = OpenOptions::new().read(true).custom_flags(flags()).open(path);
     match Found::new(opened.map_err(|error| refusal(path, &error))?, path, None)? {
         Found::File(opened) => Ok(*opened),

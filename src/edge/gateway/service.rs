@@ -40,7 +40,7 @@ use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
 
 /// Answers the requests of one I/O thread.
-pub struct Front {
+pub(crate) struct Front {
     shared: Arc<Shared>,
     submitter: Rc<Submitter>,
     outbox: Arc<Outbox>,
@@ -80,7 +80,7 @@ type Answer<F> = Either<Ready<Response<Body>>, F>;
 
 impl Front {
     /// A front for the thread that runs `submitter` and `outbox`.
-    pub fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
         Rc::new(Self { shared, submitter, outbox })
     }
 

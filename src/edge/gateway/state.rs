@@ -23,7 +23,7 @@ use crate::edge::queue::inbox::Inbox;
 use crate::edge::routing::RouteTable;
 
 /// What a reload replaces.
-pub struct Live {
+pub(crate) struct Live {
     /// The endpoints.
     pub table: RouteTable,
     /// The folder of documents, if one is served.
@@ -44,7 +44,7 @@ pub struct Live {
 
 impl Live {
     /// What `settings` say, for the endpoints in `table` and `documents`.
-    pub fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
+    pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
         let documents = documents.filter(|served| table.serve_documents(served.route()).is_ok());
         Self {
             documents: documents.map(|served| Arc::clone(&served.documents)),
@@ -60,7 +60,7 @@ impl Live {
 }
 
 /// One for the process.
-pub struct Shared {
+pub(crate) struct Shared {
     /// Replaced by reloads.
     pub live: ArcSwap<Live>,
     /// The certificate, if TLS is on; replaced by reloads.
@@ -76,7 +76,7 @@ pub struct Shared {
 
 impl Shared {
     /// Not ready yet.
-    pub fn new(
+    pub(crate) fn new(
         live: Live,
         tls: Option<Arc<ServerConfig>>,
         inbox: Arc<Inbox>,
@@ -94,18 +94,18 @@ impl Shared {
     }
 
     /// Whether plugins are loaded and no stop has been asked for.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
     /// Says so.
-    pub fn set_ready(&self, ready: bool) {
+    pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
     }
 }
 
 /// `http://127.0.0.1:9192`, or what else a person on this machine would type to reach `address`.
-pub fn url(address: SocketAddr, secure: bool) -> String {
+pub(crate) fn url(address: SocketAddr, secure: bool) -> String {
     let scheme = if secure { "https" } else { "http" };
     let host = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),

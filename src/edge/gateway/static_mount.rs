@@ -15,7 +15,7 @@ use crate::edge::routing::RouteTable;
 
 /// The documents, and where they are served.
 #[derive(Clone)]
-pub struct Served {
+pub(crate) struct Served {
     settings: DocumentSettings,
     /// The folder.
     pub documents: Arc<Documents>,
@@ -23,7 +23,7 @@ pub struct Served {
 
 impl Served {
     /// What `all` settings of `launch` name.
-    pub fn new(all: &Settings, launch: &Launch) -> Option<Self> {
+    pub(crate) fn new(all: &Settings, launch: &Launch) -> Option<Self> {
         let settings = all.documents.clone()?;
         let start = &launch.folder;
         if RouteTable::default().serve_documents(&settings.route).is_err() {
@@ -48,12 +48,12 @@ impl Served {
     }
 
     /// The request path, without slashes at its ends.
-    pub fn route(&self) -> &str {
+    pub(crate) fn route(&self) -> &str {
         &self.settings.route
     }
 
     /// Tells that the plugin `id` of `file` is asked instead.
-    pub fn step_back(&self, id: &str, file: &Path) {
+    pub(crate) fn step_back(&self, id: &str, file: &Path) {
         if id == self.route() {
             let message =
                 format!("the plugin in {} has the id {id:?} and answers instead of the server", file.display());

@@ -27,7 +27,7 @@ use crate::edge::queue::submitter::Submitter;
 const FILE_THREADS: usize = 16;
 
 /// Starts and stops the I/O threads.
-pub struct IoThreads {
+pub(crate) struct IoThreads {
     threads: Vec<JoinHandle<()>>,
     drain: drain::Trigger,
     halt: watch::Sender<bool>,
@@ -39,7 +39,7 @@ impl IoThreads {
     ///
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
-    pub fn start(
+    pub(crate) fn start(
         listeners: &[Listening],
         outboxes: &[Arc<Outbox>],
         shared: &Arc<Shared>,
@@ -72,17 +72,17 @@ impl IoThreads {
     }
 
     /// Accepts no more; each connection ends after the request that it is in.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.drain.start();
     }
 
     /// Ends what is left: connections are closed as soon as the answers that are ready have been written.
-    pub fn halt(&self) {
+    pub(crate) fn halt(&self) {
         self.halt.send_replace(true);
     }
 
     /// Waits for the threads, at most for `patience`. False if one is still there.
-    pub fn join(self, patience: Duration) -> bool {
+    pub(crate) fn join(self, patience: Duration) -> bool {
         self.drain();
         self.halt();
         let deadline = Instant::now() + patience;

@@ -27,7 +27,7 @@ const DECODED_CHUNK: usize = 32 * 1024;
 
 /// A body that cannot be had. Answer with `connection: close`: the rest of it may still be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// More bytes than the limit, announced or received; what follows is being discarded.
     #[error("request body is larger than {limit} bytes")]
     TooLarge {
@@ -67,7 +67,12 @@ impl From<Undecodable> for BodyError {
 /// # Errors
 ///
 /// A [`BodyError`]; after `TooLarge` and `Undecodable` the rest is [discarded](discard), with its requirements.
-pub async fn read<B>(body: B, coding: Option<ContentCoding>, limit: usize, idle: Duration) -> Result<Bytes, BodyError>
+pub(crate) async fn read<B>(
+    body: B,
+    coding: Option<ContentCoding>,
+    limit: usize,
+    idle: Duration,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: StdError + 'static,
@@ -175,7 +180,7 @@ where
 /// To be called right before a refusal is returned. A client that is still sending usually does not look at the answer
 /// until it has finished, and closing a connection with unread bytes resets it, which can destroy an answer that is
 /// already on its way. It must be called where local tasks can be spawned.
-pub fn discard<B>(mut body: B)
+pub(crate) fn discard<B>(mut body: B)
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {

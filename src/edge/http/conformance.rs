@@ -15,7 +15,7 @@ use super::response::{Body, json};
 
 /// Why a request is not served; the connection closes behind the answer, except for [`Violation::WebSocketVersion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
+pub(crate) enum Violation {
     /// No `Host`, or more than one.
     #[error("malformed request: it must have one Host header")]
     HostCount,
@@ -53,7 +53,7 @@ impl Violation {
     }
 
     /// The whole answer.
-    pub fn respond(self) -> Response<Body> {
+    pub(crate) fn respond(self) -> Response<Body> {
         let mut response = json(self.status(), &serde_json::json!({ "error": self.to_string() }));
         let headers = response.headers_mut();
         if self == Self::WebSocketVersion {
@@ -73,7 +73,7 @@ impl Violation {
 /// # Errors
 ///
 /// The [`Violation`] with which it is to be answered.
-pub fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
+pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
     let is_old = request.version() < Version::HTTP_11;
     check_host(request.headers(), is_old)?;
     check_target(request, secure)?;
@@ -94,14 +94,14 @@ pub fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Resu
 
 /// What a client of HTTP/1.0 needs of its answer.
 #[derive(Clone, Copy, Debug)]
-pub struct OldClient {
+pub(crate) struct OldClient {
     /// Whether it wants the connection to stay open, for which it has to ask.
     wants_more: bool,
 }
 
 impl OldClient {
     /// The client of a request of HTTP/1.0.
-    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
         if request.version() >= Version::HTTP_11 {
             return None;
         }
@@ -111,7 +111,7 @@ impl OldClient {
 
     /// Makes the connection close behind an answer, and the answer say so, if the client does not ask for more or will
     /// find the end of the answer only by that: it knows no chunks.
-    pub fn adapt(self, response: &mut Response<Body>) {
+    pub(crate) fn adapt(self, response: &mut Response<Body>) {
         if self.wants_more
             && response.body().size_hint().exact().is_some()
             && !response.headers().contains_key(CONNECTION)

@@ -41,7 +41,7 @@ use super::upgrade::Relay;
 use crate::edge::config::settings::ServerSettings;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
-pub const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEADERS: usize = 100;
 
 /// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
 const MIN_BUFFER: usize = 8 * 1024;
@@ -59,7 +59,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
-pub trait Service: 'static {
+pub(crate) trait Service: 'static {
     /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
     fn call(
         self: Rc<Self>,
@@ -70,7 +70,7 @@ pub trait Service: 'static {
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The client, or the proxy in front of it.
     pub remote: SocketAddr,
     /// Our end.
@@ -81,7 +81,7 @@ pub struct Peer {
 
 /// Limits and timings of a connection, ready to use.
 #[derive(Clone, Debug)]
-pub struct ConnectionParams {
+pub(crate) struct ConnectionParams {
     /// Bytes of request line and headers; more is 431.
     pub head_limit: usize,
     /// For a whole head, waiting for it on an idle connection included; and for a client to take some of its answer.
@@ -94,7 +94,7 @@ pub struct ConnectionParams {
 
 impl ConnectionParams {
     /// Takes from the settings what concerns connections.
-    pub fn new(settings: &ServerSettings, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(settings: &ServerSettings, counts: Arc<Counts>) -> Self {
         Self {
             head_limit: settings.head_limit,
             read_timeout: settings.read_timeout,
@@ -106,7 +106,7 @@ impl ConnectionParams {
 
 /// What happened to connections since the start, over all I/O threads.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Connections accepted.
     pub accepted: AtomicU64,
     /// Connections ended, in whatever way; `accepted` less this are open.
@@ -125,7 +125,7 @@ fn count(counter: &AtomicU64) {
 ///
 /// New connections use the certificate that `tls` holds at that moment, or speak plain HTTP when it holds none. To be
 /// awaited where local tasks can be spawned; dropping the future closes every connection that is left.
-pub async fn serve<S: Service>(
+pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     tls: Arc<ArcSwapOption<ServerConfig>>,
     params: ConnectionParams,
@@ -152,7 +152,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
-pub async fn converse<S: Service, I: Socket>(
+pub(crate) async fn converse<S: Service, I: Socket>(
     io: I,
     peer: Peer,
     params: ConnectionParams,

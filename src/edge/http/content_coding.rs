@@ -13,7 +13,7 @@ const MAX_MEMBERS: usize = 1024;
 
 /// A content coding that is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentCoding {
+pub(crate) enum ContentCoding {
     /// RFC 1952.
     Gzip,
     /// RFC 1950, or bare RFC 1951.
@@ -22,7 +22,7 @@ pub enum ContentCoding {
 
 /// A content coding whose bodies can be neither decoded nor passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnsupportedCoding;
+pub(crate) struct UnsupportedCoding;
 
 /// Bytes that are not what their content coding says, or only the beginning of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl ContentCoding {
     /// # Errors
     ///
     /// For a coding that is not supported.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, UnsupportedCoding> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, UnsupportedCoding> {
         let mut declared = headers.get_all(CONTENT_ENCODING).iter();
         let (Some(coding), None) = (declared.next(), declared.next()) else { return Ok(None) };
         let coding = coding.as_bytes().trim_ascii();

@@ -21,7 +21,7 @@ use super::forked::Stream;
 const PERIOD: Duration = Duration::from_millis(300);
 
 /// A connection that knows whether its other side has closed it.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Whether the other side sends no more; nothing is read for that.
     fn has_ended(&self) -> bool;
 }
@@ -48,7 +48,7 @@ impl Socket for DuplexStream {
 
 /// Looks after one connection.
 #[derive(Debug, Default)]
-pub struct Departure {
+pub(crate) struct Departure {
     /// Whether something was read that may not have been all.
     is_unread: bool,
     /// Whether that was since the last look.
@@ -60,23 +60,23 @@ pub struct Departure {
 
 impl Departure {
     /// Takes note of what became of an attempt to read: bytes, or none yet, in which case the reader will see the end.
-    pub fn note_read(&mut self, has_bytes: bool) {
+    pub(crate) fn note_read(&mut self, has_bytes: bool) {
         self.is_unread = has_bytes;
         self.is_fresh |= has_bytes;
     }
 
     /// Keeps the end that has been read back for a period.
-    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD))).as_mut().poll(cx)
     }
 
     /// Ends that; true if the end was being kept back, so that it has to be read once more.
-    pub fn end_farewell(&mut self) -> bool {
+    pub(crate) fn end_farewell(&mut self) -> bool {
         self.farewell.take().is_some()
     }
 
     /// Waits until the client of an unread connection is gone; polled by a task that is woken for other things, too.
-    pub fn poll(&mut self, socket: &impl Socket, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, socket: &impl Socket, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_unread {
             return Poll::Pending;
         }

@@ -11,31 +11,31 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 
 /// Makes a trigger and the signal that follows it.
-pub fn channel() -> (Trigger, Drain) {
+pub(crate) fn channel() -> (Trigger, Drain) {
     let (sender, receiver) = watch::channel(false);
     (Trigger(sender), Drain(receiver))
 }
 
 /// Starts the drain. Dropping it starts the drain as well: nobody would be left to do so.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<bool>);
+pub(crate) struct Trigger(watch::Sender<bool>);
 
 impl Trigger {
     /// Starts the drain; there is no way back, and starting twice is harmless.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.0.send_replace(true);
     }
 }
 
 /// Tells when draining has started; clone it for every listener and connection.
 #[derive(Clone, Debug)]
-pub struct Drain(watch::Receiver<bool>);
+pub(crate) struct Drain(watch::Receiver<bool>);
 
 impl Drain {
     /// Waits for the start; returns at once when draining has started already. Safe to drop and call again.
     ///
     /// Cheap to poll in vain: a connection does so at each of its requests.
-    pub async fn started(&mut self) {
+    pub(crate) async fn started(&mut self) {
         let glance = self.0.clone();
         // Unconstrained, so that it is registered whenever it has been polled.
         let mut start = pin!(unconstrained(self.0.wait_for(|started| *started)));

@@ -17,7 +17,7 @@ use super::pipe::Broken;
 
 /// Bytes that are read at one time: a slow client holds some such pieces. In CPU time for each byte of a cached file, half
 /// of it costs an eighth more and a quarter of it twice as much; twice as much saves a quarter, four times as much a third.
-pub const PIECE: usize = 128 * 1024;
+pub(crate) const PIECE: usize = 128 * 1024;
 
 /// What is left to be sent of a file that is read from where it stands.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ fn broken<T>(why: &str) -> Result<T, Broken> {
 ///
 /// # Errors
 /// What the system says.
-pub fn read(mut file: &File, length: u64) -> io::Result<Bytes> {
+pub(crate) fn read(mut file: &File, length: u64) -> io::Result<Bytes> {
     let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default().min(PIECE));
     file.by_ref().take(length).read_to_end(&mut piece)?;
     Ok(Bytes::from(piece))

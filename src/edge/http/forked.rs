@@ -26,22 +26,22 @@ static LISTENING: LazyLock<ArcSwap<Vec<RawFd>>> = LazyLock::new(ArcSwap::default
 static HAS_CHILDREN: AtomicBool = AtomicBool::new(false);
 
 /// To be called in the parent after each fork.
-pub fn note_child() {
+pub(crate) fn note_child() {
     HAS_CHILDREN.store(true, Ordering::Relaxed);
 }
 
 /// The numbers of the open listening sockets.
-pub fn listening() -> Arc<Vec<RawFd>> {
+pub(crate) fn listening() -> Arc<Vec<RawFd>> {
     LISTENING.load_full()
 }
 
 /// Marks a descriptor as a listening socket of this process's own; to be dropped before it is closed.
 #[derive(Debug)]
-pub struct Mark(RawFd);
+pub(crate) struct Mark(RawFd);
 
 impl Mark {
     /// Marks `socket`.
-    pub fn new(socket: &impl AsRawFd) -> Self {
+    pub(crate) fn new(socket: &impl AsRawFd) -> Self {
         let number = socket.as_raw_fd();
         LISTENING.rcu(|numbers| numbers.iter().copied().chain([number]).collect::<Vec<_>>());
         Self(number)
@@ -56,7 +56,7 @@ impl Drop for Mark {
 
 /// A listening socket that forked children give up.
 #[derive(Debug)]
-pub struct Listening {
+pub(crate) struct Listening {
     // Fields are dropped in this order.
     _mark: Mark,
     socket: TcpListener,
@@ -67,7 +67,7 @@ impl Listening {
     ///
     /// # Errors
     /// When the process has no descriptors left.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(self.socket.try_clone()?.into())
     }
 }
@@ -88,7 +88,7 @@ impl Deref for Listening {
 
 /// A connection that ends for its client when it is dropped.
 #[derive(Debug)]
-pub struct Stream(pub TcpStream);
+pub(crate) struct Stream(pub TcpStream);
 
 impl Drop for Stream {
     fn drop(&mut self) {

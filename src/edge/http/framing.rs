@@ -9,14 +9,14 @@ use http::StatusCode;
 use memchr::{memchr, memrchr};
 
 /// What hyper is given from a fault on: in none of its states does it get past these bytes.
-pub const STOP: &[u8] = b"\0\n\n\r\0";
+pub(crate) const STOP: &[u8] = b"\0\n\n\r\0";
 
 /// Longest line that announces a chunk. hyper limits the extensions, but not the zeros before the size.
 const LONGEST_SIZE_LINE: usize = 16 * 1024;
 
 /// Reads along with the bytes of a connection.
 #[derive(Debug)]
-pub struct Framing {
+pub(crate) struct Framing {
     at: At,
     /// The beginning of a line whose end has not come yet.
     line: Vec<u8>,
@@ -26,7 +26,7 @@ pub struct Framing {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The target has a fragment, or a byte that had to be escaped.
     Target(&'static str),
     /// Another major version, by its digit.
@@ -39,7 +39,7 @@ pub enum Fault {
 
 impl Fault {
     /// The answer's status.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Version(_) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Target(_) | Self::TwoLengths | Self::Chunk => StatusCode::BAD_REQUEST,
@@ -47,7 +47,7 @@ impl Fault {
     }
 
     /// The answer's text.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::Target(reason) => format!("malformed request: {reason}"),
             Self::Version(major) => format!("HTTP/{major} is not spoken here: use HTTP/1.1"),
@@ -83,7 +83,7 @@ impl Default for Framing {
 
 impl Framing {
     /// Reads along with `piece`, which may be changed. `Some` is how many of its bytes hyper may see: there is a fault.
-    pub fn follow(&mut self, piece: &mut [u8]) -> Option<usize> {
+    pub(crate) fn follow(&mut self, piece: &mut [u8]) -> Option<usize> {
         let mut done = 0;
         while done < piece.len() {
             let rest = &mut piece[done..];
@@ -113,17 +113,17 @@ impl Framing {
     }
 
     /// Reads along no more: what comes is HTTP no longer.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.at = At::Stopped;
     }
 
     /// Why hyper was stopped.
-    pub fn fault(&self) -> Option<Fault> {
+    pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault
     }
 
     /// Whether the method of the last request line was HEAD, whose answer has no body.
-    pub fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.is_head
     }
 

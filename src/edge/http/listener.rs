@@ -28,7 +28,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 /// An address that cannot be listened on; its text names the address, the reason and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}; {}", remedy(reason.kind(), *address))]
-pub struct BindError {
+pub(crate) struct BindError {
     /// The address asked for.
     pub address: SocketAddr,
     /// What the system said.
@@ -61,7 +61,7 @@ fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
 /// # Errors
 ///
 /// The first address that cannot be had; those already bound are closed again.
-pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
+pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
     let listen = |&address| bind_one(address).map_err(|reason| BindError { address, reason });
     addresses.iter().map(listen).collect()
 }
@@ -84,7 +84,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Listening> {
 
 /// Accepts connections for one I/O thread and outlives every failure to do so.
 #[derive(Debug)]
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     // Dropped before the socket is closed.
     _mark: Mark,
     listener: TcpListener,
@@ -93,7 +93,7 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Takes this thread's clone of a listening socket.
-    pub fn new(listener: TcpListener) -> Self {
+    pub(crate) fn new(listener: TcpListener) -> Self {
         Self { _mark: Mark::new(&listener), listener, short: false }
     }
 
@@ -101,7 +101,7 @@ impl Acceptor {
     ///
     /// A client that gave up while queued is passed over. When descriptors or memory run short, it logs once, pauses
     /// and tries again. Safe to drop and call again.
-    pub async fn accept(&mut self) -> (Stream, SocketAddr) {
+    pub(crate) async fn accept(&mut self) -> (Stream, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, remote)) => {

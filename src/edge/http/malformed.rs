@@ -33,7 +33,7 @@ const TOGETHER: usize = 1024;
 
 /// A socket under hyper that holds back the answers which hyper gives by itself.
 #[derive(Debug)]
-pub struct Guarded<I> {
+pub(crate) struct Guarded<I> {
     io: I,
     held: Vec<u8>,
     patience: Duration,
@@ -45,7 +45,7 @@ pub struct Guarded<I> {
 
 /// What the service's side of a connection tells the socket's.
 #[derive(Debug, Default)]
-pub struct Talk {
+pub(crate) struct Talk {
     /// A request is being answered, and the answer has not begun.
     pub is_asked: Cell<bool>,
     /// The answer that has begun is for a client of HTTP/1.0. hyper says HTTP/1.0 then, too, while a server is to name
@@ -55,14 +55,14 @@ pub struct Talk {
 
 impl<I: Socket> Guarded<I> {
     /// Wraps a socket whose client has to take something of an answer within `patience`.
-    pub fn new(io: I, patience: Duration, talk: Rc<Talk>) -> Self {
+    pub(crate) fn new(io: I, patience: Duration, talk: Rc<Talk>) -> Self {
         let (framing, departure) = (Framing::default(), Departure::default());
         Self { io, held: Vec::new(), patience, stall: None, framing, departure, talk }
     }
 
     /// Lets all bytes pass from now on, since the connection leaves HTTP behind.
     #[must_use]
-    pub fn leave_http(mut self) -> Self {
+    pub(crate) fn leave_http(mut self) -> Self {
         self.framing.stop();
         self
     }
@@ -71,7 +71,7 @@ impl<I: Socket> Guarded<I> {
     ///
     /// `unread` is what hyper had read of the next request, `head_limit` the size of a head, in bytes, for the text.
     /// A head that began and was not finished in time gets a 408; an idle connection is closed without a word.
-    pub async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], head_limit: usize) {
+    pub(crate) async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], head_limit: usize) {
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => {
@@ -160,7 +160,7 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
 }
 
 /// A whole answer, head and JSON body, after which the connection closes.
-pub fn answer(status: StatusCode, error: &str) -> Vec<u8> {
+pub(crate) fn answer(status: StatusCode, error: &str) -> Vec<u8> {
     refusal(status, error, true)
 }
 
@@ -179,7 +179,7 @@ fn refusal(status: StatusCode, error: &str, has_body: bool) -> Vec<u8> {
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing
 /// with unread bytes would reset the connection and could destroy the answer on its way.
-pub async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, answer: &[u8]) {
+pub(crate) async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, answer: &[u8]) {
     let last_words = async {
         let mut rest = answer;
         while !rest.is_empty() {

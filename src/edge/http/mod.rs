@@ -7,24 +7,24 @@
 //! [`drain`] ends it all in order. Caveat: everything here lives on one I/O thread (a runtime for local tasks) and is not
 //! `Send`.
 
-pub mod body;
+pub(crate) mod body;
 mod conformance;
-pub mod connection;
-pub mod content_coding;
-pub mod departure;
-pub mod drain;
-pub mod file;
-pub mod forked;
+pub(crate) mod connection;
+pub(crate) mod content_coding;
+pub(crate) mod departure;
+pub(crate) mod drain;
+pub(crate) mod file;
+pub(crate) mod forked;
 mod framing;
-pub mod listener;
-pub mod malformed;
-pub mod pipe;
-pub mod request;
-pub mod rescue;
-pub mod response;
+pub(crate) mod listener;
+pub(crate) mod malformed;
+pub(crate) mod pipe;
+pub(crate) mod request;
+pub(crate) mod rescue;
+pub(crate) mod response;
 mod timer;
-pub mod tls;
-pub mod upgrade;
+pub(crate) mod tls;
+pub(crate) mod upgrade;
 mod websocket;
 
 #[cfg(test)]

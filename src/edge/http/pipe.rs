@@ -12,10 +12,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 /// Bytes that wait in a pipe before its writer is asked to wait: enough to keep a fast client busy over one hand-over.
-pub const CAPACITY: usize = 64 * 1024;
+pub(crate) const CAPACITY: usize = 64 * 1024;
 
 /// A pipe that asks its writer to wait when `capacity` bytes are in it.
-pub fn pipe(capacity: usize) -> (Writer, Reader) {
+pub(crate) fn pipe(capacity: usize) -> (Writer, Reader) {
     let shared = Arc::new(Shared { capacity, state: Mutex::default() });
     (Writer { shared: Arc::clone(&shared) }, Reader { shared })
 }

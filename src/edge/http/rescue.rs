@@ -13,7 +13,7 @@ use crate::edge::http::request::MethodSet;
 use crate::edge::http::response::{Body, json, json_text};
 
 /// The header that carries the request's id, both ways.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whose key is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

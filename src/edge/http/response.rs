@@ -106,11 +106,11 @@ impl http_body::Body for Body {
 }
 
 /// `Content-Type` of every JSON answer, as pluginserver sent it.
-pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A JSON response. A `value` that JSON cannot express (a map with keys that are no texts) is logged and answered by
 /// 500.
-pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let mut text = Vec::with_capacity(128);
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonSpelling));
     let (status, body) = match written {
@@ -125,7 +125,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 }
 
 /// An answer whose JSON has been written already.
-pub fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
+pub(crate) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::new(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

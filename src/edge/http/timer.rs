@@ -14,7 +14,7 @@ use hyper::rt::{Sleep, Timer};
 
 /// Makes the time-outs of one connection; to be used inside a tokio runtime.
 #[derive(Clone, Debug, Default)]
-pub struct LazyTimer(Arc<Mutex<Clock>>);
+pub(crate) struct LazyTimer(Arc<Mutex<Clock>>);
 
 #[derive(Debug, Default)]
 struct Clock {
@@ -57,7 +57,7 @@ impl Sleep for LazySleep {}
 impl LazyTimer {
     /// Has every time-out of the connection, also one that runs already, run out within `time`. What awaits it must be
     /// polled once more.
-    pub fn cut_short(&self, time: Duration) {
+    pub(crate) fn cut_short(&self, time: Duration) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).latest = Some(tokio::time::Instant::now() + time);
     }
 }

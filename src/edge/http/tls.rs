@@ -16,7 +16,7 @@ use crate::edge::config::settings::TlsFiles;
 
 /// A certificate or key file that cannot be used; the text names the file and the remedy, never its contents.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The file is missing, not readable or not a file.
     #[error("[SSL] {option}: cannot read {}: {reason}; check the path and that the server's user may read it",
         file.display())]
@@ -102,7 +102,7 @@ pub enum TlsError {
 /// # Errors
 ///
 /// A [`TlsError`] for whatever is wrong with one of the files or with the two together.
-pub fn load(base: &Path, files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(base: &Path, files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = (read_chain(base, &files.certfile)?, read_key(base, &files.keyfile)?);
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

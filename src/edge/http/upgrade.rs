@@ -50,14 +50,14 @@ impl Upgrade {
 
 /// What becomes of a connection once the 101 answer has been sent.
 #[derive(Debug)]
-pub struct Relay {
+pub(crate) struct Relay {
     upgrade: Upgrade,
     check: Option<MaskCheck>,
 }
 
 impl Relay {
     /// Takes the upgrade out of an answer that announces one.
-    pub fn take_from(response: &mut Response<Body>) -> Option<Self> {
+    pub(crate) fn take_from(response: &mut Response<Body>) -> Option<Self> {
         let luggage = response.extensions_mut().remove::<Luggage>()?;
         let upgrade = luggage.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let protocol = response.headers().get(UPGRADE).map(HeaderValue::as_bytes);
@@ -66,7 +66,7 @@ impl Relay {
     }
 
     /// Carries bytes both ways, those in `unread` first, until the server's side has said all or the client is gone.
-    pub async fn run<I: Socket>(self, io: I, unread: Bytes) {
+    pub(crate) async fn run<I: Socket>(self, io: I, unread: Bytes) {
         let Self { upgrade: Upgrade { from_client, to_client }, check } = self;
         let io = RefCell::new(io);
         let complete = {

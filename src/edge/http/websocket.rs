@@ -11,7 +11,7 @@ const REFUSED: &[u8] = &[0xb1, 0x80, 0, 0, 0, 0];
 
 /// Reads along with what a client sends.
 #[derive(Debug, Default)]
-pub struct MaskCheck {
+pub(crate) struct MaskCheck {
     /// The first byte of a frame whose second has not come yet.
     held: Option<u8>,
     /// How many bytes of a frame's length are to come, and what came of them.
@@ -23,7 +23,7 @@ pub struct MaskCheck {
 
 impl MaskCheck {
     /// Reads along with `piece`: `Ok` is what may be passed on now, `Err` the last that may be.
-    pub fn follow(&mut self, piece: Bytes) -> Result<Bytes, Bytes> {
+    pub(crate) fn follow(&mut self, piece: Bytes) -> Result<Bytes, Bytes> {
         let piece = match self.held.take() {
             Some(first) => Bytes::from([&[first], &*piece].concat()),
             None => piece,

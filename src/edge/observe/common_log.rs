@@ -11,7 +11,7 @@ use super::line::push_escaped;
 
 /// What a line of the format tells.
 #[derive(Clone, Debug)]
-pub struct CommonLogEntry<'a> {
+pub(crate) struct CommonLogEntry<'a> {
     /// The client's address.
     pub ip: &'a str,
     /// The client's identity after RFC 1413, in practice `-`.

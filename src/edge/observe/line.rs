@@ -10,7 +10,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 /// How grave a record is. `Critical` and `Exception` weigh the same and differ in name only, as in pluginserver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// For finding faults.
     Debug,
     /// Normal operation.
@@ -27,11 +27,12 @@ pub enum Level {
 
 impl Level {
     /// All levels, lowest first.
-    pub const ALL: [Self; 6] = [Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical, Self::Exception];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Critical, Self::Exception];
 
     /// The level of that name in any case; `warning` means `WARN`.
     #[must_use]
-    pub fn named(text: &str) -> Option<Self> {
+    pub(crate) fn named(text: &str) -> Option<Self> {
         if text.eq_ignore_ascii_case("warning") {
             return Some(Self::Warn);
         }
@@ -41,13 +42,13 @@ impl Level {
     /// Like [`Level::named`], but an unknown word means `INFO`: in a plugin, a misspelt level must not silence or stop a
     /// server.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Self::named(text).unwrap_or(Self::Info)
     }
 
     /// The word that stands in the line.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
             Self::Info => "INFO",
@@ -60,7 +61,7 @@ impl Level {
 
     /// The weight compared with a threshold: 10 to 50, the scale of Python's `logging`.
     #[must_use]
-    pub const fn severity(self) -> u8 {
+    pub(crate) const fn severity(self) -> u8 {
         match self {
             Self::Debug => 10,
             Self::Info => 20,
@@ -72,7 +73,7 @@ impl Level {
 
     /// The syslog priority that journald reads from the `<N>` prefix.
     #[must_use]
-    pub const fn priority(self) -> u8 {
+    pub(crate) const fn priority(self) -> u8 {
         match self {
             Self::Debug => 7,
             Self::Info => 6,
@@ -85,7 +86,7 @@ impl Level {
 
 /// The line for files and terminals: `YYYY-mm-dd HH:MM:SS,mmm - name - LEVEL - text`, `time` in the local zone.
 #[must_use]
-pub fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
+pub(crate) fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
     let mut line = String::with_capacity(text.len() + name.len() + 48);
     push_local_time(&mut line, time);
     line.push_str(" - ");
@@ -100,7 +101,7 @@ pub fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
 
 /// The line for a pipe, which is taken to lead to a journal that dates it: `<priority> - LEVEL - name - text`.
 #[must_use]
-pub fn prioritised(level: Level, name: &str, text: &str) -> String {
+pub(crate) fn prioritised(level: Level, name: &str, text: &str) -> String {
     let mut line = String::with_capacity(text.len() + name.len() + 32);
     line.push('<');
     line.push(char::from(b'0' + level.priority()));
@@ -116,7 +117,7 @@ pub fn prioritised(level: Level, name: &str, text: &str) -> String {
 
 /// Appends `text` with everything escaped that could end a line, move a terminal's cursor or reorder what is read:
 /// control characters other than the tab, the Unicode line and paragraph separators, and the bidirectional overrides.
-pub fn push_escaped(line: &mut String, text: &str) {
+pub(crate) fn push_escaped(line: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '\n' => line.push_str("\\n"),

@@ -19,7 +19,7 @@ use super::output::{Output, lock};
 /// A log file could not be opened for appending.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot append to the log file {}: {reason}; name a file that this user may write", path.display())]
-pub struct LogFileError {
+pub(crate) struct LogFileError {
     /// The file, as an absolute path.
     pub path: PathBuf,
     /// What the system said.
@@ -28,7 +28,7 @@ pub struct LogFileError {
 
 /// A file that lines are appended to.
 #[derive(Debug)]
-pub struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     output: Arc<Output>,
 }
@@ -40,7 +40,7 @@ static OPEN_FILES: Mutex<Option<HashMap<PathBuf, Weak<LogFile>>>> = Mutex::new(N
 static START: OnceLock<PathBuf> = OnceLock::new();
 
 /// Has relative paths of log files begin at `folder` from now on, wherever the process goes. The first call counts.
-pub fn begin_at(folder: &Path) {
+pub(crate) fn begin_at(folder: &Path) {
     // A server starts once in a process.
     let _ = START.set(folder.to_owned());
 }
@@ -60,7 +60,7 @@ impl LogFile {
     ///
     /// # Errors
     /// [`LogFileError`] when the file cannot be opened or created.
-    pub fn open(path: &Path) -> Result<Arc<Self>, LogFileError> {
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, LogFileError> {
         let path = absolute(path).map_err(|reason| LogFileError { path: path.to_owned(), reason })?;
         let mut guard = lock(&OPEN_FILES);
         let open_files = guard.get_or_insert_default();
@@ -76,17 +76,17 @@ impl LogFile {
 
     /// The file's absolute path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Appends `line`, which must end in a line feed, without waiting. A line that cannot be written is lost.
-    pub fn append(&self, line: String) {
+    pub(crate) fn append(&self, line: String) {
         self.output.write(line.into_bytes());
     }
 
     /// Where its lines leave.
-    pub fn output(&self) -> &Arc<Output> {
+    pub(crate) fn output(&self) -> &Arc<Output> {
         &self.output
     }
 
@@ -94,7 +94,7 @@ impl LogFile {
     ///
     /// # Errors
     /// [`LogFileError`] when the file cannot be opened or created.
-    pub fn reopen(&self) -> Result<(), LogFileError> {
+    pub(crate) fn reopen(&self) -> Result<(), LogFileError> {
         self.output.replace(append_to(&self.path)?);
         Ok(())
     }
@@ -102,12 +102,12 @@ impl LogFile {
 
 /// Reopens every log file in use, the server's and those that plugins opened; gives the failures, for the log.
 #[must_use]
-pub fn reopen_all() -> Vec<LogFileError> {
+pub(crate) fn reopen_all() -> Vec<LogFileError> {
     in_use().iter().filter_map(|file| file.reopen().err()).collect()
 }
 
 /// Waits until the lines of every log file are written, at most until `deadline`.
-pub fn finish_all(deadline: Instant) {
+pub(crate) fn finish_all(deadline: Instant) {
     for file in in_use() {
         file.output.finish(deadline);
     }
@@ -133,10 +133,10 @@ pub(super) mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A folder of a test's own, removed with the value.
-    pub struct Folder(pub PathBuf);
+    pub(crate) struct Folder(pub PathBuf);
 
     impl Folder {
-        pub fn new() -> Self {
+        pub(crate) fn new() -> Self {
             static COUNT: AtomicU32 = AtomicU32::new(0);
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("plugincore-log-{}-{number}", std::process::id()));
@@ -144,7 +144,7 @@ pub(super) mod tests {
             Self(path)
         }
 
-        pub fn file(&self, name: &str) -> PathBuf {
+        pub(crate) fn file(&self, name: &str) -> PathBuf {
             self.0.join(name)
         }
     }

@@ -38,13 +38,13 @@ const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
 
 /// Whether this is a forked child of the process that opened the outputs.
-pub fn in_forked_child() -> bool {
+pub(crate) fn in_forked_child() -> bool {
     *PROCESS != std::process::id()
 }
 
 /// Something that lines are written to.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     descriptor: Descriptor,
     dated: bool,
     state: Mutex<State>,
@@ -60,7 +60,7 @@ enum Descriptor {
 
 /// One of the descriptors that the process was started with, which it shares with other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standard {
+pub(crate) enum Standard {
     /// Standard output.
     Output,
     /// Standard error.
@@ -69,7 +69,7 @@ pub enum Standard {
 
 impl Standard {
     /// Its descriptor, as it is now.
-    pub fn descriptor(self) -> BorrowedFd<'static> {
+    pub(crate) fn descriptor(self) -> BorrowedFd<'static> {
         match self {
             Self::Output => rustix::stdio::stdout(),
             Self::Error => rustix::stdio::stderr(),
@@ -79,7 +79,7 @@ impl Standard {
 
 /// Opens `/dev/null` in the place of standard descriptors that are closed, or the next file or socket would take it and
 /// be written to. To be called first of all.
-pub fn open_standard_descriptors() {
+pub(crate) fn open_standard_descriptors() {
     while let Ok(nothing) = File::options().read(true).write(true).open("/dev/null") {
         if nothing.as_raw_fd() > 2 {
             return;
@@ -142,7 +142,7 @@ static STANDARD_ERROR: LazyLock<Arc<Output>> = LazyLock::new(|| {
 });
 
 /// Standard output or standard error.
-pub fn standard(which: Standard) -> &'static Arc<Output> {
+pub(crate) fn standard(which: Standard) -> &'static Arc<Output> {
     match which {
         Standard::Output => &STANDARD_OUTPUT,
         Standard::Error => &STANDARD_ERROR,
@@ -156,7 +156,7 @@ fn same_file(one: Standard, other: Standard) -> bool {
 
 /// The right and duty to write what waits, which is done when it is dropped.
 #[must_use]
-pub struct Turn<'a>(&'a Arc<Output>);
+pub(crate) struct Turn<'a>(&'a Arc<Output>);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -166,7 +166,7 @@ impl Drop for Turn<'_> {
 
 impl Output {
     /// An output to `file`, which must have been opened without blocking and for appending.
-    pub fn own(file: File) -> Arc<Self> {
+    pub(crate) fn own(file: File) -> Arc<Self> {
         Self::new(Descriptor::Own(ArcSwap::from_pointee(file)), true)
     }
 
@@ -186,14 +186,14 @@ impl Output {
     }
 
     /// Writes to `file` from now on, also what waits already; only for outputs that are files.
-    pub fn replace(&self, file: File) {
+    pub(crate) fn replace(&self, file: File) {
         if let Descriptor::Own(current) = &self.descriptor {
             current.store(Arc::new(file));
         }
     }
 
     /// Puts bytes in, a whole line as a rule, and never waits. When it returns a turn, nobody else writes what waits.
-    pub fn put(self: &Arc<Self>, bytes: Vec<u8>) -> Option<Turn<'_>> {
+    pub(crate) fn put(self: &Arc<Self>, bytes: Vec<u8>) -> Option<Turn<'_>> {
         if bytes.is_empty() {
             return None;
         }
@@ -212,7 +212,7 @@ impl Output {
     }
 
     /// Writes bytes, or has them written as soon as the output takes them.
-    pub fn write(self: &Arc<Self>, bytes: Vec<u8>) {
+    pub(crate) fn write(self: &Arc<Self>, bytes: Vec<u8>) {
         if in_forked_child() {
             return self.write_directly(&bytes);
         }
@@ -220,7 +220,7 @@ impl Output {
     }
 
     /// Writes bytes now, past the queue, and swallows every failure: for forked children.
-    pub fn write_directly(&self, bytes: &[u8]) {
+    pub(crate) fn write_directly(&self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.descriptor.send(rest, true) {
@@ -232,7 +232,7 @@ impl Output {
 
     /// Waits for a moment until everything that was put in is out, so that it is there whatever becomes of the process.
     /// Returns at once while the output hangs.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if in_forked_child() {
             return;
         }
@@ -243,7 +243,7 @@ impl Output {
     }
 
     /// Waits until everything that was put in is out, at most until `deadline`.
-    pub fn finish(&self, deadline: Instant) {
+    pub(crate) fn finish(&self, deadline: Instant) {
         if !in_forked_child() {
             self.wait_until_idle(lock(&self.state), deadline.saturating_duration_since(Instant::now()));
         }

@@ -22,7 +22,7 @@ static ORDER: Mutex<()> = Mutex::new(());
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Waits until all lines are written, for the end of the process or its replacement; not for long.
-pub fn finish() {
+pub(crate) fn finish() {
     let deadline = Instant::now() + LAST_LINES;
     finish_all(deadline);
     for which in [Standard::Output, Standard::Error] {
@@ -43,7 +43,7 @@ enum StandardOutput {
 
 /// A threshold and the outputs of the lines that reach it.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     threshold: AtomicU8,
     file: Option<Arc<LogFile>>,
     stdio: bool,
@@ -56,13 +56,13 @@ impl Sink {
     ///
     /// # Errors
     /// [`LogFileError`] when `file` cannot be opened for appending.
-    pub fn open(level: Level, file: Option<&Path>, stdio: bool) -> Result<Self, LogFileError> {
+    pub(crate) fn open(level: Level, file: Option<&Path>, stdio: bool) -> Result<Self, LogFileError> {
         Ok(Self { file: file.map(LogFile::open).transpose()?, ..Self::without_file(level, stdio) })
     }
 
     /// A sink that writes to standard output only.
     #[must_use]
-    pub fn without_file(level: Level, stdio: bool) -> Self {
+    pub(crate) fn without_file(level: Level, stdio: bool) -> Self {
         let standard_output = match (std::io::stdout().is_terminal(), stdio) {
             (true, true) => StandardOutput::Terminal,
             (true, false) => StandardOutput::Silent,
@@ -73,12 +73,12 @@ impl Sink {
 
     /// Whether a record of this level is written.
     #[must_use]
-    pub fn admits(&self, level: Level) -> bool {
+    pub(crate) fn admits(&self, level: Level) -> bool {
         level.severity() >= self.threshold()
     }
 
     /// Writes one record as one line, if its level reaches the threshold. Never fails; see the module's caveat.
-    pub fn write(&self, level: Level, name: &str, text: &str) {
+    pub(crate) fn write(&self, level: Level, name: &str, text: &str) {
         if !self.admits(level) {
             return;
         }
@@ -106,48 +106,39 @@ impl Sink {
     }
 
     /// Waits for a moment until the lines written so far are out; see [`output::Output::settle`].
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if let Some(file) = &self.file {
             file.output().settle();
         }
         output::standard(Standard::Output).settle();
     }
 
-    /// Opens the file anew, as logrotate needs; without a file nothing happens. [`reopen_all`](super::log_file::reopen_all) does it for
-    /// every file in use.
-    ///
-    /// # Errors
-    /// [`LogFileError`] when the file cannot be opened; the old one stays in use then.
-    pub fn reopen(&self) -> Result<(), LogFileError> {
-        self.file.as_ref().map_or(Ok(()), |file| file.reopen())
-    }
-
     /// The lowest [`Level::severity`] that is written.
     #[must_use]
-    pub fn threshold(&self) -> u8 {
+    pub(crate) fn threshold(&self) -> u8 {
         self.threshold.load(Ordering::Relaxed)
     }
 
     /// Changes the threshold, for the records that follow.
-    pub fn set_threshold(&self, severity: u8) {
+    pub(crate) fn set_threshold(&self, severity: u8) {
         self.threshold.store(severity, Ordering::Relaxed);
     }
 
     /// The absolute path of the file, if there is one.
     #[must_use]
-    pub fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path())
     }
 
     /// Whether the sink was opened with `stdio`.
     #[must_use]
-    pub fn stdio(&self) -> bool {
+    pub(crate) fn stdio(&self) -> bool {
         self.stdio
     }
 
     /// Whether lines are shown on a terminal.
     #[must_use]
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.standard_output == StandardOutput::Terminal
     }
 }

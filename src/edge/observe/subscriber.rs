@@ -21,7 +21,7 @@ use super::sink::Sink;
 
 /// The server's own log.
 #[derive(Debug)]
-pub struct ServerLog {
+pub(crate) struct ServerLog {
     /// The name in its lines: `plugincore`, or `pserve` under that command name.
     pub name: String,
     /// Its threshold and outputs, which the plugins' logs begin with as well.
@@ -34,7 +34,7 @@ static SERVER: ArcSwapOption<ServerLog> = ArcSwapOption::const_empty();
 ///
 /// # Errors
 /// [`LogFileError`] when `file` cannot be opened for appending; the log is as it was before then.
-pub fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink>, LogFileError> {
+pub(crate) fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink>, LogFileError> {
     let sink = Arc::new(Sink::open(level, file, true)?);
     SERVER.store(Some(Arc::new(ServerLog { name: name.to_owned(), sink: Arc::clone(&sink) })));
     // Refused when a subscriber is set already: on a second call that is ours, which looks the log up for each event.
@@ -43,7 +43,7 @@ pub fn install(name: &str, level: Level, file: Option<&Path>) -> Result<Arc<Sink
 }
 
 /// Has panics written to the log, a line each, in place of standard error, which may hang.
-pub fn report_panics() {
+pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
@@ -56,7 +56,7 @@ pub fn report_panics() {
 
 /// The server's log, once [`install`] has opened it.
 #[must_use]
-pub fn server() -> Option<Arc<ServerLog>> {
+pub(crate) fn server() -> Option<Arc<ServerLog>> {
     SERVER.load_full()
 }
 

@@ -41,7 +41,7 @@ impl fmt::Display for Client {
 ///
 /// `peer` is the other end of the connection, `trusted` the networks of proxies. When all entries are trusted proxies
 /// the leftmost is the client. An entry that is no address, or a header without any entry, makes it a stranger.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let peer = peer.to_canonical();
     if !is_trusted(&peer) || !headers.contains_key(X_FORWARDED_FOR) {

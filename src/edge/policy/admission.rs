@@ -9,20 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A number of places.
 #[derive(Debug)]
-pub struct Limit {
+pub(crate) struct Limit {
     taken: AtomicUsize,
     most: usize,
 }
 
 impl Limit {
     /// A limit with `most` free places.
-    pub fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { taken: AtomicUsize::new(0), most })
-    }
-
-    /// Places taken now.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
     }
 
     fn enter(&self) -> bool {
@@ -46,7 +41,7 @@ pub struct Permit {
 }
 
 /// Takes a place in `total` and one in `plugin`, or neither.
-pub fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
+pub(crate) fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
     if !total.enter() {
         return None;
     }
@@ -75,7 +70,7 @@ mod tests {
         assert!(held.is_some());
         assert!(admit(&total, &slow).is_none());
         assert!(admit(&total, &quick).is_some());
-        assert_eq!(1, total.taken());
+        assert_eq!(1, total.taken.load(Ordering::Relaxed));
     }
 
     #[test]
@@ -85,6 +80,6 @@ mod tests {
         assert!(admit(&total, &plugin).is_none());
         drop(permit);
         assert!(admit(&total, &plugin).is_some());
-        assert_eq!((0, 0), (total.taken(), plugin.taken()));
+        assert_eq!((0, 0), (total.taken.load(Ordering::Relaxed), plugin.taken.load(Ordering::Relaxed)));
     }
 }

@@ -36,14 +36,14 @@ const ALLOWED_HEADERS: [&str; 7] = [
 
 /// The policy of section `[cors]`.
 #[derive(Clone, Debug)]
-pub struct Cors {
+pub(crate) struct Cors {
     origins: Vec<HeaderValue>,
     any: bool,
 }
 
 impl Cors {
     /// An origin that no header can hold is left out: no browser can send it.
-    pub fn new(settings: &CorsSettings) -> Self {
+    pub(crate) fn new(settings: &CorsSettings) -> Self {
         let listed = settings.origins.iter().filter(|origin| *origin != "*");
         Self {
             origins: listed.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
@@ -52,13 +52,13 @@ impl Cors {
     }
 
     /// Whether `origin` is named in the list, and not only meant by `*`.
-    pub fn names(&self, origin: &HeaderValue) -> bool {
+    pub(crate) fn names(&self, origin: &HeaderValue) -> bool {
         self.origins.contains(origin)
     }
 
     /// Adds what the answer to a script of `origin` needs, be it a plugin's answer or a refusal. Takes the place of
     /// headers of the same names that a plugin set.
-    pub fn decorate(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+    pub(crate) fn decorate(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         add_vary_origin(response);
         if let Some(origin) = origin
             && self.allow(origin, response)
@@ -71,7 +71,7 @@ impl Cors {
     ///
     /// # Errors
     /// [`Rejection::PreflightRefused`] with the reason: origin, method or a header is not allowed.
-    pub fn preflight(&self, request: &HeaderMap, methods: MethodSet) -> Result<Response<Body>, Rejection> {
+    pub(crate) fn preflight(&self, request: &HeaderMap, methods: MethodSet) -> Result<Response<Body>, Rejection> {
         let refused = |reason: String| Err(Rejection::PreflightRefused(reason));
         let mut response = Response::new(Body::default());
         let headers = response.headers_mut();
@@ -111,13 +111,13 @@ impl Cors {
 }
 
 /// Whether a request asks for permission instead of an answer.
-pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// Whether a browser made the request for a page of another site. Browsers say so in a header that pages cannot set;
 /// other clients do not send it.
-pub fn is_cross_site(headers: &HeaderMap) -> bool {
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 

@@ -4,9 +4,9 @@
 //! key), the method, [`credential`] or, for the server's own answers without a key, [`own_host`], then [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
 //! browsers hide them from scripts.
 
-pub mod address;
-pub mod admission;
-pub mod cors;
-pub mod credential;
-pub mod own_host;
-pub mod request_id;
+pub(crate) mod address;
+pub(crate) mod admission;
+pub(crate) mod cors;
+pub(crate) mod credential;
+pub(crate) mod own_host;
+pub(crate) mod request_id;

@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri};
 
 /// True if a browser may have sent it for a page of another site; `allowed` are the origins that were named as friends.
-pub fn may_be_foreign(uri: &Uri, headers: &HeaderMap, allowed: impl Fn(&HeaderValue) -> bool) -> bool {
+pub(crate) fn may_be_foreign(uri: &Uri, headers: &HeaderMap, allowed: impl Fn(&HeaderValue) -> bool) -> bool {
     let host = headers.get(HOST);
     let named_here = host.is_none_or(|host| authority(host.as_bytes()).is_some_and(|host| is_own(&host)));
     let asked_here = uri.authority().is_none_or(is_own);

@@ -13,7 +13,7 @@ use super::exchange::Job;
 use super::wake::Wake;
 
 /// Work for the thread that takes requests from the queue, which is not a request itself: reload, stop.
-pub type Errand = Box<dyn FnOnce() + Send>;
+pub(crate) type Errand = Box<dyn FnOnce() + Send>;
 
 /// Requests and errands on their way to the Python thread.
 pub struct Inbox {

@@ -3,8 +3,8 @@
 //! A request goes [`submitter`] → [`inbox`] → the consumer of the host, its outcome back through an [`exchange`].
 //! Promise: plain Rust data only. Caveat: both threads use this module; no lock is held longer than a move takes.
 
-pub mod exchange;
-pub mod inbox;
-pub mod request_data;
-pub mod submitter;
-pub mod wake;
+pub(crate) mod exchange;
+pub(crate) mod inbox;
+pub(crate) mod request_data;
+pub(crate) mod submitter;
+pub(crate) mod wake;

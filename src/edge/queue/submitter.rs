@@ -13,7 +13,7 @@ use super::exchange::Job;
 use super::inbox::Inbox;
 
 /// Gathers the jobs of one turn.
-pub struct Submitter {
+pub(crate) struct Submitter {
     inbox: Arc<Inbox>,
     gathered: RefCell<Vec<Job>>,
     notify: Notify,
@@ -21,12 +21,12 @@ pub struct Submitter {
 
 impl Submitter {
     /// A submitter for the current thread.
-    pub fn new(inbox: Arc<Inbox>) -> Rc<Self> {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Rc<Self> {
         Rc::new(Self { inbox, gathered: RefCell::default(), notify: Notify::new() })
     }
 
     /// Puts a job in; it goes over when the connections that are ready now have had their turn.
-    pub fn submit(&self, job: Job) {
+    pub(crate) fn submit(&self, job: Job) {
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(job);
         if gathered.len() == 1 {
@@ -35,7 +35,7 @@ impl Submitter {
     }
 
     /// Hands jobs over for as long as the thread serves.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         // Swapped rather than lent: a job that the closed inbox drops may end in `submit` again.
         let mut batch = Vec::new();
         loop {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// The readable end is watched by the event loop; on Linux both ends are one eventfd.
-pub struct Wake {
+pub(crate) struct Wake {
     read: OwnedFd,
     #[cfg(not(target_os = "linux"))]
     write: OwnedFd,
@@ -19,7 +19,7 @@ impl Wake {
     /// # Errors
     /// When the process has no descriptors left.
     #[cfg(target_os = "linux")]
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
         Ok(Self { read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
@@ -39,12 +39,12 @@ impl Wake {
     }
 
     /// The descriptor to watch for reading.
-    pub fn raw_fd(&self) -> RawFd {
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.read.as_raw_fd()
     }
 
     /// Makes the descriptor readable.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         #[cfg(target_os = "linux")]
         let (end, token) = (&self.read, 1u64.to_ne_bytes());
         #[cfg(not(target_os = "linux"))]
@@ -54,7 +54,7 @@ impl Wake {
     }
 
     /// Makes the descriptor unreadable again.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut sink = [0u8; 8];
         while matches!(rustix::io::read(&self.read, &mut sink), Ok(n) if n == sink.len() && cfg!(not(target_os = "linux")))
         {

@@ -18,7 +18,7 @@ use super::outcome::{self, BadResult};
 use crate::edge::queue::exchange::Reply;
 
 /// Gets ready for aiohttp's objects if a plugin has imported it; what is not possible with its version is logged.
-pub fn get_ready(py: Python<'_>) {
+pub(crate) fn get_ready(py: Python<'_>) {
     if class(py, "StreamResponse").is_some()
         && let Err(error) = py.import(intern!(py, "plugincore._aiohttp"))
     {
@@ -27,7 +27,7 @@ pub fn get_ready(py: Python<'_>) {
 }
 
 /// True if `value` is a response object of aiohttp.
-pub fn is_response(value: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_response(value: &Bound<'_, PyAny>) -> bool {
     class(value.py(), "StreamResponse").is_some_and(|class| value.is_instance(&class).unwrap_or(false))
 }
 
@@ -36,7 +36,7 @@ fn class<'py>(py: Python<'py>, name: &str) -> Option<Bound<'py, PyAny>> {
 }
 
 /// The module of that name, if a plugin has imported it.
-pub fn imported<'py>(module: &Bound<'py, PyString>) -> Option<Bound<'py, PyAny>> {
+pub(crate) fn imported<'py>(module: &Bound<'py, PyString>) -> Option<Bound<'py, PyAny>> {
     let py = module.py();
     py.import(intern!(py, "sys")).ok()?.getattr(intern!(py, "modules")).ok()?.get_item(module).ok()
 }
@@ -138,7 +138,7 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
 }
 
 /// The reason phrase, if it is not the usual one of `status`.
-pub fn reason(status: StatusCode, given: &Bound<'_, PyAny>) -> Option<ReasonPhrase> {
+pub(crate) fn reason(status: StatusCode, given: &Bound<'_, PyAny>) -> Option<ReasonPhrase> {
     let given = given.cast::<PyString>().ok()?.to_str().ok()?;
     if status.canonical_reason() == Some(given) {
         return None;

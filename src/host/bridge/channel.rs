@@ -54,16 +54,16 @@ impl Downlink {
 
 /// The reading end of an answer that has not begun. A client that leaves before that takes it away, so that whoever
 /// prepares the answer learns of it as of one who leaves later.
-pub struct Unsent(Mutex<Option<Reader>>);
+pub(crate) struct Unsent(Mutex<Option<Reader>>);
 
 impl Unsent {
     /// Keeps `reader`.
-    pub fn new(reader: Reader) -> Arc<Self> {
+    pub(crate) fn new(reader: Reader) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Some(reader))))
     }
 
     /// Takes it out, to send what comes out of it; `None` when the client is gone.
-    pub fn take(&self) -> Option<Reader> {
+    pub(crate) fn take(&self) -> Option<Reader> {
         // Only replaced under the lock, so a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -24,7 +24,7 @@ const FLUSH_AFTER: Duration = Duration::from_micros(50);
 const YIELD_AFTER: Duration = Duration::from_millis(2);
 
 /// What runs a job: looks the plugin up and calls its handler.
-pub type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, Job) + Send + Sync>;
+pub(crate) type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, Job) + Send + Sync>;
 
 /// Takes jobs from the inbox and sends outcomes home.
 pub struct Consumer {

@@ -50,7 +50,7 @@ enum State {
 ///
 /// # Errors
 /// When there is no memory for the object.
-pub fn coroutine<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, Coroutine>>
+pub(crate) fn coroutine<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, Coroutine>>
 where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'py> IntoPyObject<'py>,
@@ -67,7 +67,10 @@ where
 ///
 /// # Errors
 /// When the loop is closed.
-pub fn host_task<'py>(event_loop: &Bound<'py, PyAny>, coroutine: Bound<'py, Coroutine>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn host_task<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    coroutine: Bound<'py, Coroutine>,
+) -> PyResult<Bound<'py, PyAny>> {
     let task = event_loop.call_method1("create_task", (coroutine,))?;
     event_loop.py().import("asyncio")?.call_method1("_unregister_task", (&task,))?;
     Ok(task)
@@ -191,12 +194,12 @@ pub(super) fn thrown<'py>(kind: Bound<'py, PyAny>, value: Option<Bound<'py, PyAn
 /// Awaits a Python awaitable from inside a [`coroutine`].
 ///
 /// The future is an error when `object` cannot be awaited, and whatever the awaitable raises.
-pub async fn await_python(object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+pub(crate) async fn await_python(object: Py<PyAny>) -> PyResult<Py<PyAny>> {
     await_maybe_within(None, object).await
 }
 
 /// The same, with each step taken in `context`.
-pub async fn await_python_within(context: OwnContext, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+pub(crate) async fn await_python_within(context: OwnContext, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
     await_maybe_within(Some(context), object).await
 }
 

@@ -34,7 +34,7 @@ thread_local! {
 ///
 /// # Errors
 /// When Python's standard library is incomplete.
-pub fn prepare(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn prepare(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = event_loop.py();
     let event_loop = event_loop.clone().unbind();
     let hooks = PyDict::new(py);
@@ -95,13 +95,13 @@ fn give_up_listening() -> io::Result<()> {
 }
 
 /// Whether this process is a forked child.
-pub fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     IS_CHILD.load(Ordering::Relaxed)
 }
 
 /// Ends the process if it is a forked child whose plugin code has come back to the server, with the exit code that the
 /// `error` which ended that code stands for, or 0.
-pub fn end_child(py: Python<'_>, error: Option<&PyErr>) {
+pub(crate) fn end_child(py: Python<'_>, error: Option<&PyErr>) {
     if is_child() {
         let code = match error {
             Some(error) => exit_code(py, error),

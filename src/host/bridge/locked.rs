@@ -22,16 +22,16 @@ thread_local! {
 
 /// A value behind a lock.
 #[derive(Debug, Default)]
-pub struct Locked<T>(Mutex<T>);
+pub(crate) struct Locked<T>(Mutex<T>);
 
 impl<T> Locked<T> {
     /// Puts `value` behind a lock.
-    pub const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
     /// Does `work` to the value; what it takes out is dropped by the caller.
-    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R + Send) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R + Send) -> R {
         let _inside = Inside::enter();
         // Values are only moved and compared under the lock, so a panic leaves them whole.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -39,7 +39,7 @@ impl<T> Locked<T> {
 
     /// Puts `value` there and returns what was there.
     #[must_use = "it is dropped outside of the lock"]
-    pub fn replace(&self, value: T) -> T
+    pub(crate) fn replace(&self, value: T) -> T
     where
         T: Send,
     {
@@ -47,7 +47,7 @@ impl<T> Locked<T> {
     }
 
     /// Takes the value out.
-    pub fn take(&self) -> T
+    pub(crate) fn take(&self) -> T
     where
         T: Default + Send,
     {
@@ -58,7 +58,7 @@ impl<T> Locked<T> {
     ///
     /// # Errors
     /// What the collector's visitor says.
-    pub fn traverse(&self, show: impl FnOnce(&T) -> Result<(), PyTraverseError>) -> Result<(), PyTraverseError> {
+    pub(crate) fn traverse(&self, show: impl FnOnce(&T) -> Result<(), PyTraverseError>) -> Result<(), PyTraverseError> {
         #[cfg(debug_assertions)]
         assert!(!INSIDE.get(), "the garbage collector runs while a value is locked");
         // Held by another thread, which has lent the interpreter to this one: the value is seen the next time.
@@ -85,7 +85,7 @@ impl Drop for Inside {
 }
 
 /// Another reference to `object`, where there may be no token: counting it runs nothing.
-pub fn again<T>(object: &Py<T>) -> Py<T> {
+pub(crate) fn again<T>(object: &Py<T>) -> Py<T> {
     Python::attach(|py| object.clone_ref(py))
 }
 
@@ -94,7 +94,7 @@ pub fn again<T>(object: &Py<T>) -> Py<T> {
 ///
 /// # Errors
 /// What `make` says.
-pub fn made_once<'a, T>(
+pub(crate) fn made_once<'a, T>(
     py: Python<'_>,
     cell: &'a PyOnceLock<T>,
     make: impl FnOnce() -> PyResult<T>,

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 /// What to do about a module that is not installed; `None` if that is not what `error` is about.
-pub fn missing_module(py: Python<'_>, error: &PyErr) -> Option<String> {
+pub(crate) fn missing_module(py: Python<'_>, error: &PyErr) -> Option<String> {
     if !error.is_instance_of::<PyModuleNotFoundError>(py) {
         return None;
     }

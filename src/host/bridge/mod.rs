@@ -6,17 +6,17 @@
 //! is for life-cycle code: Rust futures that asyncio drives. Promise: I/O threads never attach to the interpreter and
 //! hold no Python object. Caveat: this module knows neither HTTP connections nor how plugins are loaded.
 
-pub mod aiohttp;
-pub mod call;
-pub mod channel;
-pub mod consumer;
-pub mod context;
-pub mod coroutine;
-pub mod driver;
-pub mod fork;
+pub(crate) mod aiohttp;
+pub(crate) mod call;
+pub(crate) mod channel;
+pub(crate) mod consumer;
+pub(crate) mod context;
+pub(crate) mod coroutine;
+pub(crate) mod driver;
+pub(crate) mod fork;
 pub mod invoke;
-pub mod locked;
-pub mod missing_module;
-pub mod outcome;
+pub(crate) mod locked;
+pub(crate) mod missing_module;
+pub(crate) mod outcome;
 mod starter;
 pub mod step;

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 
 use super::aiohttp;
-pub use super::aiohttp::reason;
+pub(crate) use super::aiohttp::reason;
 use super::missing_module::missing_module;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
@@ -49,7 +49,7 @@ pub struct Source {
 }
 
 /// Shown an exception that becomes a 500, with the id of its request.
-pub type Witness = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
+pub(crate) type Witness = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
 
 /// Why a result cannot be an answer.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl From<json::EncodeError> for BadResult {
 }
 
 /// The answer that a returned `value` stands for.
-pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
+pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
     match reply(value, source) {
         Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
         Err(BadResult { reason, place }) => {
@@ -105,7 +105,7 @@ pub fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> O
 }
 
 /// The answer to a request whose handler raised `error`.
-pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &RequestId) -> Outcome {
+pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &RequestId) -> Outcome {
     let value = error.value(py);
     if aiohttp::is_response(value.as_any()) {
         return of_result(value.as_any(), source, id);
@@ -125,7 +125,7 @@ pub fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &Request
 ///
 /// # Errors
 /// When the result cannot be sent.
-pub fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
+pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
     let plugin = Arc::from("");
     let source = Source { plugin, overrides_handle_request: false, legacy_status, witness: None };
     Ok(reply(result, &source)?.fit_for_its_status())
@@ -135,7 +135,7 @@ pub fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Repl
 ///
 /// # Errors
 /// Whatever the metaclass of the object's class raises.
-pub fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let class = value.get_type();
     Ok(class.hasattr("__plugincore_reply__")? || class.hasattr("__plugincore_send__")? || aiohttp::is_response(value))
 }
@@ -145,7 +145,7 @@ pub fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///
 /// # Errors
 /// When the result or the headers refuse to be sent.
-pub fn sender<'py>(
+pub(crate) fn sender<'py>(
     value: &Bound<'py, PyAny>,
     request: &Py<PyAny>,
     begun: bool,
@@ -180,7 +180,7 @@ pub fn sender<'py>(
 ///
 /// # Errors
 /// When it refuses to be sent.
-pub fn sender_of_exception<'py>(
+pub(crate) fn sender_of_exception<'py>(
     py: Python<'py>,
     error: &PyErr,
     request: &Py<PyAny>,
@@ -189,7 +189,7 @@ pub fn sender_of_exception<'py>(
 }
 
 /// The traceback as Python prints it.
-pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
+pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = || -> PyResult<String> {
         let lines = py.import(intern!(py, "traceback"))?.call_method1(
             intern!(py, "format_exception"),
@@ -227,7 +227,7 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
 ///
 /// # Errors
 /// When it is not a whole number from 200 to 599.
-pub fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
+pub(crate) fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
     let number = if code.is_instance_of::<PyBool>() { None } else { code.extract::<u16>().ok() };
     let accepted =
         number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
@@ -289,7 +289,7 @@ fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
 }
 
 /// Adds the headers that a handler gave: a mapping, or pairs; a value may be a list for a header that is repeated.
-pub fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+pub(crate) fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
     if given.is_none() {
         return Ok(());
     }
@@ -313,7 +313,7 @@ pub fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), Bad
 }
 
 /// Adds one header, unless it is the host's business.
-pub fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
+pub(crate) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
     let shown = name.str()?.to_string_lossy().into_owned();
     let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
     let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;

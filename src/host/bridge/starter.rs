@@ -16,7 +16,7 @@ use super::driver::{Drive, Driver};
 use super::locked::Locked;
 
 /// Starts requests on one event loop.
-pub struct Starter {
+pub(crate) struct Starter {
     asyncio: Asyncio,
     /// Arguments of a new task, besides its coroutine.
     options: Py<PyDict>,
@@ -120,7 +120,7 @@ impl Starter {
     ///
     /// # Errors
     /// When asyncio cannot be imported.
-    pub fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = event_loop.py();
         let tasks = py.import("asyncio.tasks")?;
         let options = PyDict::new(py);
@@ -148,7 +148,7 @@ impl Starter {
     ///
     /// # Errors
     /// When there is no memory; the request is answered even then.
-    pub fn start(&self, event_loop: &Bound<'_, PyAny>, drive: Drive) -> PyResult<()> {
+    pub(crate) fn start(&self, event_loop: &Bound<'_, PyAny>, drive: Drive) -> PyResult<()> {
         let py = event_loop.py();
         let ready = match self.take_spare(event_loop)? {
             Some(ready) => ready,
@@ -175,7 +175,7 @@ impl Starter {
     ///
     /// # Errors
     /// When somebody got hold of it and the loop cannot be told that it is done.
-    pub fn rest(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn rest(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(spare) = self.spare.take() else { return Ok(()) };
         match &spare.first {
             Some(first) if !self.is_as_before(event_loop.py(), &spare)? => first.take_now(event_loop),

@@ -40,7 +40,7 @@ use crate::host::python::config::Reading;
 use crate::host::python::logjam::LogJam;
 
 /// What a host is made from, besides the configuration.
-pub struct Options {
+pub(crate) struct Options {
     /// The command line.
     pub launch: Launch,
     /// Where the sockets listen.
@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 /// The server on the Python thread.
-pub struct Host {
+pub(crate) struct Host {
     pub(super) launch: Launch,
     pub(super) addresses: Vec<SocketAddr>,
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
@@ -101,7 +101,7 @@ impl Host {
     ///
     /// # Errors
     /// When the system or Python refuses something that every start needs.
-    pub fn new(event_loop: &Bound<'_, PyAny>, reading: Reading, options: Options) -> PyResult<Arc<Self>> {
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: Reading, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
         let Options { launch, addresses, certificate, listeners } = options;
         let settings = reading.settings;
@@ -140,19 +140,19 @@ impl Host {
     }
 
     /// Set when a stop has been taken up.
-    pub fn acknowledged(&self) -> Arc<AtomicBool> {
+    pub(crate) fn acknowledged(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.acknowledged)
     }
 
     /// Reloads everything and reopens the log files, once the Python thread comes to it. For any thread.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         let mailbox = Arc::clone(&self.mailbox);
         self.shared.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Hangup))));
     }
 
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
     /// replaced. For any thread, while a plugin blocks Python, too.
-    pub fn begin_stop(self: &Arc<Self>, restart: bool) {
+    pub(crate) fn begin_stop(self: &Arc<Self>, restart: bool) {
         self.stopping.store(true, Ordering::Release);
         self.restart.store(restart, Ordering::Release);
         if !restart {
@@ -167,12 +167,12 @@ impl Host {
     ///
     /// # Errors
     /// When the loop cannot watch descriptors.
-    pub fn attach(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn attach(&self, py: Python<'_>) -> PyResult<()> {
         self.consumer.attach(py)
     }
 
     /// Ends the I/O threads; returns the sockets if the server is to start again.
-    pub fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<Listening>> {
+    pub(crate) fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<Listening>> {
         let threads = lock(&self.io).take();
         if let Some(threads) = threads
             && !py.detach(|| threads.join(patience))
@@ -183,7 +183,7 @@ impl Host {
     }
 
     /// The sockets that an image of this process which takes over needs.
-    pub fn listeners(&self) -> Vec<Listening> {
+    pub(crate) fn listeners(&self) -> Vec<Listening> {
         lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
     }
 
@@ -206,7 +206,7 @@ impl Host {
     }
 
     /// The whole life, as one future for the event loop.
-    pub async fn live(self: Arc<Self>) -> PyResult<()> {
+    pub(crate) async fn live(self: Arc<Self>) -> PyResult<()> {
         let host = Arc::clone(&self);
         self.undisturbed(async move { host.load_all().await }).await;
         if !self.is_stopping() {

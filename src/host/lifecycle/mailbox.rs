@@ -14,7 +14,7 @@ use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::locked::Locked;
 
 /// What the life cycle is asked to do.
-pub enum Command {
+pub(crate) enum Command {
     /// Load plugins anew and report.
     Reload(Target, oneshot::Sender<Report>),
     /// The same for everything, asked for by a signal: the log is told.
@@ -29,7 +29,7 @@ pub enum Command {
 
 /// The life cycle's queue.
 #[derive(Default)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     state: Locked<State>,
 }
 
@@ -41,7 +41,7 @@ struct State {
 
 impl Mailbox {
     /// Puts a command in and wakes whoever waits.
-    pub fn post(&self, py: Python<'_>, command: Command) {
+    pub(crate) fn post(&self, py: Python<'_>, command: Command) {
         let waiter = self.state.with(|state| {
             state.commands.push_back(command);
             state.waiter.take()
@@ -58,7 +58,7 @@ impl Mailbox {
     }
 
     /// The next command. Safe to cancel: a command is taken only when it is returned.
-    pub async fn next(self: &Arc<Self>) -> PyResult<Command> {
+    pub(crate) async fn next(self: &Arc<Self>) -> PyResult<Command> {
         loop {
             if let Some(command) = self.state.with(|state| state.commands.pop_front()) {
                 return Ok(command);

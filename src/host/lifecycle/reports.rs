@@ -41,7 +41,7 @@ impl PluginFiles {
 ///
 /// # Errors
 /// When something in the standard library is missing.
-pub fn install(event_loop: &Bound<'_, PyAny>, host: &Arc<Host>) -> PyResult<()> {
+pub(crate) fn install(event_loop: &Bound<'_, PyAny>, host: &Arc<Host>) -> PyResult<()> {
     let py = event_loop.py();
     let files = Bound::new(py, PluginFiles { host: Arc::downgrade(host) })?;
     py.import("plugincore._reports")?.call_method1("install", (&files, event_loop))?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn discover(base: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn discover(base: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(base.join(folder))? {
         let entry = entry?;
@@ -25,6 +25,6 @@ pub fn discover(base: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The name by which a plugin file is known: its file name without `.py`.
-pub fn stem(file: &Path) -> String {
+pub(crate) fn stem(file: &Path) -> String {
     file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }

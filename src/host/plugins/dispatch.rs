@@ -30,7 +30,7 @@ use crate::json;
 /// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
 const HOST_KEYS: [&str; 6] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP, "self"];
 /// What every request brings.
-pub const ALWAYS: [&str; 5] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP];
+pub(crate) const ALWAYS: [&str; 5] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP];
 const LOG: &str = "log";
 const REQUEST_HEADERS: &str = "request_headers";
 const REQUEST: &str = "request";
@@ -68,7 +68,7 @@ impl HostObjects {
 ///
 /// # Errors
 /// When there is no memory.
-pub fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> PyResult<Dispatch> {
+pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>) -> PyResult<Dispatch> {
     let keys = [
         intern!(py, LOG),
         intern!(py, REQUEST_HEADERS),

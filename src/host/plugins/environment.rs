@@ -14,7 +14,7 @@ use crate::host::bridge::outcome::Witness;
 use crate::host::python::baseplugin::named;
 
 /// The surroundings of a load.
-pub struct Environment {
+pub(crate) struct Environment {
     /// `plugincore.configfile.Config` of the whole file.
     pub config: Py<PyAny>,
     /// The server's own `LogJam`.
@@ -46,25 +46,25 @@ pub struct Environment {
 
 impl Environment {
     /// Where `path` is on disk, absolutely; messages name it as it was written.
-    pub fn locate(&self, path: &Path) -> PathBuf {
+    pub(crate) fn locate(&self, path: &Path) -> PathBuf {
         let path = self.base.join(path);
         // Only a working folder that is gone leaves it as it is.
         std::path::absolute(&path).unwrap_or(path)
     }
 
     /// The name in messages of the file at `on_disk`, if it lies in the folder of the plugins.
-    pub fn shown(&self, on_disk: &Path) -> Option<PathBuf> {
+    pub(crate) fn shown(&self, on_disk: &Path) -> Option<PathBuf> {
         on_disk.strip_prefix(self.locate(&self.folder)).ok().map(|rest| self.folder.join(rest))
     }
 
     /// Where `[plugin_parms]` speaks of the plugin file called `stem`.
-    pub fn place_of(&self, stem: &str) -> Option<&Place> {
+    pub(crate) fn place_of(&self, stem: &str) -> Option<&Place> {
         let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
         self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
     }
 
     /// The lines of `[plugin_parms]` that belong to none of the plugin files called `stems`.
-    pub fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
+    pub(crate) fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
         let belongs = |key: &str| stems.iter().any(|stem| stem.to_lowercase() == key.to_lowercase());
         let stray = |(key, place): &(String, Place)| {
             let known = stems.iter().map(String::as_str);
@@ -83,7 +83,7 @@ impl Environment {
     ///
     /// # Errors
     /// When `config` is not a mapping of mappings.
-    pub fn parameters_of(&self, py: Python<'_>, stem: &str) -> PyResult<String> {
+    pub(crate) fn parameters_of(&self, py: Python<'_>, stem: &str) -> PyResult<String> {
         let config = self.config.bind(py);
         if config.is_none() {
             return Ok(String::new());

@@ -17,7 +17,7 @@ use crate::host::bridge::outcome;
 
 /// Why a plugin is not there.
 #[derive(Clone, Debug)]
-pub struct LoadFailure {
+pub(crate) struct LoadFailure {
     /// The plugin file.
     file: PathBuf,
     /// The line in it, if the trouble has one.
@@ -50,12 +50,12 @@ impl fmt::Display for LoadFailure {
 
 impl LoadFailure {
     /// The host's own objection to something in `file`.
-    pub fn objection(file: &Path, line: Option<usize>, class: Option<String>, reason: String) -> Self {
+    pub(crate) fn objection(file: &Path, line: Option<usize>, class: Option<String>, reason: String) -> Self {
         Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause: None }
     }
 
     /// What `error` says of `file`, or of a class in it.
-    pub fn of_error(
+    pub(crate) fn of_error(
         py: Python<'_>,
         environment: &Environment,
         file: &Path,
@@ -83,7 +83,7 @@ impl LoadFailure {
     }
 
     /// The failure as it is logged: with the traceback, unless that only leads to a parameter.
-    pub fn record(&self, py: Python<'_>) -> String {
+    pub(crate) fn record(&self, py: Python<'_>) -> String {
         match &self.cause {
             Some(cause) if self.parameters.is_none() => format!("{self}\n{}", outcome::traceback(py, cause)),
             _ => self.to_string(),
@@ -91,13 +91,13 @@ impl LoadFailure {
     }
 
     /// Adds what follows from it.
-    pub fn add(&mut self, consequence: &str) {
+    pub(crate) fn add(&mut self, consequence: &str) {
         self.reason = format!("{}; {consequence}", self.reason);
     }
 }
 
 /// `Type: text`, on one line.
-pub fn describe(py: Python<'_>, error: &PyErr) -> String {
+pub(crate) fn describe(py: Python<'_>, error: &PyErr) -> String {
     let name = error.get_type(py).name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     let text = text_of(py, error);
     one_line(&if text.is_empty() { name } else { format!("{name}: {text}") })

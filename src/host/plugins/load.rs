@@ -32,7 +32,7 @@ use crate::host::bridge::{fork, step};
 
 /// What came of one file.
 #[derive(Default)]
-pub struct LoadedFile {
+pub(crate) struct LoadedFile {
     /// The plugins that are ready to serve.
     pub residents: Vec<Arc<Resident>>,
     /// What went wrong.
@@ -47,12 +47,12 @@ pub struct LoadedFile {
 
 impl LoadedFile {
     /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
-    pub fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
+    pub(crate) fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
         self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
     }
 
     /// Turns the plugins that `objection` has something against into failures, and discards them.
-    pub async fn refuse<E: fmt::Display>(
+    pub(crate) async fn refuse<E: fmt::Display>(
         &mut self,
         patience: Duration,
         mut objection: impl FnMut(&Resident) -> Option<E>,
@@ -74,7 +74,7 @@ impl LoadedFile {
     }
 
     /// Takes everything back: the plugins, the tasks, the module.
-    pub async fn give_up(self, patience: Duration) {
+    pub(crate) async fn give_up(self, patience: Duration) {
         discard(&self.residents, patience).await;
         self.end_tasks(patience).await;
         if let Some(registration) = self.registration {
@@ -100,12 +100,12 @@ impl LoadedFile {
 }
 
 /// Loads `file`. Never fails as a whole: see [`LoadedFile::failures`].
-pub async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
+pub(crate) async fn load_file(environment: &Environment, file: &Path) -> LoadedFile {
     load(environment, file, None).await
 }
 
 /// Loads `class` alone, which was imported from `file` in whatever way; otherwise like [`load_file`].
-pub async fn load_class(environment: &Environment, file: &Path, class: Py<PyType>) -> LoadedFile {
+pub(crate) async fn load_class(environment: &Environment, file: &Path, class: Py<PyType>) -> LoadedFile {
     load(environment, file, Some(class)).await
 }
 
@@ -300,7 +300,12 @@ const TIDYING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
-pub async fn patiently(patience: Duration, context: OwnContext, awaitable: Py<PyAny>, what: &str) -> PyResult<()> {
+pub(crate) async fn patiently(
+    patience: Duration,
+    context: OwnContext,
+    awaitable: Py<PyAny>,
+    what: &str,
+) -> PyResult<()> {
     let (task, waiting) = Python::attach(|py| -> PyResult<_> {
         // Made in the context, so that the task has its owner.
         let entered = context.enter(py)?;

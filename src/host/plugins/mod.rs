@@ -4,18 +4,18 @@
 //! [`terminate`] ends them, [`owner`] knows their background tasks, [`manager`] offers it to Python code. Promise:
 //! whatever one plugin does, the others go on. Caveat: all of it runs on the Python thread.
 
-pub mod discover;
-pub mod dispatch;
-pub mod environment;
-pub mod failure;
-pub mod load;
-pub mod manager;
-pub mod module;
-pub mod owner;
-pub mod parameters;
-pub mod registry;
-pub mod resident;
-pub mod signature;
-pub mod slips;
-pub mod terminate;
-pub mod watch;
+pub(crate) mod discover;
+pub(crate) mod dispatch;
+pub(crate) mod environment;
+pub(crate) mod failure;
+pub(crate) mod load;
+pub(crate) mod manager;
+pub(crate) mod module;
+pub(crate) mod owner;
+pub(crate) mod parameters;
+pub(crate) mod registry;
+pub(crate) mod resident;
+pub(crate) mod signature;
+pub(crate) mod slips;
+pub(crate) mod terminate;
+pub(crate) mod watch;

@@ -22,7 +22,7 @@ use crate::host::python::baseplugin::BasePlugin;
 const PRIVATE: &str = "plugincore:";
 
 /// What `sys.modules` held before a file was run, to be put back if the load fails.
-pub struct Registration {
+pub(crate) struct Registration {
     before: Vec<(String, Option<Py<PyAny>>)>,
 }
 
@@ -30,7 +30,7 @@ pub struct Registration {
 ///
 /// # Errors
 /// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included; the registration is undone then.
-pub fn run<'py>(py: Python<'py>, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
+pub(crate) fn run<'py>(py: Python<'py>, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
     let stem = stem(on_disk);
     let source = std::fs::read(on_disk)?;
     let builtins = py.import("builtins")?;
@@ -94,7 +94,7 @@ fn in_plugin_path(py: Python<'_>, file: &Path) -> bool {
 
 impl Registration {
     /// Puts back what was there before.
-    pub fn undo(self, py: Python<'_>) {
+    pub(crate) fn undo(self, py: Python<'_>) {
         let Ok(modules) = modules(py) else { return };
         for (name, before) in self.before {
             // Failing to restore leaves the broken module under its name, which the next load replaces.
@@ -110,7 +110,7 @@ impl Registration {
 ///
 /// # Errors
 /// When `sys.path` is not a list.
-pub fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
+pub(crate) fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?;
     let folder = std::path::absolute(folder)?.into_os_string();
     if !path.contains(&folder)? {
@@ -124,7 +124,7 @@ pub fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
 ///
 /// # Errors
 /// When `sys.modules` is not a dict.
-pub fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py<PyAny>)>> {
+pub(crate) fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py<PyAny>)>> {
     let folder = std::path::absolute(folder)?;
     let modules = modules(py)?;
     let mut forgotten = Vec::new();
@@ -157,7 +157,7 @@ fn drop_byte_code(module: &Bound<'_, PyAny>) {
 ///
 /// # Errors
 /// When `sys.modules` is not a dict.
-pub fn restore_helpers(py: Python<'_>, forgotten: Vec<(String, Py<PyAny>)>) -> PyResult<()> {
+pub(crate) fn restore_helpers(py: Python<'_>, forgotten: Vec<(String, Py<PyAny>)>) -> PyResult<()> {
     let modules = modules(py)?;
     for (name, module) in forgotten {
         modules.set_item(name, module)?;
@@ -173,7 +173,7 @@ fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 ///
 /// # Errors
 /// When a class has a hostile metaclass.
-pub fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<'py, PyType>>> {
+pub(crate) fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<'py, PyType>>> {
     let py = module.py();
     let own_name = module.name()?;
     let mut classes: Vec<(String, Bound<'py, PyType>)> = Vec::new();
@@ -190,7 +190,7 @@ pub fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<
 }
 
 /// Where `error` was raised, innermost place first: files and lines.
-pub fn places(py: Python<'_>, error: &PyErr) -> Vec<(PathBuf, usize)> {
+pub(crate) fn places(py: Python<'_>, error: &PyErr) -> Vec<(PathBuf, usize)> {
     let mut places = Vec::new();
     let mut traceback = error.traceback(py).map(Bound::into_any);
     while let Some(entry) = traceback {

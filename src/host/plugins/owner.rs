@@ -27,7 +27,7 @@ pub struct Owner {
 
 /// An owner of tasks, and the context of the code that creates them: of one generation of a plugin file or, in the same
 /// context, of one plugin in it until that serves.
-pub struct Scope {
+pub(crate) struct Scope {
     /// Who gets the tasks.
     pub owner: Py<Owner>,
     context: OwnContext,
@@ -38,7 +38,7 @@ impl Scope {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
         Ok(Arc::new(Self { owner: Owner::new(py)?, context: OwnContext::copy_current(py)? }))
     }
 
@@ -46,7 +46,7 @@ impl Scope {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn part(&self, py: Python<'_>) -> PyResult<Arc<Self>> {
+    pub(crate) fn part(&self, py: Python<'_>) -> PyResult<Arc<Self>> {
         let owner = Owner::new(py)?;
         let part = owner.clone_ref(py);
         self.owner.get().parts.with(|parts| parts.push(part));
@@ -57,14 +57,14 @@ impl Scope {
     ///
     /// # Errors
     /// When it has been entered already.
-    pub fn enter<'py>(&self, py: Python<'py>) -> PyResult<Entered<'py>> {
+    pub(crate) fn enter<'py>(&self, py: Python<'py>) -> PyResult<Entered<'py>> {
         let entered = self.context.enter(py)?;
         self.own(py)?;
         Ok(entered)
     }
 
     /// The context itself, once more.
-    pub fn context(&self) -> OwnContext {
+    pub(crate) fn context(&self) -> OwnContext {
         self.context.again()
     }
 
@@ -73,7 +73,7 @@ impl Scope {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn copy_context(&self, py: Python<'_>) -> PyResult<OwnContext> {
+    pub(crate) fn copy_context(&self, py: Python<'_>) -> PyResult<OwnContext> {
         self.context.copy(py)
     }
 
@@ -81,7 +81,7 @@ impl Scope {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn own(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn own(&self, py: Python<'_>) -> PyResult<()> {
         current(py)?.call_method1(intern!(py, "set"), (&self.owner,)).map(drop)
     }
 }
@@ -179,7 +179,7 @@ fn has_untold_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
 ///
 /// # Errors
 /// When the loop takes no task factory.
-pub fn install_task_factory(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn install_task_factory(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = event_loop.py();
     let task = py.import("asyncio")?.getattr("Task")?.unbind();
     event_loop.call_method1("set_task_factory", (Bound::new(py, TaskFactory { task })?,)).map(drop)

@@ -22,7 +22,7 @@ const JSON: &str = "json";
 /// # Errors
 /// When the JSON file is not there, is not JSON or is not an object; the text names it. When a line of the ini file looks
 /// as if it was to ask for a key and does not.
-pub fn keyword_arguments<'py>(
+pub(crate) fn keyword_arguments<'py>(
     py: Python<'py>,
     environment: &Environment,
     stem: &str,
@@ -103,7 +103,7 @@ fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Res
 
 /// Where the parameter that `error` complains of was given, if somebody gave it and the error says which: the line of
 /// `[plugin_parms]`, or the parameter file.
-pub fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<String> {
+pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<String> {
     let blamed = error.value(py).getattr_opt(BLAMED).ok().flatten()?;
     let (name, value) = blamed.extract::<(String, String)>().ok()?;
     let parameters = parse(&environment.parameters_of(py, stem).ok()?);

@@ -12,42 +12,42 @@ use crate::host::bridge::locked::Locked;
 
 /// The loaded plugins, in load order.
 #[derive(Default)]
-pub struct Registry {
+pub(crate) struct Registry {
     serving: Locked<Arc<Serving>>,
 }
 
 /// One immutable set of plugins.
 #[derive(Default)]
-pub struct Serving {
+pub(crate) struct Serving {
     residents: Vec<Arc<Resident>>,
     by_id: HashMap<Arc<str>, usize>,
 }
 
 impl Serving {
     /// The plugins in load order.
-    pub fn residents(&self) -> &[Arc<Resident>] {
+    pub(crate) fn residents(&self) -> &[Arc<Resident>] {
         &self.residents
     }
 
     /// The plugin with this id.
-    pub fn get(&self, id: &str) -> Option<&Arc<Resident>> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Resident>> {
         self.by_id.get(id).map(|index| &self.residents[*index])
     }
 
     /// The plugins of one file.
-    pub fn of_file(&self, file: &Path) -> Vec<Arc<Resident>> {
+    pub(crate) fn of_file(&self, file: &Path) -> Vec<Arc<Resident>> {
         self.residents.iter().filter(|resident| resident.file == file).cloned().collect()
     }
 }
 
 impl Registry {
     /// The plugins that serve now.
-    pub fn serving(&self) -> Arc<Serving> {
+    pub(crate) fn serving(&self) -> Arc<Serving> {
         self.serving.with(|serving| Arc::clone(serving))
     }
 
     /// Has `residents` serve from now on; their ids differ.
-    pub fn publish(&self, residents: Vec<Arc<Resident>>) {
+    pub(crate) fn publish(&self, residents: Vec<Arc<Resident>>) {
         let by_id = residents.iter().enumerate().map(|(index, resident)| (Arc::clone(&resident.id), index)).collect();
         drop(self.serving.replace(Arc::new(Serving { residents, by_id })));
     }

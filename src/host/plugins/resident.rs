@@ -21,7 +21,7 @@ use crate::host::bridge::outcome::Source;
 use crate::host::python::baseplugin::BasePlugin;
 
 /// A loaded plugin.
-pub struct Resident {
+pub(crate) struct Resident {
     /// The id under which it is reached, without a leading slash.
     pub id: Arc<str>,
     /// The file it came from.
@@ -50,7 +50,7 @@ pub struct Resident {
 
 /// Which method of a plugin answers requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub(crate) enum Entry {
     /// `request_handler`, plain or async.
     Handler,
     /// The plugin overloads `handle_request` or something that it calls first: it goes through `handle_request`.
@@ -64,7 +64,7 @@ impl Resident {
     ///
     /// # Errors
     /// When the plugin has no usable id or `http_methods`.
-    pub fn new(
+    pub(crate) fn new(
         instance: Bound<'_, PyAny>,
         file: PathBuf,
         (scope, part): (Arc<Scope>, Arc<Scope>),
@@ -106,7 +106,7 @@ impl Resident {
 
 impl Resident {
     /// Who may call it, in words for people.
-    pub fn audience(&self, py: Python<'_>) -> &'static str {
+    pub(crate) fn audience(&self, py: Python<'_>) -> &'static str {
         if self.checks_itself {
             return "its own check";
         }

@@ -13,7 +13,7 @@ const TAKES_POSITIONS: usize = 4;
 const TAKES_KEYWORDS: usize = 8;
 
 /// Why no call can succeed, and where the handler is defined.
-pub struct Uncallable {
+pub(crate) struct Uncallable {
     /// What is wrong with it and how to write it.
     pub reason: String,
     /// The file as Python knows it.
@@ -26,7 +26,7 @@ pub struct Uncallable {
 ///
 /// # Errors
 /// When the function is not what Python makes of a definition.
-pub fn uncallable(method: &Bound<'_, PyAny>, always: &[&str]) -> PyResult<Option<Uncallable>> {
+pub(crate) fn uncallable(method: &Bound<'_, PyAny>, always: &[&str]) -> PyResult<Option<Uncallable>> {
     let is_bound = method.getattr_opt("__self__")?.is_some();
     let function = method.getattr_opt("__func__")?.unwrap_or_else(|| method.clone());
     if !function.is_exact_instance_of::<PyFunction>() {

@@ -14,7 +14,7 @@ const ASKING: [&str; 2] = ["auth_type", "auth"];
 
 /// What is wrong with the parameter string `text`, besides which a parameter file has the names `typed`; `None` if
 /// nothing is, or if it asks for a key after all.
-pub fn slip(text: &str, typed: &[String]) -> Option<String> {
+pub(crate) fn slip(text: &str, typed: &[String]) -> Option<String> {
     let parts: Vec<_> = text.split('&').filter(|part| !part.trim().is_empty()).map(Part::new).collect();
     let asks =
         |part: &Part| ASKING.contains(&part.name.as_str()) && part.value.as_deref().is_some_and(|v| !v.is_empty());

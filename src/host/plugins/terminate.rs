@@ -24,7 +24,7 @@ use crate::host::bridge::step;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
-pub fn end_endless_answers(residents: &[Arc<Resident>]) {
+pub(crate) fn end_endless_answers(residents: &[Arc<Resident>]) {
     Python::attach(|py| {
         for resident in residents {
             if let Err(error) = resident.occupancy.close(py) {
@@ -38,7 +38,7 @@ pub fn end_endless_answers(residents: &[Arc<Resident>]) {
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
+pub(crate) async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
     end_endless_answers(residents);
     let mut step = None;
     while let Some(busy) = residents.iter().find(|resident| resident.occupancy.inside() > 0) {
@@ -57,7 +57,7 @@ pub async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<(
 }
 
 /// Ends `residents` in their order; all of them together have until `deadline`.
-pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
+pub(crate) async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
         let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
@@ -76,7 +76,7 @@ pub async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
 
 /// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
 /// the tasks that they started are ended.
-pub async fn discard(residents: &[Arc<Resident>], patience: Duration) {
+pub(crate) async fn discard(residents: &[Arc<Resident>], patience: Duration) {
     for resident in residents {
         tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
         discard_instance(&resident.file, &resident.instance, &resident.part, patience).await;
@@ -88,7 +88,7 @@ pub async fn discard(residents: &[Arc<Resident>], patience: Duration) {
 }
 
 /// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
-pub async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, patience: Duration) {
+pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, patience: Duration) {
     let _step = Step::begin(file, "terminate_plugin of a discarded instance");
     if let Err(error) = terminate_instance(instance, scope, patience).await {
         let reason = Python::attach(|py| describe(py, &error));
@@ -105,7 +105,7 @@ fn left(deadline: Instant) -> Duration {
 ///
 /// # Errors
 /// What it raised, or a time-out.
-pub async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: Duration) -> PyResult<()> {
+pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: Duration) -> PyResult<()> {
     let (context, result) = Python::attach(|py| -> PyResult<_> {
         let context = scope.copy_context(py)?;
         let entered = context.enter(py)?;
@@ -125,7 +125,7 @@ pub async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: D
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
+pub(crate) async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
         let tasks = scope.owner.get().cancel(py)?;
         wait_for(py, tasks, patience)
@@ -140,7 +140,11 @@ pub async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
 ///
 /// # Errors
 /// When something in `tasks` is not a task.
-pub fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, patience: Duration) -> PyResult<Option<Py<PyAny>>> {
+pub(crate) fn wait_for(
+    py: Python<'_>,
+    tasks: Vec<Bound<'_, PyAny>>,
+    patience: Duration,
+) -> PyResult<Option<Py<PyAny>>> {
     if tasks.is_empty() {
         return Ok(None);
     }
@@ -154,7 +158,7 @@ pub fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, patience: Duration
 ///
 /// # Errors
 /// When `waited` is not what `asyncio.wait` returns.
-pub fn report_stubborn(waited: Py<PyAny>) -> PyResult<()> {
+pub(crate) fn report_stubborn(waited: Py<PyAny>) -> PyResult<()> {
     Python::attach(|py| {
         let (done, pending) = waited.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
         for task in pending.try_iter()? {

@@ -38,11 +38,11 @@ struct Running {
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::default);
 
 /// A step of a plugin's life; dropped when it has ended.
-pub struct Step(());
+pub(crate) struct Step(());
 
 impl Step {
     /// `what` (import, `__init__`, …) of the plugin in `file` begins.
-    pub fn begin(file: &Path, what: impl Into<String>) -> Self {
+    pub(crate) fn begin(file: &Path, what: impl Into<String>) -> Self {
         let mut state = lock();
         if !state.has_thread {
             let thread = std::thread::Builder::new().name("plugincore-watch".to_owned());

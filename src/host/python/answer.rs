@@ -16,7 +16,7 @@ use crate::host::bridge::outcome;
 ///
 /// # Errors
 /// When the result cannot be sent.
-pub fn response<'py>(result: &Bound<'py, PyAny>, legacy_status: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn response<'py>(result: &Bound<'py, PyAny>, legacy_status: bool) -> PyResult<Bound<'py, PyAny>> {
     let py = result.py();
     let parts = result.cast::<PyTuple>().ok().filter(|tuple| matches!(tuple.len(), 2 | 3));
     let content = parts.map_or_else(|| Ok(result.clone()), |parts| parts.get_item(1))?;

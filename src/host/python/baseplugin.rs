@@ -303,10 +303,10 @@ async fn settled(value: Py<PyAny>) -> PyResult<Py<PyAny>> {
 }
 
 /// The attribute of an exception that names the parameter to blame, and its value.
-pub const BLAMED: &str = "_plugincore_parameter";
+pub(crate) const BLAMED: &str = "_plugincore_parameter";
 
 /// A `ValueError` for which the parameter `name` is to blame, which was given as `value`.
-pub fn parameter_error(py: Python<'_>, name: &str, value: &str, reason: impl Into<String>) -> PyErr {
+pub(crate) fn parameter_error(py: Python<'_>, name: &str, value: &str, reason: impl Into<String>) -> PyErr {
     let error = PyValueError::new_err(reason.into());
     // Without it the message names the plugin instead of the parameter's place.
     let _ = error.value(py).setattr(BLAMED, (name, value));
@@ -317,7 +317,7 @@ pub fn parameter_error(py: Python<'_>, name: &str, value: &str, reason: impl Int
 ///
 /// # Errors
 /// When `mapping` is no mapping.
-pub fn named<'py>(mapping: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub(crate) fn named<'py>(mapping: &Bound<'py, PyAny>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
     if mapping.contains(name)? {
         return mapping.get_item(name).map(Some);
     }

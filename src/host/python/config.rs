@@ -26,14 +26,14 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
-pub fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
+pub(crate) fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
     let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
     overrides::apply_host(&mut ini, variable);
     Ok(checked(py, &ini))
 }
 
 /// The ini file in both of its forms.
-pub struct Reading {
+pub(crate) struct Reading {
     /// What the host uses.
     pub settings: Settings,
     /// What plugins get as `config`: `plugincore.configfile.Config`.
@@ -45,7 +45,7 @@ pub struct Reading {
 /// Relative paths begin at `base`, the folder that the server was started in, wherever the process is now. `level` is
 /// what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
 /// is doubtful in it besides.
-pub fn load(
+pub(crate) fn load(
     py: Python<'_>,
     base: &Path,
     ini: Option<&Path>,
@@ -70,7 +70,7 @@ pub fn load(
 }
 
 /// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
-pub fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
+pub(crate) fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
     let mut ini = Ini::for_folder(folder);
     overrides::apply_host(&mut ini, variable);
     checked(py, &ini)
@@ -114,7 +114,7 @@ fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// When `config` is no mapping.
-pub fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
+pub(crate) fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
     let mut document = Document { path: PathBuf::from("config"), ..Document::default() };
     let place = Place::file(&document.path);
     let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false, gaps: Vec::new() };
@@ -165,7 +165,7 @@ fn value_of(value: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
 ///
 /// # Errors
 /// What Python raises.
-pub fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
     config.py().import("plugincore.configfile")?.setattr("masterConfig", config)
 }
 
@@ -173,7 +173,7 @@ pub fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
 ///
 /// # Errors
 /// What Python raises, `AttributeError` for a name that `Config` refuses among it.
-pub fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
+pub(crate) fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
     let config = py.import("plugincore.configfile")?.getattr("Config")?;
     Ok(config.call_method1("_from_sections", (values(py, document)?,))?.unbind())
 }
@@ -182,7 +182,7 @@ pub fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
 ///
 /// # Errors
 /// What Python raises.
-pub fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level: &str) -> PyResult<()> {
+pub(crate) fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level: &str) -> PyResult<()> {
     let options = PyDict::new(py);
     options.set_item("items", [("level", level)].into_iter().collect::<BTreeMap<_, _>>())?;
     options.set_item("section_name", "logging")?;
@@ -212,7 +212,7 @@ fn values<'py>(py: Python<'py>, document: &Document) -> PyResult<Bound<'py, PyDi
 /// key that the file has. Raises `plugincore.configfile.ConfigError`, which tells every error with file and line.
 #[pyfunction]
 #[pyo3(signature = (path, env_override = false, env_prefix = None))]
-pub fn read_ini<'py>(
+pub(crate) fn read_ini<'py>(
     py: Python<'py>,
     path: PathBuf,
     env_override: bool,

@@ -43,10 +43,10 @@ const MODULES: &[(&str, &str)] = &[
 const ON_DEMAND: &[(&str, &str)] = &[("_aiohttp", include_str!("../../../python/plugincore/_aiohttp.py"))];
 
 /// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.
-pub type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
+pub(crate) type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
 
 /// Runs `program` inside an interpreter, which has to know the built-in module `_core` already.
-pub fn main(program: Program) -> ExitCode {
+pub(crate) fn main(program: Program) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let is_child = is_child_of_multiprocessing(&arguments);
     let interpreted: &[OsString] = if is_child { &arguments } else { &[] };

@@ -87,7 +87,7 @@ const WELL_KNOWN: &[&str] = &[
 ];
 
 /// The `str` of a header name in canonical case, whatever the case of `name`; shared when the name is well known.
-pub fn canonical_name<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
+pub(crate) fn canonical_name<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyString> {
     /// Spellings of one length, each with its `str` object.
     type Bucket = Vec<(&'static str, Py<PyString>)>;
     /// The buckets by length: a name is compared with the few that are as long as it.
@@ -123,7 +123,7 @@ fn capitalised(name: &str) -> String {
 ///
 /// # Errors
 /// `MemoryError` only; every byte string has a surrogate-escaped form.
-pub fn value_text<'py>(py: Python<'py>, value: &HeaderValue) -> PyResult<Bound<'py, PyString>> {
+pub(crate) fn value_text<'py>(py: Python<'py>, value: &HeaderValue) -> PyResult<Bound<'py, PyString>> {
     if let Ok(text) = std::str::from_utf8(value.as_bytes()) {
         return Ok(PyString::new(py, text));
     }

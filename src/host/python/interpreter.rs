@@ -13,7 +13,7 @@ use crate::edge::observe::sink;
 ///
 /// # Errors
 /// When this is not the main thread, or the standard library is incomplete.
-pub fn prepare(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     // Without this, Python's own handler would raise KeyboardInterrupt inside whatever plugin runs at that moment.
     let signal = py.import("signal")?;
     signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("SIG_DFL")?))?;
@@ -26,13 +26,13 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
 ///
 /// # Errors
 /// When `os.environ` is not what it should be.
-pub fn take_variable(py: Python<'_>, name: &str) -> PyResult<String> {
+pub(crate) fn take_variable(py: Python<'_>, name: &str) -> PyResult<String> {
     py.import("os")?.getattr("environ")?.call_method1("pop", (name, ""))?.extract()
 }
 
 /// Does what Python does before it finalises: joins threads that are no daemons and the threads of pools, and runs the
 /// functions of `atexit`.
-pub fn run_exit_functions(py: Python<'_>) {
+pub(crate) fn run_exit_functions(py: Python<'_>) {
     for (module, function) in [("threading", "_shutdown"), ("atexit", "_run_exitfuncs")] {
         if let Err(error) = py.import(module).and_then(|module| module.call_method0(function)) {
             tracing::error!("{module}.{function}: {error}");
@@ -44,7 +44,7 @@ pub fn run_exit_functions(py: Python<'_>) {
 ///
 /// # Errors
 /// When this is not the main thread.
-pub fn prepare_replacement(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn prepare_replacement(py: Python<'_>) -> PyResult<()> {
     let sys = py.import("sys")?;
     for stream in ["stdout", "stderr"] {
         // A closed stream has nothing left to flush.
@@ -63,7 +63,7 @@ pub fn prepare_replacement(py: Python<'_>) -> PyResult<()> {
 ///
 /// # Errors
 /// When argparse cannot be imported.
-pub fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str>, level: &str) -> PyResult<Py<PyAny>> {
+pub(crate) fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str>, level: &str) -> PyResult<Py<PyAny>> {
     let options = PyDict::new(py);
     options.set_item("ini_file", ini_file)?;
     options.set_item("log", log)?;
@@ -73,7 +73,7 @@ pub fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str>, leve
 
 /// Ends the process now, without waiting for threads, finalisers or buffers; for when waiting is what went wrong. Only
 /// the log gets a moment.
-pub fn exit_immediately(code: i32) -> ! {
+pub(crate) fn exit_immediately(code: i32) -> ! {
     sink::finish();
     // SAFETY: `_exit` touches no memory of the process; it is meant to be called from any thread at any time.
     unsafe { nix::libc::_exit(code) }

@@ -274,7 +274,7 @@ impl LogJam {
 /// Writes a record of Python's `logging` to the server's log: its logger's name, its level's number (between two levels
 /// the lower one counts) and its finished text.
 #[pyfunction]
-pub fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, PyAny>) {
+pub(crate) fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, PyAny>) {
     let level = match levelno {
         50.. => Level::Critical,
         40.. => Level::Error,
@@ -292,7 +292,7 @@ pub fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, P
 ///
 /// # Errors
 /// Whatever importing `plugincore.logjam` raises.
-pub fn install_logging_bridge(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn install_logging_bridge(py: Python<'_>) -> PyResult<()> {
     let threshold = server_sink().threshold();
     py.import("plugincore.logjam")?.call_method1("install_handler", (threshold,))?;
     Ok(())

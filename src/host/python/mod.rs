@@ -3,16 +3,16 @@
 //! Promise: every class and function that plugins use is here, one module each; names are pluginserver's and
 //! aiohttp's to the letter. Caveat: everything runs on the Python thread.
 
-pub mod answer;
-pub mod baseplugin;
-pub mod config;
-pub mod embed;
-pub mod header_templates;
-pub mod headers;
-pub mod interpreter;
-pub mod logjam;
-pub mod multidict;
-pub mod ready;
-pub mod request;
-pub mod stdio;
-pub mod sysinfo;
+pub(crate) mod answer;
+pub(crate) mod baseplugin;
+pub(crate) mod config;
+pub(crate) mod embed;
+pub(crate) mod header_templates;
+pub(crate) mod headers;
+pub(crate) mod interpreter;
+pub(crate) mod logjam;
+pub(crate) mod multidict;
+pub(crate) mod ready;
+pub(crate) mod request;
+pub(crate) mod stdio;
+pub(crate) mod sysinfo;

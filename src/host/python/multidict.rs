@@ -21,7 +21,7 @@ use crate::host::bridge::aiohttp::imported;
 use crate::host::bridge::locked::made_once;
 
 /// An argument that may be left out, where `None` is a value like any other.
-pub enum Fallback<'py> {
+pub(crate) enum Fallback<'py> {
     /// The caller gave none, so a missing key is an error.
     Absent,
     /// What to return for a missing key.
@@ -33,7 +33,7 @@ impl<'py> Fallback<'py> {
     ///
     /// # Errors
     /// `KeyError(key)` when the caller gave none.
-    pub fn or_key_error(self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn or_key_error(self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Absent => Err(PyKeyError::new_err((key.clone().unbind(),))),
             Self::Given(value) => Ok(value),
@@ -50,7 +50,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Fallback<'py> {
 }
 
 /// A key and one of its values.
-pub type Pair = (Py<PyString>, Py<PyAny>);
+pub(crate) type Pair = (Py<PyString>, Py<PyAny>);
 
 /// The text of a key. Keys are made from Rust text, so the empty stand-in for one with lone surrogates never shows.
 fn text<'a>(py: Python<'_>, key: &'a Py<PyString>) -> &'a str {

@@ -12,13 +12,13 @@ use crate::edge::observe::output::{self, Standard};
 ///
 /// # Errors
 /// When Python's standard library is incomplete.
-pub fn install(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     py.import("plugincore._stdio")?.call_method0("install").map(drop)
 }
 
 /// Writes to standard error if `descriptor` is 2, else to standard output.
 #[pyfunction]
-pub fn write_standard(descriptor: i32, data: &[u8]) -> usize {
+pub(crate) fn write_standard(descriptor: i32, data: &[u8]) -> usize {
     let output = output::standard(if descriptor == 2 { Standard::Error } else { Standard::Output });
     output.write(data.to_vec());
     output.settle();

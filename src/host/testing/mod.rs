@@ -4,7 +4,7 @@
 //! caller's event loop; there is no socket, no signal handling and no reload. Caveat: Python thread only but for
 //! [`wire`]; log lines of the host go to standard output, for the test's report.
 
-pub mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

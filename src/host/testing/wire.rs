@@ -30,10 +30,10 @@ use crate::edge::queue::submitter::Submitter;
 const BUFFER: usize = 64 * 1024;
 
 /// An answer with its whole body, or why there is none.
-pub type Answer = Result<Response<Bytes>, String>;
+pub(crate) type Answer = Result<Response<Bytes>, String>;
 
 /// A request to make.
-pub struct Ask {
+pub(crate) struct Ask {
     /// The request.
     pub request: Request<Full<Bytes>>,
     /// Who makes it.
@@ -45,7 +45,7 @@ pub struct Ask {
 }
 
 /// The thread, and the way to it.
-pub struct Wire {
+pub(crate) struct Wire {
     asks: mpsc::UnboundedSender<Ask>,
     thread: JoinHandle<()>,
 }
@@ -55,7 +55,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the system refuses it.
-    pub fn start(shared: Arc<Shared>, outbox: Arc<Outbox>, params: ConnectionParams) -> io::Result<Self> {
+    pub(crate) fn start(shared: Arc<Shared>, outbox: Arc<Outbox>, params: ConnectionParams) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (asks, asked) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("plugincore-rehearsal".to_owned()).spawn(move || {
@@ -65,13 +65,13 @@ impl Wire {
     }
 
     /// Makes a request. After the end of the thread its `answer` is dropped.
-    pub fn ask(&self, ask: Ask) {
+    pub(crate) fn ask(&self, ask: Ask) {
         // The thread ends only with this very object, so it is there.
         let _ = self.asks.send(ask);
     }
 
     /// Closes the connections and waits for the thread; to be called without the interpreter.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         drop(self.asks);
         // A panic in it was reported by the panic hook.
         let _ = self.thread.join();
@@ -133,7 +133,7 @@ fn told(error: &dyn Error) -> String {
 }
 
 /// The request as HTTP clients send it: with a `Host`, unless it has one.
-pub fn with_host(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+pub(crate) fn with_host(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("plugincore.test"));
     request
 }

@@ -36,7 +36,7 @@ fn value_of(text: &str) -> Result<Value, String> {
         ("again", "${n}"),
     ];
     let document = resolve(&ini(&[("a", a), ("s", &[("x", text), ("own", "here")])]), environment);
-    let item = document.section("s").and_then(|section| section.item("x")).expect("it was given");
+    let item = document.host_section("s").and_then(|section| section.item("x")).expect("it was given");
     item.value.clone().ok_or_else(|| document.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
@@ -144,7 +144,7 @@ fn a_text_from_an_override_is_typed_but_its_dollars_are_plain() {
         entry.variable = Some("S_X".into());
     }
     let document = resolve(&ini, environment);
-    let item = |key| document.section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());
+    let item = |key| document.host_section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());
     assert_eq!(item("x"), Some(Value::Text("$5 ${no:thing}".into())));
     assert_eq!(item("z"), Some(Value::Text("[$5 ${no:thing}]".into())));
     assert_eq!(item("y"), None);

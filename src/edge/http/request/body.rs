@@ -29,7 +29,7 @@ pub enum BodyData {
 
 /// Why a body that is declared a form cannot be read as one; holds nothing of the body.
 #[derive(Debug, thiserror::Error)]
-pub enum UnreadableForm {
+pub(crate) enum UnreadableForm {
     /// It declares a charset that is not known.
     #[error("it declares an unknown charset")]
     UnknownCharset,
@@ -52,7 +52,7 @@ impl From<MultipartError> for UnreadableForm {
 /// # Errors
 ///
 /// If it is declared a form and cannot be read as one.
-pub fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> Result<BodyData, UnreadableForm> {
+pub(crate) fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> Result<BodyData, UnreadableForm> {
     if body.is_empty() {
         return Ok(BodyData::None);
     }

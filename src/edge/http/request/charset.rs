@@ -15,7 +15,7 @@ use encoding_rs::{
 
 /// How the bytes of a text are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Charset {
+pub(crate) enum Charset {
     /// UTF-8 and its subset ASCII: bytes pass as they are.
     Utf8,
     /// Each byte is the code point of that number.
@@ -73,7 +73,7 @@ static PYTHON_NAMES: [(&str, &Encoding); 35] = [
 
 impl Charset {
     /// `None` for an unknown label.
-    pub fn from_label(label: &str) -> Option<Self> {
+    pub(crate) fn from_label(label: &str) -> Option<Self> {
         let label = label.trim();
         let plain: String =
             label.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
@@ -93,7 +93,7 @@ impl Charset {
     }
 
     /// The text, or `None` when the bytes do not fit the charset. A byte order mark is honoured outside UTF-8.
-    pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
+    pub(crate) fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         match self {
             Self::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Self::Latin1 => Some(encoding_rs::mem::decode_latin1(bytes)),

@@ -6,13 +6,13 @@
 use jiter::{Jiter, JiterResult, Peek};
 
 /// Whether `body` is one valid JSON object in UTF-8 (without byte order mark).
-pub fn is_json_object(body: &[u8]) -> bool {
+pub(crate) fn is_json_object(body: &[u8]) -> bool {
     begins_like_object(body) && std::str::from_utf8(body).is_ok() && last_value(body, None).is_ok()
 }
 
 /// The value of the last top-level `key` of a JSON object, when it is a text. `None` for anything else: no such key,
 /// another type (which could never equal a key), no object, invalid JSON.
-pub fn json_key(body: &[u8], key: &str) -> Option<String> {
+pub(crate) fn json_key(body: &[u8], key: &str) -> Option<String> {
     if !begins_like_object(body) || std::str::from_utf8(body).is_err() {
         return None;
     }

@@ -13,10 +13,11 @@ mod multipart;
 mod path;
 mod query;
 
-pub use body::{BodyData, UnreadableForm, classify};
-pub use charset::Charset;
-pub use json::{is_json_object, json_key};
-pub use method::MethodSet;
-pub use multipart::{Multipart, Part};
-pub use path::{DecodedPath, decode_path};
+pub use body::BodyData;
+pub(crate) use body::classify;
+pub(crate) use charset::Charset;
+pub(crate) use json::json_key;
+pub(crate) use method::MethodSet;
+pub(crate) use multipart::Part;
+pub(crate) use path::{DecodedPath, decode_path};
 pub use query::Variables;

@@ -12,11 +12,11 @@ use crate::edge::http::rescue::Rejection;
 
 /// A decoded path: UTF-8, without NUL and without `..` segments. Made by [`decode_path`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodedPath<'a>(Cow<'a, str>);
+pub(crate) struct DecodedPath<'a>(Cow<'a, str>);
 
 impl DecodedPath<'_> {
     /// The path if it is not the same as it was sent.
-    pub fn into_changed(self) -> Option<String> {
+    pub(crate) fn into_changed(self) -> Option<String> {
         match self.0 {
             Cow::Owned(changed) => Some(changed),
             Cow::Borrowed(_) => None,
@@ -24,7 +24,7 @@ impl DecodedPath<'_> {
     }
 
     /// The whole path, with its leading slash if it was sent with one.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -40,7 +40,7 @@ impl fmt::Display for DecodedPath<'_> {
 ///
 /// # Errors
 /// [`Rejection::BadRequest`] for a NUL, or a `..` segment, plain or escaped.
-pub fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
+pub(crate) fn decode_path(raw: &str) -> Result<DecodedPath<'_>, Rejection> {
     let path = if raw.contains('%') {
         percent_decode_str(raw).decode_utf8().unwrap_or_else(|_| Cow::Owned(decode_what_is_text(raw)))
     } else {

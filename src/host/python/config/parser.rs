@@ -62,7 +62,7 @@ impl Located {
 ///
 /// # Errors
 /// When the file cannot be read or is not UTF-8; the line of the first wrong byte is told.
-pub fn text(base: &Path, path: &Path) -> Result<String, ConfigErrors> {
+pub(crate) fn text(base: &Path, path: &Path) -> Result<String, ConfigErrors> {
     let bytes = std::fs::read(base.join(path)).map_err(|error| {
         Diagnostic::error(Place::file(path), format!("cannot be read: {error}")).remedy("name a readable ini file")
     })?;
@@ -86,7 +86,7 @@ fn split_lines(text: &str) -> Vec<String> {
 ///
 /// # Errors
 /// What `configparser` refuses, with all the lines it names.
-pub fn parse(py: Python<'_>, path: &Path, text: &str) -> Result<Ini, ConfigErrors> {
+pub(crate) fn parse(py: Python<'_>, path: &Path, text: &str) -> Result<Ini, ConfigErrors> {
     parsed(py, path, text).map_err(|error| refused(py, path, text, &error))
 }
 

@@ -4,7 +4,7 @@
 //! browsers and proxies send both.
 
 /// The cookies of one header value: (name, value) in order, quotes and their escapes removed.
-pub fn parse(header: &str) -> Vec<(&str, String)> {
+pub(crate) fn parse(header: &str) -> Vec<(&str, String)> {
     let mut cookies = Vec::new();
     let mut rest = header;
     while !rest.is_empty() {

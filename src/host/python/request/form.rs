@@ -46,7 +46,7 @@ impl FileField {
 ///
 /// # Errors
 /// `MemoryError`, or whatever makes Python unable to create an object.
-pub fn fields(py: Python<'_>, body: &BodyData, content_type: &str) -> PyResult<Py<MultiDict>> {
+pub(crate) fn fields(py: Python<'_>, body: &BodyData, content_type: &str) -> PyResult<Py<MultiDict>> {
     match body {
         // It counts as JSON because it is; as a form it is what the form's rules make of it.
         BodyData::Json(text) if content_type == "application/x-www-form-urlencoded" => {

@@ -3,11 +3,11 @@
 //! Caveat: only `charset` is looked for among the parameters.
 
 /// The content type of a request without a usable header.
-pub const DEFAULT: &str = "application/octet-stream";
+pub(crate) const DEFAULT: &str = "application/octet-stream";
 
 /// What a `Content-Type` header says.
 #[derive(Debug, PartialEq, Eq)]
-pub struct MediaType {
+pub(crate) struct MediaType {
     /// `type/subtype` in lower case; [`DEFAULT`] when the header has no such pair.
     pub essence: String,
     /// The `charset` parameter as it was spelled, unless empty.
@@ -16,7 +16,7 @@ pub struct MediaType {
 
 impl MediaType {
     /// Reads a header's value; `None` stands for a missing header.
-    pub fn parse(header: Option<&str>) -> Self {
+    pub(crate) fn parse(header: Option<&str>) -> Self {
         let mut pieces = header.unwrap_or_default().split(';');
         let essence = pieces.next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_pair = essence

@@ -23,9 +23,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PySet, PyString};
 
-pub use self::form::FileField;
+pub(crate) use self::form::FileField;
 use self::media_type::MediaType;
-pub use self::transport::Transport;
+pub(crate) use self::transport::Transport;
 use super::multidict::MultiDict;
 use super::ready::Ready;
 use crate::edge::files::answer::{Asked, Sending};

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 /// Decodes a raw query as aiohttp does: `+` is a space, escapes are resolved unless they hide a separator
 /// (`+`, `=`, `&`, `;`) or are no UTF-8.
-pub fn decode(raw: &str) -> String {
+pub(crate) fn decode(raw: &str) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(letter) = rest.chars().next() {

@@ -11,7 +11,7 @@ use sysinfo::{CpuRefreshKind, System};
 
 /// Logical processors that are online, or physical cores; `None` when the platform does not tell.
 #[pyfunction]
-pub fn cpu_count(logical: bool) -> Option<usize> {
+pub(crate) fn cpu_count(logical: bool) -> Option<usize> {
     if !logical {
         return System::physical_core_count().filter(|&cores| cores > 0);
     }
@@ -26,7 +26,7 @@ pub fn cpu_count(logical: bool) -> Option<usize> {
 /// # Errors
 /// `OSError` when `/proc/stat` cannot be read; `NotImplementedError` off Linux.
 #[pyfunction]
-pub fn cpu_times(percpu: bool) -> PyResult<Vec<[f64; 10]>> {
+pub(crate) fn cpu_times(percpu: bool) -> PyResult<Vec<[f64; 10]>> {
     #[cfg(target_os = "linux")]
     {
         use procfs::CurrentSI;
@@ -66,7 +66,7 @@ fn seconds(row: &procfs::CpuTime, ticks_per_second: u64) -> [f64; 10] {
 /// # Errors
 /// `OSError` when `/proc/stat` cannot be read; `NotImplementedError` off Linux.
 #[pyfunction]
-pub fn cpu_stats() -> PyResult<(u64, u64, u64, u64)> {
+pub(crate) fn cpu_stats() -> PyResult<(u64, u64, u64, u64)> {
     #[cfg(target_os = "linux")]
     {
         let stat = std::fs::read_to_string("/proc/stat")?;
@@ -88,7 +88,7 @@ fn counter(stat: &str, name: &str) -> u64 {
 
 /// Current, lowest and highest MHz of each frequency domain, or of each processor where there are no domains.
 #[pyfunction]
-pub fn cpu_freq() -> Vec<(f64, f64, f64)> {
+pub(crate) fn cpu_freq() -> Vec<(f64, f64, f64)> {
     #[cfg(target_os = "linux")]
     {
         let cpuinfo = super::read_attribute("/proc/cpuinfo").unwrap_or_default();

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 /// # Errors
 /// The `OSError` of `statvfs`, with the path; `FileNotFoundError` when there is none.
 #[pyfunction]
-pub fn disk_usage(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, u64)> {
+pub(crate) fn disk_usage(py: Python<'_>, path: PathBuf) -> PyResult<(u64, u64, u64)> {
     match py.detach(|| rustix::fs::statvfs(&path)) {
         Ok(fs) => Ok((
             fs.f_blocks * fs.f_frsize,
@@ -36,7 +36,7 @@ type Mount = (String, String, String, String);
 /// # Errors
 /// `OSError` when `/proc/self/mounts` or `/proc/filesystems` cannot be read.
 #[pyfunction]
-pub fn disk_partitions(all: bool) -> PyResult<Vec<Mount>> {
+pub(crate) fn disk_partitions(all: bool) -> PyResult<Vec<Mount>> {
     #[cfg(target_os = "linux")]
     {
         let filesystems = std::fs::read_to_string("/proc/filesystems")?;
@@ -67,7 +67,7 @@ type Traffic = [u64; 9];
 /// # Errors
 /// `OSError` when `/proc/diskstats` cannot be read; `NotImplementedError` off Linux.
 #[pyfunction]
-pub fn disk_io_counters(perdisk: bool) -> PyResult<Vec<(String, Traffic)>> {
+pub(crate) fn disk_io_counters(perdisk: bool) -> PyResult<Vec<(String, Traffic)>> {
     #[cfg(target_os = "linux")]
     {
         use procfs::Current;

@@ -7,20 +7,20 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Seconds since the epoch at which the kernel started.
 #[pyfunction]
-pub fn boot_time() -> u64 {
+pub(crate) fn boot_time() -> u64 {
     System::boot_time()
 }
 
 /// Processes that run or wait to run, on average over 1, 5 and 15 minutes.
 #[pyfunction]
-pub fn getloadavg() -> (f64, f64, f64) {
+pub(crate) fn getloadavg() -> (f64, f64, f64) {
     let load = System::load_average();
     (load.one, load.five, load.fifteen)
 }
 
 /// The ids of all processes, ascending, without their threads.
 #[pyfunction]
-pub fn pids(py: Python<'_>) -> Vec<u32> {
+pub(crate) fn pids(py: Python<'_>) -> Vec<u32> {
     // Thousands of files on a busy machine: other Python threads go on meanwhile.
     py.detach(|| {
         let mut system = System::new();

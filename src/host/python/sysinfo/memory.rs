@@ -11,7 +11,7 @@ use sysinfo::{MemoryRefreshKind, System};
 /// # Errors
 /// `OSError` when `/proc/meminfo` cannot be read.
 #[pyfunction]
-pub fn virtual_memory() -> PyResult<[u64; 10]> {
+pub(crate) fn virtual_memory() -> PyResult<[u64; 10]> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let [active, inactive, buffers, cached, shared, slab] = kernel_view()?;
@@ -40,7 +40,7 @@ fn kernel_view() -> PyResult<[u64; 6]> {
 /// # Errors
 /// `OSError` when `/proc/vmstat` cannot be read.
 #[pyfunction]
-pub fn swap_memory() -> PyResult<[u64; 5]> {
+pub(crate) fn swap_memory() -> PyResult<[u64; 5]> {
     let mut system = System::new();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_swap());
     let (swapped_in, swapped_out) = swap_traffic()?;

@@ -16,7 +16,7 @@ use sysinfo::Networks;
 /// # Errors
 /// `OSError` when `/proc/net/dev` cannot be read.
 #[pyfunction]
-pub fn net_io_counters() -> PyResult<BTreeMap<String, [u64; 8]>> {
+pub(crate) fn net_io_counters() -> PyResult<BTreeMap<String, [u64; 8]>> {
     let dropped = dropped_packets()?;
     let networks = Networks::new_with_refreshed_list();
     let rows = networks.iter().map(|(name, data)| {
@@ -57,7 +57,7 @@ type Address = (String, i32, String, Option<String>, Option<String>, Option<Stri
 /// # Errors
 /// The `OSError` of `getifaddrs`.
 #[pyfunction]
-pub fn net_if_addrs() -> PyResult<Vec<Address>> {
+pub(crate) fn net_if_addrs() -> PyResult<Vec<Address>> {
     Ok(interface_addresses()?.filter_map(|entry| describe(&entry)).collect())
 }
 
@@ -104,7 +104,7 @@ type Link = (bool, u8, u32, u64, Vec<String>);
 /// # Errors
 /// The `OSError` of `getifaddrs`.
 #[pyfunction]
-pub fn net_if_stats() -> PyResult<BTreeMap<String, Link>> {
+pub(crate) fn net_if_stats() -> PyResult<BTreeMap<String, Link>> {
     // One entry an address, all with the same flags.
     let flags: HashMap<_, _> = interface_addresses()?.map(|entry| (entry.interface_name, entry.flags)).collect();
     let networks = Networks::new_with_refreshed_list();

@@ -11,7 +11,7 @@ type Reading = (String, f64, Option<f64>, Option<f64>);
 
 /// Readings by chip, from the kernel's hardware monitors, else from its thermal zones.
 #[pyfunction]
-pub fn sensors_temperatures() -> BTreeMap<String, Vec<Reading>> {
+pub(crate) fn sensors_temperatures() -> BTreeMap<String, Vec<Reading>> {
     #[cfg(target_os = "linux")]
     {
         linux::temperatures(std::path::Path::new("/sys/class"))

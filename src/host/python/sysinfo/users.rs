@@ -13,7 +13,7 @@ type Login = (String, String, String, i64, i32);
 /// # Errors
 /// `OSError` when the records are there and cannot be read; `NotImplementedError` off Linux.
 #[pyfunction]
-pub fn users() -> PyResult<Vec<Login>> {
+pub(crate) fn users() -> PyResult<Vec<Login>> {
     #[cfg(target_os = "linux")]
     {
         match std::fs::read("/var/run/utmp") {
