@@ -75,7 +75,9 @@ impl Violation {
 /// The [`Violation`] with which it is to be answered.
 pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
     let is_old = request.version() < Version::HTTP_11;
-    check_host(request.headers(), is_old)?;
+    let fields = Fields::of(request.headers());
+    fields.check_host(is_old)?;
+    let (expects, upgrades) = (fields.expects, fields.upgrades);
     check_target(request, secure)?;
     if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
         check_coding(request.headers())?;
@@ -85,11 +87,10 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) 
         request.headers_mut().remove(UPGRADE);
         return Ok(());
     }
-    check_expectation(request.headers())?;
-    if request.headers().contains_key(UPGRADE) {
-        check_upgrade(request)?;
+    if expects {
+        check_expectation(request.headers())?;
     }
-    Ok(())
+    if upgrades { check_upgrade(request) } else { Ok(()) }
 }
 
 /// What a client of HTTP/1.0 needs of its answer.
@@ -124,14 +125,38 @@ impl OldClient {
     }
 }
 
-fn check_host(headers: &HeaderMap, is_old: bool) -> Result<(), Violation> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if is_old => Ok(()),
-        // It is empty if the client does not know it.
-        (Some(host), None) if host.is_empty() || is_host(host.as_bytes()) => Ok(()),
-        (Some(_), None) => Err(Violation::Host),
-        (None, _) | (Some(_), Some(_)) => Err(Violation::HostCount),
+/// What there is of the headers that are checked; found in one pass, since to look each up takes longer.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a HeaderValue>,
+    has_more_hosts: bool,
+    expects: bool,
+    upgrades: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            if *name == HOST {
+                fields.has_more_hosts = fields.host.replace(value).is_some();
+            } else if *name == EXPECT {
+                fields.expects = true;
+            } else if *name == UPGRADE {
+                fields.upgrades = true;
+            }
+        }
+        fields
+    }
+
+    fn check_host(&self, is_old: bool) -> Result<(), Violation> {
+        match self.host {
+            None if is_old => Ok(()),
+            // It is empty if the client does not know it.
+            Some(host) if !self.has_more_hosts && (host.is_empty() || is_host(host.as_bytes())) => Ok(()),
+            Some(_) if !self.has_more_hosts => Err(Violation::Host),
+            _ => Err(Violation::HostCount),
+        }
     }
 }
 
@@ -215,6 +240,17 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 
 /// `uri-host [ ":" port ]` with a host that is not empty and a port that there can be.
 fn is_host(text: &[u8]) -> bool {
+    // Nearly all have only such bytes.
+    let (name, rest) = text.split_at(text.iter().take_while(|&&byte| NAME_BYTES[usize::from(byte)]).count());
+    match rest {
+        [] => !name.is_empty(),
+        [b':', port @ ..] => !name.is_empty() && is_port(port),
+        _ => is_rare_host(text),
+    }
+}
+
+/// The same for a host with an escape or in brackets.
+fn is_rare_host(text: &[u8]) -> bool {
     let is_literal_form = text.first() == Some(&b'[');
     let end = text.iter().position(|&byte| byte == if is_literal_form { b']' } else { b':' });
     let (is_good, behind) = match end {
@@ -248,8 +284,22 @@ fn is_name(text: &[u8]) -> bool {
 }
 
 /// `unreserved` and `sub-delims`.
+const NAME_BYTES: [bool; 256] = {
+    let (mut table, marks, mut byte) = ([false; 256], b"-._~!$&'()*+,;=", 0_u8);
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
+
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    NAME_BYTES[usize::from(byte)]
 }
 
 /// What may stand in brackets: `IPv6address` or `IPvFuture`.

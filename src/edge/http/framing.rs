@@ -177,16 +177,12 @@ impl Framing {
 
     fn request_line(&mut self, line: &[u8]) -> Result<At, Fault> {
         self.is_head = line.starts_with(b"HEAD ");
-        let Some(last_blank) = memrchr(b' ', line) else { return Ok(At::Stopped) };
-        let (words, version) = (&line[..last_blank], &line[last_blank + 1..]);
-        if version != b"HTTP/1.1" && version != b"HTTP/1.0" {
+        let Some((words, b" HTTP/1.1" | b" HTTP/1.0")) = line.split_last_chunk::<9>() else {
             return check_major_version(line).map(|()| At::Stopped);
-        }
+        };
         let Some(first_blank) = words.iter().position(|&byte| byte == b' ') else { return Ok(At::Stopped) };
         let target = &words[first_blank + 1..];
-        // Without branches, so that it is done for many bytes at once.
-        let odd = target.iter().fold(0, |odd, &byte| odd | (byte & 0x80) | u8::from(byte == b'#' || byte == b' '));
-        if odd == 0 {
+        if !has_odd_byte(target) {
             return Ok(At::Headers { length: None, is_chunked: None });
         }
         if target.contains(&b' ') {
@@ -197,6 +193,21 @@ impl Framing {
             Err(Fault::Target("its target has a character beyond ASCII that is not escaped"))
         }
     }
+}
+
+/// Whether a target has a `#`, a space or a byte beyond ASCII; for eight bytes at a time.
+fn has_odd_byte(target: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    // The top bit of a byte that is zero, and perhaps of those above it; exact as a whole.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let is_odd = |word: u64| {
+        zeros(word ^ (ONES * u64::from(b'#'))) | zeros(word ^ (ONES * u64::from(b' '))) | (word & TOPS) != 0
+    };
+    let (words, rest) = target.as_chunks::<8>();
+    let mut last = *b"////////";
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().any(|word| is_odd(u64::from_ne_bytes(*word))) || is_odd(u64::from_ne_bytes(last))
 }
 
 /// Looks at the last word of a request line, or of the beginning of one.
