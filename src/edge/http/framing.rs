@@ -106,6 +106,9 @@ impl Framing {
                         return Some(done + part - 1);
                     }
                     done += part;
+                    if matches!(self.at, At::Headers { .. }) && self.line.is_empty() {
+                        done += other_headers(&piece[done..]);
+                    }
                 }
             }
         }
@@ -195,20 +198,69 @@ impl Framing {
     }
 }
 
-/// Whether a target has a `#`, a space or a byte beyond ASCII; for eight bytes at a time.
+/// Eight bytes that are all `byte`.
+const fn all(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The top bit of each byte of `word` that is zero.
+fn zeros(word: u64) -> u64 {
+    const LOW: u64 = all(0x7F);
+    !(((word & LOW) + LOW) | word | LOW)
+}
+
+/// Whether a target has a `#`, a space or a byte beyond ASCII; looks at eight bytes at a time.
 fn has_odd_byte(target: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
-    // The top bit of a byte that is zero, and perhaps of those above it; exact as a whole.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-    let is_odd = |word: u64| {
-        zeros(word ^ (ONES * u64::from(b'#'))) | zeros(word ^ (ONES * u64::from(b' '))) | (word & TOPS) != 0
+    let is_odd = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        (zeros(word ^ all(b'#')) | zeros(word ^ all(b' ')) | (word & all(0x80))) != 0
     };
     let (words, rest) = target.as_chunks::<8>();
     let mut last = *b"////////";
     last[..rest.len()].copy_from_slice(rest);
-    words.iter().any(|word| is_odd(u64::from_ne_bytes(*word))) || is_odd(u64::from_ne_bytes(last))
+    words.iter().any(|word| is_odd(*word)) || is_odd(last)
 }
+
+/// How many bytes at the beginning of `rest` are whole header lines of no interest here: nearly all are, so they are
+/// passed over eight bytes at a time.
+fn other_headers(rest: &[u8]) -> usize {
+    let mut start = 0;
+    let (words, tail) = rest.as_chunks::<8>();
+    if matters(rest) {
+        return 0;
+    }
+    for (index, word) in words.iter().enumerate() {
+        let mut ends = zeros(u64::from_le_bytes(*word) ^ all(b'\n'));
+        while ends != 0 {
+            start = index * 8 + ends.trailing_zeros() as usize / 8 + 1;
+            if matters(&rest[start..]) {
+                return start;
+            }
+            ends &= ends - 1;
+        }
+    }
+    let behind = rest.len() - tail.len();
+    for (index, _) in tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        start = behind + index + 1;
+        if matters(&rest[start..]) {
+            break;
+        }
+    }
+    start
+}
+
+/// Whether the line at the beginning of `rest` may be the end of the head or a header that says where the body ends, or is
+/// too short to tell.
+fn matters(rest: &[u8]) -> bool {
+    match rest.first() {
+        Some(b'c' | b'C') => rest.get(CONTENT_LENGTH.len()).is_none_or(|&byte| byte == b':'),
+        Some(b't' | b'T') => rest.get(TRANSFER_ENCODING.len()).is_none_or(|&byte| byte == b':'),
+        first => matches!(first, None | Some(b'\r' | b'\n')),
+    }
+}
+
+const CONTENT_LENGTH: &[u8] = b"content-length";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 
 /// Looks at the last word of a request line, or of the beginning of one.
 fn check_major_version(line: &[u8]) -> Result<(), Fault> {
@@ -232,8 +284,6 @@ fn lower_minor_version(line: &mut [u8], fresh: usize) -> bool {
 }
 
 fn header(line: &[u8], length: Option<u64>, is_chunked: Option<bool>) -> Result<At, Fault> {
-    const LENGTH: &[u8] = b"content-length";
-    const CODING: &[u8] = b"transfer-encoding";
     if line.is_empty() {
         return Ok(match (length, is_chunked) {
             (None | Some(0), None) => At::Start,
@@ -242,15 +292,11 @@ fn header(line: &[u8], length: Option<u64>, is_chunked: Option<bool>) -> Result<
             (_, Some(false)) => At::Stopped,
         });
     }
-    // Nearly every line is another one.
-    if !matches!(line[0], b'c' | b'C' | b't' | b'T') {
-        return Ok(At::Headers { length, is_chunked });
-    }
     let value_of = |name: &[u8]| {
         let is_it = line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name);
         is_it.then(|| line[name.len() + 1..].trim_ascii())
     };
-    if let Some(value) = value_of(LENGTH) {
+    if let Some(value) = value_of(CONTENT_LENGTH) {
         if is_chunked.is_some() {
             return Err(Fault::TwoLengths);
         }
@@ -258,7 +304,7 @@ fn header(line: &[u8], length: Option<u64>, is_chunked: Option<bool>) -> Result<
         let is_clear = given.is_some() && length.is_none_or(|length| given == Some(length));
         return Ok(if is_clear { At::Headers { length: given, is_chunked } } else { At::Stopped });
     }
-    if let Some(value) = value_of(CODING) {
+    if let Some(value) = value_of(TRANSFER_ENCODING) {
         if length.is_some() {
             return Err(Fault::TwoLengths);
         }
