@@ -16,7 +16,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
-use super::locked::{Locked, again};
+use super::locked::Locked;
 use crate::edge::http::pipe::{Reader, Writer};
 use crate::edge::queue::inbox::Inbox;
 
@@ -86,7 +86,8 @@ impl Closing {
     /// What a watcher raised; the others have been called all the same.
     pub fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.0.store(true, Ordering::Release);
-        let references: Vec<_> = OPEN.with(|open| open.values().map(again).collect());
+        let references: Vec<_> =
+            OPEN.with_references(py, |open, references| open.values().map(|known| references.again(known)).collect());
         let mut result = Ok(());
         for channel in references.iter().filter_map(|reference| reference.bind(py).upgrade()) {
             let channel = channel.cast::<Channel>()?.get();
@@ -137,7 +138,9 @@ impl Channel {
     }
 
     fn tell_watcher(&self, py: Python<'_>) -> PyResult<()> {
-        let watcher = self.watcher.with(|watcher| watcher.as_ref().map(again));
+        let watcher = self
+            .watcher
+            .with_references(py, |watcher, references| watcher.as_ref().map(|known| references.again(known)));
         watcher.map_or(Ok(()), |watcher| watcher.call0(py).map(drop))
     }
 }
@@ -242,7 +245,7 @@ impl Wake for Knock {
 }
 
 fn look(py: Python<'_>, id: u64) -> PyResult<()> {
-    let reference = OPEN.with(|open| open.get(&id).map(again));
+    let reference = OPEN.with_references(py, |open, references| open.get(&id).map(|known| references.again(known)));
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
     channel.cast::<Channel>()?.get().tell_watcher(py)
 }

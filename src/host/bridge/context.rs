@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::locked::again;
+use super::locked::References;
 
 /// A context that belongs to a plugin file, or to one request.
 pub struct OwnContext(Py<PyAny>);
@@ -37,8 +37,14 @@ impl OwnContext {
 
     /// The same context once more.
     #[must_use]
-    pub fn again(&self) -> Self {
-        Self(again(&self.0))
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    /// The same, under a lock.
+    #[must_use]
+    pub(crate) fn again(&self, references: &References<'_>) -> Self {
+        Self(references.again(&self.0))
     }
 
     /// Enters it, until the result is dropped.

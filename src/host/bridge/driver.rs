@@ -17,7 +17,7 @@ use super::call::Slot;
 use super::consumer::Consumer;
 use super::context::OwnContext;
 use super::coroutine::thrown;
-use super::locked::{Locked, again};
+use super::locked::Locked;
 use super::outcome;
 use super::step::{self, Step};
 
@@ -102,8 +102,9 @@ impl Driver {
         slot.is_some_and(|slot| slot.came_through(consumer))
     }
 
-    fn current(&self) -> Option<Py<PyAny>> {
-        self.state.with(|state| state.drive.as_ref().map(|drive| again(&drive.current)))
+    fn current(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state
+            .with_references(py, |state, references| state.drive.as_ref().map(|drive| references.again(&drive.current)))
     }
 
     /// Takes `take` on the current coroutine, in the context of the request, and answers it if that was the last step.
@@ -112,10 +113,10 @@ impl Driver {
         py: Python<'py>,
         take: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
     ) -> PyResult<Progress<'py>> {
-        let driven = self.state.with(|state| {
+        let driven = self.state.with_references(py, |state, references| {
             let drive = state.drive.as_ref()?;
-            let (current, request) = (again(&drive.current), again(&drive.request));
-            Some((current, drive.sending, Arc::clone(&drive.slot), request, drive.context.again()))
+            let (current, request) = (references.again(&drive.current), references.again(&drive.request));
+            Some((current, drive.sending, Arc::clone(&drive.slot), request, drive.context.again(references)))
         });
         let Some((current, mut sending, slot, request, context)) = driven else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
@@ -250,13 +251,14 @@ impl Driver {
 
     /// The request that is answered; for the module that looks for its task.
     #[getter]
-    fn _plugincore_request(&self) -> Option<Py<PyAny>> {
-        self.state.with(|state| state.drive.as_ref().map(|drive| again(&drive.request)))
+    fn _plugincore_request(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state
+            .with_references(py, |state, references| state.drive.as_ref().map(|drive| references.again(&drive.request)))
     }
 
     /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        match self.current() {
+        match self.current(py) {
             Some(current) => current.into_bound(py).getattr(name),
             None => Err(PyAttributeError::new_err(name.clone().unbind())),
         }

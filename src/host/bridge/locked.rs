@@ -37,6 +37,16 @@ impl<T> Locked<T> {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Does `work` to the value like [`Locked::with`]; it may make further references to objects, which runs nothing.
+    pub(crate) fn with_references<R>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut T, &References<'_>) -> R + Send,
+    ) -> R {
+        let _inside = Inside::enter();
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), &References(py))
+    }
+
     /// Puts `value` there and returns what was there.
     #[must_use = "it is dropped outside of the lock"]
     pub(crate) fn replace(&self, value: T) -> T
@@ -84,9 +94,14 @@ impl Drop for Inside {
     }
 }
 
-/// Another reference to `object`, where there may be no token: counting it runs nothing.
-pub(crate) fn again<T>(object: &Py<T>) -> Py<T> {
-    Python::attach(|py| object.clone_ref(py))
+/// Makes references where there may be no `Python`.
+pub(crate) struct References<'py>(Python<'py>);
+
+impl References<'_> {
+    /// Another reference to `object`.
+    pub(crate) fn again<T>(&self, object: &Py<T>) -> Py<T> {
+        object.clone_ref(self.0)
+    }
 }
 
 /// What is in `cell`; made if it is empty. Unlike [`PyOnceLock::get_or_try_init`] it may be asked for while it is being

@@ -21,7 +21,7 @@ use crate::edge::queue::request_data::RequestData;
 use crate::host::bridge::call::{Call, Slot};
 use crate::host::bridge::consumer::{Consumer, Dispatch};
 use crate::host::bridge::driver::Drive;
-use crate::host::bridge::locked::{Locked, again};
+use crate::host::bridge::locked::Locked;
 use crate::host::bridge::{invoke, outcome, step};
 use crate::host::python::header_templates::HeaderTemplates;
 use crate::host::python::request::Request;
@@ -51,8 +51,8 @@ struct HostObjects {
 
 impl HostObjects {
     fn client_ip<'py>(&self, py: Python<'py>, client: Client) -> Bound<'py, PyString> {
-        let known = self.client.with(|last| match last {
-            Some((known, text)) if *known == client => Some(again(text)),
+        let known = self.client.with_references(py, |last, references| match last {
+            Some((known, text)) if *known == client => Some(references.again(text)),
             _ => None,
         });
         if let Some(text) = known {

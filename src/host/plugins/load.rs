@@ -274,7 +274,8 @@ async fn make_ready(
         started
     })?;
     if let Some(started) = started {
-        patiently(environment.patience, part.context(), started, "initialize").await?;
+        let context = Python::attach(|py| part.context(py));
+        patiently(environment.patience, context, started, "initialize").await?;
     }
     drop(step);
     Python::attach(|py| {
@@ -309,7 +310,7 @@ pub(crate) async fn patiently(
     let (task, waiting) = Python::attach(|py| -> PyResult<_> {
         // Made in the context, so that the task has its owner.
         let entered = context.enter(py)?;
-        let within = context.again();
+        let within = context.clone_ref(py);
         let fenced = coroutine(py, async move {
             await_python_within(within, awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
         })?;

@@ -15,7 +15,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PySet, PyTuple};
 
 use crate::host::bridge::context::{Entered, OwnContext};
-use crate::host::bridge::locked::{Locked, again, made_once};
+use crate::host::bridge::locked::{Locked, made_once};
 
 /// The tasks of one generation of a plugin file, or of one plugin in it.
 #[pyclass(frozen, module = "plugincore._core")]
@@ -50,7 +50,7 @@ impl Scope {
         let owner = Owner::new(py)?;
         let part = owner.clone_ref(py);
         self.owner.get().parts.with(|parts| parts.push(part));
-        Ok(Arc::new(Self { owner, context: self.context.again() }))
+        Ok(Arc::new(Self { owner, context: self.context.clone_ref(py) }))
     }
 
     /// Enters the context itself, for code that is part of loading: what it sets there stays, and this owner, too.
@@ -64,8 +64,8 @@ impl Scope {
     }
 
     /// The context itself, once more.
-    pub(crate) fn context(&self) -> OwnContext {
-        self.context.again()
+    pub(crate) fn context(&self, py: Python<'_>) -> OwnContext {
+        self.context.clone_ref(py)
     }
 
     /// A copy of the context, for a request or whatever else is to leave nothing behind; with the owner that entered it
@@ -123,7 +123,9 @@ impl Owner {
         for task in &tasks {
             task.call_method0(intern!(py, "cancel"))?;
         }
-        let parts: Vec<_> = self.parts.with(|parts| parts.iter().map(again).collect());
+        let parts: Vec<_> = self
+            .parts
+            .with_references(py, |parts, references| parts.iter().map(|part| references.again(part)).collect());
         for part in parts {
             tasks.extend(part.get().cancel(py)?);
         }

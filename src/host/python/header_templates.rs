@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::headers::RequestHeaders;
-use crate::host::bridge::locked::{Locked, again};
+use crate::host::bridge::locked::Locked;
 
 /// Templates kept; a connection finds its own by the client's port.
 const PLACES: usize = 256;
@@ -56,9 +56,9 @@ impl HeaderTemplates {
     /// `MemoryError`, or whatever makes Python unable to create a `dict`.
     pub fn dict<'py>(&self, py: Python<'py>, headers: &HeaderMap, port: u16) -> PyResult<Bound<'py, PyDict>> {
         let place = usize::from(port) % PLACES;
-        let known = self.0.with(|templates| {
+        let known = self.0.with_references(py, |templates, references| {
             let template = templates[place].as_ref().filter(|template| template.is_of(headers));
-            template.map(|template| again(&template.dict))
+            template.map(|template| references.again(&template.dict))
         });
         if let Some(template) = known {
             return RequestHeaders::copy_of(template.bind(py));
