@@ -4,7 +4,6 @@
 //! text where its meaning is plain (`port=9192`, `enabled=yes`). Caveat: only the keys of host sections are read this
 //! way; plugins always get the value exactly as the type prefix makes it.
 
-use super::settings::EventLoop;
 use super::value::{Value, is_space};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -29,6 +28,15 @@ impl Misfit {
 
 /// What a reader gives.
 pub(crate) type Fit<T> = Result<T, Misfit>;
+
+/// The event loop that plugins run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventLoop {
+    /// Python's own.
+    Asyncio,
+    /// The one of the package `uvloop`, which has to be installed.
+    Uvloop,
+}
 
 /// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);

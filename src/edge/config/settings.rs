@@ -7,6 +7,7 @@ mod reading;
 
 use super::diagnostic::{ConfigErrors, Diagnostic, Place};
 use super::document::Document;
+use super::fields::EventLoop;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -113,15 +114,6 @@ pub(crate) struct TlsFiles {
 pub(crate) struct CorsSettings {
     /// `origin_url`: allowed origins, compared to the letter; `*` allows any, without credentials.
     pub origins: Vec<String>,
-}
-
-/// Whose event loop plugins run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventLoop {
-    /// Python's own.
-    Asyncio,
-    /// The one of the package `uvloop`, which has to be installed.
-    Uvloop,
 }
 
 /// `[server]`: limits and timings, all with safe defaults.

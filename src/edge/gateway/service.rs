@@ -125,7 +125,7 @@ impl Front {
         if visit.parts.uri.path() == "*" {
             return Ok(Begun::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
         }
-        let path = decode_path(visit.parts.uri.path())?;
+        let path = decode_path(visit.parts.uri.path()).map_err(Rejection::from)?;
         Ok(match live.table.lookup(&path)? {
             Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),
             Route::Ready => {

@@ -40,9 +40,6 @@ use super::timer::LazyTimer;
 use super::upgrade::Relay;
 use crate::edge::config::settings::ServerSettings;
 
-/// Headers that a request may have: hyper's own number, above which it would allocate for each request.
-pub(crate) const MAX_HEADERS: usize = 100;
-
 /// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
 const MIN_BUFFER: usize = 8 * 1024;
 

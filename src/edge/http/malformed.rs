@@ -25,6 +25,9 @@ use super::body::{DISCARD_BYTES, DISCARD_TIME};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
 
+/// Headers that a request may have: hyper's own number, above which it would allocate for each request.
+const MAX_HEADERS: usize = 100;
+
 /// Longest answer that hyper makes by itself, amply rounded.
 const BARE_ANSWER: usize = 256;
 
@@ -143,8 +146,9 @@ fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], head_limit: usiz
         }
         StatusCode::URI_TOO_LONG => (status, TARGET_TOO_LONG.to_owned()),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            let most = super::connection::MAX_HEADERS;
-            (status, format!("request line and headers are larger than {head_limit} bytes or over {most} headers"))
+            let text =
+                format!("request line and headers are larger than {head_limit} bytes or over {MAX_HEADERS} headers");
+            (status, text)
         }
         _ => (status, format!("malformed request: {error}")),
     }

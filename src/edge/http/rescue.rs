@@ -9,7 +9,7 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use crate::edge::http::request::MethodSet;
+use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::{Body, json, json_text};
 
 /// The header that carries the request's id, both ways.
@@ -89,6 +89,12 @@ pub enum Rejection {
     /// 503 with `Retry-After`: the server is stopping or restarting.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
+}
+
+impl From<PathError> for Rejection {
+    fn from(error: PathError) -> Self {
+        Self::BadRequest(error.to_string())
+    }
 }
 
 impl Rejection {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::charset::Charset;
+use super::content_type::ContentType;
 use super::json::{begins_like_object, is_json_object};
 use super::multipart::{Multipart, MultipartError};
 use super::query::Variables;
@@ -76,39 +77,6 @@ pub(crate) fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> Resul
             tracing::debug!("a request body declares an unknown charset; it is not read");
             Ok(BodyData::None)
         }
-    }
-}
-
-/// A `Content-Type` as it was sent; read leniently, since white space around `;` is legal and common.
-#[derive(Clone, Copy)]
-pub(super) struct ContentType<'a>(pub(super) &'a str);
-
-impl<'a> ContentType<'a> {
-    fn essence(self) -> &'a str {
-        self.0.split(';').next().unwrap_or_default().trim()
-    }
-
-    fn is(self, essence: &str) -> bool {
-        self.essence().eq_ignore_ascii_case(essence)
-    }
-
-    /// True for all of `text/*`.
-    pub(super) fn is_text(self) -> bool {
-        self.essence().get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
-    }
-
-    /// The charset it declares.
-    pub(super) fn charset(self) -> Option<&'a str> {
-        self.param("charset")
-    }
-
-    /// A parameter's value, unless it is empty.
-    fn param(self, name: &str) -> Option<&'a str> {
-        let values = self.0.split(';').skip(1).filter_map(|param| {
-            let (key, value) = param.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').trim())
-        });
-        values.take(1).find(|value| !value.is_empty())
     }
 }
 

@@ -1,11 +1,12 @@
 //! A request's bytes as typed values: path, query variables, body, methods.
 //!
-//! Everything here is a pure function of bytes already received. What cannot be understood is either refused by a
-//! [`Rejection`](crate::edge::http::rescue::Rejection) (the path) or left out (variables and bodies), as pluginserver did.
+//! Everything here is a pure function of bytes already received. What cannot be understood is either refused by an error
+//! ([`PathError`]) or left out (variables and bodies), as pluginserver did.
 //! Caveat: nothing here limits sizes; the connection has done that before the bytes arrive.
 
 mod body;
 mod charset;
+mod content_type;
 mod disposition;
 mod json;
 mod method;
@@ -19,5 +20,5 @@ pub(crate) use charset::Charset;
 pub(crate) use json::json_key;
 pub(crate) use method::MethodSet;
 pub(crate) use multipart::Part;
-pub(crate) use path::{DecodedPath, decode_path};
+pub(crate) use path::{DecodedPath, PathError, decode_path};
 pub use query::Variables;

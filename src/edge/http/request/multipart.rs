@@ -10,8 +10,8 @@ use futures_util::{FutureExt, stream};
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use super::body::ContentType;
 use super::charset::Charset;
+use super::content_type::ContentType;
 use super::disposition::Disposition;
 
 /// More parts than this make the body malformed.

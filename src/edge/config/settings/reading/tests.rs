@@ -139,7 +139,7 @@ fn every_server_key_takes_effect() {
         server,
         ServerSettings {
             io_threads: 2,
-            event_loop: crate::edge::config::settings::EventLoop::Uvloop,
+            event_loop: crate::edge::config::fields::EventLoop::Uvloop,
             head_limit: 16384,
             body_limit: 10,
             read_timeout: Duration::from_millis(500),
