@@ -36,7 +36,7 @@ def test_every_code_block_of_a_page_works_as_printed(name: str, tmp_path: Path) 
     assert not faults, "\n\n".join(faults)
 
 
-@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_every_link_to_a_file_or_heading_leads_there(name: str) -> None:
     """Links inside of the repository name what is there."""
     lost = []
