@@ -6,8 +6,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 
-use super::MAX_DEPTH;
 use super::build_text::{Keys, new_ascii, new_string};
+use super::limits::MAX_DEPTH;
 use super::scan::{Number, Scanner, SyntaxError};
 
 /// A body that is no JSON object although it begins like one.
@@ -61,7 +61,7 @@ struct Build<'py, 'body> {
     py: Python<'py>,
     scanner: Scanner<'body>,
     keys: Keys<'py>,
-    open: Vec<Open<'py>>,
+    open: Vec<Frame<'py>>,
     /// The items of all arrays that are open: each becomes a list of the right size when it ends.
     items: Vec<Bound<'py, PyAny>>,
 }
@@ -70,7 +70,7 @@ struct Build<'py, 'body> {
 type Member<'py> = (Bound<'py, PyString>, Bound<'py, PyAny>);
 
 /// A container whose end has not been read.
-enum Open<'py> {
+enum Frame<'py> {
     /// With the number of items that belong to arrays further out.
     Array(usize),
     /// With the key whose value comes next.
@@ -127,7 +127,7 @@ impl<'py> Build<'py, '_> {
                     return Ok(Some(members.into_any()));
                 }
                 let key = key_and_colon(self.py, &mut self.scanner, &mut self.keys)?;
-                self.open.push(Open::Object(members, key));
+                self.open.push(Frame::Object(members, key));
                 return Ok(None);
             }
             b'[' => {
@@ -136,7 +136,7 @@ impl<'py> Build<'py, '_> {
                     self.scanner.pass();
                     return Ok(Some(PyList::empty(py).into_any()));
                 }
-                self.open.push(Open::Array(self.items.len()));
+                self.open.push(Frame::Array(self.items.len()));
                 return Ok(None);
             }
             b'-' if self.scanner.is_next("-I") => {
@@ -178,14 +178,14 @@ impl<'py> Build<'py, '_> {
         let mut value = value;
         while let Some(open) = self.open.last_mut() {
             match open {
-                Open::Array(outer) => {
+                Frame::Array(outer) => {
                     self.items.push(value);
                     if !self.scanner.is_over(b']')? {
                         return Ok(None);
                     }
                     value = PyList::new(self.py, self.items.drain(*outer..))?.into_any();
                 }
-                Open::Object(members, key) => {
+                Frame::Object(members, key) => {
                     members.set_item(&*key, value)?;
                     if !self.scanner.is_over(b'}')? {
                         *key = key_and_colon(self.py, &mut self.scanner, &mut self.keys)?;

@@ -12,13 +12,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use super::MAX_DEPTH;
-use super::fault::{EncodeError, Fault};
+use super::error::{EncodeError, WalkError};
+use super::frame::Frame;
 use super::integer::machine_integer;
+use super::limits::MAX_DEPTH;
 use super::missing_await::missing_await;
 use super::number::{write_float, write_integer};
-use super::open::Open;
-use super::plain::{self, Rest, Stop};
+use super::plain::{self, Resume, Suspend};
 use super::text::write_string;
 
 /// Appends the JSON text of `value` to `out`: pure ASCII, with `", "` and `": "` between the parts.
@@ -33,7 +33,7 @@ pub fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Result<(), EncodeE
     let start = out.len();
     let mut walk = Walk { py: value.py(), out, open: Vec::new() };
     walk.run(value).map_err(|fault| {
-        let error = fault.at(walk.open.iter().filter_map(|open| open.step(walk.out)));
+        let error = fault.at(walk.open.iter().filter_map(|frame| frame.segment(walk.out)));
         walk.out.truncate(start);
         error
     })
@@ -44,18 +44,18 @@ pub fn encode(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Result<(), EncodeE
 struct Walk<'py, 'out> {
     py: Python<'py>,
     out: &'out mut Vec<u8>,
-    open: Vec<Open<'py>>,
+    open: Vec<Frame<'py>>,
 }
 
 impl<'py> Walk<'py, '_> {
-    fn run(&mut self, value: &Bound<'py, PyAny>) -> Result<(), Fault> {
+    fn run(&mut self, value: &Bound<'py, PyAny>) -> Result<(), WalkError> {
         let mut stop = self.write(value);
         loop {
             stop = match stop {
-                Some(Stop::Item(item)) => self.enter(item)?,
-                Some(Stop::Entry(key, value)) => self.write_entry(&key, &value)?,
-                Some(Stop::KeysChanged) => return changed("dictionary keys changed during iteration"),
-                Some(Stop::NoPair) => return Err(PyValueError::new_err("items must return 2-tuples").into()),
+                Some(Suspend::Item(item)) => self.enter(item)?,
+                Some(Suspend::Entry(key, value)) => self.write_entry(&key, &value)?,
+                Some(Suspend::KeysChanged) => return changed("dictionary keys changed during iteration"),
+                Some(Suspend::NoPair) => return Err(PyValueError::new_err("items must return 2-tuples").into()),
                 None if self.open.is_empty() => return Ok(()),
                 None => self.go_on()?,
             };
@@ -63,36 +63,40 @@ impl<'py> Walk<'py, '_> {
     }
 
     /// Writes as much of the value as runs no Python code.
-    fn write(&mut self, value: &Bound<'py, PyAny>) -> Option<Stop<'py>> {
+    fn write(&mut self, value: &Bound<'py, PyAny>) -> Option<Suspend<'py>> {
         // SAFETY: the value is held.
         unsafe { plain::write(self.py, self.out, &mut self.open, value.as_ptr(), MAX_DEPTH) }
     }
 
     /// Writes as much of the innermost open container as runs no Python code. What changed since it was looked at last
     /// is seen here.
-    fn go_on(&mut self) -> Result<Option<Stop<'py>>, Fault> {
+    fn go_on(&mut self) -> Result<Option<Suspend<'py>>, WalkError> {
         let (container, rest) = match self.open.pop() {
             None => return Ok(None),
-            Some(Open::List { list, next }) => (list.into_any(), Rest::Sequence { next }),
-            Some(Open::Tuple { tuple, next }) => (tuple.into_any(), Rest::Sequence { next }),
-            Some(Open::Dict { dict, entries, .. }) => {
+            Some(Frame::List { list, next }) => (list.into_any(), Resume::Sequence { next }),
+            Some(Frame::Tuple { tuple, next }) => (tuple.into_any(), Resume::Sequence { next }),
+            Some(Frame::Dict { dict, entries, .. }) => {
                 if dict.len() != entries.size {
-                    self.open.push(Open::Dict { dict, entries, key: 0..0 });
+                    self.open.push(Frame::Dict { dict, entries, key: 0..0 });
                     return changed("dictionary changed size during iteration");
                 }
-                (dict.into_any(), Rest::Dict(entries))
+                (dict.into_any(), Resume::Dict(entries))
             }
-            Some(Open::Items { items, next, .. }) => (items.into_any(), Rest::Items { next }),
+            Some(Frame::Items { items, next, .. }) => (items.into_any(), Resume::Items { next }),
         };
         // SAFETY: the container is held, and `rest` says how far its walk got.
         Ok(unsafe { plain::write_rest(self.py, self.out, &mut self.open, container.as_ptr(), rest, MAX_DEPTH) })
     }
 
     /// Writes an entry of the innermost open container, whatever its key.
-    fn write_entry(&mut self, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Result<Option<Stop<'py>>, Fault> {
+    fn write_entry(
+        &mut self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> Result<Option<Suspend<'py>>, WalkError> {
         let start = self.out.len();
         write_key(self.py, self.out, key)?;
-        if let Some(span) = self.open.last_mut().and_then(Open::key_mut) {
+        if let Some(span) = self.open.last_mut().and_then(Frame::key_mut) {
             *span = start..self.out.len();
         }
         self.out.extend_from_slice(b": ");
@@ -101,7 +105,7 @@ impl<'py> Walk<'py, '_> {
 
     /// Writes an instance of a subclass, a huge int, or a container that was too deep for the stack; asks in the order
     /// CPython asks.
-    fn enter(&mut self, object: Bound<'py, PyAny>) -> Result<Option<Stop<'py>>, Fault> {
+    fn enter(&mut self, object: Bound<'py, PyAny>) -> Result<Option<Suspend<'py>>, WalkError> {
         if object.is_exact_instance_of::<PyDict>()
             || object.is_exact_instance_of::<PyList>()
             || object.is_exact_instance_of::<PyTuple>()
@@ -132,7 +136,7 @@ impl<'py> Walk<'py, '_> {
             };
             self.may_open()?;
             self.out.push(b'{');
-            self.open.push(Open::Items { items, next: 0, key: 0..0 });
+            self.open.push(Frame::Items { items, next: 0, key: 0..0 });
         } else {
             let hint = missing_await(&object);
             let message = format!("Object of type {} is not JSON serializable{hint}", object.get_type().name()?);
@@ -141,13 +145,13 @@ impl<'py> Walk<'py, '_> {
         Ok(None)
     }
 
-    fn may_open(&self) -> Result<(), Fault> {
-        if self.open.len() == MAX_DEPTH { Err(Fault::TooDeep) } else { Ok(()) }
+    fn may_open(&self) -> Result<(), WalkError> {
+        if self.open.len() == MAX_DEPTH { Err(WalkError::TooDeep) } else { Ok(()) }
     }
 }
 
 #[cold]
-fn changed<T>(reason: &'static str) -> Result<T, Fault> {
+fn changed<T>(reason: &'static str) -> Result<T, WalkError> {
     Err(PyRuntimeError::new_err(reason).into())
 }
 

@@ -8,7 +8,7 @@ use std::ptr;
 
 use pyo3::ffi;
 
-use super::place::Place;
+use super::cursor::Cursor;
 
 /// The room that a key's token is copied into.
 pub(super) const TOKEN_ROOM: usize = 32;
@@ -49,7 +49,7 @@ impl Keys {
     /// # Safety
     /// [`TOKEN_ROOM`] bytes from `place` on must be free to write to.
     #[inline]
-    pub(super) unsafe fn put(&self, slot: usize, place: Place, key: *mut ffi::PyObject) -> Option<Place> {
+    pub(super) unsafe fn put(&self, slot: usize, place: Cursor, key: *mut ffi::PyObject) -> Option<Cursor> {
         let slot = slot % SLOTS;
         // SAFETY: what is marked as filled has been written by `keep`, and the caller vouches for the room.
         unsafe {
@@ -66,7 +66,7 @@ impl Keys {
     /// # Safety
     /// Both must be places in the same buffer, and [`TOKEN_ROOM`] bytes from `start` on belong to it.
     #[inline]
-    pub(super) unsafe fn keep(&mut self, slot: usize, key: *mut ffi::PyObject, start: Place, end: Place) {
+    pub(super) unsafe fn keep(&mut self, slot: usize, key: *mut ffi::PyObject, start: Cursor, end: Cursor) {
         let slot = slot % SLOTS;
         // SAFETY: the caller vouches for the places. The bytes behind the token need not have been written, which
         // `MaybeUninit` allows for.

@@ -19,7 +19,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyType};
 
 use super::integer;
-use super::text::Ascii;
+
+/// The bytes of a `str` of ASCII alone.
+#[derive(Clone, Copy)]
+pub(super) struct Ascii {
+    pub data: *const u8,
+    pub length: usize,
+}
 
 /// The characters of `text` if they are ASCII and follow its header in the same block of memory.
 ///

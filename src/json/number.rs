@@ -4,7 +4,7 @@
 //! crate `zmij`, which also lays them out as Python does. Caveat: below 1e-4 it does not, so what it gives there is
 //! rearranged.
 
-use super::place::{Place, behind, end_at};
+use super::cursor::{Cursor, behind, end_at};
 
 /// The room that [`put_integer`] and [`put_float`] may write to, which is more than a number takes.
 pub(super) const NUMBER_ROOM: usize = 32;
@@ -36,7 +36,7 @@ pub(super) fn write_float(out: &mut Vec<u8>, value: f64) {
 /// # Safety
 /// [`NUMBER_ROOM`] bytes from `place` on must be free to write to.
 #[inline]
-pub(super) unsafe fn put_integer(mut place: Place, value: i64) -> Place {
+pub(super) unsafe fn put_integer(mut place: Cursor, value: i64) -> Cursor {
     // SAFETY: a sign and 19 digits at most, of which the first eight bytes may be stored where only one belongs.
     unsafe {
         if value < 0 {
@@ -52,7 +52,7 @@ pub(super) unsafe fn put_integer(mut place: Place, value: i64) -> Place {
 /// # Safety
 /// As for [`put_integer`].
 #[inline]
-pub(super) unsafe fn put_float(place: Place, value: f64) -> Place {
+pub(super) unsafe fn put_float(place: Cursor, value: f64) -> Cursor {
     /// As many decimals as are tried, as a factor.
     const SCALE: f64 = 1e4;
     // Up to fifteen digits: any two such decimals are different floats, so if this one is the float at hand, then it is
@@ -78,7 +78,7 @@ pub(super) unsafe fn put_float(place: Place, value: f64) -> Place {
 /// # Safety
 /// As for [`put_integer`]; `units` must be below 1e15.
 #[inline]
-unsafe fn put_fixed(mut place: Place, negative: bool, units: u64) -> Place {
+unsafe fn put_fixed(mut place: Cursor, negative: bool, units: u64) -> Cursor {
     // SAFETY: up to seventeen bytes, of which the last eight may be stored where only three belong.
     unsafe {
         place.write(b'-');
@@ -97,7 +97,7 @@ unsafe fn put_fixed(mut place: Place, negative: bool, units: u64) -> Place {
 /// # Safety
 /// As for [`put_integer`].
 #[inline]
-unsafe fn put_natural(place: Place, value: u64) -> Place {
+unsafe fn put_natural(place: Cursor, value: u64) -> Cursor {
     // SAFETY: the caller vouches for the room.
     unsafe {
         if value >= FOUR_DIGITS {
@@ -117,7 +117,7 @@ unsafe fn put_natural(place: Place, value: u64) -> Place {
 /// # Safety
 /// As for [`put_integer`].
 #[inline(never)]
-unsafe fn put_long(place: Place, value: u64) -> Place {
+unsafe fn put_long(place: Cursor, value: u64) -> Cursor {
     let (high, low) = (value / EIGHT_DIGITS, value % EIGHT_DIGITS);
     // SAFETY: each part is below 1e8, and at most three, of twenty digits together, are written.
     unsafe {
@@ -134,7 +134,7 @@ unsafe fn put_long(place: Place, value: u64) -> Place {
 /// # Safety
 /// Eight bytes from `place` on must be free to write to, and `value` be below 1e8.
 #[inline]
-unsafe fn put_leading(place: Place, value: u64) -> Place {
+unsafe fn put_leading(place: Cursor, value: u64) -> Cursor {
     let digits = eight_digits(value);
     // The last digit stays even if it is a zero.
     let zeros = (digits | (1 << 56)).trailing_zeros() / 8;
@@ -150,7 +150,7 @@ unsafe fn put_leading(place: Place, value: u64) -> Place {
 /// # Safety
 /// As for [`put_leading`].
 #[inline]
-unsafe fn put_eight(place: Place, value: u64) -> Place {
+unsafe fn put_eight(place: Cursor, value: u64) -> Cursor {
     // SAFETY: the caller vouches for the room.
     unsafe {
         place.cast::<u64>().write_unaligned((eight_digits(value) | ZEROS).to_le());
@@ -189,7 +189,7 @@ const fn eight_digits(value: u64) -> u64 {
 /// # Safety
 /// As for [`put_integer`].
 #[inline(never)]
-unsafe fn put_any_float(place: Place, value: f64) -> Place {
+unsafe fn put_any_float(place: Cursor, value: f64) -> Cursor {
     // SAFETY: the caller vouches for the room, which the longest name does not fill either.
     unsafe {
         if value.abs() >= 1e-4 && value.is_finite() {
@@ -210,7 +210,7 @@ unsafe fn put_any_float(place: Place, value: f64) -> Place {
 /// # Safety
 /// As for [`put_integer`].
 #[inline]
-unsafe fn put_digits(place: Place, value: f64) -> Place {
+unsafe fn put_digits(place: Cursor, value: f64) -> Cursor {
     const { assert!(align_of::<zmij::Buffer>() == 1 && size_of::<zmij::Buffer>() <= NUMBER_ROOM) };
     // SAFETY: a `Buffer` may stand at any address, and the caller vouches for the room, which nothing else refers to.
     // What was written afterwards is the text in it, moved to the front if it should not begin there.
@@ -231,7 +231,7 @@ unsafe fn put_digits(place: Place, value: f64) -> Place {
 /// # Safety
 /// As for [`put_integer`].
 #[cold]
-unsafe fn put_small(mut place: Place, value: f64) -> Place {
+unsafe fn put_small(mut place: Cursor, value: f64) -> Cursor {
     let mut buffer = zmij::Buffer::new();
     let mut text = buffer.format_finite(value);
     // SAFETY: a sign, seventeen digits, a point and an exponent of up to five bytes fit in the room.
@@ -261,7 +261,7 @@ unsafe fn put_small(mut place: Place, value: f64) -> Place {
 /// # Safety
 /// As many bytes from `place` on must be free to write to.
 #[inline]
-unsafe fn put_bytes(place: Place, bytes: &[u8]) -> Place {
+unsafe fn put_bytes(place: Cursor, bytes: &[u8]) -> Cursor {
     // SAFETY: the caller vouches for the room, which nothing else refers to.
     unsafe {
         place.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

@@ -12,13 +12,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::cursor::{Cursor, behind, end_at, end_of, offset_of};
+use super::frame::{Entries, Frame};
 use super::integer::machine_integer;
 use super::keys::{Keys, TOKEN_ROOM};
-use super::layout::ascii;
+use super::layout::{Ascii, ascii};
 use super::number::{NUMBER_ROOM, put_float, put_integer};
-use super::open::{Entries, Open};
-use super::place::{Place, behind, end_at, end_of, offset_of};
-use super::text::{Ascii, BLOCK, STRING_ROOM, put_if_plain, write_bytes, write_wide};
+use super::text::{BLOCK, STRING_ROOM, put_if_plain, write_bytes, write_wide};
 
 /// How many containers inside each other are walked by recursion, which takes some hundred bytes of stack each.
 const LEVELS: usize = 64;
@@ -33,7 +33,7 @@ const SHORT_ROOM: usize = BLOCK + STRING_ROOM;
 const ROOM: usize = VALUE_ROOM + COLON.len() + if TOKEN_ROOM > SHORT_ROOM { TOKEN_ROOM } else { SHORT_ROOM };
 
 /// What the writer stopped for.
-pub(super) enum Stop<'py> {
+pub(super) enum Suspend<'py> {
     /// An object it does not write, or not at this depth.
     Item(Bound<'py, PyAny>),
     /// An entry with a key that is not exactly a str, or is one that C code left unready.
@@ -45,7 +45,7 @@ pub(super) enum Stop<'py> {
 }
 
 /// How far the walk of a container got.
-pub(super) enum Rest {
+pub(super) enum Resume {
     Sequence {
         next: usize,
     },
@@ -65,10 +65,10 @@ pub(super) enum Rest {
 pub(super) unsafe fn write<'py>(
     py: Python<'py>,
     out: &mut Vec<u8>,
-    open: &mut Vec<Open<'py>>,
+    open: &mut Vec<Frame<'py>>,
     object: *mut ffi::PyObject,
     depth: usize,
-) -> Option<Stop<'py>> {
+) -> Option<Suspend<'py>> {
     let levels = depth.saturating_sub(open.len()).min(LEVELS);
     // SAFETY: the caller vouches for the object.
     unsafe { run(py, out, open, |writer, place| writer.value(place, object, levels)) }
@@ -81,24 +81,24 @@ pub(super) unsafe fn write<'py>(
 pub(super) unsafe fn write_rest<'py>(
     py: Python<'py>,
     out: &mut Vec<u8>,
-    open: &mut Vec<Open<'py>>,
+    open: &mut Vec<Frame<'py>>,
     container: *mut ffi::PyObject,
-    rest: Rest,
+    rest: Resume,
     depth: usize,
-) -> Option<Stop<'py>> {
+) -> Option<Suspend<'py>> {
     let levels = depth.saturating_sub(open.len()).min(LEVELS).saturating_sub(1);
     // SAFETY: the caller vouches for the container.
     unsafe {
         run(py, out, open, |writer, place| match rest {
-            Rest::Sequence { next } => {
+            Resume::Sequence { next } => {
                 let place = if next > 0 { separate(place) } else { place };
                 writer.sequence(place, container, next, levels)
             }
-            Rest::Items { next } => {
+            Resume::Items { next } => {
                 let place = if next > 0 { separate(place) } else { place };
                 writer.items(place, container, next, levels)
             }
-            Rest::Dict(entries) => {
+            Resume::Dict(entries) => {
                 let place = if entries.written > 0 { separate(place) } else { place };
                 writer.dict(place, container, entries, levels)
             }
@@ -114,9 +114,9 @@ pub(super) unsafe fn write_rest<'py>(
 unsafe fn run<'py, 'a>(
     py: Python<'py>,
     out: &'a mut Vec<u8>,
-    open: &'a mut Vec<Open<'py>>,
-    write: impl FnOnce(&mut Writer<'py, 'a>, Place) -> Option<Place>,
-) -> Option<Stop<'py>> {
+    open: &'a mut Vec<Frame<'py>>,
+    write: impl FnOnce(&mut Writer<'py, 'a>, Cursor) -> Option<Cursor>,
+) -> Option<Suspend<'py>> {
     let outside = open.len();
     let place = behind(out, ROOM);
     let mut writer = Writer { py, end: end_of(out), out, open, keys: Keys::new(), stop: None };
@@ -135,7 +135,7 @@ unsafe fn run<'py, 'a>(
 /// # Safety
 /// [`ROOM_AFTER`] bytes from `place` on must be free to write to.
 #[inline]
-unsafe fn separate(place: Place) -> Place {
+unsafe fn separate(place: Cursor) -> Cursor {
     // SAFETY: the callers have room for it.
     unsafe {
         place.cast().write(SEPARATOR);
@@ -147,10 +147,10 @@ struct Writer<'py, 'a> {
     py: Python<'py>,
     out: &'a mut Vec<u8>,
     /// The end of the room behind `out`.
-    end: Place,
-    open: &'a mut Vec<Open<'py>>,
+    end: Cursor,
+    open: &'a mut Vec<Frame<'py>>,
     keys: Keys,
-    stop: Option<Stop<'py>>,
+    stop: Option<Suspend<'py>>,
 }
 
 /// All are sound only for objects that are alive, and while no Python code runs from the making of the writer to its end.
@@ -164,7 +164,7 @@ impl<'py> Writer<'py, '_> {
     /// As told for all functions of the writer.
     #[expect(clippy::inline_always)] // or each scalar costs a call
     #[inline(always)]
-    unsafe fn value(&mut self, place: Place, object: *mut ffi::PyObject, levels: usize) -> Option<Place> {
+    unsafe fn value(&mut self, place: Cursor, object: *mut ffi::PyObject, levels: usize) -> Option<Cursor> {
         // SAFETY: the object is alive, and each access follows a check of the exact type. No scalar takes more than the
         // room there is.
         unsafe {
@@ -214,7 +214,7 @@ impl<'py> Writer<'py, '_> {
     /// # Safety
     /// As told for all functions of the writer.
     #[inline]
-    unsafe fn text(&mut self, mut place: Place, text: *mut ffi::PyObject) -> Option<Place> {
+    unsafe fn text(&mut self, mut place: Cursor, text: *mut ffi::PyObject) -> Option<Cursor> {
         // SAFETY: a live str, for which there is room, or room is made.
         unsafe {
             if let Some(Ascii { data, length }) = ascii(text) {
@@ -232,7 +232,7 @@ impl<'py> Writer<'py, '_> {
     /// # Safety
     /// As told for all functions of the writer.
     #[inline(never)]
-    unsafe fn escaped_text(&mut self, place: Place, data: *const u8, length: usize) -> Option<Place> {
+    unsafe fn escaped_text(&mut self, place: Cursor, data: *const u8, length: usize) -> Option<Cursor> {
         // SAFETY: all up to `place` is written, and the caller took the bytes out of a live str.
         unsafe {
             end_at(self.out, place);
@@ -243,7 +243,7 @@ impl<'py> Writer<'py, '_> {
 
     /// Writes a str that is not ASCII.
     #[inline(never)]
-    unsafe fn unusual_text(&mut self, place: Place, text: *mut ffi::PyObject) -> Option<Place> {
+    unsafe fn unusual_text(&mut self, place: Cursor, text: *mut ffi::PyObject) -> Option<Cursor> {
         // SAFETY: all up to `place` is written; a live str.
         unsafe {
             end_at(self.out, place);
@@ -258,11 +258,11 @@ impl<'py> Writer<'py, '_> {
     #[inline(never)]
     unsafe fn sequence(
         &mut self,
-        mut place: Place,
+        mut place: Cursor,
         sequence: *mut ffi::PyObject,
         mut next: usize,
         levels: usize,
-    ) -> Option<Place> {
+    ) -> Option<Cursor> {
         // SAFETY: a live list or tuple, of which neither the size nor the items change while no code runs. A separator
         // precedes the place if there was an item.
         unsafe {
@@ -292,11 +292,11 @@ impl<'py> Writer<'py, '_> {
     #[inline(never)]
     unsafe fn dict(
         &mut self,
-        mut place: Place,
+        mut place: Cursor,
         dict: *mut ffi::PyObject,
         entries: Entries,
         levels: usize,
-    ) -> Option<Place> {
+    ) -> Option<Cursor> {
         let Entries { mut position, mut written, size } = entries;
         let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: a live dict and valid out-pointers; key and value are alive while no code runs. PyDict_Next bears a
@@ -316,7 +316,7 @@ impl<'py> Writer<'py, '_> {
                 && ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0
             {
                 end_at(self.out, place);
-                self.stop = Some(Stop::KeysChanged);
+                self.stop = Some(Suspend::KeysChanged);
                 return self.hold_dict(dict, Entries { position, written, size }, 0..0);
             }
             Some(self.close(place, written > 0, b'}'))
@@ -329,11 +329,11 @@ impl<'py> Writer<'py, '_> {
     /// As told for all functions of the writer.
     unsafe fn items(
         &mut self,
-        mut place: Place,
+        mut place: Cursor,
         items: *mut ffi::PyObject,
         mut next: usize,
         levels: usize,
-    ) -> Option<Place> {
+    ) -> Option<Cursor> {
         // SAFETY: a live list, and as for `sequence`; each of its items that is looked into is a tuple of two.
         unsafe {
             while next < ffi::PyList_GET_SIZE(items).cast_unsigned() {
@@ -341,7 +341,7 @@ impl<'py> Writer<'py, '_> {
                 let pair = ffi::PyList_GET_ITEM(items, next.cast_signed());
                 if ffi::PyTuple_Check(pair) == 0 || ffi::PyTuple_GET_SIZE(pair) != 2 {
                     end_at(self.out, place);
-                    self.stop = Some(Stop::NoPair);
+                    self.stop = Some(Suspend::NoPair);
                     return self.hold_items(items, next, 0..0);
                 }
                 next += 1;
@@ -363,18 +363,18 @@ impl<'py> Writer<'py, '_> {
     #[inline(always)]
     unsafe fn entry(
         &mut self,
-        place: Place,
+        place: Cursor,
         key: *mut ffi::PyObject,
         value: *mut ffi::PyObject,
         index: usize,
         levels: usize,
-    ) -> Result<Place, Range<usize>> {
+    ) -> Result<Cursor, Range<usize>> {
         // SAFETY: both are alive; there is room, and what precedes `place` is written.
         unsafe {
             let start = offset_of(self.out, place);
             let Some(behind_key) = self.key(place, key, Keys::slot(index, levels)) else {
                 let [key, value] = [key, value].map(|object| Bound::from_borrowed_ptr(self.py, object));
-                self.stop = Some(Stop::Entry(key, value));
+                self.stop = Some(Suspend::Entry(key, value));
                 return Err(0..0);
             };
             let end = offset_of(self.out, behind_key) - COLON.len();
@@ -387,14 +387,14 @@ impl<'py> Writer<'py, '_> {
     /// # Safety
     /// As told for all functions of the writer.
     #[inline]
-    unsafe fn key(&mut self, place: Place, key: *mut ffi::PyObject, slot: usize) -> Option<Place> {
+    unsafe fn key(&mut self, place: Cursor, key: *mut ffi::PyObject, slot: usize) -> Option<Cursor> {
         // SAFETY: there is room.
         unsafe { self.keys.put(slot, place, key).or_else(|| self.new_key(place, key, slot)) }
     }
 
     /// Does what [`Self::key`] does for a key that is not known, and keeps it.
     #[inline]
-    unsafe fn new_key(&mut self, mut place: Place, key: *mut ffi::PyObject, slot: usize) -> Option<Place> {
+    unsafe fn new_key(&mut self, mut place: Cursor, key: *mut ffi::PyObject, slot: usize) -> Option<Cursor> {
         // SAFETY: a live object, and a str where it is taken for one; room is made where there is less than it takes.
         unsafe {
             if ffi::PyUnicode_CheckExact(key) == 0 {
@@ -427,7 +427,7 @@ impl<'py> Writer<'py, '_> {
     /// # Safety
     /// As told for all functions of the writer.
     #[inline]
-    unsafe fn close(&mut self, place: Place, separated: bool, bracket: u8) -> Place {
+    unsafe fn close(&mut self, place: Cursor, separated: bool, bracket: u8) -> Cursor {
         // SAFETY: the caller tells whether there is a separator; the room for it, or for the first item, is free.
         unsafe {
             let place = if separated { place.sub(SEPARATOR.len()) } else { place };
@@ -438,7 +438,7 @@ impl<'py> Writer<'py, '_> {
 
     /// The place itself, or where it went to have `room` bytes, which are no fewer than are asked for elsewhere.
     #[inline]
-    unsafe fn with_room(&mut self, place: Place, room: usize) -> Place {
+    unsafe fn with_room(&mut self, place: Cursor, room: usize) -> Cursor {
         if self.end.addr().get() - place.addr().get() < room {
             // SAFETY: the caller has written all up to there.
             unsafe { end_at(self.out, place) };
@@ -450,12 +450,12 @@ impl<'py> Writer<'py, '_> {
     /// Makes room for at least as much as any item needs.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, room: usize) -> Place {
+    fn grow(&mut self, room: usize) -> Cursor {
         self.behind(room + ROOM)
     }
 
     /// The place behind what is counted in `out`.
-    fn behind(&mut self, room: usize) -> Place {
+    fn behind(&mut self, room: usize) -> Cursor {
         let place = behind(self.out, room);
         self.end = end_of(self.out);
         place
@@ -464,40 +464,40 @@ impl<'py> Writer<'py, '_> {
     /// # Safety
     /// As told for all functions of the writer.
     #[cold]
-    unsafe fn stop_at(&mut self, place: Place, object: *mut ffi::PyObject) -> Option<Place> {
+    unsafe fn stop_at(&mut self, place: Cursor, object: *mut ffi::PyObject) -> Option<Cursor> {
         // SAFETY: the caller has written all up to there, and the object is alive.
         unsafe {
             end_at(self.out, place);
-            self.stop = Some(Stop::Item(Bound::from_borrowed_ptr(self.py, object)));
+            self.stop = Some(Suspend::Item(Bound::from_borrowed_ptr(self.py, object)));
         }
         None
     }
 
     #[cold]
-    unsafe fn hold_sequence(&mut self, sequence: *mut ffi::PyObject, next: usize) -> Option<Place> {
+    unsafe fn hold_sequence(&mut self, sequence: *mut ffi::PyObject, next: usize) -> Option<Cursor> {
         // SAFETY: a live list or tuple.
         let sequence: Bound<'py, PyAny> = unsafe { Bound::from_borrowed_ptr(self.py, sequence) };
         self.open.push(match sequence.cast_into::<PyList>() {
-            Ok(list) => Open::List { list, next },
+            Ok(list) => Frame::List { list, next },
             // SAFETY: it is one or the other.
-            Err(error) => Open::Tuple { tuple: unsafe { error.into_inner().cast_into_unchecked() }, next },
+            Err(error) => Frame::Tuple { tuple: unsafe { error.into_inner().cast_into_unchecked() }, next },
         });
         None
     }
 
     #[cold]
-    unsafe fn hold_dict(&mut self, dict: *mut ffi::PyObject, entries: Entries, key: Range<usize>) -> Option<Place> {
+    unsafe fn hold_dict(&mut self, dict: *mut ffi::PyObject, entries: Entries, key: Range<usize>) -> Option<Cursor> {
         // SAFETY: a live dict.
         let dict = unsafe { Bound::from_borrowed_ptr(self.py, dict).cast_into_unchecked() };
-        self.open.push(Open::Dict { dict, entries, key });
+        self.open.push(Frame::Dict { dict, entries, key });
         None
     }
 
     #[cold]
-    unsafe fn hold_items(&mut self, items: *mut ffi::PyObject, next: usize, key: Range<usize>) -> Option<Place> {
+    unsafe fn hold_items(&mut self, items: *mut ffi::PyObject, next: usize, key: Range<usize>) -> Option<Cursor> {
         // SAFETY: a live list.
         let items = unsafe { Bound::from_borrowed_ptr(self.py, items).cast_into_unchecked() };
-        self.open.push(Open::Items { items, next, key });
+        self.open.push(Frame::Items { items, next, key });
         None
     }
 }

@@ -8,8 +8,8 @@ use std::slice;
 
 use pyo3::{PyErr, PyResult, Python, ffi};
 
-use super::layout::ascii;
-use super::place::{Place, behind, end_at};
+use super::cursor::{Cursor, behind, end_at};
+use super::layout::{Ascii, ascii};
 
 /// What [`put_if_plain`] may write to beyond the text's own length: quotes, and the rest of a block.
 pub(super) const STRING_ROOM: usize = 2 + BLOCK;
@@ -58,20 +58,13 @@ unsafe fn write_ready_string(out: &mut Vec<u8>, text: *mut ffi::PyObject) -> boo
     true
 }
 
-/// The bytes of a `str` of ASCII alone.
-#[derive(Clone, Copy)]
-pub(super) struct Ascii {
-    pub data: *const u8,
-    pub length: usize,
-}
-
 /// Writes the text in quotes and gives the place behind it, unless something in it needs an escape.
 ///
 /// # Safety
 /// `data` must be the `length` bytes of a live [`Ascii`], and [`STRING_ROOM`] bytes more from `place` on be free to
 /// write to.
 #[inline]
-pub(super) unsafe fn put_if_plain(place: Place, data: *const u8, length: usize) -> Option<Place> {
+pub(super) unsafe fn put_if_plain(place: Cursor, data: *const u8, length: usize) -> Option<Cursor> {
     // What lies before the text belongs to the same object, so a whole word that ends with the text can be read.
     const { assert!(size_of::<ffi::PyASCIIObject>() >= WORD) };
     // SAFETY: all reads are within the text, but for that of a text shorter than a word: it ends with the text and begins

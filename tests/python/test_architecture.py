@@ -46,7 +46,7 @@ WITH_UNSAFE = {
     "json/keys.rs": "keeps keys by their addresses",
     "json/layout.rs": "reads where the characters of a str are",
     "json/number.rs": "lets digits be written where they belong",
-    "json/place.rs": "points into the room behind a buffer",
+    "json/cursor.rs": "points into the room behind a buffer",
     "json/plain.rs": "walks Python containers without holding them",
     "json/scan.rs": "looks at sixteen bytes at a time",
     "json/text.rs": "reads the storage of Python strings",

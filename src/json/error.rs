@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use pyo3::PyErr;
 
-use super::MAX_DEPTH;
+use super::limits::MAX_DEPTH;
 
 /// The number of steps of a path that are shown.
 const SHOWN_STEPS: usize = 12;
@@ -37,21 +37,21 @@ pub enum EncodeError {
 }
 
 /// What stopped the walk.
-pub(super) enum Fault {
+pub(super) enum WalkError {
     Python(PyErr),
     TooDeep,
 }
 
 /// One step of the way to a fault.
-pub(super) enum Step<'text> {
+pub(super) enum PathSegment<'text> {
     /// The key as written, with its quotes.
     Key(&'text [u8]),
     Index(usize),
 }
 
-impl Fault {
+impl WalkError {
     /// Joins the fault with the way there, outermost step first.
-    pub(super) fn at<'text>(self, steps: impl Iterator<Item = Step<'text>>) -> EncodeError {
+    pub(super) fn at<'text>(self, steps: impl Iterator<Item = PathSegment<'text>>) -> EncodeError {
         let path = render(steps);
         match self {
             Self::Python(error) => EncodeError::Python { path, error },
@@ -60,20 +60,20 @@ impl Fault {
     }
 }
 
-impl From<PyErr> for Fault {
+impl From<PyErr> for WalkError {
     #[cold]
     fn from(error: PyErr) -> Self {
         Self::Python(error)
     }
 }
 
-fn render<'text>(mut steps: impl Iterator<Item = Step<'text>>) -> String {
+fn render<'text>(mut steps: impl Iterator<Item = PathSegment<'text>>) -> String {
     let mut path = String::from("result");
     for step in steps.by_ref().take(SHOWN_STEPS) {
         // Writing to a String cannot fail.
         let _ = match step {
-            Step::Key(key) => write!(path, "[{}]", String::from_utf8_lossy(key)),
-            Step::Index(index) => write!(path, "[{index}]"),
+            PathSegment::Key(key) => write!(path, "[{}]", String::from_utf8_lossy(key)),
+            PathSegment::Index(index) => write!(path, "[{index}]"),
         };
     }
     if steps.next().is_some() {

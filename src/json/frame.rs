@@ -8,10 +8,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::fault::Step;
+use super::error::PathSegment;
 
 /// A container being walked.
-pub(super) enum Open<'py> {
+pub(super) enum Frame<'py> {
     List {
         list: Bound<'py, PyList>,
         next: usize,
@@ -43,12 +43,14 @@ pub(super) struct Entries {
     pub size: usize,
 }
 
-impl Open<'_> {
-    /// The item being written; none while the walk is between two entries of a dict. `key` spans the key in `out`.
-    pub(super) fn step<'out>(&self, out: &'out [u8]) -> Option<Step<'out>> {
+impl Frame<'_> {
+    /// The path segment of the item being written; none while the walk is between two entries of a dict. `key` spans the key in `out`.
+    pub(super) fn segment<'out>(&self, out: &'out [u8]) -> Option<PathSegment<'out>> {
         match self {
-            Self::List { next, .. } | Self::Tuple { next, .. } => next.checked_sub(1).map(Step::Index),
-            Self::Dict { key, .. } | Self::Items { key, .. } => (!key.is_empty()).then(|| Step::Key(&out[key.clone()])),
+            Self::List { next, .. } | Self::Tuple { next, .. } => next.checked_sub(1).map(PathSegment::Index),
+            Self::Dict { key, .. } | Self::Items { key, .. } => {
+                (!key.is_empty()).then(|| PathSegment::Key(&out[key.clone()]))
+            }
         }
     }
 
