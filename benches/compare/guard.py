@@ -1,8 +1,8 @@
-"""What got slower: ``python benches/compare/guard.py [COMMIT]`` compares the working tree with a commit.
+"""Reports what got slower: ``python benches/compare/guard.py [COMMIT]`` compares the working tree with a commit.
 
-Without one, with the last release (the last tag). Both are built alike and take turns; what counts is the CPU time that
-the server takes for a request, which a busy machine disturbs least. A row counts as slower, or faster, when the ranges
-of its rounds do not touch.
+The default is the last release (the last tag). Both are built in the same way and measured in turns. The result is the
+server's CPU time for a request, which other work on the machine affects least. A row counts as slower, or faster, if
+the ranges of its rounds do not overlap.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _git(*arguments: str) -> str:
 
 
 def check_out(commit: str) -> Path:
-    """Put the sources of ``commit`` into a folder of their own and return it."""
+    """Extract the sources of ``commit`` into a separate folder and return it."""
     sources = _BASE / "sources"
     shutil.rmtree(sources, ignore_errors=True)
     sources.mkdir(parents=True)
@@ -41,14 +41,14 @@ def check_out(commit: str) -> Path:
 
 
 def compare(row: Row, sides: dict[str, Setup], rounds: int, seconds: int) -> str:
-    """Measure both sides in turns; return what came of it as a line."""
+    """Measure both sides in turns and return the result as a line."""
     running = {name: Running(setup, tls=row.tls) for name, setup in sides.items()}
     costs: dict[str, list[float]] = {name: [] for name in sides}
     try:
         for turn in range(rounds + 1):
             for name in sorted(sides, reverse=turn % 2 == 0):
                 cost = measure(running[name], row, seconds).cpu
-                if turn:  # the first warms up
+                if turn:  # the first round warms up
                     costs[name].append(cost)
     finally:
         for server in running.values():
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("commit", nargs="?", default="", help="what to compare with (default: the last tag)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--rows", default="", help="only rows whose name holds this text")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this text")
     options = parser.parse_args()
     commit = options.commit or _git("describe", "--tags", "--abbrev=0")
     tree = next(setup for setup in SETUPS if setup.server == PLUGINCORE)

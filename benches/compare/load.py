@@ -18,14 +18,14 @@ _SCRIPT = Path(__file__).parent / "wrk.lua"
 
 @dataclass(frozen=True)
 class Sample:
-    """What one round gave.
+    """The result of one round.
 
     Attributes:
         rate: Requests per second.
         cpu: CPU seconds of the server per 10,000 requests.
         p50: Median latency in microseconds.
         p99: Latency in microseconds that one request in a hundred exceeds.
-        requests: How many there were.
+        requests: The number of requests.
 
     """
 
@@ -37,11 +37,11 @@ class Sample:
 
 
 def measure(running: Running, row: Row, seconds: float, paths: tuple[str, ...] = ()) -> Sample:
-    """Ask for ``row`` (or for ``paths`` in turn) as fast as answers come, for so many seconds."""
+    """Send requests for ``row`` (or for ``paths`` in turn) as fast as answers arrive, for ``seconds``."""
     wrk = shutil.which("wrk")
     if wrk is None:
         sys.exit("wrk is missing; install it (Debian: apt-get install wrk)")
-    # A file, because a variable has room for 128 KiB only.
+    # A file, because an environment variable is limited to 128 KiB.
     body = WORK / "body"
     body.write_text(row.body)
     environment = {

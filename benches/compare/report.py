@@ -1,4 +1,4 @@
-"""What was measured, as text: lines for the terminal, the page ``docs/benchmarks.md`` and its plot."""
+"""Writes the results: lines for the terminal, the page ``docs/benchmarks.md`` and its plot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = (PLUGINCORE, PLUGINSERVER, GRANIAN, UVICORN, BARE)
 
 @dataclass
 class Results:
-    """Everything that one run found out."""
+    """All results of one run."""
 
     versions: dict[str, str]
     rows: dict[Row, dict[Setup, list[Sample]]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Figure:
 
 
 def best(samples: dict[Setup, list[Sample]]) -> dict[str, Figure]:
-    """Return each server's figure, in the one of its set-ups that was fastest."""
+    """Return each server's figure in its fastest configuration."""
     figures: dict[str, Figure] = {}
     for setup, rounds in samples.items():
         rates = [sample.rate for sample in rounds]
@@ -60,26 +60,26 @@ def best(samples: dict[Setup, list[Sample]]) -> dict[str, Figure]:
         )
         if setup.server not in figures or figure.rate > figures[setup.server].rate:
             figures[setup.server] = figure
-    # granian's WSGI interface is its answer to plain handlers: the same column.
+    # granian serves plain handlers through its WSGI interface: the same column.
     if GRANIAN_WSGI in figures:
         figures.setdefault(GRANIAN, figures.pop(GRANIAN_WSGI))
     return figures
 
 
 def verdicts(row: Row, figures: dict[str, Figure]) -> list[tuple[str, float, float, bool]]:
-    """Return what is promised for a row: against what, how much, what it is, and whether it is kept."""
+    """Return the targets of a row: the measure, the target, the measured ratio, and whether the target is met."""
     ours = figures[PLUGINCORE]
     found = []
     for target in row.targets:
         against = GRANIAN if target.against == GRANIAN_WSGI else target.against
         ratio = ours.rate / figures[against].rate
-        found.append((f"requests/s against {target.against}", target.ratio, ratio, ratio >= target.ratio))
+        found.append((f"requests/s relative to {target.against}, at least", target.ratio, ratio, ratio >= target.ratio))
     if row.cpu_target is not None:
         ratio = ours.cpu / figures[BARE].cpu
-        found.append(("CPU a request against hyper, at most", row.cpu_target, ratio, ratio <= row.cpu_target))
+        found.append(("CPU per request relative to hyper, at most", row.cpu_target, ratio, ratio <= row.cpu_target))
     if row.connections == 1:
         ratio = ours.p50 / figures[GRANIAN].p50
-        found.append(("median latency against granian, at most", 1.0, ratio, ratio <= 1.0))
+        found.append(("median latency relative to granian, at most", 1.0, ratio, ratio <= 1.0))
     return found
 
 
@@ -107,7 +107,7 @@ def write(results: Results, rounds: int, seconds: int) -> None:
     """Write the page and the plot."""
     tables = [
         _rates(results),
-        _promises(results),
+        _targets(results),
         _latencies(results),
         _blocked(results),
         _starts(results),
@@ -120,9 +120,9 @@ def write(results: Results, rounds: int, seconds: int) -> None:
         f"Measured on {datetime.date.today():%Y-%m-%d} with `make bench`: {_machine()}, "
         f"Python {platform.python_version()}, {versions}. One worker process each, access logs off, "
         f"wrk with one thread; {rounds} rounds of {seconds} s in "
-        "turns, medians. Every answer was checked before it was measured. A server with more than one configuration "
-        "counts with the best one for the row. Absolute figures are this machine's; the ratios "
-        "are what carries over.\n\n"
+        "turns, medians. Every answer was checked before the measurement. If a server was measured in several "
+        "configurations, a row shows the fastest. Absolute figures hold for this machine only; the ratios "
+        "can be compared with those of other machines.\n\n"
         "![Requests per second as a ratio to hyper without Python](benchmarks.svg)\n\n"
     )
     _PAGE.write_text(head + "\n\n".join(tables) + "\n")
@@ -153,13 +153,13 @@ def _rates(results: Results) -> str:
             cells.append("-" if figure is None else f"{_thousands(figure.rate)} ({figure.cpu:.2f})<br>{spread}")
         body.append(cells)
     text = (
-        "## Requests per second\n\nIn brackets CPU seconds of the server per 10,000 requests; below, the slowest and "
+        "## Requests per second\n\nIn brackets: CPU seconds of the server per 10,000 requests. Below: the slowest and "
         "the fastest round.\n\n"
     )
     return text + _table(["request", *_COLUMNS], body)
 
 
-def _promises(results: Results) -> str:
+def _targets(results: Results) -> str:
     body = []
     for row, samples in results.rows.items():
         for what, aim, ratio, met in verdicts(row, best(samples)):
@@ -177,18 +177,18 @@ def _promises(results: Results) -> str:
         )
     start, idle, _ = results.starts[PLUGINCORE]
     ratio = start / results.starts[GRANIAN][0]
-    body.append(["start to the first answer", "against granian, at most", "1.2", f"{ratio:.2f}", _met(ratio <= 1.2)])
+    met = _met(ratio <= 1.2)
+    body.append(["start to the first answer", "relative to granian, at most", "1.2", f"{ratio:.2f}", met])
     ratio = idle / results.starts[PLUGINSERVER][1]
-    body.append(["idle memory", "against pluginserver, at most", "1", f"{ratio:.2f}", _met(ratio <= 1)])
+    body.append(["idle memory", "relative to pluginserver, at most", "1", f"{ratio:.2f}", _met(ratio <= 1)])
     early, late, count = results.soak
     grown = (late - early) / 2**20
     name = f"memory after {count / 1e6:.1f} million requests"
-    body.append([name, "growth in MiB since 100,000, at most", "2", f"{grown:.2f}", _met(grown <= 2)])
+    body.append([name, "growth in MiB after the first 100,000, at most", "2", f"{grown:.2f}", _met(grown <= 2)])
     for growth in results.growth:
-        body.append(
-            [growth.what, "cost against a tenth of it, at most", "10", f"{growth.ratio:.1f}", _met(growth.ratio <= 10)]
-        )
-    return "## Promises\n\n" + _table(["request", "promise", "aim", "measured", ""], body)
+        measure, met = "cost relative to a tenth of the work, at most", _met(growth.ratio <= 10)
+        body.append([growth.what, measure, "10", f"{growth.ratio:.1f}", met])
+    return "## Targets\n\n" + _table(["case", "measure", "target", "measured", ""], body)
 
 
 def _met(met: bool) -> str:
@@ -209,7 +209,7 @@ def _latencies(results: Results) -> str:
     )
 
 
-_HOW = {"sleep": "asleep for 0.2 s", "busy": "busy in C, holding the interpreter"}
+_HOW = {"sleep": "asleep for 0.2 s", "busy": "busy in C code, holding the GIL"}
 
 
 def _blocked(results: Results) -> str:
@@ -218,8 +218,8 @@ def _blocked(results: Results) -> str:
     for how, what in _HOW.items():
         delays = [results.blocked[name, how] for name in names]
         body.append([what, *(f"{delay.p50:.2f} / {delay.p99:.2f}" for delay in delays)])
-    text = "## A wrong key while another handler blocks\n\nMedian and 99th percentile of the refusal, in ms.\n\n"
-    return text + _table(["the other handler is", *names], body)
+    text = "## A wrong key while another handler blocks\n\nMedian and 99th percentile of the time to the 403, in ms."
+    return text + "\n\n" + _table(["the other handler is", *names], body)
 
 
 def _starts(results: Results) -> str:
@@ -241,7 +241,8 @@ def _growth(results: Results) -> str:
         ]
         for growth in results.growth
     ]
-    return "## Ten times the work\n\n" + _table(["what", "a tenth", "all of it", "ratio", "ratio of hyper alone"], body)
+    columns = ["case", "a tenth of the work", "all of it", "ratio", "ratio of hyper alone"]
+    return "## Ten times the work\n\n" + _table(columns, body)
 
 
 def plot(results: Results, file: Path) -> None:
@@ -256,13 +257,13 @@ def plot(results: Results, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(9, 0.75 * len(rows) + 1))
     height = 0.8 / len(_COLUMNS)
     for index, name in enumerate(_COLUMNS):
-        places, widths = [], []
-        for place, row in enumerate(rows):
+        positions, widths = [], []
+        for position, row in enumerate(rows):
             figures = best(results.rows[row])
             if name in figures:
-                places.append(place + (index - 2) * height)
+                positions.append(position + (index - 2) * height)
                 widths.append(figures[name].rate / figures[BARE].rate)
-        axes.barh(places, widths, height, label=f"{name} {results.versions.get(name, '')}".strip())
+        axes.barh(positions, widths, height, label=f"{name} {results.versions.get(name, '')}".strip())
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("requests per second, hyper without Python = 1")

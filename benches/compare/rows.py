@@ -1,11 +1,11 @@
-"""What is asked of every server: one row of the table each, with the answer that counts as right."""
+"""The requests that are sent to every server: a row of the table for each, with the correct answer."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 
-#: Names of the servers that can be measured; :mod:`servers` knows how each is started.
+#: Names of the servers that can be measured; :mod:`servers` starts them.
 PLUGINCORE, PLUGINSERVER, GRANIAN, GRANIAN_WSGI, UVICORN, BARE = (
     "plugincore",
     "pluginserver",
@@ -14,7 +14,7 @@ PLUGINCORE, PLUGINSERVER, GRANIAN, GRANIAN_WSGI, UVICORN, BARE = (
     "uvicorn",
     "hyper",
 )
-EVERYBODY = (PLUGINCORE, PLUGINSERVER, GRANIAN, UVICORN, BARE)
+ALL_SERVERS = (PLUGINCORE, PLUGINSERVER, GRANIAN, UVICORN, BARE)
 KEY = "a-key-of-the-benchmark"
 SMALL = {"message": "hello", "number": 42}
 BIG = {
@@ -37,7 +37,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What plugincore promises for a row: its requests per second are at least ``ratio`` times those of ``against``."""
+    """A target of plugincore: its requests per second are at least ``ratio`` times those of ``against``."""
 
     against: str
     ratio: float
@@ -48,14 +48,15 @@ class Row:
     """One kind of request.
 
     Attributes:
-        name: How the table calls it.
+        name: The name in the table.
         path: Path and query.
-        answer: The JSON that a right answer holds; ``None`` for an answer without a body.
-        status: The status of a right answer; pluginserver disguises refusals, see ``legacy``.
-        connections: Open at a time.
-        servers: Who is asked.
-        targets: What is promised.
-        cpu_target: Most CPU time per request, as a ratio to hyper's; ``None`` if nothing is promised.
+        answer: The JSON of the correct answer; ``None`` for an answer without a body.
+        status: The status of the correct answer.
+        legacy: The status of pluginserver, if that differs: it answers a wrong key with 200.
+        connections: The number of open connections.
+        servers: The servers to measure.
+        targets: The targets for requests per second.
+        cpu_target: The maximum CPU time per request, as a ratio to hyper's; ``None`` if there is no target.
         tls: Whether the connection is encrypted.
 
     """
@@ -69,13 +70,13 @@ class Row:
     status: int = 200
     legacy: int | None = None
     connections: int = 64
-    servers: tuple[str, ...] = EVERYBODY
+    servers: tuple[str, ...] = ALL_SERVERS
     targets: tuple[Target, ...] = ()
     cpu_target: float | None = None
     tls: bool = False
 
     def right(self, server: str, status: int, body: bytes) -> bool:
-        """Return whether this is the answer that ``server`` ought to give."""
+        """Return whether this is the correct answer of ``server``."""
         wanted = self.legacy if self.legacy is not None and server == PLUGINSERVER else self.status
         return status == wanted and (self.answer is None or json.loads(body) == self.answer)
 

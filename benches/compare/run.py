@@ -1,8 +1,8 @@
-"""Compare plugincore with its peers: ``python benches/compare/run.py [--quick]``.
+"""Compares plugincore with similar servers: ``python benches/compare/run.py [--quick]``.
 
-Every answer is checked before anything is measured. Servers take turns, round by round, so that what else the machine
-does falls on all of them alike; a figure is the median of its rounds. ``docs/benchmarks.md`` and its plot are written
-from what was measured, unless it was a quick look.
+Every answer is checked before the measurement. Servers are measured in turns, round by round, so that other work on the
+machine affects all of them alike; a figure is the median of its rounds. The results are written to
+``docs/benchmarks.md`` and its plot, except with ``--quick``.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from servers import SETUPS, Running, Setup, install, version
 
 
 def check(row: Row, setup: Setup, running: Running) -> None:
-    """End the run if ``running`` does not answer ``row`` as it ought to."""
-    status, body = running.ask(row.method, row.path, row.headers, row.body)
+    """Exit if ``running`` does not answer ``row`` correctly."""
+    status, body = running.request(row.method, row.path, row.headers, row.body)
     if not row.right(setup.server, status, body):
         sys.exit(f"{setup.name} answers {row.name!r} with {status}: {body[:200]!r}")
 
 
 def compare(row: Row, rounds: int, seconds: int) -> dict[Setup, list[Sample]]:
-    """Measure one row on everybody, in turns."""
+    """Measure one row on all servers, in turns."""
     samples: dict[Setup, list[Sample]] = defaultdict(list)
-    asked = [setup for setup in SETUPS if setup.server in row.servers]
-    running = {setup: Running(setup, tls=row.tls) for setup in asked}
+    setups = [setup for setup in SETUPS if setup.server in row.servers]
+    running = {setup: Running(setup, tls=row.tls) for setup in setups}
     try:
-        for setup in asked:
+        for setup in setups:
             check(row, setup, running[setup])
             measure(running[setup], row, 1)  # warms up
         for turn in range(rounds):
-            # Each round begins with somebody else: a neighbour that slows down the first of them is not always ours.
-            for setup in asked[turn % len(asked) :] + asked[: turn % len(asked)]:
+            # Each round starts with another server: what slows down the first of them must not always hit the same one.
+            for setup in setups[turn % len(setups) :] + setups[: turn % len(setups)]:
                 samples[setup].append(measure(running[setup], row, seconds))
             sys.stderr.write(".")
     finally:
@@ -49,10 +49,10 @@ def compare(row: Row, rounds: int, seconds: int) -> dict[Setup, list[Sample]]:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute's look; nothing is written")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds a row (default: 5)")
-    parser.add_argument("--seconds", type=int, default=4, help="seconds a round (default: 4)")
-    parser.add_argument("--rows", default="", help="only rows whose name holds this text")
+    parser.add_argument("--quick", action="store_true", help="rough results in a few minutes; nothing is written")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per row (default: 5)")
+    parser.add_argument("--seconds", type=int, default=4, help="seconds per round (default: 4)")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this text")
     parser.add_argument("--python", default=sys.executable, help="interpreter for all environments")
     options = parser.parse_args()
     rounds, seconds = (1, 1) if options.quick else (options.rounds, options.seconds)

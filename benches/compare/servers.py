@@ -1,7 +1,7 @@
-"""The servers that are compared: how each is installed, started and watched.
+"""Installs, starts and observes the servers that are compared.
 
-Each gets an environment of its own below ``target/bench``, one worker process, no access log, and the configuration in
-which it is fastest. Where that depends on the row, it is entered with more than one.
+Each has its own environment below ``target/bench``, one worker process, no access log, and its fastest configuration.
+If that depends on the row, the server is measured in several configurations.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ROOT = HERE.parent.parent
 WORK = ROOT / "target" / "bench"
 CERTIFICATE, PRIVATE_KEY = WORK / "certificate.pem", WORK / "key.pem"
 
-#: Longest wait for a server to serve, in seconds.
-PATIENCE = 30.0
+#: Seconds within which a server must start, and answer a request.
+TIMEOUT = 30.0
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-#: ``command(folder, port, tls)`` writes what the server needs into ``folder`` and returns how it is started.
+#: ``command(folder, port, tls)`` writes the server's files into ``folder`` and returns its command line.
 Command = Callable[[Path, int, bool], Sequence[str]]
 
 
@@ -41,9 +41,9 @@ class Setup:
     """One server in one configuration.
 
     Attributes:
-        server: Whose results these are; a server may have several set-ups, of which the best counts for a row.
-        name: The set-up, as the page names it.
-        requirements: What is installed into its environment, besides the project itself for plugincore.
+        server: The server's name; if it has several configurations, the fastest counts for a row.
+        name: The name of the configuration.
+        requirements: Packages to install into its environment; for plugincore the project itself is installed.
         command: See :data:`Command`.
         environment: Additional variables.
 
@@ -57,7 +57,7 @@ class Setup:
 
     @property
     def folder(self) -> Path:
-        """Where its environment and its files are."""
+        """The folder of its environment and its files."""
         return WORK / self.server
 
 
@@ -78,7 +78,7 @@ def _ini(folder: Path, port: int, tls: bool, plugins: Path, more: str = "") -> P
 
 
 def plugincore_command(plugins: Path = HERE / "plugins", more: str = "", server: str = PLUGINCORE) -> Command:
-    """Return how the plugincore of ``server``'s environment is started, with more lines in its ini file."""
+    """Return the command of plugincore in the environment of ``server``; ``more`` is appended to its ini file."""
 
     def command(folder: Path, port: int, tls: bool) -> Sequence[str]:
         ini = _ini(folder, port, tls, plugins, more)
@@ -88,7 +88,7 @@ def plugincore_command(plugins: Path = HERE / "plugins", more: str = "", server:
 
 
 def _pluginserver(folder: Path, port: int, tls: bool) -> Sequence[str]:
-    # A plugin with a plain handler is none that it could serve.
+    # pluginserver cannot serve a plugin with a plain handler.
     plugins = folder / "plugins"
     if not plugins.exists():
         shutil.copytree(HERE / "plugins", plugins, ignore=shutil.ignore_patterns("plain.py", "__pycache__"))
@@ -142,7 +142,7 @@ SETUPS = (
 
 
 def install(python: str) -> None:
-    """Build and install everything, each server into an environment of its own."""
+    """Build and install all servers, each into its own environment."""
     WORK.mkdir(parents=True, exist_ok=True)
     if not CERTIFICATE.exists():
         subject = ["-subj", "/CN=localhost", "-days", "3650"]
@@ -163,7 +163,7 @@ def install_project(setup: Setup, sources: Path, python: str) -> None:
     """Build plugincore from ``sources`` and install it into the environment of ``setup``."""
     _environment(setup, python)
     install = ["-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", str(sources)]
-    # The wheel links Python otherwise than the rest: a target folder of its own, as for `make test`.
+    # The wheel links Python differently from the rest: a separate target folder, as for `make test`.
     _run([_bin(setup.server, "python"), *install], {"CARGO_TARGET_DIR": str(ROOT / "target" / "wheel")})
 
 
@@ -182,7 +182,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str] = {}) -> None:
 
 
 def version(setup: Setup) -> str:
-    """Return the version that was installed, as the page shows it."""
+    """Return the installed version, for the page."""
     if setup.server == BARE:
         lock = (ROOT / "Cargo.lock").read_text()
         return lock.split('name = "hyper"\nversion = "')[1].split('"')[0]
@@ -195,7 +195,7 @@ class Running:
     """A server process and its children.
 
     Attributes:
-        port: Where it listens.
+        port: The port on which it listens.
         started: Seconds from the start of the process to its first answer.
 
     """
@@ -219,17 +219,17 @@ class Running:
         self.started = time.perf_counter() - began
 
     def _await_answer(self, setup: Setup) -> None:
-        deadline = time.perf_counter() + PATIENCE
+        deadline = time.perf_counter() + TIMEOUT
         while time.perf_counter() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError):
-                self.ask("GET", "/small")
+                self.request("GET", "/small")
                 return
             time.sleep(0.002)
         self.stop()
         sys.exit(f"{setup.name} does not serve: {' '.join(map(str, self.process.args))}")
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str] = {}, body: str = "") -> tuple[int, bytes]:
-        """Make one request on a connection of its own; return status and body."""
+    def request(self, method: str, path: str, headers: Mapping[str, str] = {}, body: str = "") -> tuple[int, bytes]:
+        """Send one request on a new connection; return status and body."""
         connection = self.connect()
         try:
             connection.request(method, path, body or None, dict(headers))
@@ -239,16 +239,16 @@ class Running:
             connection.close()
 
     def connect(self) -> http.client.HTTPConnection:
-        """Return a connection."""
+        """Open a connection."""
         if self.tls:
             trusting = ssl.create_default_context()
             trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=trusting)
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=TIMEOUT, context=trusting)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
 
     @property
     def url(self) -> str:
-        """Return where it serves."""
+        """Return the URL of the server."""
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def _processes(self) -> Iterator[int]:
@@ -270,7 +270,7 @@ class Running:
         return total / _TICKS
 
     def memory(self) -> int:
-        """Return its resident memory, in bytes; what children share with their parent counts once for each."""
+        """Return its resident memory in bytes; memory that processes share counts once for each of them."""
         total = 0
         for pid in self._processes():
             with contextlib.suppress(OSError):
@@ -278,7 +278,7 @@ class Running:
         return total
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         self.process.terminate()
         try:
             self.process.wait(15)
@@ -291,7 +291,7 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """Stop the server."""
         self.stop()
 
 

@@ -1,4 +1,4 @@
-"""What a table of requests per second does not show: blocked handlers, start, memory, and how cost grows with work."""
+"""Measures what requests per second do not show: blocked handlers, start, memory, and how cost grows with the work."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from load import measure
 from rows import PLUGINCORE, ROWS, Row
 from servers import Running, Setup, plugincore_command
 
-#: Probes of a blocked server: enough for a 99th percentile.
+#: Probes of a blocked server, enough for a 99th percentile.
 _PROBES = 400
-#: Connections that take the memory which the start has left free, before others are counted.
+#: Connections that use up the memory left free by the start, before the counted ones.
 _FIRST_CONNECTIONS = 200
-#: Seconds after which a server that answers none of them in time is left alone.
-_LONGEST = 20.0
+#: Seconds after which no more probes are sent to a slow server.
+_MAX_DURATION = 20.0
 
 
 @dataclass(frozen=True)
 class Delay:
-    """How long probes took, in milliseconds."""
+    """The latency of probes, in milliseconds."""
 
     p50: float
     p99: float
 
 
 def delay_while_blocked(setup: Setup, how: str) -> Delay:
-    """Ask with a wrong key, again and again, while another handler blocks all the time."""
+    """Send requests with a wrong key repeatedly, while another handler blocks all the time."""
     with Running(setup) as running:
         ended = threading.Event()
 
         def block() -> None:
             while not ended.is_set():
-                running.ask("GET", f"/blocker?how={how}")
+                running.request("GET", f"/blocker?how={how}")
 
         blocking = threading.Thread(target=block)
         blocking.start()
         delays = []
         connection = running.connect()
         try:
-            deadline = time.perf_counter() + _LONGEST
+            deadline = time.perf_counter() + _MAX_DURATION
             while len(delays) < _PROBES and time.perf_counter() < deadline:
                 began = time.perf_counter()
                 connection.request("GET", "/guarded", headers={"X-Custom-Auth": "not-it"})
                 connection.getresponse().read()
                 delays.append((time.perf_counter() - began) * 1000)
-                # Spread over the time in which the handler blocks, not all at its beginning.
+                # Spreads the probes over the time in which the handler blocks.
                 time.sleep(0.005)
         finally:
             ended.set()
@@ -64,7 +64,7 @@ def delay_while_blocked(setup: Setup, how: str) -> Delay:
 
 
 def start_and_memory(setup: Setup) -> tuple[float, int, int]:
-    """Return seconds to the first answer, and bytes of memory idle and after some load."""
+    """Return the seconds to the first answer, and the bytes of memory when idle and after some load."""
     with Running(setup) as running:
         idle = running.memory()
         measure(running, ROWS[0], 3)
@@ -72,7 +72,7 @@ def start_and_memory(setup: Setup) -> tuple[float, int, int]:
 
 
 def soak(setup: Setup, requests: int) -> tuple[int, int, int]:
-    """Send a mix of requests; return bytes after the first 100,000 and at the end, and how many there were."""
+    """Send a mix of requests; return the memory after the first 100,000 and at the end, and the number of requests."""
     paths = ("/small", "/plain", "/arguments?city=Oslo", "/guarded", "/nowhere", "/small?a=1&b=2", "/plain/sub/path")
     row = Row("mix", "/small", None, headers={"X-Trace": "0af7651916cd43dd8448eb211c80319c"})
     with Running(setup) as running:
@@ -87,15 +87,15 @@ def soak(setup: Setup, requests: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Growth:
-    """What ten times the work costs, as a ratio: 10 is proportional.
+    """The cost of ten times the work, as a ratio: 10 is proportional.
 
     Attributes:
-        what: What there is ten times as much of.
-        small: The cost of a tenth.
+        what: The kind of work.
+        small: The cost of a tenth of the work.
         large: The cost of all of it.
-        unit: What both are counted in.
-        bare: The ratio of hyper without Python, where it does the same: bodies that no cache holds are copied more
-            slowly by everybody.
+        unit: The unit of both costs.
+        bare: The ratio of hyper without Python, if it does the same work: bodies that do not fit into a cache are
+            copied more slowly by all servers.
 
     """
 
@@ -107,12 +107,12 @@ class Growth:
 
     @property
     def ratio(self) -> float:
-        """Return how many times more the large case costs."""
+        """The cost of the large case relative to the small one."""
         return self.large / self.small
 
 
 def growth(setup: Setup, bare: Setup) -> Iterator[Growth]:
-    """Measure plugincore against a tenth of the work, in four directions."""
+    """Measure the cost of ten times the work in plugincore, for four kinds of work."""
     assert setup.server == PLUGINCORE
     yield _plugins(setup)
     yield _idle_connections(setup)
