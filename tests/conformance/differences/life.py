@@ -95,9 +95,9 @@ ROWS = [
     Difference(
         "wrong-ini",
         START,
-        "a wrong ini file",
-        "exit code 1, the first mistake",
-        "exit code 2, all mistakes with their lines",
+        "an ini file with errors",
+        "exit code 1, with the first error",
+        "exit code 2, with all errors and their lines",
         Reason.BUG,
         scenarios(each(WRONG_INI, {"start": ("exit 1", "exit 2")})),
     ),
@@ -106,7 +106,7 @@ ROWS = [
         START,
         "no section `[network]`",
         "exit code 1",
-        "serves on 127.0.0.1:9192",
+        "the server listens on 127.0.0.1:9192",
         Reason.ROBUSTNESS,
         scenarios({"no network section": {"start": ("exit 1", "serves")}}),
     ),
@@ -115,7 +115,7 @@ ROWS = [
         START,
         "a section without keys",
         "exit code 1",
-        "serves",
+        "the server starts",
         Reason.BUG,
         scenarios({"an empty section": STARTS}),
     ),
@@ -124,16 +124,16 @@ ROWS = [
         START,
         "`[cors]` without `origin_url`",
         "exit code 1",
-        "serves; no origin is allowed",
+        "the server starts; no origin is allowed",
         Reason.ROBUSTNESS,
         scenarios({"CORS without origins": STARTS}),
     ),
     Difference(
         "broken-plugin",
         START,
-        "a plugin that cannot be imported, or exits",
+        "a plugin that cannot be imported, or that exits",
         "**the server does not start**",
-        "that plugin is left out, and the log says why",
+        "only that plugin is not loaded, and the log has the reason",
         Reason.ROBUSTNESS,
         scenarios(
             {
@@ -171,18 +171,18 @@ ROWS = [
     Difference(
         "same-id",
         START,
-        "two plugins of one id",
-        "the last one loaded serves; the other is never terminated",
-        "the first one serves; the other is refused, and the log says so",
+        "two plugins with the same id",
+        "the last one loaded is used; the other is never terminated",
+        "the first one is used; the other is rejected, and the log has the reason",
         Reason.ROBUSTNESS,
         scenarios({"two plugins of one id": {"/a": ("200 two", "200 one")}}),
     ),
     Difference(
         "server-id",
         START,
-        "an id that is an address of the server, such as `plugins`",
+        "an id that is a path of the server, such as `plugins`",
         "the server does not start",
-        "the plugin is refused, and the log says so",
+        "the plugin is rejected, and the log has the reason",
         Reason.ROBUSTNESS,
         scenarios({"an id of the server's": {"start": ("exit 1", "serves"), "/plugins": ("ClosedError", NO_LIST)}}),
     ),
@@ -200,7 +200,7 @@ ROWS = [
         START,
         "a file named by `json=` that is missing",
         "the plugin is loaded without it",
-        "that plugin is left out, and the log says why",
+        "only that plugin is not loaded, and the log has the reason",
         Reason.ROBUSTNESS,
         scenarios(
             {
@@ -210,14 +210,14 @@ ROWS = [
                 }
             }
         ),
-        "it would run without what the file was written for",
+        "it would run without the parameters in the file",
     ),
     Difference(
         "broken-json-parameters",
         START,
-        "a file named by `json=` that is broken, or holds no object",
+        "a file named by `json=` that is not valid JSON, or not an object",
         "the server does not start",
-        "that plugin is left out, and the log says why",
+        "only that plugin is not loaded, and the log has the reason",
         Reason.ROBUSTNESS,
         scenarios(each(("json is broken", "json is a list"), {**STARTS, "plugins": (ABSENT, NO_LIST)})),
     ),
@@ -226,23 +226,23 @@ ROWS = [
         START,
         "`json:file` instead of `json=file`",
         "ignored",
-        "understood",
+        "the same as `json=file`",
         Reason.DOCUMENT,
         scenarios({"json with a colon": {"/a": ('200 {"word": null, "json": null}', '200 {"word": null, "json": 1}')}}),
     ),
     Difference(
         "port-taken",
         START,
-        "a port that is taken",
-        "told after the plugins have been made; they are terminated again",
-        "told before any plugin is made",
+        "a port that is in use",
+        "reported after the plugins have been constructed; they are terminated again",
+        "reported before any plugin is constructed",
         Reason.ROBUSTNESS,
         scenarios({"a port that is taken": {"marks": (["made a", "ended a"], [])}}),
     ),
     Difference(
         "bad-certificate",
         START,
-        "a certificate or key that is missing or bad",
+        "a certificate or key that is missing or invalid",
         "**plain HTTP**",
         "the server does not start",
         Reason.SECURITY,
@@ -258,7 +258,7 @@ ROWS = [
         "untyped-false",
         START,
         "`[SSL] enabled=false`, without `bool:`",
-        "TLS is on, since the text is not empty",
+        "TLS is on, since the string is not empty",
         "TLS is off",
         Reason.BUG,
         scenarios({"TLS, enabled=false": {"in TLS": ("200 one", "SSLError"), "plain": ("ClosedError", "200 one")}}),
@@ -266,9 +266,9 @@ ROWS = [
     Difference(
         "words-of-switches",
         START,
-        "`[SSL] enabled=bool:True`, and other words for yes",
-        "**plain HTTP**: `bool:` knows five words",
-        "TLS is on; a word that is neither yes nor no is an error",
+        "`[SSL] enabled=bool:True`, and other words for true",
+        "**plain HTTP**: `bool:` accepts five words only",
+        "TLS is on; a word that means neither true nor false is an error",
         Reason.SECURITY,
         scenarios(
             {
@@ -276,14 +276,14 @@ ROWS = [
                 "TLS, enabled=bool:tru": {"start": ("serves", "exit 2"), "/a": ("200 one", "ClosedError")},
             }
         ),
-        "the same for every switch of the server's own sections",
+        "the same for every boolean option of the server",
     ),
     Difference(
         "slips-in-parameters",
         START,
         "`auth_typ=global`, `global` alone, `apikey=…` without `auth_type` in `[plugin_parms]`",
         "**the plugin is open**",
-        "the plugin is not loaded, and the log says why",
+        "the plugin is not loaded, and the log has the reason",
         Reason.SECURITY,
         scenarios(
             each(
@@ -291,14 +291,14 @@ ROWS = [
                 {"/a": ("200 one", '404 {"error": "not found"}')},
             )
         ),
-        "`auth_type=none` says that a plugin is open on purpose",
+        "`auth_type=none` opens a plugin explicitly",
     ),
     Difference(
         "foreign-host",
         START,
-        "`/plugins` and `/reload/…` without `[auth] apikey`, under a name that is neither an address nor `localhost`",
+        "`/plugins` and `/reload/…` without `[auth] apikey`, with a `Host` other than an address or `localhost`",
         "answered",
-        "403 that says what to do",
+        "403 with the remedy",
         Reason.SECURITY,
         scenarios(
             {
@@ -313,19 +313,19 @@ ROWS = [
     Difference(
         "missing-folder",
         START,
-        "a folder of plugins that is not there",
-        "serves no plugins",
+        "a plugin folder that does not exist",
+        "the server starts without plugins",
         "the server does not start",
         Reason.ROBUSTNESS,
         scenarios({"a folder that is missing": {"start": ("serves", "exit 2"), "plugins": (NO_LIST, ABSENT)}}),
-        "a service that does nothing is no healthy one",
+        "a server without its plugins would look healthy",
     ),
     Difference(
         "plain-http-on-tls",
         START,
         "plain HTTP on a TLS port",
-        "the connection closes",
-        "400 that says so",
+        "the connection is closed",
+        "400 with the reason",
         Reason.ROBUSTNESS,
         scenarios({"TLS": {"plain": ("ClosedError", PLAIN_ON_TLS)}}),
     ),
@@ -333,8 +333,8 @@ ROWS = [
         "reload-serves-new",
         RELOAD,
         "`/reload/<id>`",
-        "500, and the old, terminated instance goes on",
-        "200, and the new one serves",
+        "500, and the old, terminated instance stays in use",
+        "200, and the new instance is used",
         Reason.BUG,
         scenarios(
             {
@@ -352,14 +352,14 @@ ROWS = [
                 "reload, async terminate_plugin": {"reload": RELOADED},
             }
         ),
-        "the old instance is terminated after the new one is made",
+        "the old instance is terminated after the new one has been constructed",
     ),
     Difference(
         "reload-two-in-a-file",
         RELOAD,
-        "a reload of one of two plugins in a file",
-        "both are made anew, one is terminated; 500",
-        "both are made anew, both are terminated; 200",
+        "a reload of one of two plugins in the same file",
+        "new instances of both, one old instance is terminated; 500",
+        "new instances of both, both old instances are terminated; 200",
         Reason.BUG,
         scenarios(
             {
@@ -377,8 +377,8 @@ ROWS = [
         "reload-with-another-route",
         RELOAD,
         "a reload after `route_path` has changed",
-        "500; the plugin has no address any more",
-        "200; it answers at the new one",
+        "500; the plugin cannot be reached any more",
+        "200; it answers at the new path",
         Reason.BUG,
         scenarios(
             {
@@ -394,7 +394,7 @@ ROWS = [
     Difference(
         "reload-of-unknown",
         RELOAD,
-        "a reload of a plugin that is not there",
+        "a reload of a plugin that does not exist",
         "500",
         "404",
         Reason.BUG,
@@ -412,9 +412,9 @@ ROWS = [
     Difference(
         "reload-of-broken-file",
         RELOAD,
-        "a reload of a broken file",
-        "500, and the plugin is gone for good",
-        "500 with the reasons, and the earlier version goes on",
+        "a reload of a file with errors",
+        "500, and the plugin is lost",
+        "500 with the reasons, and the earlier version stays in use",
         Reason.ROBUSTNESS,
         scenarios(
             {
@@ -436,8 +436,8 @@ ROWS = [
         "reload-all",
         RELOAD,
         "`/reload/all`",
-        "makes new instances, terminates none, and the old ones go on; new files are 404",
-        "the new ones serve, the old ones are terminated, new files are served",
+        "constructs new instances but terminates none and keeps using the old ones; new files are 404",
+        "uses the new instances, terminates the old ones, and serves new files",
         Reason.BUG,
         scenarios(
             {
@@ -470,8 +470,8 @@ ROWS = [
         "sigterm",
         STOP,
         "SIGTERM",
-        "ends at once: no plugin is terminated, the pidfile is left",
-        "as SIGINT: exit code 0",
+        "the server exits at once: plugins are not terminated, the pidfile remains",
+        "as for SIGINT: exit code 0",
         Reason.ROBUSTNESS,
         scenarios(
             each(
@@ -485,8 +485,8 @@ ROWS = [
         "sighup",
         STOP,
         "SIGHUP",
-        "ends the server",
-        "reloads all",
+        "the server exits",
+        "reloads everything",
         Reason.DOCUMENT,
         scenarios(
             {
@@ -501,7 +501,7 @@ ROWS = [
     Difference(
         "requests-at-stop",
         STOP,
-        "requests that are being handled at a stop",
+        "requests in progress when the server stops",
         "dropped",
         "finished, within `[server] shutdown_timeout`",
         Reason.ROBUSTNESS,
@@ -510,7 +510,7 @@ ROWS = [
     Difference(
         "unknown-level",
         LOG,
-        "`-v` with a word that is no level",
+        "`-v` with a word that is not a level",
         "means INFO",
         "exit code 2",
         Reason.ROBUSTNESS,
@@ -521,7 +521,7 @@ ROWS = [
         LOG,
         "level DEBUG, which is the default",
         "logs every answer in full",
-        "logs no bodies",
+        "does not log bodies",
         Reason.SECURITY,
         scenarios(
             {
@@ -537,17 +537,17 @@ ROWS = [
     Difference(
         "keys-in-output",
         LOG,
-        "the output at the start",
+        "the output at startup",
         "shows the configuration with its keys",
-        "shows no values",
+        "does not show values",
         Reason.SECURITY,
         scenarios({"secrets in the log": {"the server's key": (True, False)}}),
     ),
     Difference(
         "forged-log-lines",
         LOG,
-        "line breaks in what is logged",
-        "written as they are: clients can forge lines",
+        "line breaks in logged text",
+        "written unchanged: clients can forge lines",
         "escaped",
         Reason.SECURITY,
         scenarios({"a line of the log by a client": {"forged": (True, False)}}),
@@ -556,8 +556,8 @@ ROWS = [
         "level-of-the-server",
         LOG,
         "`-v LEVEL` without `-l`",
-        "holds for plugins only",
-        "holds for the server's own lines too",
+        "applies to plugins only",
+        "applies to the server's own lines too",
         Reason.BUG,
         scenarios({"output, a level in small letters": {"server's name": (True, False)}}),
     ),
