@@ -6,8 +6,8 @@ from plugincore.baseplugin import BasePlugin
 
 
 class Hello(BasePlugin):
-    """Greets whoever asks."""
+    """Greets the client."""
 
     async def request_handler(self, **data: Any) -> tuple[int, dict[str, str]]:
-        """Answer with a greeting for the variable `name`."""
+        """Return a greeting for the variable `name`."""
         return 200, {"message": f"Hello, {data.get('name', 'world')}!"}

@@ -1,8 +1,8 @@
 """Bytes per second of each network interface: ``/netrates``, or ``/netrates/eth0`` for one of them.
 
-A background task takes the measurements, so an answer never waits for one. The seconds between two measurements are
-the parameter ``interval`` (``netrates = interval=5`` in ``[plugin_parms]``), 2.5 when not given. ``import psutil``
-works with and without psutil installed.
+A background task measures, so answers do not wait. The parameter ``interval`` is the number of seconds between two
+measurements (``netrates = interval=5`` in ``[plugin_parms]``; default 2.5). ``import psutil`` works with and without
+psutil installed.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from plugincore.baseplugin import BasePlugin
 
 
 class NetRates(BasePlugin):
-    """Measures in the background and answers with the last result."""
+    """Measures in the background and returns the last result."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Read the interval; a parameter from the ini file is text."""
+        """Read the interval; parameters from the ini file are text."""
         super().__init__(**kwargs)
         self.interval = float(kwargs.get("interval", 2.5))
         if not 0.1 <= self.interval <= 3600:
@@ -28,16 +28,16 @@ class NetRates(BasePlugin):
         self.task: asyncio.Task[None] | None = None
 
     async def initialize(self, **kwargs: Any) -> None:
-        """Start measuring; here the event loop runs, in `__init__` it may not."""
+        """Start to measure; the event loop runs here, but not necessarily in `__init__`."""
         self.task = asyncio.create_task(self.measure(), name="netrates")
 
     async def measure(self) -> None:
-        """Turn the growth of the counters into rates, for ever."""
+        """Compute rates from the counters, until the task is cancelled."""
         before, then = psutil.net_io_counters(pernic=True), time.monotonic()
         while True:
             await asyncio.sleep(self.interval)
             after, now = psutil.net_io_counters(pernic=True), time.monotonic()
-            # An interface that has just come, or came back and counts from 0 again, has no rate yet.
+            # A new interface does not have a rate yet; the counters of one that was added again start from 0.
             self.rates = {
                 name: {
                     "tx": max(0, round((counters.bytes_sent - before[name].bytes_sent) / (now - then))),
@@ -49,7 +49,7 @@ class NetRates(BasePlugin):
             before, then = after, now
 
     async def request_handler(self, **data: Any) -> tuple[int, dict[str, Any]]:
-        """Answer with all rates, or with those of the interface in the path."""
+        """Return all rates, or those of the interface in the path."""
         name = data["subpath"]
         if not name:
             return 200, {"unit": "bytes/s", "interval": self.interval, "interfaces": self.rates}
@@ -58,6 +58,6 @@ class NetRates(BasePlugin):
         return 200, self.rates[name]
 
     def terminate_plugin(self) -> None:
-        """Stop measuring."""
+        """Stop the background task."""
         if self.task is not None:
             self.task.cancel()

@@ -1,8 +1,8 @@
 """Markdown pages: ``/pages/guide`` shows the document ``guide.md`` as HTML, and ``/pages/`` the index of the folder.
 
-The folder is the one of ``[file_server] documents`` or ``[paths] documents``, from which the server itself serves the
-other files; pages refer to them by relative links. Markdown needs ``pip install 'markdown-it-py[plugins]' pygments``;
-without pygments, code has no colours. What documents may contain, and all settings: docs/pages.md.
+The folder is ``[file_server] documents`` or ``[paths] documents``; the server itself serves the other files in it, and
+pages refer to them by relative links. Markdown needs ``pip install 'markdown-it-py[plugins]' pygments``; without
+pygments, code is not highlighted. The contents of documents and all settings are described in docs/pages.md.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from plugincore.baseplugin import BasePlugin
 
 MARKDOWN = (".md", ".markdown")
 HTML = (".html", ".htm")
-#: Bytes that a page and all that it includes may have together.
+#: Maximum size of a page with all included files, in bytes.
 PAGE_LIMIT = 4 << 20
 
 MAGIC = re.compile(
     r"@(?:TITLE=(?P<title>[^@\n]*)|INCLUDE=(?P<include>[^@\n]+)|TIME=?(?P<time>\+[^@\n]*)?|FILETIME=(?P<file>[^@\n]+))@"
 )
-#: A path and its time format: the first `+` behind which a `%` comes before any other `+`.
+#: A path and its time format, which starts at the first `+` that is followed by a `%` before any other `+`.
 FILETIME = re.compile(r"(?P<path>.*?)(?:\+(?P<format>[^+]*%.*))?")
 
 STYLE = """\
@@ -52,40 +52,40 @@ img { max-width: 100%; }
 
 
 class PageError(Exception):
-    """There is no page to show: the status, and the reason for the reader."""
+    """A page cannot be shown: the status, and the reason for the reader."""
 
     def __init__(self, status: int, reason: str) -> None:
-        """Keep both."""
+        """Store status and reason."""
         super().__init__(reason)
         self.status = status
 
 
 class Page(NamedTuple):
-    """What goes out: no time of modification means that the page changes by itself."""
+    """A finished page; without a modification time, its content may differ for each request."""
 
     body: str
     modified: float | None
 
 
 class Converted(NamedTuple):
-    """A document as HTML, its magic variables still to be filled in, and the HTML of its first heading."""
+    """A document as HTML, with unreplaced magic variables, and the HTML of its first heading."""
 
     body: str
     heading: str
 
 
 class Documents:
-    """The documents folder. Nothing outside of it, and nothing hidden, is found or read."""
+    """The documents folder. Files outside of it and hidden files are neither found nor read."""
 
     def __init__(self, folder: str) -> None:
-        """Settle which folder is meant; it may come later."""
+        """Resolve the path of the folder, which may be created later."""
         self.root = Path(folder).expanduser().resolve()
 
     def find(self, name: str, base: Path) -> Path | None:
-        """Return where `name` leads to from the folder `base`, all symbolic links followed."""
+        """Return the path of `name` relative to the folder `base`, with symbolic links resolved, or None."""
         try:
             path = (base / name).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):  # missing, a loop of links, a zero byte, too long a name
+        except (OSError, RuntimeError, ValueError):  # missing, a loop of links, a NUL, or too long a name
             return None
         if not path.is_relative_to(self.root):
             return None
@@ -93,7 +93,7 @@ class Documents:
         return None if hidden else path
 
     def read(self, path: Path, limit: int) -> tuple[str, os.stat_result]:
-        """Return the text of a file that was found: OSError when it is no file, ValueError when it is too long."""
+        """Return the text of a file: OSError if it is not a regular file, ValueError if it is too long."""
         with open(path, "rb", opener=careful) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -106,12 +106,12 @@ class Documents:
 
 
 def careful(path: str, flags: int) -> int:
-    """Open a file: no link that has just been put there is followed, and no pipe makes us wait."""
+    """Open a file without following a symbolic link that was just created, and without waiting for a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def decode(data: bytes) -> str:
-    """Return the text of a file: UTF-8, what a byte order mark says, or else the old encoding of Windows."""
+    """Return the text of a file: UTF-8, UTF-16 with a byte order mark, or else Windows-1252."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
@@ -121,10 +121,10 @@ def decode(data: bytes) -> str:
 
 
 class Magic:
-    """Fills in the magic variables of one page; what it fills in is not looked at again."""
+    """Replaces the magic variables of one page; replacements are not processed again."""
 
     def __init__(self, documents: Documents, base: Path, changed: float, budget: int) -> None:
-        """Relative names start at `base`; included files may have `budget` bytes in all."""
+        """Names are relative to `base`; included files may have `budget` bytes in total."""
         self.documents = documents
         self.base = base
         self.budget = budget
@@ -137,7 +137,7 @@ class Magic:
         return MAGIC.sub(self.replace, text)
 
     def replace(self, match: re.Match[str]) -> str:
-        """Return what stands for one variable, an error in the page's text included."""
+        """Return the replacement of one variable, or an error for the reader."""
         try:
             if (title := match["title"]) is not None:
                 self.title = self.title or plain(title)
@@ -149,21 +149,21 @@ class Magic:
             self.lasting = False
             return clock(datetime.now().astimezone(), html.unescape(match["time"] or "")[1:])
         except (OSError, ValueError) as error:
-            # The page may be right again by a change of which no time of modification tells.
+            # The cause may be removed without a change of any modification time that the page depends on.
             self.lasting = False
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             text = html.escape(html.unescape(match[0]))
             return f'<strong class="magic-error">{text}: {html.escape(reason)}</strong>'
 
     def include(self, name: str) -> str:
-        """Return the content of a file as it is."""
+        """Return the content of a file, unchanged."""
         text, status = self.documents.read(self.find(name), self.budget)
         self.budget -= status.st_size
         self.changed = max(self.changed, status.st_mtime)
         return text
 
     def filetime(self, text: str) -> str:
-        """Return the time of modification of a file."""
+        """Return the modification time of a file."""
         parts = FILETIME.fullmatch(text)
         assert parts is not None  # it matches every line
         changed = self.find(parts["path"]).stat().st_mtime
@@ -171,14 +171,14 @@ class Magic:
         return clock(datetime.fromtimestamp(changed).astimezone(), parts["format"] or "")
 
     def find(self, name: str) -> Path:
-        """Return the path; missing and forbidden look the same."""
+        """Return the path; missing and forbidden files give the same error."""
         if (path := self.documents.find(name, self.base)) is None:
             raise FileNotFoundError(None, "no such file in the documents folder")
         return path
 
 
 def clock(moment: datetime, form: str) -> str:
-    """Return a time of day as `strftime` writes it, or as `2025-05-05 17:30:00` when no format is given."""
+    """Return a time in a format of `strftime`; the default is the form `2025-05-05 17:30:00`."""
     return html.escape(moment.strftime(form or "%Y-%m-%d %H:%M:%S"))
 
 
@@ -188,10 +188,10 @@ def plain(markup: str) -> str:
 
 
 class Converter:
-    """Turns Markdown into HTML with markdown-it-py: CommonMark with tables, task lists, footnotes and anchors."""
+    """Converts Markdown to HTML with markdown-it-py: CommonMark with tables, task lists, footnotes and anchors."""
 
     def __init__(self) -> None:
-        """Import the libraries here, so that only who has documents needs them."""
+        """Create the converter; the libraries are imported here, so that they are needed for documents only."""
         try:
             from markdown_it import MarkdownIt
             from mdit_py_plugins.anchors import anchors_plugin
@@ -200,9 +200,9 @@ class Converter:
         except ImportError as error:
             message = f"pages: {error}; Markdown needs: pip install 'markdown-it-py[plugins]' pygments"
             raise ImportError(message) from error
-        # It would log each rule that it tries on each line.
+        # At DEBUG it logs each rule that it tries on each line.
         logging.getLogger("markdown_it").setLevel(logging.INFO)
-        # HTML inside of Markdown is let through, as CommonMark has it: documents are the site's own.
+        # HTML in Markdown is passed through, as in CommonMark: documents are trusted.
         self.markdown = MarkdownIt("commonmark", {"html": True, "highlight": self.highlight})
         self.markdown.enable(["table", "strikethrough"])
         self.markdown.use(anchors_plugin, max_level=6).use(footnote_plugin).use(tasklists_plugin)
@@ -236,7 +236,7 @@ class Converter:
 
     @staticmethod
     def keep_magic(state: Any, silent: bool) -> bool:
-        """Take a magic variable as it is: the underscores of a file name are no emphasis."""
+        """Keep a magic variable unchanged: underscores in a file name are not emphasis."""
         match = MAGIC.match(state.src, state.pos)
         if match is None or match.end() > state.posMax:
             return False
@@ -247,11 +247,11 @@ class Converter:
 
     @staticmethod
     def shield(rule: Any) -> Any:
-        """Let code keep what looks like a magic variable."""
+        """Wrap a rule for code, so that magic variables in code are not replaced."""
         return lambda *arguments: rule(*arguments).replace("@", "&#64;")
 
     def highlight(self, code: str, language: str, attributes: str) -> str:
-        """Return code with colours; an empty text leaves it to the library."""
+        """Return highlighted code; for an empty text, the library formats the code."""
         if not language or self.formatter is None:
             return ""
         from pygments import highlight
@@ -266,10 +266,10 @@ class Converter:
 
 
 class Site:
-    """Finds the page of a path. One thread uses it, so the cache needs no lock."""
+    """Finds the page of a path. It is used by one thread, so the cache does not need a lock."""
 
     def __init__(self, config: Any, endpoint: str, cache_limit: int, log: Any) -> None:
-        """Read the settings of `[file_server]`, or the older ones of `[paths]`; one of them has `documents`."""
+        """Read the settings from `[file_server]` or, for older files, `[paths]`; one of them has `documents`."""
         section, older = config.get("file_server", {}), config.get("paths", {})
         place = section if section.get("documents") else older
         setting = str(place["documents"])
@@ -292,7 +292,7 @@ class Site:
         self.log = log
 
     def answer(self, subpath: str | None) -> Page | str:
-        """Return the page of a path, or the address where to go instead."""
+        """Return the page of a path, or the URL of a redirect."""
         path = self.locate(subpath or "")
         if path.is_dir():
             if subpath is None or (subpath and not subpath.endswith("/")):
@@ -303,7 +303,7 @@ class Site:
             if index is None:
                 raise PageError(404, "There is no such page.")
             path = index
-        # All addresses are relative, since a proxy may have put something in front of them.
+        # All URLs are relative, since a proxy may add a path prefix.
         files = "../" * ((subpath or "").count("/") + self.endpoint.count("/") + 1) + self.files + "/"
         if path.suffix.lower() in MARKDOWN + HTML:
             return self.page(path, files)
@@ -312,7 +312,7 @@ class Site:
         return files + quote(path.relative_to(self.documents.root).as_posix())
 
     def locate(self, subpath: str) -> Path:
-        """Return what a path means: with its ending, or without that of Markdown."""
+        """Return the file or folder of a path; the extension of Markdown files may be missing."""
         folder = subpath.endswith("/")
         for ending in ("", *MARKDOWN):
             path = None if subpath.startswith("/") else self.documents.find(subpath + ending, self.documents.root)
@@ -321,7 +321,7 @@ class Site:
         raise PageError(404, "There is no such page.")
 
     def page(self, path: Path, files: str) -> Page:
-        """Return the page of a document; `files` is the address of the documents folder."""
+        """Return the page of a document; `files` is the URL of the documents folder."""
         try:
             text, status = self.documents.read(path, PAGE_LIMIT)
         except ValueError as error:
@@ -340,7 +340,7 @@ class Site:
         return Page(body, magic.changed if magic.lasting else None)
 
     def convert(self, path: Path, text: str) -> Converted:
-        """Return a document's HTML; it is kept until the text changes or others need the room."""
+        """Return a document's HTML; it is cached until the text changes or other documents need the space."""
         stamp = hashlib.sha256(text.encode()).digest()
         known = self.cache.pop(path, None)
         if known is None or known[0] != stamp:
@@ -352,7 +352,7 @@ class Site:
         return known[1]
 
     def head(self, files: str) -> str:
-        """Return the style sheets: the folder's own, or else ours inside of the page."""
+        """Return the style sheets: links to those in the folder, or else the built-in ones."""
         sheets = []
         for name, style in self.sheets:
             if self.documents.find(name, self.documents.root):
@@ -363,12 +363,12 @@ class Site:
 
 
 class Pages(BasePlugin):
-    """Answers with pages; all other files are the server's own business."""
+    """Serves pages; the server itself serves all other files."""
 
     http_methods = ("GET",)
 
     def __init__(self, **kwargs: Any) -> None:
-        """Read the settings; without a documents folder there are no pages, which is no error."""
+        """Read the settings; a missing documents folder is not an error, but then there are no pages."""
         super().__init__(**kwargs)
         self.access_log = os.path.expanduser(str(self.config.get("file_server", {}).get("common_log") or ""))
         self.worker = ThreadPoolExecutor(1, "pages")
@@ -379,17 +379,17 @@ class Pages(BasePlugin):
             self.log("there are no pages, since no folder is configured: set [paths] documents")
 
     def terminate_plugin(self) -> None:
-        """End the thread; what it is doing is still done."""
+        """Stop the thread after its current work."""
         self.worker.shutdown(wait=False)
 
     async def request_handler(self, **data: Any) -> tuple[int, str, dict[str, str]]:
-        """Answer with a page, with a redirection to where the path leads, or with an error as a page."""
+        """Return a page, a redirect, or an error as a page."""
         headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache"}
         status, body = 200, ""
         try:
             if self.site is None:
                 raise PageError(404, "No documents folder is configured.")
-            # Files and Markdown are slow; the loop goes on meanwhile.
+            # Files and Markdown are slow, so they are handled in a thread.
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self.worker, self.site.answer, data["subpath"])
             if isinstance(found, str):
@@ -412,7 +412,7 @@ class Pages(BasePlugin):
 
 
 def envelope(title: str, head: str, body: str) -> str:
-    """Return a whole page."""
+    """Return a complete HTML page."""
     return f"""<!DOCTYPE html>
 <html>
 <head>
@@ -429,18 +429,18 @@ def envelope(title: str, head: str, body: str) -> str:
 
 
 def validators(page: Page) -> dict[str, str]:
-    """Return the headers by which a client can ask whether a page has changed."""
+    """Return the headers with which a client can check whether a page has changed."""
     if page.modified is None:
         return {"Cache-Control": "no-store"}
     headers = {"ETag": f'"{hashlib.sha256(page.body.encode()).hexdigest()[:32]}"'}
-    # A file may have any date; a client is only told one that it can compare.
+    # A file may have any date; only a date that a client can compare is sent.
     if 0 <= page.modified <= time.time():
         headers["Last-Modified"] = formatdate(page.modified, usegmt=True)
     return headers
 
 
 def unchanged(request: dict[str, str], answer: dict[str, str]) -> bool:
-    """Say whether the client has this very answer."""
+    """Return whether the client already has this answer."""
     if "ETag" not in answer:
         return False
     if (tags := request.get("If-None-Match")) is not None:

@@ -1,7 +1,8 @@
-"""Sessions: ``/sessman/new`` begins one, ``/sessman/get`` reads its data, ``/sessman/update`` replaces them.
+"""Sessions: ``/sessman/new`` starts one, ``/sessman/get`` reads its data, ``/sessman/update`` replaces the data.
 
-Sessions are kept in sqlite, in memory until ``database=PATH`` names a file, or with ``backend=redis`` in a Redis that
-several servers share; that needs ``pip install redis``. What clients send and get, and all settings: docs/sessions.md.
+Sessions are stored in SQLite: in memory, or in a file with ``database=PATH``. With ``backend=redis`` they are stored in
+Redis, which several servers can share; this needs ``pip install redis``. Requests, answers and settings are described
+in docs/sessions.md.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ MONGODB = (
 
 
 class Session(NamedTuple):
-    """What is kept of a session, beside the hash of its id."""
+    """The stored fields of a session; its key is the hash of its id."""
 
     user: str
     address: str
@@ -37,7 +38,7 @@ class Session(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How long and how many."""
+    """Time to live and maximum numbers of sessions."""
 
     ttl: float
     sessions: int
@@ -45,10 +46,10 @@ class Limits(NamedTuple):
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: the status, and the reason for the client."""
+    """A request that fails, with the status and the reason for the client."""
 
     def __init__(self, status: int, reason: str) -> None:
-        """Keep both."""
+        """Store status and reason."""
         super().__init__(reason)
         self.status = status
 
@@ -58,26 +59,26 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """Where sessions are kept. Each method is one atomic step; keys are never used twice."""
+    """A store of sessions. Each method is one atomic step; keys are unique."""
 
     async def open(self) -> None:
-        """Get ready."""
+        """Connect to the store, or open its file."""
 
     async def add(self, key: str, session: Session) -> None:
-        """Keep a new session; RequestError when there are too many."""
+        """Store a new session; RequestError if there are too many."""
 
     async def get(self, key: str) -> Session | None:
-        """Return a session that has not expired."""
+        """Return a session, or None if it is missing or expired."""
 
     async def replace(self, key: str, session: Session) -> bool:
-        """Keep other data and begin the time to live again; False when the session has just expired."""
+        """Replace the data and restart the time to live; False if the session has just expired."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 def client_of(address: str) -> str:
-    """Return by what a client is counted: its address, or in IPv6 its network, in which it may choose addresses."""
+    """Return the client for the limit: its address, or its IPv6 network, in which a client can choose addresses."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -86,14 +87,14 @@ def client_of(address: str) -> str:
 
 
 def too_many(client: bool) -> RequestError:
-    """Return the refusal of a new session."""
+    """Return the error for a client, or a server, with too many sessions."""
     return RequestError(429, "too many sessions of this client") if client else RequestError(503, "too many sessions")
 
 
 class SqliteStore:
-    """Sessions in a file, or in memory. One thread owns the connection, so that the loop never waits for the disk."""
+    """Sessions in a file, or in memory. One thread owns the connection, so that the event loop does not wait for it."""
 
-    #: The statements that lead from each version of the schema to the next.
+    #: The statements that migrate each version of the schema to the next.
     MIGRATIONS = (
         """
         CREATE TABLE session (
@@ -106,7 +107,7 @@ class SqliteStore:
     )
 
     def __init__(self, path: str, limits: Limits, log: Any) -> None:
-        """Remember; nothing is opened yet."""
+        """Store the settings; `open` opens the file."""
         self.path = path
         self.limits = limits
         self.log = log
@@ -114,7 +115,7 @@ class SqliteStore:
         self.sweeper: asyncio.Task[None] | None = None
 
     async def run(self, step: Callable[..., T], *arguments: Any) -> T:
-        """Do one step in the thread of the connection."""
+        """Run one step in the thread of the connection."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.worker, step, *arguments)
         except (sqlite3.Error, OSError) as error:
@@ -122,15 +123,15 @@ class SqliteStore:
             raise StoreError(message) from error
 
     async def open(self) -> None:
-        """Open the file, create or migrate its tables, and begin to delete what expires."""
+        """Open the file, create or migrate its tables, and start to delete expired sessions."""
         await self.run(self._open)
         self.sweeper = asyncio.create_task(self.sweep(), name="sessman")
 
     def _open(self) -> None:
         if self.path != ":memory:":
-            # For us alone; sqlite gives its other files the same mode.
+            # Readable by the server's user only; SQLite gives its other files the same mode.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        # Autocommit: each step says itself where its transaction begins.
+        # Autocommit: each step begins its transaction itself.
         self.connection = sqlite3.connect(self.path, timeout=10, isolation_level=None)
         try:
             self._migrate()
@@ -153,7 +154,7 @@ class SqliteStore:
             self.connection.execute(f"PRAGMA user_version = {len(self.MIGRATIONS)}")
 
     async def sweep(self) -> None:
-        """Delete expired sessions, for ever."""
+        """Delete expired sessions, until the task is cancelled."""
         while True:
             try:
                 await self.run(self._sweep)
@@ -165,25 +166,25 @@ class SqliteStore:
         self.connection.execute("DELETE FROM session WHERE expires <= ?", (time.time(),))
 
     async def add(self, key: str, session: Session) -> None:
-        """Count and insert."""
+        """Insert a session, within the limits."""
         await self.run(self._add, key, session)
 
     def _add(self, key: str, session: Session) -> None:
         now, client = time.time(), client_of(session.address)
         with self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
-            (everybodys, clients) = self.connection.execute(
+            (total, own) = self.connection.execute(
                 "SELECT (SELECT count(*) FROM session WHERE expires > :now),"
                 " (SELECT count(*) FROM session WHERE client = :client AND expires > :now)",
                 {"now": now, "client": client},
             ).fetchone()
-            if clients >= self.limits.per_client or everybodys >= self.limits.sessions:
-                raise too_many(clients >= self.limits.per_client)
+            if own >= self.limits.per_client or total >= self.limits.sessions:
+                raise too_many(own >= self.limits.per_client)
             row = (key, session.user, session.address, client, session.data, now + self.limits.ttl)
             self.connection.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?)", row)
 
     async def get(self, key: str) -> Session | None:
-        """Select."""
+        """Read a session."""
         return await self.run(self._get, key)
 
     def _get(self, key: str) -> Session | None:
@@ -192,7 +193,7 @@ class SqliteStore:
         return None if row is None else Session(*row)
 
     async def replace(self, key: str, session: Session) -> bool:
-        """Update."""
+        """Update a session."""
         return await self.run(self._replace, key, session)
 
     def _replace(self, key: str, session: Session) -> bool:
@@ -201,7 +202,7 @@ class SqliteStore:
         return self.connection.execute(statement, (session.data, now + self.limits.ttl, key, now)).rowcount == 1
 
     async def close(self) -> None:
-        """Finish what was begun, and close the file."""
+        """Wait for the current step and close the file."""
         if self.sweeper is not None:
             self.sweeper.cancel()
             await self.run(self.connection.close)
@@ -209,7 +210,7 @@ class SqliteStore:
 
 
 class RedisStore:
-    """Sessions in Redis, which deletes the expired ones itself. Two sorted sets count: by their time of expiry."""
+    """Sessions in Redis, which deletes expired ones itself. Two sorted sets, by time of expiry, count them."""
 
     ADD = """
         local clock = redis.call('TIME')
@@ -241,7 +242,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, username: str | None, password: str | None, limits: Limits, prefix: str) -> None:
-        """Import the library here, so that only who has a Redis needs it; nothing is connected yet."""
+        """Create the client; the library is imported here, so that it is needed for Redis only."""
         try:
             from redis.asyncio import BlockingConnectionPool, Redis
             from redis.asyncio.retry import Retry
@@ -259,7 +260,7 @@ class RedisStore:
                 decode_responses=True,
                 socket_timeout=5,
                 socket_connect_timeout=5,
-                # Once more, on a new connection: an idle one may have been closed by a restart of Redis.
+                # One retry on a new connection: a restart of Redis may have closed an idle one.
                 retry=Retry(NoBackoff(), 1),
                 **{name: value for name, value in credentials.items() if value},
             )
@@ -268,28 +269,28 @@ class RedisStore:
                 "sessman: server_url is no address of Redis: it is redis://HOST:PORT/0, and a password with special "
                 "characters belongs into password"
             )
-            # Without the library's reason, which may quote a piece of a password.
+            # Without the library's reason, which may contain a part of the password.
             raise ValueError(message) from None
         self.redis: Any = Redis.from_pool(pool)
         self._add = self.redis.register_script(self.ADD)
         self._replace = self.redis.register_script(self.REPLACE)
         self.limits = limits
-        # The braces keep all keys of a cluster in one place, as scripts want it.
+        # The braces keep all keys on one node of a cluster, which scripts require.
         self.prefix = f"{{{prefix}}}:"
 
     async def open(self) -> None:
-        """See whether Redis is there."""
+        """Check that Redis answers."""
         try:
             await self.redis.ping()
         except self.errors as error:
             raise StoreError(str(error)) from error
 
     def keys(self, key: str, address: str) -> list[str]:
-        """Return the names of the session and of the sets in which it counts."""
+        """Return the keys of the session and of the sets that count it."""
         return [f"{self.prefix}session:{key}", f"{self.prefix}all", f"{self.prefix}client:{client_of(address)}"]
 
     async def add(self, key: str, session: Session) -> None:
-        """Count and set."""
+        """Store a session, within the limits."""
         arguments = (round(self.limits.ttl * 1000), self.limits.sessions, self.limits.per_client, *session)
         try:
             answer = await self._add(self.keys(key, session.address), arguments)
@@ -299,7 +300,7 @@ class RedisStore:
             raise too_many(answer == "client")
 
     async def get(self, key: str) -> Session | None:
-        """Read all fields at once."""
+        """Read all fields of a session."""
         try:
             fields = await self.redis.hmget(f"{self.prefix}session:{key}", Session._fields)
         except (*self.errors, UnicodeDecodeError) as error:
@@ -311,7 +312,7 @@ class RedisStore:
         return Session(*fields)
 
     async def replace(self, key: str, session: Session) -> bool:
-        """Set if it exists."""
+        """Update a session, if it exists."""
         arguments = (round(self.limits.ttl * 1000), session.data)
         try:
             return bool(await self._replace(self.keys(key, session.address), arguments))
@@ -323,25 +324,25 @@ class RedisStore:
         await self.redis.aclose()
 
 
-def number(settings: dict[str, Any], name: str, default: float, most: float) -> float:
-    """Return a setting that must be a number from 1 to `most`."""
+def number(settings: dict[str, Any], name: str, default: float, limit: float) -> float:
+    """Return a setting that must be a number from 1 to `limit`."""
     try:
         value = float(settings.get(name, default))
     except (TypeError, ValueError):
         value = 0
-    if not 1 <= value <= most:
-        message = f"sessman: {name} must be a number from 1 to {most:.0f}, not {settings[name]!r}"
+    if not 1 <= value <= limit:
+        message = f"sessman: {name} must be a number from 1 to {limit:.0f}, not {settings[name]!r}"
         raise ValueError(message)
     return value
 
 
 class Sessman(BasePlugin):
-    """Answers what the session's owner asks, and nobody else."""
+    """The endpoints for sessions; only the owner of a session has access to it."""
 
     http_methods = ("GET", "POST")
 
     def __init__(self, **kwargs: Any) -> None:
-        """Read the settings, of the ini file or of a JSON file."""
+        """Read the settings from the ini file or from a JSON file."""
         super().__init__(**kwargs)
         self.bind = kwargs.get("bind", "address")
         if self.bind not in BINDINGS:
@@ -356,7 +357,7 @@ class Sessman(BasePlugin):
         self.store = self.choose_store(**kwargs)
 
     def choose_store(self, backend: str = "sqlite", database: Any = None, **kwargs: Any) -> Store:
-        """Return the store that is asked for."""
+        """Return the configured store."""
         mongodb = ValueError(f"sessman: {MONGODB}")
         url = str(kwargs.get("server_url", ""))
         if backend == "sqlite":
@@ -373,7 +374,7 @@ class Sessman(BasePlugin):
         raise ValueError(message)
 
     async def initialize(self, **kwargs: Any) -> None:
-        """Open the store. A Redis that is not there yet may still come; a file that cannot be used will not."""
+        """Open the store. Redis may become available later; a file that cannot be opened is an error."""
         try:
             await self.store.open()
         except StoreError as error:
@@ -388,7 +389,7 @@ class Sessman(BasePlugin):
         await self.store.close()
 
     async def request_handler(self, **data: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Answer one of the three endpoints; every error is a JSON object with `error`."""
+        """Handle one of the three endpoints; every error is a JSON object with `error`."""
         headers = {"Cache-Control": "no-store"}
         endpoints = {"new": self.new, "get": self.get, "update": self.update}
         try:
@@ -407,7 +408,7 @@ class Sessman(BasePlugin):
         return 200, {"session_id": session_id, "data": value}, headers
 
     async def new(self, data: dict[str, Any]) -> tuple[str, str]:
-        """Begin a session. Its id is always ours: one that a client brings along is not looked at."""
+        """Start a session. The server always creates the id; an id sent by the client is ignored."""
         user = self.user(data) or ""
         session_id = secrets.token_urlsafe(32)
         content = self.content(data.get("data", {}))
@@ -430,7 +431,7 @@ class Sessman(BasePlugin):
         return session_id, content
 
     async def find(self, data: dict[str, Any]) -> tuple[str, Session]:
-        """Return the client's session. Missing, expired and somebody else's look the same."""
+        """Return the client's session. Missing, expired and other clients' sessions give the same error."""
         user = self.user(data)
         cookie = data["request"].cookies.get("session_id")
         session_id = data.get("session_id") or data.get("sessionid") or cookie
@@ -446,7 +447,7 @@ class Sessman(BasePlugin):
         return session_id, session
 
     def user(self, data: dict[str, Any]) -> str | None:
-        """Return the user of a request, who must be named where sessions are bound to users."""
+        """Return the user of a request, which is required if sessions are bound to users."""
         user = data.get("user", data.get("userid"))
         if user in (None, "") and self.bind == "user":
             raise RequestError(400, "user is missing")
@@ -457,7 +458,7 @@ class Sessman(BasePlugin):
         return user
 
     def content(self, value: Any) -> str:
-        """Return the JSON text of what a client wants to have kept."""
+        """Return the JSON text of the data to store."""
         try:
             text = json.dumps(value, allow_nan=False, separators=(",", ":"))
         except (TypeError, ValueError, RecursionError):
@@ -467,20 +468,20 @@ class Sessman(BasePlugin):
         return text
 
     def cookie(self, session_id: str, secure: bool) -> str:
-        """Return the cookie that saves a browser from naming the session; scripts and other sites do not get at it."""
+        """Return the cookie with the session id for browsers; scripts and other sites have no access to it."""
         path, age = quote(f"/{self._plugin_id}"), int(self.limits.ttl)
         cookie = f"session_id={session_id}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Strict"
         return f"{cookie}; Secure" if secure else cookie
 
 
 def value_of(content: str) -> Any:
-    """Return the data of a session; somebody else may have been at the store."""
+    """Return the data of a session; StoreError if another program has damaged it."""
     try:
         return json.loads(content)
     except ValueError:
-        raise StoreError(DAMAGED) from None  # the data is nothing for the log
+        raise StoreError(DAMAGED) from None  # the data must not be logged
 
 
 def digest(session_id: str) -> str:
-    """Return under what a session is kept: who reads the store cannot use its sessions."""
+    """Return the key of a session in the store: a hash, so that the store does not contain usable ids."""
     return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,6 @@
-"""The state of the machine: ``/systeminfo``, or one section of it: ``/systeminfo/memory``.
+"""The state of the machine: ``/systeminfo`` for all sections, ``/systeminfo/memory`` for one of them.
 
-Sections are cpu, memory, disks, network and uptime. Sizes are bytes, times are seconds.
+Sections are cpu, memory, disks, network and uptime. Sizes are in bytes, times in seconds.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from plugincore.baseplugin import BasePlugin
 
 
 def cpu() -> dict[str, Any]:
-    """Count the processors and say how busy they were since the last request."""
+    """Return the number of processors and their load since the last request."""
     return {
         "logical": psutil.cpu_count(),
         "physical": psutil.cpu_count(logical=False),
@@ -24,22 +24,22 @@ def cpu() -> dict[str, Any]:
 
 
 def memory() -> dict[str, Any]:
-    """Measure memory and swap."""
+    """Return memory and swap."""
     return {"ram": psutil.virtual_memory()._asdict(), "swap": psutil.swap_memory()._asdict()}
 
 
 def disks() -> list[dict[str, Any]]:
-    """List what is mounted and how full it is."""
+    """Return the mounted file systems and their usage."""
     rows = []
     for disk in psutil.disk_partitions():
-        # A mount that this user may not look into is not worth the whole answer.
+        # A file system that this user may not access is left out.
         with contextlib.suppress(OSError):
             rows.append(disk._asdict() | psutil.disk_usage(disk.mountpoint)._asdict())
     return rows
 
 
 def network() -> dict[str, Any]:
-    """Give addresses and counters of the interfaces."""
+    """Return addresses and counters of the interfaces."""
     counters = psutil.net_io_counters(pernic=True)
     return {
         name: {
@@ -51,7 +51,7 @@ def network() -> dict[str, Any]:
 
 
 def uptime() -> dict[str, float]:
-    """Say when the machine started and how long ago that was."""
+    """Return the start time of the machine and the seconds since then."""
     boot = psutil.boot_time()
     return {"boot_time": boot, "seconds": round(time.time() - boot)}
 
@@ -66,10 +66,10 @@ SECTIONS: dict[str, Callable[[], Any]] = {
 
 
 class SystemInfo(BasePlugin):
-    """Answers with all sections, or with the one in the path."""
+    """Returns all sections, or the one in the path."""
 
     async def request_handler(self, **data: Any) -> tuple[int, Any]:
-        """Measure now: each section is a few small reads, so the event loop hardly waits."""
+        """Measure for each request: a section needs a few short reads, which hardly delay the event loop."""
         name = data["subpath"]
         if not name:
             return 200, {section: measure() for section, measure in SECTIONS.items()}

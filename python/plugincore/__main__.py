@@ -4,13 +4,13 @@ import os
 import sys
 
 SHARED = ("__init__.py", "baseplugin.py", "configfile.py", "logjam.py", "pluginmanager.py")
-"""The files that pluginserver, which is called plugincore inside, has too: whichever is removed takes them with it."""
+"""Files that pluginserver also installs, as package plugincore: uninstalling either of them removes these files."""
 
 
 def main() -> int:
-    """Serve plugins until asked to stop; see ``plugincore --help``.
+    """Serve plugins until the server is stopped; see ``plugincore --help``.
 
-    Returns the exit code: 0 after a stop that was asked for, 1 when the start failed, 2 for a wrong command line or
+    Returns the exit code: 0 after a requested stop, 1 if the start failed, 2 for an invalid command line or
     configuration.
     """
     problem = _damage()
@@ -19,12 +19,12 @@ def main() -> int:
         return 1
     from plugincore import _core
 
-    # orig_argv names the interpreter first, so that SIGUSR1 can start the very same command again.
+    # orig_argv includes the interpreter and its options, so that SIGUSR1 can run the same command again.
     return _core.main(sys.argv, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _damage() -> str | None:
-    """Say what pluginserver did to this package, or will do, and what helps; None if all is well."""
+    """Return how pluginserver has damaged this package, or will, with the remedy; None if the package is intact."""
     pip = f"{sys.executable} -m pip"
     again = f"{pip} install --force-reinstall plugincore"
     package = os.path.dirname(os.path.abspath(__file__))

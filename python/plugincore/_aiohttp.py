@@ -1,12 +1,12 @@
-"""aiohttp's own objects at work on a request of ours, so that aiohttp's code does aiohttp's work.
+"""Adapts requests and answers to aiohttp, so that aiohttp's own code handles aiohttp's objects.
 
-A request gets a *twin*: a real ``aiohttp.web.Request`` whose payload writer, protocol and transport end in the
-:class:`~plugincore._core.Channel` of its answer. Whatever aiohttp documents for requests, and whatever its responses
-want of one, is answered by the twin. The module is imported when the first object of aiohttp's needs it, and only then:
-plugincore does not depend on aiohttp.
+A request has a *twin*: a real ``aiohttp.web.Request`` whose payload writer, protocol and transport write to the
+:class:`~plugincore._core.Channel` of the answer. The twin provides everything that aiohttp documents for requests and
+that aiohttp's responses need. Since plugincore does not depend on aiohttp, this module is imported only when the first
+object of aiohttp needs it.
 
-Caveat: the transport is as private as the two names of asyncio that it uses, without which ``loop.sendfile()`` takes no
-transport but its own.
+Caveat: the transport uses two private names of asyncio. Without them ``loop.sendfile()`` accepts only asyncio's own
+transports.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 
     from plugincore._core import Channel
 
-# So that `isinstance(data["request"], web.Request)` holds, which decorators for aiohttp's handlers ask.
+# Decorators for aiohttp's handlers check `isinstance(data["request"], web.Request)`.
 web.Request.register(Request)
 
 _log = logging.getLogger("plugincore")
 
-#: Pieces of an upgraded connection that are taken before others on the loop have their turn.
+#: Maximum number of pieces that an upgraded connection receives in one iteration of the loop.
 _PIECES_A_TURN = 16
-#: How long a web socket that is told to go has for its part of the closing handshake, in seconds.
-_CLOSING_TIME = 2.0
-#: How long its handler has after that, before it is cancelled.
-_LEAVING_TIME = 1.0
-#: How long the handler of a web socket whose client is gone has to find that out, before it is cancelled.
-_MOURNING_TIME = 30.0
+#: Timeout of the closing handshake when the server closes a WebSocket, in seconds.
+_CLOSE_TIMEOUT = 2.0
+#: Seconds after the closing handshake until the handler of the WebSocket is cancelled.
+_HANDLER_TIMEOUT = 1.0
+#: Seconds after a client's disconnect until the handler of its WebSocket is cancelled.
+_DISCONNECT_TIMEOUT = 30.0
 #: Content codings of request bodies that the server has decoded.
 _DECODED = {"gzip", "deflate"}
-#: Answers with these have no body, whatever is written.
+#: Statuses of answers without a body; written data is dropped.
 _WITHOUT_BODY = {204, 205, 304}
 
 
 class _Transport(transports._FlowControlMixin):
-    """The connection as aiohttp sees it: body bytes of the answer or, after a 101, everything that is sent."""
+    """The transport for aiohttp: it sends the body of the answer or, after a 101, all data of the connection."""
 
     _sendfile_compatible = constants._SendfileMode.FALLBACK
 
@@ -70,17 +70,17 @@ class _Transport(transports._FlowControlMixin):
         self._dropped = 0
         self._closing = self._leaving = False
         self._reading = False
-        self._farewell: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
 
-    # What the writer and the protocol call.
+    # Called by the writer and the protocol.
 
     @property
     def begun(self) -> bool:
-        """Whether the head of the answer has been sent."""
+        """Whether status and headers of the answer have been sent."""
         return self._begun
 
     def begin(self, method: str, status_line: str, headers: CIMultiDict[str]) -> None:
-        """Send the head of the answer."""
+        """Send status and headers of the answer."""
         request = self._request()
         if request is None:
             raise RuntimeError("the request has been answered already")
@@ -105,19 +105,19 @@ class _Transport(transports._FlowControlMixin):
         self._context = contextvars.copy_context()
         if status not in _WITHOUT_BODY:
             channel.watch(_Watcher(self))
-            self.look()
+            self.on_change()
 
-    async def farewell(self) -> None:
-        """Wait until a web socket that is sent away has been told; its handler may be done before."""
-        if self._farewell is not None:
-            await asyncio.wait([self._farewell])
+    async def wait_closed(self) -> None:
+        """Wait for the closing handshake, if the server closes the WebSocket; the handler may return earlier."""
+        if self._close_task is not None:
+            await asyncio.wait([self._close_task])
 
     def finish(self) -> None:
-        """End the answer: all of it has been written."""
+        """End the answer after the last write."""
         if (channel := self._release()) is not None:
             channel.finish()
 
-    # The interface of asyncio.
+    # The transport interface of asyncio.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._connection.get_extra_info(name, default)
@@ -128,7 +128,7 @@ class _Transport(transports._FlowControlMixin):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._holder = weakref.ref(protocol)
 
-    # asyncio's mixin speaks to its protocol by this name; held weakly, since the protocol holds the transport.
+    # asyncio's mixin reads this attribute; the reference is weak, since the protocol refers to the transport.
     @property
     def _protocol(self) -> Any:
         return self._holder()
@@ -169,13 +169,13 @@ class _Transport(transports._FlowControlMixin):
                 channel.finish()
             else:
                 channel.abort()
-            self._loop.call_soon(self._say_goodbye, None, self.get_protocol())  # type: ignore[attr-defined]
+            self._loop.call_soon(self._connection_lost, None, self.get_protocol())  # type: ignore[attr-defined]
 
     def abort(self) -> None:
         self._closing = True
         if (channel := self._release()) is not None:
             channel.abort()
-            self._say_goodbye(None, self.get_protocol())
+            self._connection_lost(None, self.get_protocol())
 
     def is_reading(self) -> bool:
         return self._reading
@@ -187,28 +187,28 @@ class _Transport(transports._FlowControlMixin):
         if not self._reading and not self._closing:
             self._reading = True
             if self._switched:
-                self._loop.call_soon(self.look, context=self._context)  # type: ignore[attr-defined]
+                self._loop.call_soon(self.on_change, context=self._context)  # type: ignore[attr-defined]
 
-    # What happens at the other end.
+    # Events on the channel.
 
-    def look(self) -> None:
-        """Take up what is new on the channel: bytes, room, the end."""
+    def on_change(self) -> None:
+        """Handle changes of the channel: received data, free buffer space, the end."""
         channel = self._channel
         if channel is None:
             return
         ended = self._switched and self._reading and not self._receive()
         if self._channel is None:
-            return  # what was received closed the connection
+            return  # the received data closed the connection
         if ended or channel.is_gone():
-            self._lose()
+            self._on_disconnect()
             return
         if channel.is_closing():
-            self._leave()
-        # On the way out, too: what has an end comes to it, and a web socket's last words may have to wait for room.
+            self._on_closing()
+        # Also while closing: other answers continue to their end, and a WebSocket's close frame may need buffer space.
         self._maybe_resume_protocol()  # type: ignore[attr-defined]
 
     def _receive(self) -> bool:
-        """Pass received bytes on; return False when there will be no more."""
+        """Pass received data to the protocol; return False at the end of the data."""
         for _ in range(_PIECES_A_TURN):
             channel = self._channel
             if channel is None or not self._reading:
@@ -219,35 +219,35 @@ class _Transport(transports._FlowControlMixin):
             if not piece:
                 return False
             self.get_protocol().data_received(piece)
-        self._loop.call_soon(self.look)  # type: ignore[attr-defined]
+        self._loop.call_soon(self.on_change)  # type: ignore[attr-defined]
         return True
 
-    def _lose(self) -> None:
-        """Take note that the client is gone."""
+    def _on_disconnect(self) -> None:
+        """Handle the disconnect of the client."""
         self._closing = True
         task = self._handler()
         if (channel := self._release()) is not None:
             channel.finish()
         error = None if self._switched else ConnectionResetError("Connection lost")
-        self._say_goodbye(error, self.get_protocol())
+        self._connection_lost(error, self.get_protocol())
         if task is None or task.done():
             return
         if self._switched:
-            # Its handler learns of it by receive() or send(), as with aiohttp; one that never asks must not stay.
-            last = self._loop.call_later(_MOURNING_TIME, task.cancel)  # type: ignore[attr-defined]
-            task.add_done_callback(lambda _: last.cancel())
+            # receive() and send() raise in the handler, as with aiohttp; one that calls neither must not stay.
+            timer = self._loop.call_later(_DISCONNECT_TIMEOUT, task.cancel)  # type: ignore[attr-defined]
+            task.add_done_callback(lambda _: timer.cancel())
         else:
             task.cancel()
 
-    def _leave(self) -> None:
-        """End what has no end of its own, because the server stops or the plugin goes."""
+    def _on_closing(self) -> None:
+        """End a long-lived response because the server stops or the plugin is reloaded or removed."""
         protocol, task = self.get_protocol(), self._handler()
         if self._leaving or task is None or not (self._switched or self._endless):
             return
         self._leaving = True
         if self._switched:
-            self._farewell = self._loop.create_task(_send_away(protocol.answer))  # type: ignore[attr-defined]
-            self._loop.create_task(_part(self._farewell, task))  # type: ignore[attr-defined]
+            self._close_task = self._loop.create_task(_close_websocket(protocol.answer))  # type: ignore[attr-defined]
+            self._loop.create_task(_cancel_after(self._close_task, task))  # type: ignore[attr-defined]
         else:
             self._closing = True
             self.finish()
@@ -263,13 +263,13 @@ class _Transport(transports._FlowControlMixin):
         return channel
 
     @staticmethod
-    def _say_goodbye(error: Exception | None, protocol: Any) -> None:
+    def _connection_lost(error: Exception | None, protocol: Any) -> None:
         if protocol is not None:
             protocol.connection_lost(error)
 
 
 class _Watcher:
-    """Has a transport look at its channel, in the context of its request, as long as anybody else holds it."""
+    """Calls `on_change` of a transport in the context of its request, as long as the transport is alive."""
 
     def __init__(self, transport: _Transport) -> None:
         self._transport = weakref.ref(transport)
@@ -277,30 +277,30 @@ class _Watcher:
     def __call__(self) -> None:
         transport = self._transport()
         if transport is not None:
-            transport._context.run(transport.look)
+            transport._context.run(transport.on_change)
 
 
-async def _send_away(socket: Any) -> None:
-    """Close a web socket because the server, or its plugin, goes."""
+async def _close_websocket(socket: Any) -> None:
+    """Close a WebSocket because the server stops or the plugin is reloaded or removed."""
     try:
-        await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), _CLOSING_TIME)
+        await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), _CLOSE_TIMEOUT)
     except Exception:
-        _log.warning("a web socket cannot be closed", exc_info=True)
+        _log.warning("a WebSocket cannot be closed", exc_info=True)
 
 
-async def _part(farewell: asyncio.Task[None], task: asyncio.Task[Any]) -> None:
-    """Give the handler of a web socket a moment after the farewell."""
-    await asyncio.wait([farewell])
-    await asyncio.wait([task], timeout=_LEAVING_TIME)
+async def _cancel_after(closing: asyncio.Task[None], task: asyncio.Task[Any]) -> None:
+    """Cancel the handler of a WebSocket some time after the closing handshake."""
+    await asyncio.wait([closing])
+    await asyncio.wait([task], timeout=_HANDLER_TIMEOUT)
     task.cancel()
 
 
 class _Protocol(RequestHandler):
-    """aiohttp's protocol, which is given bytes only after an upgrade, when they are a web socket's."""
+    """aiohttp's protocol; it receives data only after an upgrade to a WebSocket."""
 
     def __init__(self, manager: web.Server, request: Request, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(manager, loop=loop, access_log=None)  # type: ignore[arg-type]
-        # The parser holds the protocol, and there is no HTTP to parse.
+        # The parser refers to the protocol, and there is no HTTP to parse.
         self._parser = None
         self._upgraded = True
         self._upgrade = True  # the same until aiohttp 3.12
@@ -310,18 +310,18 @@ class _Protocol(RequestHandler):
         self.connection.set_protocol(self)
 
     def set_parser(self, *parser: Any, **options: Any) -> None:
-        """Take what understands the bytes from now on, and have them come."""
+        """Set the parser of the received data and begin to receive."""
         super().set_parser(*parser, **options)
         self.connection.resume_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """End what waits for the client."""
+        """Wake the tasks that wait for the client."""
         super().connection_lost(exc)
         self.answer = None
 
 
 class _Writer(StreamWriter):
-    """aiohttp's writer of a body; the head goes out by ours, which also frames the body."""
+    """aiohttp's writer of a body; the server sends the headers and frames the body."""
 
     def __init__(self, method: str, protocol: _Protocol, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(protocol, loop)
@@ -329,14 +329,14 @@ class _Writer(StreamWriter):
         self._connection = protocol.connection
 
     def enable_chunking(self) -> None:
-        """Do nothing: the server chunks where it is called for."""
+        """Do nothing: the server adds the chunked framing if it is needed."""
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
-        """Send the head of the answer."""
+        """Send status and headers of the answer."""
         self._connection.begin(self._method, status_line, headers)
 
     async def write_eof(self, chunk: bytes = b"") -> None:
-        """Send the last of the body."""
+        """Send the last part of the body."""
         await super().write_eof(chunk)
         self._connection.finish()
 
@@ -358,7 +358,7 @@ class _Twin(web.Request):
 
 
 class _Host:
-    """What all twins share: the application, its one route and the manager of protocols."""
+    """The objects that all twins share: the application, its only route and the manager of protocols."""
 
     def __init__(self) -> None:
         self.app = web.Application()
@@ -366,7 +366,7 @@ class _Host:
         self._manager: web.Server | None = None
 
     def manager(self, loop: asyncio.AbstractEventLoop) -> web.Server:
-        """Return the manager of protocols, which is made for the first loop that asks."""
+        """Return the manager of protocols, which is created at the first call, for that loop."""
         if self._manager is None:
             self._manager = web.Server(self._refuse, loop=loop)
         return self._manager
@@ -387,7 +387,7 @@ def _shared() -> _Host:
 
 
 def match_info(variables: dict[str, str]) -> UrlMappingMatchInfo:
-    """Return the variables of the path as aiohttp has them, with route and application."""
+    """Return the variables of the path as an object of aiohttp, with route and application."""
     host = _shared()
     found = UrlMappingMatchInfo(variables, host.route)
     found.add_app(host.app)
@@ -396,7 +396,7 @@ def match_info(variables: dict[str, str]) -> UrlMappingMatchInfo:
 
 
 def task_of(request: Request, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
-    """Return the task that runs the handler for `request`, whichever task or thread asks."""
+    """Return the task that runs the handler for `request`; may be called from any task and thread."""
 
     def runs_it(task: asyncio.Task[Any]) -> bool:
         return getattr(task.get_coro(), "_plugincore_request", None) is request
@@ -410,7 +410,7 @@ def task_of(request: Request, loop: asyncio.AbstractEventLoop) -> asyncio.Task[A
 def twin(request: Request) -> web.Request:
     """Make the ``aiohttp.web.Request`` for `request`, on any thread; called once for each request that needs one."""
     host, loop = _shared(), request._loop or asyncio.get_running_loop()
-    host.app._loop = loop  # a test's loop is another one each time
+    host.app._loop = loop  # each test has another loop
     headers = CIMultiDictProxy(CIMultiDict(request.headers.items()))
     connection = {
         option.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for option in value.split(",")
@@ -443,7 +443,7 @@ def twin(request: Request) -> web.Request:
         _Writer(request.method, protocol, loop),
         None,  # type: ignore[arg-type]
         loop,
-        # The server has its own limit, and has kept to it.
+        # The server has applied its own limit already.
         client_max_size=max(len(body), 1024**2),
         state=request._state,
         remote=request.remote,
@@ -454,7 +454,7 @@ def twin(request: Request) -> web.Request:
 
 
 async def send(response: web.StreamResponse, request: Request) -> None:
-    """Have aiohttp send a response that a handler has returned or raised."""
+    """Send a response that a handler has returned or raised, with aiohttp's code."""
     own = request._twin
     protocol = own._protocol
     if response.prepared and protocol.answer is not response:
@@ -462,13 +462,13 @@ async def send(response: web.StreamResponse, request: Request) -> None:
     try:
         try:
             await response.prepare(own)
-        except web.HTTPException as refusal:
-            if refusal is response or protocol.connection.begun:
+        except web.HTTPException as error:
+            if error is response or protocol.connection.begun:
                 raise
-            response = refusal
+            response = error
             await response.prepare(own)
         await response.write_eof()
-        await protocol.connection.farewell()
+        await protocol.connection.wait_closed()
         if not protocol.connection.begun:
             raise RuntimeError(f"this {type(response).__name__} sends nothing; make a new one for each request")
     finally:
@@ -476,7 +476,7 @@ async def send(response: web.StreamResponse, request: Request) -> None:
 
 
 def conclude(result: Any, request: Request) -> Coroutine[Any, Any, None] | None:
-    """Return what ends an answer that the handler itself has begun; `None` if aiohttp has no part in it."""
+    """Return a coroutine that ends an answer begun by the handler itself; `None` if there is no such answer."""
     answer = request._twin._protocol.answer
     if answer is None:
         return None

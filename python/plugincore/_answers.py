@@ -1,4 +1,4 @@
-"""What every kind of answer has: a status, headers and cookies."""
+"""The common part of all answers: status, headers and cookies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeAlias, TypeVar
 
 Default = TypeVar("Default")
 
-#: Headers as a handler may give them: a mapping, in which a list repeats the header, or pairs.
+#: Headers of an answer: a mapping, in which a list as a value repeats the header, or pairs.
 HeaderItems: TypeAlias = Mapping[str, str] | Mapping[str, list[str]] | Iterable[tuple[str, str]]
 
-#: What would end a header or one part of a cookie, and begin another that nobody asked for.
+#: Characters that would end a header or a part of a cookie and inject another one.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)"?', re.IGNORECASE)
 
@@ -30,7 +30,7 @@ class _Values(ValuesView[str]):
 
 
 class Headers(MutableMapping[str, str]):
-    """The headers of an answer: look-ups ignore case, and a header may be repeated.
+    """The headers of an answer: lookups ignore case, and a header may be repeated.
 
     >>> headers = Headers({"Cache-Control": "no-store"})
     >>> headers["cache-control"]
@@ -40,11 +40,11 @@ class Headers(MutableMapping[str, str]):
     >>> headers.getall("vary")
     ['Accept', 'Cookie']
 
-    Values are looked at when the answer is sent: one with a line break makes it a 500.
+    Values are checked when the answer is sent: a line break in a value results in a 500.
     """
 
     def __init__(self, given: HeaderItems | None = None) -> None:
-        """Take the headers from a mapping, in which a list repeats the header, or from pairs."""
+        """Create headers from a mapping, in which a list as a value repeats the header, or from pairs."""
         self._held: dict[str, list[tuple[str, str]]] = {}
         if given is None:
             return
@@ -68,7 +68,7 @@ class Headers(MutableMapping[str, str]):
         return self._held[self._key(name)][0][1]
 
     def __setitem__(self, name: str, value: str) -> None:
-        """Replace a header, all repetitions of it included."""
+        """Replace a header and all its repetitions."""
         self._held[self._key(name)] = [(name, value)]
 
     def __delitem__(self, name: str) -> None:
@@ -76,15 +76,15 @@ class Headers(MutableMapping[str, str]):
         del self._held[self._key(name)]
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is such a header."""
+        """Return whether the header exists."""
         return isinstance(name, str) and name.lower() in self._held
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names; that of a repeated header comes repeatedly."""
+        """Iterate over the names; the name of a repeated header occurs repeatedly."""
         return (name for name, _ in self._pairs())
 
     def __len__(self) -> int:
-        """Return the number of headers, repetitions included."""
+        """Return the number of headers, including repetitions."""
         return sum(map(len, self._held.values()))
 
     def __repr__(self) -> str:
@@ -92,11 +92,11 @@ class Headers(MutableMapping[str, str]):
         return f"Headers({list(self._pairs())})"
 
     def items(self) -> ItemsView[str, str]:
-        """Return all pairs of name and value, repetitions included."""
+        """Return all pairs of name and value, including repetitions."""
         return _Pairs(self)
 
     def values(self) -> ValuesView[str]:
-        """Return all values, those of repeated headers included."""
+        """Return all values, including those of repeated headers."""
         return _Values(self)
 
     def clear(self) -> None:
@@ -104,11 +104,11 @@ class Headers(MutableMapping[str, str]):
         self._held.clear()
 
     def add(self, name: str, value: str) -> None:
-        """Add a header, beside those of that name which are there."""
+        """Add a header, and keep existing headers of the same name."""
         self._held.setdefault(self._key(name), []).append((name, value))
 
     def getall(self, name: str, default: Default | None = None) -> list[str] | Default:
-        """Return all values of a header; without any the default, or an empty list."""
+        """Return all values of a header; if there are none, the default or an empty list."""
         pairs = self._held.get(self._key(name))
         if pairs is None:
             return [] if default is None else default
@@ -116,11 +116,11 @@ class Headers(MutableMapping[str, str]):
 
 
 class Answer:
-    """What all kinds of answers have in common; a plugin makes one of their own classes.
+    """The base class of all answers; plugins use its subclasses.
 
     Attributes:
-        headers: The headers, without those that the host sets by itself.
-        cookies: The cookies that :meth:`set_cookie` put there.
+        headers: The headers, without those that the server sets.
+        cookies: The cookies set by :meth:`set_cookie`.
 
     """
 
@@ -132,7 +132,7 @@ class Answer:
         content_type: str | None = None,
         charset: str | None = None,
     ) -> None:
-        """Begin an answer; a type given in both ways is an error, because one of them would be ignored."""
+        """Create an answer; a content type in both places is an error, because one of them would be ignored."""
         self.status = status
         self.headers = Headers(headers)
         self.cookies: SimpleCookie = SimpleCookie()
@@ -156,12 +156,12 @@ class Answer:
         self._status = int(status)
 
     def set_status(self, status: int, reason: str | None = None) -> None:
-        """Set the status, as aiohttp's method does; the host says the usual reason, whatever is given."""
+        """Set the status, as aiohttp's method does; `reason` is ignored, the usual phrase is sent."""
         self.status = status
 
     @property
     def content_type(self) -> str:
-        """The content type without its parameters; ``application/octet-stream`` when there is none."""
+        """The content type without its parameters; ``application/octet-stream`` if there is none."""
         return self.headers.get("Content-Type", "application/octet-stream").partition(";")[0].strip()
 
     @content_type.setter
@@ -170,7 +170,7 @@ class Answer:
 
     @property
     def charset(self) -> str | None:
-        """The charset that the content type names, if it does."""
+        """The charset in the content type, or ``None``."""
         found = _CHARSET.search(self.headers.get("Content-Type", ""))
         return found[1] if found else None
 
@@ -196,7 +196,7 @@ class Answer:
         samesite: str | None = None,
         partitioned: bool = False,
     ) -> None:
-        """Have the client keep a cookie; one of that name which was set before is replaced.
+        """Set a cookie; it replaces a cookie of the same name in this answer.
 
         >>> answer = Answer()
         >>> answer.set_cookie("session", "4711", max_age=3600, httponly=True, samesite="Lax")
@@ -205,15 +205,15 @@ class Answer:
 
         Args:
             name: The name.
-            value: The value; what a cookie cannot hold as it is gets quoted as Python's ``http.cookies`` does it.
-            max_age: Seconds until the client forgets it.
-            expires: When the client forgets it: a ``datetime`` (local time if it has no zone) or the header's text.
-            path: The paths that get it; ``None`` leaves that to the client.
-            domain: The domain that gets it with all below; the answering host alone without.
-            secure: Sent by TLS only.
-            httponly: Not shown to scripts.
+            value: The value; characters that a cookie cannot contain are quoted as by Python's ``http.cookies``.
+            max_age: Seconds until the cookie expires.
+            expires: When the cookie expires: a ``datetime`` (local time if it has no time zone) or the header's text.
+            path: The paths for which it is sent; with ``None`` the client decides.
+            domain: The domain, with its subdomains, for which it is sent; by default only the answering host.
+            secure: Sent over TLS only.
+            httponly: Hidden from scripts.
             samesite: ``Strict``, ``Lax`` or ``None`` (the text), which browsers accept only with ``secure``.
-            partitioned: Kept for each embedding site by itself; browsers accept it only with ``secure``.
+            partitioned: Stored separately for each embedding site; browsers accept it only with ``secure``.
 
         """
         if samesite is not None and samesite.lower() not in ("strict", "lax", "none"):
@@ -233,11 +233,11 @@ class Answer:
         morsel["secure"], morsel["httponly"] = secure, httponly
         self._partitioned.discard(name)
         if partitioned:
-            # http.cookies knows the attribute only from Python 3.14 on.
+            # http.cookies supports the attribute from Python 3.14 on.
             self._partitioned.add(name)
 
     def del_cookie(self, name: str, *, path: str | None = "/", domain: str | None = None) -> None:
-        """Have the client forget a cookie; path and domain have to be those that it was set with."""
+        """Delete a cookie in the client; path and domain must be those with which it was set."""
         self.set_cookie(name, "", max_age=0, expires="Thu, 01 Jan 1970 00:00:00 GMT", path=path, domain=domain)
 
     def _all_headers(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-# What the compiled half of the package exports; tests/python/test_typing.py compares it with the real thing.
+# The exports of the compiled half of the package; tests/python/test_typing.py compares them with the module.
 
 import asyncio
 import os
@@ -143,7 +143,7 @@ class _HttpVersion(NamedTuple):
     major: int
     minor: int
 
-# What aiohttp answers, where it is installed; compiled classes do not show that they have a `__getattr__`.
+# Attributes that aiohttp provides if it is installed; compiled classes do not show that they have a `__getattr__`.
 class _AnsweredByAiohttp:
     def __getattr__(self, name: str) -> Any: ...
 

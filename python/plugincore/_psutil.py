@@ -1,8 +1,8 @@
 """``import psutil`` without psutil.
 
-`install` appends a finder to the END of `sys.meta_path`: it is asked only when nobody else knows psutil, so an
-installed psutil always wins, also one that is installed while the process runs. Caveat: a process that has imported
-the stand-in once keeps it until ``sys.modules["psutil"]`` is removed.
+`install` appends a finder to the END of `sys.meta_path`: it is used only if no other finder finds psutil, so an
+installed psutil always wins, even one that is installed while the process runs. Caveat: a process that has imported
+the substitute keeps it until ``sys.modules["psutil"]`` is removed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _NAME = "psutil"
 
 
 class _StandInLoader(Loader):
-    """Puts `plugincore.sysinfo` where psutil would be."""
+    """Loads `plugincore.sysinfo` in place of psutil."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Replace the new, empty module; the import system returns what it finds in `sys.modules` afterwards."""
+        """Replace the new, empty module; the import system then returns the module in `sys.modules`."""
         from plugincore import sysinfo
 
         sys.modules[_NAME] = sysinfo
 
 
 class _StandInFinder(MetaPathFinder):
-    """Finds psutil for `_StandInLoader`, and explains what is missing below it."""
+    """Finds psutil for `_StandInLoader`, and explains why its submodules are missing."""
 
     def find_spec(
         self,
@@ -35,7 +35,7 @@ class _StandInFinder(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Answer for psutil; of its submodules say that they are not here."""
+        """Return the spec of psutil; raise ModuleNotFoundError for its submodules."""
         if fullname == _NAME:
             return ModuleSpec(_NAME, _StandInLoader(), origin="plugincore.sysinfo")
         if fullname.startswith(f"{_NAME}.") and sys.modules.get(_NAME) is sys.modules.get("plugincore.sysinfo"):

@@ -1,7 +1,6 @@
-"""Tells the log of exceptions that nobody catches: in threads, finalisers, callbacks and forgotten tasks.
+"""Logs uncaught exceptions: in threads, finalisers, callbacks and tasks that are not awaited.
 
-Each is one record, which names the plugin, the file and the line. A plugin that sets a hook of its own gets what it
-asked for; the hook that it finds there is one of these.
+Each exception is one record with the plugin, the file and the line. A plugin may replace the hooks with its own.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from typing import Any, Protocol
 
 
 class PluginFiles(Protocol):
-    """What the server knows of the files in the folder of the plugins."""
+    """The server's information about the files in the plugin folder."""
 
     def find(self, file: str) -> tuple[str, str] | None:
-        """Return the name of a file in messages and the ids of the plugins in it; None for a file from elsewhere."""
+        """Return the name of a file for messages and the ids of the plugins in it; None for other files."""
 
     def report(self, text: str, *, is_error: bool) -> None:
-        """Write a record of the server's."""
+        """Write a record in the server's name."""
 
 
 def whose(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
-    """Return which plugin is at work and where, by the innermost of ``places``, which come innermost first.
+    """Return the plugin that is running and its position, from ``places``, which are sorted innermost first.
 
-    Both are the beginning of a text: ``plugin shop: `` and ``plugins/shop.py:7: ``; empty when it is not known.
+    Both are prefixes of a message: ``plugin shop: `` and ``plugins/shop.py:7: ``; empty if unknown.
     """
     plugin = place = ""
     for file, line in places:
@@ -42,22 +41,22 @@ def whose(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, s
 
 
 def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
-    """Take the hooks for the rest of the process's life."""
+    """Install the hooks for the lifetime of the process."""
 
     def report(what: str, error: BaseException, within: object = None) -> None:
-        """Write the record of ``error``; ``within`` is the function that raised it, if it has left no traceback."""
+        """Log ``error``; ``within`` is the function that raised it, for exceptions without a traceback."""
         places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
         code = getattr(within, "__code__", None)
         if not places and code is not None:
             places = [(code.co_filename, code.co_firstlineno)]
         plugin, place = whose(files, iter(reversed(places)))
-        told = " ".join("".join(traceback.format_exception_only(error)).split())
+        summary = " ".join("".join(traceback.format_exception_only(error)).split())
         text = "".join(traceback.format_exception(error))
-        files.report(f"{plugin}{what}: {place}{told}\n{text}", is_error=True)
+        files.report(f"{plugin}{what}: {place}{summary}\n{text}", is_error=True)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_type is SystemExit:
-            return  # The thread wanted to end, as in Python's own hook.
+            return  # The thread ends on purpose; Python's own hook ignores this too.
         name = args.thread.name if args.thread else "of unknown name"
         report(f"thread {name}", _error(args.exc_type, args.exc_value, args.exc_traceback))
 
@@ -71,7 +70,7 @@ def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
         if error is None:
             event_loop.default_exception_handler(context)
             return
-        details = [f"{key}: {_shown(value)}" for key, value in sorted(context.items()) if key not in _TOLD]
+        details = [f"{key}: {_shown(value)}" for key, value in sorted(context.items()) if key not in _SHOWN]
         report(f"{context.get('message', 'exception in the event loop')} ({', '.join(details)})", error)
 
     threading.excepthook = in_thread
@@ -79,17 +78,17 @@ def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
     event_loop.set_exception_handler(in_loop)
 
 
-#: Parts of the context of an exception in the loop that the record tells anyhow.
-_TOLD = ("message", "exception", "source_traceback", "handle_traceback")
+#: Parts of the context of an exception in the loop that the record contains already.
+_SHOWN = ("message", "exception", "source_traceback", "handle_traceback")
 
 
 def _error(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> BaseException:
-    """Return the exception with its traceback; what C code raises may have no instance yet."""
+    """Return the exception with its traceback; exceptions raised by C code may not have an instance yet."""
     return (error if error is not None else kind()).with_traceback(trace)
 
 
 def _shown(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # The record must not be lost for it.
+    except Exception:  # The record must not be lost because of a failing repr().
         return f"<{type(value).__name__}>"

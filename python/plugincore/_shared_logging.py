@@ -1,8 +1,8 @@
-"""Keeps Python's ``logging`` shared: no plugin's way of setting it up silences the others.
+"""Shares Python's ``logging`` between plugins: the logging setup of one plugin does not silence the others.
 
-A plugin may have been a program of its own, and sets logging up as if nobody else was there. What it adds works. What
-would take the records of all others away is not done, or put right before the next record, and reported once with the
-plugin, the file and the line. There is one ``logging`` in a process, and so one guard of it.
+A plugin may have been a separate program that configures logging for the whole process. Its additions work. A change
+that would suppress the records of other plugins is not made, or is reverted before the next record. It is reported
+once, with the plugin, the file and the line. A process has one ``logging``, and therefore one guard.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ _REMOVAL = "removing the server's handler from the root logger"
 
 
 class Guard:
-    """What is kept as it is: the server's handler and the highest level of the root logger."""
+    """The protected state: the server's handler and the highest level of the root logger."""
 
     def __init__(self, files: PluginFiles, handler: LogJamHandler, highest: int) -> None:
-        """Begin with nothing to complain of."""
+        """Create a guard without reports."""
         self.handler = handler
         self.highest = highest
         self._files = files
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def complain(self, what: str) -> None:
-        """Report what would silence others, once for each plugin that does it."""
+        """Report a change that would silence other plugins, once for each plugin."""
         plugin, place = whose(self._files, _frames(sys._getframe(1)))
-        # By the file, since its plugin has no id yet while it is imported.
+        # The key is the file: while a plugin is imported, it does not have an id yet.
         once = (place.partition(".py:")[0], what)
-        if once not in self._told:
-            self._told.add(once)
+        if once not in self._reported:
+            self._reported.add(once)
             self._files.report(f"{plugin}{place}{what} would silence the other plugins; it does not", is_error=False)
 
 
@@ -43,7 +43,7 @@ _guard: Guard
 
 
 def install(files: PluginFiles) -> None:
-    """Guard the root logger's handler of the server, if it has one, and what decides whether records reach it."""
+    """Protect the server's handler of the root logger, if there is one, and the settings that affect its records."""
     global _guard
     root = logging.getLogger()
     handler = next((handler for handler in root.handlers if isinstance(handler, LogJamHandler)), None)
@@ -67,10 +67,10 @@ def _frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
 
 
 class SharedLogger(logging.Logger):
-    """A logger that ``logging.config`` does not disable along with all others; one by one they still may be."""
+    """A logger that ``logging.config`` does not disable together with all others; it can be disabled individually."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute, unless this disables loggers that the caller has never heard of."""
+        """Set an attribute, unless ``logging.config`` disables all existing loggers."""
         if name == "disabled" and value and sys._getframe(1).f_globals.get("__name__") == "logging.config":
             _guard.complain("logging.config with disable_existing_loggers")
             return
@@ -78,7 +78,7 @@ class SharedLogger(logging.Logger):
 
 
 class SharedManager(logging.Manager):
-    """What ``logging.disable()`` speaks to."""
+    """A manager that ignores ``logging.disable()``."""
 
     @property
     def disable(self) -> int:
@@ -92,66 +92,66 @@ class SharedManager(logging.Manager):
 
 
 class Handlers(list[logging.Handler]):
-    """The root logger's handlers: the server's own is among them whenever they are asked to handle a record.
+    """The root logger's handlers: the server's own is among them whenever a record is handled.
 
-    Until then it may be missing, so that whoever empties the list to fill it anew finds it empty.
+    In between it may be missing, so that code that empties the list and fills it again finds it empty.
     """
 
     def __iter__(self) -> Iterator[logging.Handler]:
-        """Iterate over all of them, the server's among them."""
+        """Iterate over all handlers, including the server's."""
         self.put_back()
         return super().__iter__()
 
     def append(self, added: logging.Handler) -> None:
-        """Add one behind the server's."""
+        """Append a handler after the server's."""
         self.put_back()
         super().append(added)
 
     def put_back(self) -> None:
-        """Add the server's if it is missing."""
+        """Insert the server's handler if it is missing."""
         if not self.is_whole():
             self.insert(0, _guard.handler)
 
     def is_whole(self) -> bool:
-        """Tell whether the server's is there."""
+        """Return whether the server's handler is present."""
         return any(kept is _guard.handler for kept in super().__iter__())
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all handlers."""
         super().clear()
         _guard.complain(_REMOVAL)
 
     def remove(self, removed: logging.Handler) -> None:
-        """Remove one."""
+        """Remove a handler."""
         super().remove(removed)
         if removed is _guard.handler:
             _guard.complain(_REMOVAL)
 
     def pop(self, index: SupportsIndex = -1) -> logging.Handler:
-        """Remove one and return it."""
+        """Remove a handler and return it."""
         popped = super().pop(index)
         if popped is _guard.handler:
             _guard.complain(_REMOVAL)
         return popped
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
-        """Remove some."""
+        """Remove handlers by index."""
         super().__delitem__(index)
         if not self.is_whole():
             _guard.complain(_REMOVAL)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Replace some."""
+        """Replace handlers by index."""
         super().__setitem__(index, value)
         if not self.is_whole():
             _guard.complain(_REMOVAL)
 
 
 class SharedRoot(logging.RootLogger):
-    """The root logger, whose handlers and level are those of all other loggers, too."""
+    """The root logger; its handlers and level apply to all other loggers too."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; the handlers and the level only in so far as all records of others still come."""
+        """Set an attribute; handlers and level are adjusted so that the records of other plugins are still logged."""
         if name == "handlers":
             value = Handlers(value)
             if not value.is_whole():

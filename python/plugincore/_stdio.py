@@ -1,4 +1,4 @@
-"""What ``print`` writes to: text streams like Python's own, whose bytes go the way of the server's log."""
+"""Replaces ``sys.stdout`` and ``sys.stderr`` with streams that write through the output of the server's log."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class StandardStream(io.FileIO):
-    """One of the process's standard streams; a write to it neither fails nor waits for a reader."""
+    """A standard stream of the process; a write neither fails nor waits for a reader."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take all of ``data``, whether or not it can be written."""
+        """Accept all of ``data``, even if it cannot be written."""
         return write_standard(self.fileno(), memoryview(data).tobytes())
 
 
 def install() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr``, which keep their encodings and write line by line."""
+    """Replace ``sys.stdout`` and ``sys.stderr``; they keep their encodings and are line-buffered."""
     for name, number, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
         current = getattr(sys, name)
         if not isinstance(current, io.TextIOWrapper | None):
-            continue  # the plugins' host was given streams of somebody else's
+            continue  # another program has replaced the stream
         encoding = "utf-8"
         write_through = False
         if current is not None:
@@ -38,6 +38,6 @@ def install() -> None:
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding, errors, newline="\n", line_buffering=True, write_through=write_through
         )
-        vars(stream)["mode"] = "w"  # which a text stream's own attributes may hold, whatever its type's stub says
+        vars(stream)["mode"] = "w"  # in this way, because the type stub does not allow an assignment
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

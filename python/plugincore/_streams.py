@@ -1,4 +1,4 @@
-"""Answers that are sent piece by piece, at the pace of the client."""
+"""Answers that are sent piece by piece, at the speed of the client."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from plugincore._core import encode_json
 if TYPE_CHECKING:
     from plugincore._core import Request
 
-#: What a handed-over piece has at most, so that a huge one does not have to wait for its client as a second copy.
+#: Maximum size of one write, so that a huge piece is not copied as a whole while its client reads slowly.
 _LARGEST_WRITE = 256 * 1024
-#: Seconds after which a source that never waits has to let others have the loop.
-_TURN = 0.002
-#: Seconds that a source gets to tidy up once it is cancelled, before it is cancelled again.
-_CLEANUP = 10.0
-#: The lines of an event stream end in any of these, so none may be inside of one.
+#: Seconds after which a source that never waits yields to other tasks of the loop.
+_YIELD_AFTER = 0.002
+#: Seconds for the cleanup of a cancelled source; then it is cancelled again.
+_CLEANUP_TIMEOUT = 10.0
+#: Line ends of an event stream; a line must not contain any of them.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 _END: Any = object()
 
 
 class _Source:
-    """The pieces of an iterable, plain or async, taken in the task of the request."""
+    """The pieces of a plain or async iterable, read in the task of the request."""
 
     def __init__(self, content: AsyncIterable[Any] | Iterable[Any]) -> None:
         self._iterator: AsyncIterator[Any] | Iterator[Any]
@@ -39,7 +39,7 @@ class _Source:
         return next(self._iterator, _END)
 
     async def close(self) -> None:
-        # Now and not when it is collected, so that what it holds is free as soon as the client is gone.
+        # Closed here, not by the garbage collector, so that its resources are free as soon as the client disconnects.
         if isinstance(self._iterator, AsyncGenerator):
             await self._iterator.aclose()
         elif isinstance(self._iterator, Generator):
@@ -47,7 +47,7 @@ class _Source:
 
 
 class _Sender:
-    """Writes to the client of a request, in the request's task, which is cancelled when there is no more use in it."""
+    """Writes to the client in the task of the request; cancels it if the client disconnects or the stream must end."""
 
     def __init__(self, request: Request, *, ends_with_plugin: bool = False) -> None:
         self.is_ending = False
@@ -62,11 +62,11 @@ class _Sender:
         self._left: int | None = None
         self._has_begun = self._is_writing = self._is_interrupted = False
         self._ping: asyncio.TimerHandle | None = None
-        self._too_late: asyncio.TimerHandle | None = None
-        self._channel.watch(self._look)
-        self._look()
+        self._second_cancel: asyncio.TimerHandle | None = None
+        self._channel.watch(self._on_change)
+        self._on_change()
 
-    def _look(self) -> None:
+    def _on_change(self) -> None:
         self._room.set()
         self.is_ending = self._ends_with_plugin and self._channel.is_closing()
         if self._channel.is_gone() or self.is_ending:
@@ -76,7 +76,7 @@ class _Sender:
         if not self._is_interrupted and self._task is not None:
             self._is_interrupted = True
             self._task.cancel()
-            self._too_late = self._loop.call_later(_CLEANUP, self._task.cancel)
+            self._second_cancel = self._loop.call_later(_CLEANUP_TIMEOUT, self._task.cancel)
 
     def begin(self, answer: Answer, length: int | None = None) -> None:
         if not self._has_begun:
@@ -84,7 +84,7 @@ class _Sender:
             self._has_begun, self._left = True, length
 
     def begin_by_itself(self, answer: Answer) -> None:
-        """Do as `begin` in a callback of the loop; an error of it interrupts the task as `failure`."""
+        """Call `begin` in a callback of the loop; an error is stored as `failure` and cancels the task."""
         try:
             self.begin(answer)
         except Exception as error:
@@ -105,16 +105,16 @@ class _Sender:
             self._channel.write(piece if small else memoryview(piece)[start : start + _LARGEST_WRITE])
         self._is_writing = False
         if self._left == 0:
-            # The client has no reason to stay for what comes after the last byte.
+            # The client may disconnect after the last byte; the source is not cancelled then.
             self._is_interrupted = True
-        if self._loop.time() - self._since > _TURN:
-            # A source that never waits must not keep the loop from everybody else.
+        if self._loop.time() - self._since > _YIELD_AFTER:
+            # A source that never waits must not block the loop.
             await asyncio.sleep(0)
             self._since = self._loop.time()
 
     def keep_alive(self, seconds: float, piece: bytes) -> None:
-        """Send `piece` at this interval, unless the client is slow or another piece is under way."""
-        # A method and not a function in here, which would hold itself: what is sent leaves no garbage cycle behind.
+        """Send `piece` at this interval, unless the client is slow or another piece is being written."""
+        # A method, not a nested function, which would refer to itself and create a garbage cycle.
         self._ping = self._loop.call_later(seconds, self._send_ping, seconds, piece)
 
     def _send_ping(self, seconds: float, piece: bytes) -> None:
@@ -129,15 +129,15 @@ class _Sender:
     def close(self) -> None:
         self._channel.watch(None)
         self._is_interrupted = True
-        # Both lead back here, by the tracebacks of what they raised.
+        # Both refer to this object, through the tracebacks of their exceptions.
         self.failure = self._task = None
-        for timer in (self._ping, self._too_late):
+        for timer in (self._ping, self._second_cancel):
             if timer is not None:
                 timer.cancel()
 
 
 class _Stream(Answer):
-    """What both kinds of streams have in common: a source that can be used up once."""
+    """The base class of both kinds of streams: their source can be read once."""
 
     _content: AsyncIterable[Any] | Iterable[Any] | None
 
@@ -152,25 +152,25 @@ class _Stream(Answer):
 
 
 class StreamingResponse(_Stream):
-    r"""An answer that is sent piece by piece, as an iterable gives them.
+    r"""An answer whose pieces are sent as an iterable yields them.
 
     >>> async def count():
     ...     for number in range(1000):
     ...         yield f"{number}\n"
     >>> answer = StreamingResponse(count(), content_type="text/plain; charset=utf-8")
 
-    The answer begins with the first piece: what goes wrong before is a 500, what goes wrong later breaks the
-    connection. A client that is slow stops the iterable, one that leaves ends it: a generator is closed, an async one
-    is cancelled where it waits. Each response is sent once.
+    The answer begins with the first piece: an exception before that is a 500, a later one breaks the connection. A slow
+    client pauses the iterable. If the client disconnects, a generator is closed; an async generator is first cancelled
+    where it waits. Each response is sent once.
 
-    A plain generator runs on the thread of all plugins: one that blocks keeps everybody waiting.
+    A plain generator runs on the thread of all plugins: if it blocks, all requests wait.
 
     Args:
         content: Pieces of the body, bytes or ``str`` (sent as UTF-8); an async or a plain iterable.
-        status: The status code. With 204, 205 and 304, and for HEAD, nothing is taken from ``content``.
-        headers: A mapping, in which a list repeats a header, or pairs.
-        content_type: The content type; ``application/octet-stream`` unless it or ``headers`` say otherwise.
-        content_length: How many bytes there will be, if that is known; it is an error if there are more or fewer.
+        status: The status code. With 204, 205 and 304, and for HEAD, ``content`` is not read.
+        headers: A mapping, in which a list as a value repeats the header, or pairs.
+        content_type: The content type; the default is the one in ``headers``, or ``application/octet-stream``.
+        content_length: The number of bytes, if it is known; more or fewer bytes are an error.
 
     """
 
@@ -183,7 +183,7 @@ class StreamingResponse(_Stream):
         content_type: str | None = None,
         content_length: int | None = None,
     ) -> None:
-        """Make an answer of ``content``; nothing is taken from it before the handler has returned."""
+        """Create an answer with ``content``, which is read after the handler has returned."""
         if isinstance(content, (str, bytes, bytearray, memoryview)) or not isinstance(
             content, (AsyncIterable, Iterable)
         ):
@@ -197,7 +197,7 @@ class StreamingResponse(_Stream):
         self._content = content
 
     async def __plugincore_send__(self, request: Request) -> None:
-        """Send the answer; called by the host."""
+        """Send the answer; called by the server."""
         source = self._source()
         sender = _Sender(request)
         try:
@@ -216,7 +216,7 @@ class StreamingResponse(_Stream):
 
 
 def _bytes(piece: Any) -> bytes | None:
-    """Return what is sent for a piece; ``None`` after the last."""
+    """Return the bytes of a piece; ``None`` after the last piece."""
     if piece is _END:
         return None
     if isinstance(piece, str):
@@ -236,12 +236,11 @@ class Event:
     b'data: {"a": 1}\n\n'
 
     Args:
-        data: Text, of any number of lines, or a value that is sent as JSON; an event without data is not seen by
-            scripts.
-        event: The kind of event that scripts listen to; ``message`` when there is none.
-        id: What a client that connects again sends as ``Last-Event-ID``.
-        retry: Milliseconds after which a client shall connect again when the connection breaks.
-        comment: Text that is not shown to scripts.
+        data: Text, of any number of lines, or a value that is sent as JSON; scripts do not receive events without data.
+        event: The type of the event for scripts; without it the type is ``message``.
+        id: The id that a client sends as ``Last-Event-ID`` when it reconnects.
+        retry: Milliseconds after which a client reconnects when the connection breaks.
+        comment: Text that scripts do not receive.
 
     """
 
@@ -253,7 +252,7 @@ class Event:
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what would end a line and begin another field."""
+        """Reject values with characters that would end a line and begin another field."""
         for name, value in (("event", self.event), ("id", self.id)):
             if value is not None and ("\0" in str(value) or _LINE_END.search(str(value))):
                 raise ValueError(f"the {name} of an event holds a line break or NUL: {str(value)!r}")
@@ -261,7 +260,7 @@ class Event:
             raise ValueError(f"retry is {self.retry!r}; it must be a whole number of milliseconds")
 
     def encode(self) -> bytes:
-        """Return the event as it is sent."""
+        """Return the event in the form in which it is sent."""
         lines = [] if self.comment is None else [f": {line}" for line in _LINE_END.split(self.comment)]
         fields = (("id", self.id), ("event", self.event), ("retry", self.retry))
         lines += [f"{name}: {value}" for name, value in fields if value is not None]
@@ -272,7 +271,7 @@ class Event:
 
 
 class EventSource(_Stream):
-    """Server-sent events, which browsers read with their class of that name.
+    """Server-sent events, for the class ``EventSource`` of browsers.
 
     >>> async def ticks():
     ...     yield "a text"
@@ -280,23 +279,22 @@ class EventSource(_Stream):
     ...     yield Event("named", event="tick", id="3")
     >>> answer = EventSource(ticks())
 
-    The answer begins when the generator waits for the first time, or with its first event. It ends with the generator;
-    the generator is cancelled where it waits when the client leaves, when the plugin is reloaded and when the server
-    stops, since clients connect again by themselves. What a client got last is in
-    ``request.headers.get("Last-Event-ID")``. Each source is sent once.
+    The answer begins when the generator waits for the first time, or with its first event. It ends with the generator.
+    The generator is cancelled where it waits when the client disconnects, when the plugin is reloaded, and when the
+    server stops, since clients reconnect by themselves. ``request.headers.get("Last-Event-ID")`` is the id of the last
+    event that a client received. Each source is sent once.
 
     Args:
         events: An async iterable of texts, :class:`Event` objects and values that are sent as JSON.
-        headers: More headers; ``Cache-Control: no-store`` and ``X-Accel-Buffering: no`` are there unless they say
-            otherwise.
-        ping: Seconds after which a comment is sent, so that proxies keep the connection; ``None`` for never.
+        headers: More headers; they may replace the defaults ``Cache-Control: no-store`` and ``X-Accel-Buffering: no``.
+        ping: Seconds after which a comment is sent, so that proxies keep the connection; ``None`` disables it.
 
     """
 
     def __init__(
         self, events: AsyncIterable[Any], *, headers: HeaderItems | None = None, ping: float | None = 15.0
     ) -> None:
-        """Make an answer of ``events``; nothing is taken from them before the handler has returned."""
+        """Create an answer with ``events``, which are read after the handler has returned."""
         if not isinstance(events, AsyncIterable):
             raise TypeError(f"events is an async generator or another async iterable, not {type(events).__name__}")
         if ping is not None and not ping > 0:
@@ -309,10 +307,10 @@ class EventSource(_Stream):
         self._content = events
 
     async def __plugincore_send__(self, request: Request) -> None:
-        """Send the events; called by the host."""
+        """Send the events; called by the server."""
         source = self._source()
         sender = _Sender(request, ends_with_plugin=True)
-        # Its turn comes when the generator waits, so what it raises before that is still a 500.
+        # The callback runs when the generator waits, so an exception before that is still a 500.
         beginning = asyncio.get_running_loop().call_soon(sender.begin_by_itself, self)
         try:
             try:

@@ -1,7 +1,7 @@
-"""The configuration as plugins see it: sections and values by item or by attribute.
+"""The configuration for plugins: sections and values as items or attributes.
 
-``config.paths.plugins`` and ``config["paths"]["plugins"]`` are the same. The file itself is read by the server's own
-reader, so values have the types and references have the texts that ``docs/configuration.md`` describes.
+``config.paths.plugins`` and ``config["paths"]["plugins"]`` are the same. The server's own parser reads the file, so
+types and references work as described in ``docs/configuration.md``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["Config", "ConfigError", "masterConfig", "refusal"]
 
 
 class ConfigError(configparser.Error, ValueError):
-    """An ini file that cannot be used; its text tells every error with file, line and remedy.
+    """An ini file that cannot be used; the message lists every error with file, line and remedy.
 
-    It is a ``configparser.Error``, as for malformed files and wrong references before, and a ``ValueError``, as for
-    texts that ``int:`` or ``float:`` does not fit.
+    It is a ``configparser.Error``, which malformed files and wrong references used to raise, and a ``ValueError``,
+    which invalid ``int:`` and ``float:`` values used to raise.
     """
 
 
@@ -39,15 +39,15 @@ class Config(UserDict[str, Any]):
 
     Args:
         file: Path of an ini file. A missing file gives an empty ``Config``.
-        items: Keys and values instead of a file; they win when both are given and there are any.
+        items: Keys and values instead of a file; if both are given, non-empty items win.
         env_override: Let the environment variable ``[PREFIX_][SECTION_]KEY`` replace the value of an existing key.
-        env_prefix: First part of these variables' names.
-        section_name: Name of the section that ``items`` belong to.
+        env_prefix: The first part of the names of these variables.
+        section_name: The name of the section to which ``items`` belong.
         top_config: The ``Config`` that contains this one as a section.
 
     Raises:
-        AttributeError: Neither ``file`` nor ``items`` is given, or a name is refused (see :func:`refusal`).
-        ConfigError: The file is malformed, or a value in it cannot be made.
+        AttributeError: Neither ``file`` nor ``items`` is given, or a name is not allowed (see :func:`refusal`).
+        ConfigError: The file is malformed, or a value in it is invalid.
 
     """
 
@@ -63,7 +63,7 @@ class Config(UserDict[str, Any]):
         section_name: str | None = None,
         top_config: Config | None = None,
     ) -> None:
-        """Build from a file or from items; at top level it becomes :data:`masterConfig`."""
+        """Read a file, or take items; a top-level ``Config`` becomes :data:`masterConfig`."""
         super().__init__()
         if not items and file:
             from plugincore._core import read_ini
@@ -86,7 +86,7 @@ class Config(UserDict[str, Any]):
 
     @classmethod
     def _from_sections(cls, sections: Mapping[str, Mapping[str, Any]]) -> Config:
-        """Build the top-level ``Config`` of a file that the server has read already, and may yet refuse."""
+        """Return the top-level ``Config`` of a file that the server has read, but not yet accepted."""
         config = cls.__new__(cls)
         super(Config, config).__init__()
         config._take_sections(sections)
@@ -104,11 +104,11 @@ class Config(UserDict[str, Any]):
         return self.data.keys()
 
     def merge(self, other: Config, overwrite: bool = True) -> None:
-        """Take over what ``other`` has, section by section.
+        """Copy the values of ``other``, section by section.
 
         Args:
-            other: Where to take from.
-            overwrite: Whether a value that is here already gives way.
+            other: The source of the values.
+            overwrite: Whether existing values are replaced.
 
         """
         for key, theirs in other.data.items():
@@ -119,15 +119,15 @@ class Config(UserDict[str, Any]):
                 self[key] = theirs
 
     def __setitem__(self, key: str, item: Any) -> None:
-        """Set an item, which is the attribute too."""
+        """Set an item, which is also an attribute."""
         _check_text(key)
         if key in _CLASS_NAMES:
             raise AttributeError(f"{key!r} is an attribute of Config and cannot be a key")
         super().__setitem__(key, item)
 
     def __getattr__(self, name: str) -> Any:
-        """Look an item up by attribute."""
-        # Without the guard, copying and unpickling would ask for `data` of an object that has none yet.
+        """Return an item by attribute access."""
+        # Without this check, copying and unpickling would read `data` of an object that does not have it yet.
         if name not in _CLASS_NAMES:
             try:
                 return self.data[name]
@@ -136,7 +136,7 @@ class Config(UserDict[str, Any]):
         raise AttributeError(f"the configuration has no {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set the item of this name; what belongs to the object itself stays an attribute."""
+        """Set the item of this name; attributes of the object itself stay attributes."""
         if name in _CLASS_NAMES:
             super().__setattr__(name, value)
         else:
@@ -150,25 +150,25 @@ class Config(UserDict[str, Any]):
             super().__delattr__(name)
 
     def __dir__(self) -> Iterable[str]:
-        """Name the items among the attributes."""
+        """Return the attributes, including the items."""
         return [*super().__dir__(), *self.data]
 
 
 _CLASS_NAMES = frozenset(dir(Config)) | {"data", "top_config", "self"}
-"""Names that mean something on the object itself and therefore cannot be keys."""
+"""Names of attributes of the object itself, which therefore cannot be keys."""
 
 masterConfig: Config | dict[str, Any] = {}  # noqa: N816 - the name that plugins import
-"""The ``Config`` that was last built at top level; read it as ``configfile.masterConfig``.
+"""The last top-level ``Config``; read it as ``configfile.masterConfig``.
 
-The server's own takes its place when the server begins to go by it, not when a reload refuses it.
+The server's own ``Config`` is stored here when the server begins to use it, and not if a reload rejects it.
 """
 
 
 def refusal(section: str, key: str | None = None) -> str | None:
-    """Say why a section or key cannot be used, or return None if it can.
+    """Return why a name of a section or key is not allowed, or None if it is.
 
-    Names must be usable as attributes without hiding anything, so Python's keywords and builtins and the attributes
-    of ``Config`` are refused, and so are keys that do not begin with a letter.
+    Names must be usable as attributes and must not hide other names. Therefore Python's keywords and builtins, the
+    attributes of ``Config``, and keys that do not begin with a letter are not allowed.
 
     >>> refusal("paths")
     >>> refusal("print")
@@ -177,8 +177,8 @@ def refusal(section: str, key: str | None = None) -> str | None:
     "'1st' does not begin with a letter"
 
     Args:
-        section: Name of the section.
-        key: Name of a key in it; without it the section's own name is judged.
+        section: The name of the section.
+        key: The name of a key in it; without it, the name of the section is checked.
 
     """
     name = section if key is None else key
@@ -195,13 +195,13 @@ def refusal(section: str, key: str | None = None) -> str | None:
 
 
 def _check_text(key: object) -> None:
-    """Raise TypeError for a key that could never be an attribute."""
+    """Raise TypeError for a key that cannot be the name of an attribute."""
     if not isinstance(key, str):
         raise TypeError(f"a Config key must be a string, not {type(key).__name__}")
 
 
 def _accept(section: str | None, name: str) -> None:
-    """Raise AttributeError for a refused name; outside of sections it need not begin with a letter."""
+    """Raise AttributeError for a name that is not allowed; names of sections need not begin with a letter."""
     _check_text(name)
     why = refusal(name) if section is None else refusal(section, name)
     if why:

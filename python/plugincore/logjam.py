@@ -1,4 +1,4 @@
-"""The log stream as Python sees it: the ``LogJam`` class and a bridge from the standard ``logging`` package."""
+"""The server's log for Python: the class ``LogJam`` and a handler for the standard ``logging`` package."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ __all__ = ["LogJam", "LogJamHandler", "install_handler"]
 
 
 class LogJamHandler(logging.Handler):
-    """Passes records on to the server's log, under their logger's name and with their traceback, one line each."""
+    """Passes records to the server's log, one line each, with the name of their logger and their traceback."""
 
     _complain: Callable[[str], None] | None = None
 
     def guard(self, complain: Callable[[str], None]) -> None:
-        """From now on let nothing keep records from the log, and call ``complain`` in its place."""
+        """Ignore levels and filters from now on, and call ``complain`` instead of setting them."""
         self._complain = complain
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 -- the base class's name
-        """Do as the base class does, unless all records are to be let through."""
+        """Call the base class, unless the handler is guarded."""
         if self._complain:
             self._complain("a level of the server's own handler")
         else:
             super().setLevel(level)
 
     def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 -- the base class's names
-        """Do as the base class does, unless all records are to be let through."""
+        """Call the base class, unless the handler is guarded."""
         if self._complain:
             self._complain("a filter of the server's own handler")
         else:
             super().addFilter(filter)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; its threshold is the server's."""
+        """Write the record, if it reaches the server's level."""
         try:
             emit_log_record(record.name, record.levelno, self.format(record))
         except Exception:
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the base class's name
-        """Report a record that cannot be formatted in the log itself, where ``logging`` would print to stderr."""
+        """Report in the log that a record cannot be formatted; ``logging`` would print this to stderr."""
         reason = "".join(traceback.format_exception_only(sys.exc_info()[1])).strip()
         where = f"{record.pathname}:{record.lineno}"
         emit_log_record(record.name, logging.ERROR, f"a log record of {where} cannot be formatted: {reason}")
 
 
 def install_handler(threshold: int) -> None:
-    """Send ``logging`` and ``warnings`` to the server's log, from ``threshold`` up.
+    """Send records of ``logging`` and ``warnings`` with level ``threshold`` or above to the server's log.
 
-    Nothing happens when the root logger has a handler already. Afterwards ``logging.basicConfig()`` has no effect, by
-    its own rule, so that a plugin's call of it does not double the lines.
+    If the root logger has a handler already, nothing changes. Afterwards ``logging.basicConfig()`` has no effect, by
+    its own rule, so calls in plugins do not duplicate the lines.
     """
     root = logging.getLogger()
     if root.handlers:

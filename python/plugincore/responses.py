@@ -1,6 +1,6 @@
-"""Results beyond plain values, for plugins that want a say in how an answer is sent.
+"""Response objects, for handlers that control more than code and body.
 
-A handler returns one of these objects instead of ``(code, body)``; ``raise`` is not for them. None needs aiohttp.
+A handler returns one of these objects instead of ``(code, body)``; they cannot be raised. aiohttp is not needed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "EventSource", "FileResponse", "Headers", "Redirect", "Response", "StreamingResponse"]
 
-#: Stands for a value that was not given where ``None`` is one.
+#: The default of a parameter for which ``None`` is a value.
 _NOT_GIVEN: Any = object()
 
 
 class Response(Answer):
-    """A complete answer: status, headers and a body that is there as a whole.
+    """A complete answer: status, headers and body.
 
     The attributes have the names of aiohttp's ``web.Response``, and a response may be returned for any number of
     requests. At most one of ``body``, ``text`` and ``json`` is given.
@@ -38,13 +38,13 @@ class Response(Answer):
     'text/html; charset=utf-8'
 
     Args:
-        body: Bytes; ``application/octet-stream`` unless a content type says otherwise.
-        text: Text, sent in ``charset``; ``text/plain`` unless a content type says otherwise.
-        json: A value, written as JSON in the way a bare ``dict`` is.
+        body: Bytes; the default content type is ``application/octet-stream``.
+        text: Text, sent in ``charset``; the default content type is ``text/plain``.
+        json: A value, written as JSON in the same way as a bare ``dict``.
         status: The status code, 200 to 599.
-        headers: A mapping, in which a list repeats a header, or pairs.
-        content_type: The content type; not if ``headers`` hold one.
-        charset: The charset of a text; UTF-8 if it is not given.
+        headers: A mapping, in which a list as a value repeats the header, or pairs.
+        content_type: The content type; an error if ``headers`` contain one too.
+        charset: The charset of a text; UTF-8 by default.
 
     """
 
@@ -59,7 +59,7 @@ class Response(Answer):
         content_type: str | None = None,
         charset: str | None = None,
     ) -> None:
-        """Make a complete answer; a value that is no JSON, or a text that its charset lacks, is an error here."""
+        """Create a complete answer; a value that JSON or a text that the charset cannot represent is an error."""
         if (body is not None) + (text is not None) + (json is not _NOT_GIVEN) > 1:
             raise ValueError("only one of body, text and json can be the answer's body")
         super().__init__(status=status, headers=headers, content_type=content_type, charset=charset)
@@ -75,7 +75,7 @@ class Response(Answer):
 
     @property
     def body(self) -> bytes:
-        """The body; any bytes may be assigned."""
+        """The body; any bytes-like object may be assigned."""
         return self._body
 
     @body.setter
@@ -86,7 +86,7 @@ class Response(Answer):
 
     @property
     def text(self) -> str:
-        """The body as text; one that is assigned is sent in the charset of the content type."""
+        """The body as text; an assigned text is encoded in the charset of the content type."""
         return self._body.decode(self.charset or "utf-8")
 
     @text.setter
@@ -112,29 +112,30 @@ class Response(Answer):
             return ""
 
     def __repr__(self) -> str:
-        """Show status, type and size, not the content."""
+        """Show status, content type and size, but not the content."""
         return f"<{type(self).__name__} {self.status} {self.content_type}, {len(self._body)} bytes>"
 
     def __plugincore_reply__(self) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Return what the host sends."""
+        """Return status, headers and body; called by the server."""
         return self._status, self._all_headers(), self._body
 
 
 class Redirect(Response):
-    """An answer that sends the client elsewhere.
+    """A redirect to another URL.
 
     >>> Redirect("/search?q=Grüße").headers["Location"]
     '/search?q=Gr%C3%BC%C3%9Fe'
 
     Args:
-        url: Where to; whatever a URL cannot hold, line breaks too, is percent-encoded.
-        status: 302 or 303 (ask for ``url`` by GET), 307 (repeat the request there), or, for good, 301 and 308.
+        url: The target; characters that a URL cannot contain, including line breaks, are percent-encoded.
+        status: 302 or 303 (the client requests ``url`` with GET), 307 (it repeats the request there), or 301 and 308,
+            the permanent variants.
         headers: More headers.
 
     """
 
     def __init__(self, url: str, status: int = 302, *, headers: HeaderItems | None = None) -> None:
-        """Make a redirection; whether a URL that came from a client may be trusted is for the plugin to know."""
+        """Create a redirect; the plugin must check a URL that came from a client."""
         if not isinstance(url, str):
             raise TypeError(f"url is a str, not {type(url).__name__}")
         if status not in (301, 302, 303, 307, 308):
@@ -144,24 +145,24 @@ class Redirect(Response):
 
 
 class FileResponse(Answer):
-    """An answer with a file, which the host reads and sends without Python's help.
+    """An answer with a file, which the server reads and sends without Python.
 
-    Conditional requests, ranges and HEAD are answered by it too. The client gets 404 when there is no such
-    file, 403 when it may not be read; both are seen when it is sent, so a handler cannot catch them. One response may
-    be returned for any number of requests.
+    Conditional requests, ranges and HEAD are supported. The client gets a 404 if the file does not exist, and a 403 if
+    the server may not read it. This is checked when the file is sent, so a handler cannot catch it. One response may be
+    returned for any number of requests.
 
     >>> response = FileResponse("/srv/reports/7.pdf", download=True, filename="Übersicht.pdf")
     >>> print(response.headers["Content-Disposition"])
     attachment; filename="_bersicht.pdf"; filename*=UTF-8''%C3%9Cbersicht.pdf
 
     Args:
-        path: Where the file is. Any file that the server may read is sent: a name that came from a client has to be
-            looked at before.
-        status: The status code; conditions and ranges count with 200 alone.
-        headers: A mapping, in which a list repeats a header, or pairs.
-        content_type: The content type; the one that the file's name stands for if it is not given.
-        download: Whether the client shall save the file rather than show it.
-        filename: The name that it is saved under; the file's own if it is not given.
+        path: The path of the file. Any file that the server may read is sent: the plugin must check a name that came
+            from a client.
+        status: The status code; conditions and ranges apply to 200 only.
+        headers: A mapping, in which a list as a value repeats the header, or pairs.
+        content_type: The content type; by default it is derived from the file's name.
+        download: Whether the client should save the file instead of showing it.
+        filename: The name under which the client saves it; by default the file's own name.
 
     """
 
@@ -175,7 +176,7 @@ class FileResponse(Answer):
         download: bool = False,
         filename: str | None = None,
     ) -> None:
-        """Make an answer with the file at ``path``; it is opened when the answer is sent."""
+        """Create an answer with the file at ``path``, which is opened when the answer is sent."""
         super().__init__(status=status, headers=headers, content_type=content_type)
         self.path = os.fsdecode(path)
         if download or filename is not None:
@@ -183,12 +184,12 @@ class FileResponse(Answer):
             self.headers["Content-Disposition"] = _disposition("attachment" if download else "inline", name)
 
     async def __plugincore_send__(self, request: Request) -> None:
-        """Have the file sent; called by the host."""
+        """Send the file; called by the server."""
         request._send_file(self.path, self.status, self._all_headers())
 
 
 def _disposition(kind: str, name: str) -> str:
-    """Return a ``Content-Disposition`` by RFC 6266; clients that do not know ``filename*`` get a plain name."""
+    """Return a ``Content-Disposition`` by RFC 6266, with a plain name for clients without ``filename*``."""
     plain = re.sub(r'[^ -~]|["\\\\/%]', "_", name)
     exact = quote(name, safe="!#$&+^`|", errors="replace")
     return f'{kind}; filename="{plain}"' + ("" if plain == name else f"; filename*=UTF-8''{exact}")

@@ -1,10 +1,10 @@
-"""Figures of the machine under psutil's names, measured natively.
+"""System metrics under psutil's names, measured natively.
 
-``import psutil`` gives this module when psutil itself is not installed. Names, fields and units are those of psutil
-7.2; processes (``Process``, ``process_iter``), connections, fans and batteries are not here.
+``import psutil`` returns this module if psutil itself is not installed. Names, fields and units are those of psutil
+7.2; processes (``Process``, ``process_iter``), connections, fans and batteries are not supported.
 
 A function without a source on the running platform raises `NotImplementedError`. Caveat: `cpu_percent` measures since
-the calling thread's last call, so two plugins that call it shorten each other's span.
+the last call in the same thread, so two plugins that call it shorten each other's interval.
 """
 
 # ruff: noqa: N801, N818 (psutil's names)
@@ -29,7 +29,7 @@ __version__ = "7.2.2"
 version_info = (7, 2, 2)
 """`__version__` as numbers."""
 
-# A package in the eyes of the import system, so that `import psutil._common` reaches the finder, which says what to do.
+# Makes the module a package, so that `import psutil._common` reaches the finder, which raises a helpful error.
 __path__: list[str] = []
 
 POSIX = os.name == "posix"
@@ -64,7 +64,7 @@ NIC_DUPLEX_UNKNOWN = NicDuplex.NIC_DUPLEX_UNKNOWN
 
 
 class Error(Exception):
-    """Base of psutil's exceptions; here so that ``except psutil.Error`` can be written."""
+    """Base class of psutil's exceptions, for ``except psutil.Error``."""
 
 
 class NoSuchProcess(Error):
@@ -72,11 +72,11 @@ class NoSuchProcess(Error):
 
 
 class AccessDenied(Error):
-    """The process belongs to someone else."""
+    """The process belongs to another user."""
 
 
 class svmem(NamedTuple):
-    """Memory in bytes; `percent` is what is not available."""
+    """Memory in bytes; `percent` is the share that is not available."""
 
     total: int
     available: int
@@ -92,7 +92,7 @@ class svmem(NamedTuple):
 
 
 class sswap(NamedTuple):
-    """Swap in bytes; `sin` and `sout` are what was swapped in and out since boot."""
+    """Swap in bytes; `sin` and `sout` are the bytes swapped in and out since boot."""
 
     total: int
     used: int
@@ -103,7 +103,7 @@ class sswap(NamedTuple):
 
 
 class sdiskusage(NamedTuple):
-    """Room in bytes; `free` and `percent` are those of a user who is not root."""
+    """Disk space in bytes; `free` and `percent` are the values for a user other than root."""
 
     total: int
     used: int
@@ -158,7 +158,7 @@ class snicaddr(NamedTuple):
 
 
 class snicstats(NamedTuple):
-    """The state of a link; `speed` is Mbit/s, 0 when unknown, `flags` are separated by commas."""
+    """The state of a link; `speed` is in Mbit/s, 0 if unknown; `flags` are separated by commas."""
 
     isup: bool
     duplex: NicDuplex
@@ -168,7 +168,7 @@ class snicstats(NamedTuple):
 
 
 class scpufreq(NamedTuple):
-    """Frequencies in MHz; `min` and `max` are 0 when the kernel publishes none."""
+    """Frequencies in MHz; `min` and `max` are 0 if the kernel does not publish them."""
 
     current: float
     min: float
@@ -210,7 +210,7 @@ class suser(NamedTuple):
 
 
 class shwtemp(NamedTuple):
-    """A temperature; `high` and `critical` are None when the sensor has no limit."""
+    """A temperature; `high` and `critical` are None if the sensor has no limit."""
 
     label: str
     current: float
@@ -219,12 +219,12 @@ class shwtemp(NamedTuple):
 
 
 def _percent(part: float, whole: float) -> float:
-    """Give `part` as a percentage of `whole` with one decimal, 0.0 of nothing."""
+    """Return `part` as a percentage of `whole` with one decimal; 0.0 if `whole` is 0."""
     return round(100 * part / whole, 1) if whole else 0.0
 
 
 def cpu_count(logical: bool = True) -> int | None:
-    """Count the processors that are online, or with ``logical=False`` the physical cores; None when unknown."""
+    """Return the number of online processors, or with ``logical=False`` of physical cores; None if unknown."""
     return _native.cpu_count(logical)
 
 
@@ -233,21 +233,21 @@ def cpu_times(percpu: Literal[False] = False) -> scputimes: ...
 @overload
 def cpu_times(percpu: Literal[True]) -> list[scputimes]: ...
 def cpu_times(percpu: bool = False) -> scputimes | list[scputimes]:
-    """Give the seconds spent in each mode since boot, by all processors together or by each."""
+    """Return the seconds spent in each mode since boot, for all processors together or for each."""
     rows = _read_cpu_times(percpu)
     return rows if percpu else rows[0]
 
 
 def _read_cpu_times(percpu: bool) -> list[scputimes]:
-    """Read the rows of `cpu_times`, of which there is one when it is about all processors."""
+    """Return the rows of `cpu_times`: one for all processors together, or one for each."""
     return [scputimes(*row) for row in _native.cpu_times(percpu)]
 
 
 class _LastReading(threading.local):
-    """A thread's last CPU times, by `percpu`; psutil too keeps threads apart, so that none shortens another's span."""
+    """The last CPU times of a thread, by `percpu`; separate for each thread, as in psutil."""
 
     def __init__(self) -> None:
-        """Begin without a reading, in each thread that asks."""
+        """Start without a reading, in each thread."""
         self.times: dict[bool, list[scputimes]] = {}
 
 
@@ -255,8 +255,8 @@ _last_reading = _LastReading()
 
 
 def _busy_percent(before: scputimes, after: scputimes) -> float:
-    """Give the share of the time between two readings that was neither idle nor waiting for a disk."""
-    # Counters of a processor that goes off and on may step back; guest time is also in user and nice.
+    """Return the share of the time between two readings that was neither idle nor waiting for a disk."""
+    # Counters may decrease when a processor goes offline and online; guest time is also in user and nice.
     spent = scputimes(*(max(0.0, new - old) for old, new in zip(before, after, strict=True)))
     total = sum(spent) - spent.guest - spent.guest_nice
     return _percent(total - spent.idle - spent.iowait, total)
@@ -267,42 +267,43 @@ def cpu_percent(interval: float | None = None, percpu: Literal[False] = False) -
 @overload
 def cpu_percent(interval: float | None = None, *, percpu: Literal[True]) -> list[float]: ...
 def cpu_percent(interval: float | None = None, percpu: bool = False) -> float | list[float]:
-    """Give the share of the processors' time that was busy, in percent.
+    """Return the busy share of the processors' time, in percent.
 
     Args:
-        interval: Seconds to measure; the call blocks that long, and with it the event loop when it is made there.
-            None or 0 measures since the thread's last such call and returns at once; the first answers 0.0.
-        percpu: Give a list, one figure for each processor.
+        interval: Seconds to measure; the call blocks that long, and blocks the event loop if it runs there. With None
+            or 0 it measures since the last such call in the same thread and returns at once; the first call returns
+            0.0.
+        percpu: Return a list with a value for each processor.
 
     Raises:
-        ValueError: When `interval` is negative.
+        ValueError: `interval` is negative.
 
     """
     if interval is not None and interval < 0:
         message = f"interval is not positive (got {interval})"
         raise ValueError(message)
-    figures = _since_last(interval, percpu) if LINUX else _native_usage(interval, percpu)
-    return figures if percpu else figures[0]
+    values = _since_last(interval, percpu) if LINUX else _native_usage(interval, percpu)
+    return values if percpu else values[0]
 
 
 def _since_last(interval: float | None, percpu: bool) -> list[float]:
-    """Measure from two readings of the CPU times; without an earlier one the span is empty and the answer 0.0."""
+    """Measure by two readings of the CPU times; without an earlier one the interval is empty and the result 0.0."""
     before = _last_reading.times.get(percpu)
     if interval:
         before = _read_cpu_times(percpu)
         time.sleep(interval)
     after = _read_cpu_times(percpu)
     _last_reading.times[percpu] = after
-    # A processor may have gone on or off between the readings.
+    # A processor may have gone online or offline between the readings.
     return [_busy_percent(old, new) for old, new in zip(before or after, after, strict=False)]
 
 
 def _native_usage(interval: float | None, percpu: bool) -> list[float]:
-    """Measure where the platform gives usage, but no times."""
+    """Measure on platforms that have CPU usage, but no CPU times."""
     if interval:
         _native.cpu_usage(percpu)
         time.sleep(interval)
-    return [round(figure, 1) for figure in _native.cpu_usage(percpu)]
+    return [round(value, 1) for value in _native.cpu_usage(percpu)]
 
 
 @overload
@@ -310,7 +311,7 @@ def cpu_freq(percpu: Literal[False] = False) -> scpufreq | None: ...
 @overload
 def cpu_freq(percpu: Literal[True]) -> list[scpufreq]: ...
 def cpu_freq(percpu: bool = False) -> scpufreq | list[scpufreq] | None:
-    """Give the frequencies in MHz, on average or of each processor; None when the machine does not tell."""
+    """Return the frequencies in MHz, the average or of each processor; None if they are unknown."""
     rows = [scpufreq(*row) for row in _native.cpu_freq()]
     if percpu:
         return rows
@@ -318,41 +319,41 @@ def cpu_freq(percpu: bool = False) -> scpufreq | list[scpufreq] | None:
 
 
 def cpu_stats() -> scpustats:
-    """Count context switches and interrupts since boot."""
+    """Return the number of context switches and interrupts since boot."""
     return scpustats(*_native.cpu_stats())
 
 
 def getloadavg() -> tuple[float, float, float]:
-    """Give the load of the last 1, 5 and 15 minutes."""
+    """Return the load of the last 1, 5 and 15 minutes."""
     return _native.getloadavg()
 
 
 def virtual_memory() -> svmem:
-    """Give the memory of the machine in bytes."""
+    """Return the memory of the machine in bytes."""
     total, available, *rest = _native.virtual_memory()
     return svmem(total, available, _percent(total - available, total), *rest)
 
 
 def swap_memory() -> sswap:
-    """Give the swap of the machine in bytes."""
+    """Return the swap of the machine in bytes."""
     total, used, free, swapped_in, swapped_out = _native.swap_memory()
     return sswap(total, used, free, _percent(used, total), swapped_in, swapped_out)
 
 
 def disk_usage(path: str | os.PathLike[str]) -> sdiskusage:
-    """Give the room on the file system that holds `path`, in bytes.
+    """Return the space on the file system that contains `path`, in bytes.
 
     Raises:
-        OSError: When the path cannot be reached; `FileNotFoundError` when there is none.
+        OSError: The path cannot be accessed; `FileNotFoundError` if it does not exist.
 
     """
     total, used, free = _native.disk_usage(path)
-    # Without the part that is kept for root, as df(1) has it.
+    # Without the part reserved for root, as in df(1).
     return sdiskusage(total, used, free, _percent(used, used + free))
 
 
 def disk_partitions(all: bool = False) -> list[sdiskpart]:  # noqa: A002 (psutil's name)
-    """List what is mounted: disks only, or with ``all=True`` also memory, network and kernel file systems."""
+    """Return the mounted disks, or with ``all=True`` also memory, network and kernel file systems."""
     return [sdiskpart(*row) for row in _native.disk_partitions(all)]
 
 
@@ -361,11 +362,11 @@ def disk_io_counters(perdisk: Literal[False] = False, nowrap: bool = True) -> sd
 @overload
 def disk_io_counters(perdisk: Literal[True], nowrap: bool = True) -> dict[str, sdiskio]: ...
 def disk_io_counters(perdisk: bool = False, nowrap: bool = True) -> sdiskio | dict[str, sdiskio] | None:
-    """Count the traffic of the disks since boot; None when there are none.
+    """Return the traffic of the disks since boot; None if there are no disks.
 
     Args:
-        perdisk: Give a dict of every disk and partition instead of the sum over whole disks.
-        nowrap: Accepted for psutil's sake; the counters have 64 bits and do not wrap.
+        perdisk: Return a dict of all disks and partitions instead of the sum over whole disks.
+        nowrap: Accepted for compatibility with psutil; the counters have 64 bits and do not wrap.
 
     """
     rows = {name: sdiskio(*row) for name, row in _native.disk_io_counters(perdisk)}
@@ -379,11 +380,11 @@ def net_io_counters(pernic: Literal[False] = False, nowrap: bool = True) -> snet
 @overload
 def net_io_counters(pernic: Literal[True], nowrap: bool = True) -> dict[str, snetio]: ...
 def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | dict[str, snetio] | None:
-    """Count the traffic of the network interfaces; None when there are none.
+    """Return the traffic of the network interfaces; None if there are no interfaces.
 
     Args:
-        pernic: Give a dict of every interface instead of the sum.
-        nowrap: Accepted for psutil's sake; the counters have 64 bits and do not wrap.
+        pernic: Return a dict of all interfaces instead of the sum.
+        nowrap: Accepted for compatibility with psutil; the counters have 64 bits and do not wrap.
 
     """
     rows = {name: snetio(*row) for name, row in _native.net_io_counters().items()}
@@ -393,7 +394,7 @@ def net_io_counters(pernic: bool = False, nowrap: bool = True) -> snetio | dict[
 
 
 def net_if_addrs() -> dict[str, list[snicaddr]]:
-    """Give the addresses of every interface: IPv4, then IPv6, then `AF_LINK`."""
+    """Return the addresses of every interface: IPv4, then IPv6, then `AF_LINK`."""
     addresses: dict[str, list[snicaddr]] = {}
     for name, family, address, *others in sorted(_native.net_if_addrs(), key=lambda row: row[1]):
         addresses.setdefault(name, []).append(snicaddr(socket.AddressFamily(family), address, *others))
@@ -401,7 +402,7 @@ def net_if_addrs() -> dict[str, list[snicaddr]]:
 
 
 def net_if_stats() -> dict[str, snicstats]:
-    """Give the state of every interface's link."""
+    """Return the state of the link of every interface."""
     return {
         name: snicstats(running, NicDuplex(duplex), speed, mtu, ",".join(flags))
         for name, (running, duplex, speed, mtu, flags) in _native.net_if_stats().items()
@@ -409,12 +410,12 @@ def net_if_stats() -> dict[str, snicstats]:
 
 
 def boot_time() -> float:
-    """Give the moment the machine started, in seconds since the epoch."""
+    """Return the time at which the machine started, in seconds since the epoch."""
     return float(_native.boot_time())
 
 
 def users() -> list[suser]:
-    """List who is logged in; a login at the machine itself, or on its first display, has the host ``localhost``."""
+    """Return the logged-in users; a login at the machine itself or on its first display has the host ``localhost``."""
     return [
         suser(name, terminal or None, "localhost" if host in ("", ":0", ":0.0") else host, float(started), pid)
         for name, terminal, host, started, pid in _native.users()
@@ -422,12 +423,12 @@ def users() -> list[suser]:
 
 
 def pids() -> list[int]:
-    """List the ids of all processes, ascending."""
+    """Return the ids of all processes in ascending order."""
     return _native.pids()
 
 
 def sensors_temperatures(fahrenheit: bool = False) -> dict[str, list[shwtemp]]:
-    """Give the temperatures by chip; where a sensor has only one of the two limits, it stands for both."""
+    """Return the temperatures by chip; if a sensor has only one of the two limits, it is used for both."""
 
     def convert(celsius: float) -> float:
         return celsius * 9 / 5 + 32 if fahrenheit else celsius
@@ -445,6 +446,6 @@ def sensors_temperatures(fahrenheit: bool = False) -> dict[str, list[shwtemp]]:
 
 
 def __getattr__(name: str) -> Any:
-    """Say what to do about a name that only psutil has."""
+    """Raise an AttributeError with the remedy for a name that only psutil has."""
     message = f"plugincore.sysinfo has no {name!r}; it stands in for psutil, and installing psutil gives the rest of it"
     raise AttributeError(message)

@@ -1,6 +1,6 @@
 """A client that runs one plugin in a test, without a socket.
 
-Loading, arguments, keys, limits, results and errors are the server's own code, so a test sees what a client would see:
+Loading, arguments, keys, limits, results and errors use the server's own code, so a test gets real answers:
 
 >>> from plugincore.baseplugin import BasePlugin
 >>> class Greet(BasePlugin):
@@ -10,8 +10,8 @@ Loading, arguments, keys, limits, results and errors are the server's own code, 
 ...     client.get(query={"name": "Ada"}).json()
 {'hello': 'Ada'}
 
-:class:`PluginClient` is the same for tests that run on an event loop themselves. With pytest there is the fixture
-``plugin_client``, which needs neither an import nor a plugin for asyncio.
+:class:`PluginClient` is the same for tests that run on an event loop. For pytest there is the fixture
+``plugin_client``, which needs neither an import nor a pytest plugin for asyncio.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ Plugin = type[BasePlugin] | str | os.PathLike[str]
 """A plugin class, or the path of a plugin file."""
 
 Pairs = Mapping[str, Any] | Iterable[tuple[str, Any]]
-"""Names and values; a mapping's value may be a list for a name that is repeated."""
+"""Names and values; in a mapping, a list as a value repeats the name."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a client would have received.
+    """The answer that a client would receive.
 
     >>> class Teapot(BasePlugin):
     ...     def request_handler(self, **data):
@@ -66,11 +66,11 @@ class Response:
     status: int
     """The status code."""
     headers: MultiDict
-    """The headers: names in any case, ``getall`` for repeated ones."""
+    """The headers: names ignore case, ``getall`` returns repeated ones."""
     body: bytes = field(repr=False)
-    """The body, whole, also if it was streamed."""
+    """The complete body, even if it was streamed."""
     exception: BaseException | None = None
-    """What the plugin raised, if that is why the answer is a 500."""
+    """The exception of the plugin, if it caused the answer 500."""
 
     @property
     def ok(self) -> bool:
@@ -84,7 +84,7 @@ class Response:
 
     @property
     def charset(self) -> str:
-        """The charset that the content type names, else ``utf-8``."""
+        """The charset in the content type, else ``utf-8``."""
         message = Message()
         message["Content-Type"] = self.headers.get("Content-Type", "")
         return message.get_content_charset("utf-8")
@@ -96,22 +96,22 @@ class Response:
 
     @property
     def cookies(self) -> SimpleCookie:
-        """The cookies that the answer sets, by name, as :class:`http.cookies.Morsel` objects."""
+        """The cookies set by the answer, by name, as :class:`http.cookies.Morsel` objects."""
         cookies: SimpleCookie = SimpleCookie()
         for line in self.headers.getall("Set-Cookie", []):
             cookies.load(line)
         return cookies
 
     def json(self) -> Any:
-        """Return the value that the body stands for."""
+        """Return the body, decoded from JSON."""
         return json_module.loads(self.body)
 
 
 class PluginClient:
     """Serves one plugin to a test that runs on an event loop.
 
-    ``async with`` constructs and initialises the plugin on the running loop, and terminates it at the end; what its
-    ``__init__``, ``initialize`` or ``terminate_plugin`` raises comes out there.
+    ``async with`` constructs and initialises the plugin on the running loop, and terminates it at the end. It raises
+    the exceptions of ``__init__``, ``initialize`` and ``terminate_plugin``.
 
     >>> class Count(BasePlugin):
     ...     async def initialize(self, **kwargs):
@@ -129,17 +129,16 @@ class PluginClient:
     ({'asked': 6, 'where': 'a/b'}, 7)
 
     Args:
-        plugin: The plugin's class, or the path of its file, which is then run as the server runs it.
-        config: What the ini file would hold: its path, sections as a mapping of mappings, or a :class:`Config`. The
-            plugin gets it as ``config``; the server's part of it (``[auth]``, ``[cors]``, ``[server]``, ``[compat]``)
-            counts, too.
+        plugin: The plugin's class, or the path of its file, which is loaded as by the server.
+        config: The content of the ini file: its path, sections as a mapping of mappings, or a :class:`Config`. The
+            plugin gets it as ``config``; ``[auth]``, ``[cors]``, ``[server]`` and ``[compat]`` work as in the server.
         params: The plugin's parameters: a text as in ``[plugin_parms]``, or a mapping whose values keep their types,
-            as those of a parameter file in JSON do.
-        class_name: Which class of the file is meant, if it has several.
-        client_ip: The address that requests come from.
+            like the values in a JSON parameter file.
+        class_name: The class in the file, if it has several.
+        client_ip: The client's address.
         headers: Headers of every request, such as a key.
-        level: The level of the log, which goes to standard output.
-        raise_plugin_exceptions: Raise what a handler raised instead of answering 500.
+        level: The level of the log, which is written to standard output.
+        raise_plugin_exceptions: Raise the exception of a handler instead of answering 500.
 
     """
 
@@ -155,7 +154,7 @@ class PluginClient:
         level: str = "INFO",
         raise_plugin_exceptions: bool = False,
     ) -> None:
-        """Prepare; nothing of the plugin runs before the client is entered."""
+        """Prepare the client; the plugin is constructed when the client is entered."""
         if isinstance(plugin, type):
             if not issubclass(plugin, BasePlugin):
                 raise TypeError(f"{plugin.__qualname__} is not derived from BasePlugin")
@@ -168,7 +167,7 @@ class PluginClient:
                 raise FileNotFoundError(f"there is no plugin file {os.fspath(plugin)!r}")
         self._folder = None if isinstance(plugin, type) else file.parent
         self._imports: _Imports | None = None
-        # The server has it, too: a plugin that imports psutil works where psutil is missing.
+        # As in the server: plugins can import psutil even if it is not installed.
         _psutil.install()
         values = dict(parse_qsl(params)) if isinstance(params, str) else params
         self._rehearsal = Rehearsal(file, meant, _config(config, file, level), dict(values) if values else None, level)
@@ -186,7 +185,7 @@ class PluginClient:
 
     async def __aenter__(self) -> Self:
         """Construct the plugin and call its ``initialize``."""
-        # In a task of its own, so that what the plugin sets in context variables stays out of the test's.
+        # In a separate task, so that context variables set by the plugin do not change those of the test.
         if self._folder is not None:
             self._imports = _Imports(self._folder)
         try:
@@ -222,21 +221,21 @@ class PluginClient:
         data: bytes | str | Pairs | None = None,
         timeout: float | None = 30,
     ) -> Response:
-        """Make a request and return the whole answer.
+        """Send a request and return the complete answer.
 
         Args:
             method: The method, such as ``PUT``.
-            path: What follows the plugin's id: nothing, or ``/`` and a subpath; it may bring a query with it.
+            path: The part after the plugin's id: empty, or ``/`` and a subpath; it may contain a query.
             query: Variables of the query, or its text.
-            headers: Headers of this request; they take the place of the client's own of the same name.
+            headers: Headers of this request; they replace the client's own headers of the same name.
             cookies: Cookies to send.
             json: A value to send as JSON.
-            data: A body as it is, or the fields of a form.
-            timeout: Seconds to wait for the whole answer; None waits for ever.
+            data: A body, sent unchanged, or the fields of a form.
+            timeout: Seconds to wait for the complete answer; None waits without a limit.
 
         Raises:
-            TimeoutError: The answer took longer; the plugin then sees that its client has gone.
-            ConnectionError: The answer broke off.
+            TimeoutError: The answer took longer; for the plugin, the client has disconnected.
+            ConnectionError: The connection broke during the answer.
 
         """
         body, kind = _body(json, data)
@@ -250,43 +249,43 @@ class PluginClient:
             sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies.items())))
         target = _target(self._rehearsal.plugin_id, path, query)
         encoded = [(name, value.encode("utf-8", "surrogateescape")) for name, value in sent]
-        asked = self._rehearsal.request(method.upper(), target, encoded, body, self._client_ip)
-        response = Response(*await asyncio.wait_for(asked, timeout))
+        answer = self._rehearsal.request(method.upper(), target, encoded, body, self._client_ip)
+        response = Response(*await asyncio.wait_for(answer, timeout))
         if self._raises and response.exception is not None:
             raise response.exception
         return response
 
     async def get(self, path: str = "", **options: Any) -> Response:
-        """Make a GET request; the options are those of :meth:`request`."""
+        """Send a GET request; the options are those of :meth:`request`."""
         return await self.request("GET", path, **options)
 
     async def head(self, path: str = "", **options: Any) -> Response:
-        """Make a HEAD request; the options are those of :meth:`request`."""
+        """Send a HEAD request; the options are those of :meth:`request`."""
         return await self.request("HEAD", path, **options)
 
     async def post(self, path: str = "", **options: Any) -> Response:
-        """Make a POST request; the options are those of :meth:`request`."""
+        """Send a POST request; the options are those of :meth:`request`."""
         return await self.request("POST", path, **options)
 
     async def put(self, path: str = "", **options: Any) -> Response:
-        """Make a PUT request; the options are those of :meth:`request`."""
+        """Send a PUT request; the options are those of :meth:`request`."""
         return await self.request("PUT", path, **options)
 
     async def patch(self, path: str = "", **options: Any) -> Response:
-        """Make a PATCH request; the options are those of :meth:`request`."""
+        """Send a PATCH request; the options are those of :meth:`request`."""
         return await self.request("PATCH", path, **options)
 
     async def delete(self, path: str = "", **options: Any) -> Response:
-        """Make a DELETE request; the options are those of :meth:`request`."""
+        """Send a DELETE request; the options are those of :meth:`request`."""
         return await self.request("DELETE", path, **options)
 
     async def options(self, path: str = "", **options: Any) -> Response:
-        """Make an OPTIONS request; the options are those of :meth:`request`."""
+        """Send an OPTIONS request; the options are those of :meth:`request`."""
         return await self.request("OPTIONS", path, **options)
 
 
 class SyncPluginClient:
-    """:class:`PluginClient` for plain tests: it has an event loop of its own, which runs while a method of it does.
+    """:class:`PluginClient` for plain tests, with its own event loop, which runs while one of its methods runs.
 
     >>> class Tick(BasePlugin):
     ...     async def initialize(self, **kwargs):
@@ -308,7 +307,7 @@ class SyncPluginClient:
     """
 
     def __init__(self, plugin: Plugin, **options: Any) -> None:
-        """Prepare; nothing of the plugin runs before the client is entered."""
+        """Prepare the client; the plugin is constructed when the client is entered."""
         self._client = PluginClient(plugin, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -359,35 +358,35 @@ class SyncPluginClient:
                 loop.close()
 
     def request(self, method: str, path: str = "", **options: Any) -> Response:
-        """Make a request; the options are those of :meth:`PluginClient.request`."""
+        """Send a request; the options are those of :meth:`PluginClient.request`."""
         return self.run(self._client.request(method, path, **options))
 
     def get(self, path: str = "", **options: Any) -> Response:
-        """Make a GET request; the options are those of :meth:`PluginClient.request`."""
+        """Send a GET request; the options are those of :meth:`PluginClient.request`."""
         return self.request("GET", path, **options)
 
     def head(self, path: str = "", **options: Any) -> Response:
-        """Make a HEAD request; the options are those of :meth:`PluginClient.request`."""
+        """Send a HEAD request; the options are those of :meth:`PluginClient.request`."""
         return self.request("HEAD", path, **options)
 
     def post(self, path: str = "", **options: Any) -> Response:
-        """Make a POST request; the options are those of :meth:`PluginClient.request`."""
+        """Send a POST request; the options are those of :meth:`PluginClient.request`."""
         return self.request("POST", path, **options)
 
     def put(self, path: str = "", **options: Any) -> Response:
-        """Make a PUT request; the options are those of :meth:`PluginClient.request`."""
+        """Send a PUT request; the options are those of :meth:`PluginClient.request`."""
         return self.request("PUT", path, **options)
 
     def patch(self, path: str = "", **options: Any) -> Response:
-        """Make a PATCH request; the options are those of :meth:`PluginClient.request`."""
+        """Send a PATCH request; the options are those of :meth:`PluginClient.request`."""
         return self.request("PATCH", path, **options)
 
     def delete(self, path: str = "", **options: Any) -> Response:
-        """Make a DELETE request; the options are those of :meth:`PluginClient.request`."""
+        """Send a DELETE request; the options are those of :meth:`PluginClient.request`."""
         return self.request("DELETE", path, **options)
 
     def options(self, path: str = "", **options: Any) -> Response:
-        """Make an OPTIONS request; the options are those of :meth:`PluginClient.request`."""
+        """Send an OPTIONS request; the options are those of :meth:`PluginClient.request`."""
         return self.request("OPTIONS", path, **options)
 
 
@@ -396,7 +395,7 @@ async def _awaited(awaitable: Awaitable[_T]) -> _T:
 
 
 async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
-    """End what still runs on a loop that is about to be closed."""
+    """Cancel the tasks on a loop that is about to be closed."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
@@ -406,7 +405,7 @@ async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Imports:
-    """What a plugin file imports from beside it, to be forgotten so that the next test finds the files as they are."""
+    """Removes the modules that a plugin file imported from its folder, so that the next test imports them again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -424,7 +423,7 @@ class _Imports:
 
 
 def _source_file(plugin: type[BasePlugin]) -> Path:
-    """Return the file that a class was made in; its name is what ``[plugin_parms]`` goes by."""
+    """Return the file that defines a class; its name is the key in ``[plugin_parms]``."""
     try:
         return Path(inspect.getfile(plugin))
     except (OSError, TypeError):
@@ -432,7 +431,7 @@ def _source_file(plugin: type[BasePlugin]) -> Path:
 
 
 def _config(given: Config | Mapping[str, Any] | str | os.PathLike[str] | None, file: Path, level: str) -> Config:
-    """Return the configuration, with what the server adds to every one of them."""
+    """Return the configuration, with the sections that the server adds."""
     if isinstance(given, Config):
         return given
     if isinstance(given, (str, os.PathLike)):
@@ -456,7 +455,7 @@ def _section(config: Config, name: str, items: Mapping[str, Any]) -> Config:
 
 
 def _pairs(given: Pairs | None) -> list[tuple[str, str]]:
-    """Return names and values as texts, with the values of a list one by one."""
+    """Return names and values as texts, with a pair for each value of a list."""
     items = given.items() if isinstance(given, Mapping) else given or ()
     return [
         (name, str(one))
@@ -474,7 +473,7 @@ def _target(plugin_id: str | None, path: str, query: str | Pairs | None) -> str:
         path = f"/{path}"
     texts = [own, query if isinstance(query, str) else urlencode(_pairs(query))]
     text = "&".join(text for text in texts if text)
-    # What is escaped already stays; what no client can send is escaped.
+    # Existing escapes are kept; characters that a client cannot send are escaped.
     escaped = quote(text, safe="%/:?@!$&'()*+,;=~[]{}|^`")
     return f"/{quote(plugin_id)}{quote(path, safe='%/:@!$&()*+,;=~')}" + (f"?{escaped}" if escaped else "")
 

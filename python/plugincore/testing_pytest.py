@@ -1,4 +1,4 @@
-"""The pytest fixture ``plugin_client``; pytest finds it by itself once plugincore is installed.
+"""The pytest fixture ``plugin_client``, which pytest finds by itself if plugincore is installed.
 
 Only pytest imports this module, so the package does not depend on it.
 """
@@ -23,7 +23,7 @@ def plugin_client() -> Iterator[Callable[..., SyncPluginClient]]:
 
     Each is a :class:`plugincore.testing.SyncPluginClient`, open until the test ends.
     """
-    # Not at the top: pytest imports this module in each of its runs, most of which test no plugin.
+    # Not at the top: pytest imports this module in every run, and most runs do not test a plugin.
     from plugincore.testing import SyncPluginClient
 
     with ExitStack() as clients:
