@@ -5,10 +5,11 @@
 //! decided by the caller; this module only knows the answers.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use crate::edge::http::rescue::ControlError;
 use crate::edge::http::response::{Body, json as json_response, json_text};
 
 /// What is to be loaded anew.
@@ -79,11 +80,11 @@ pub(crate) fn healthy() -> Response<Body> {
 }
 
 /// The answer to `/-/ready`: plugins are loaded and the server is not about to stop.
-pub(crate) fn ready(is_ready: bool) -> Response<Body> {
+pub(crate) fn ready(is_ready: bool, request_id: HeaderValue) -> Response<Body> {
     if is_ready {
         json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "ready"}"#))
     } else {
-        json_text(StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(br#"{"status": "stopping"}"#))
+        ControlError::NotReady.respond(request_id)
     }
 }
 
@@ -96,26 +97,23 @@ fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
 }
 
 /// The answer to `/reload/…`.
-pub(crate) fn reload(report: &Report) -> Response<Body> {
-    match report {
-        Report::One { plugin, failed } => reloaded(json!({ "reloaded": plugin, "success": true }), failed),
+pub(crate) fn reload(report: &Report, request_id: HeaderValue) -> Response<Body> {
+    let error = match report {
+        Report::One { plugin, failed } => {
+            return reloaded(json!({ "reloaded": plugin, "success": true }), failed);
+        }
         Report::All { loaded, failed } => {
-            reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed)
+            return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed);
         }
-        Report::Unknown { plugin } => {
-            let error = format!("Plugin \"{plugin}\" not found");
-            json_response(StatusCode::NOT_FOUND, &json!({ "error": error }))
-        }
+        Report::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         Report::Failed { target, reasons, loaded } => {
-            let error = match target {
-                Target::All => "Failed to reload all plugins".to_owned(),
-                Target::One(plugin) => format!("Failed to reload plugin {plugin}"),
+            let plugin = match target {
+                Target::All => None,
+                Target::One(plugin) => Some(plugin.as_str()),
             };
-            let body = json!({ "error": error, "reasons": reasons, "loaded_plugins": loaded });
-            json_response(StatusCode::INTERNAL_SERVER_ERROR, &body)
+            ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }
         }
-        Report::Stopping => {
-            json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "the server is shutting down" }))
-        }
-    }
+        Report::Stopping => ControlError::ReloadInterrupted,
+    };
+    error.respond(request_id)
 }

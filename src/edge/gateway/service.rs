@@ -25,7 +25,8 @@ use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::connection::{Peer, Service};
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
-use crate::edge::http::rescue::{Failure, Realm, Rejection, X_REQUEST_ID};
+use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
+use crate::edge::http::rescue::{Failure, Realm, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::address::{Client, client_address};
@@ -33,7 +34,6 @@ use crate::edge::policy::admission::admit;
 use crate::edge::policy::cors;
 use crate::edge::policy::credential::{Access, AuthPolicy};
 use crate::edge::policy::own_host;
-use crate::edge::policy::request_id::RequestId;
 use crate::edge::queue::exchange::{Exchange, Job, Outbox, Outcome, Reply};
 use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::submitter::Submitter;
@@ -128,9 +128,9 @@ impl Front {
         let path = decode_path(visit.parts.uri.path()).map_err(Rejection::from)?;
         Ok(match live.table.lookup(&path)? {
             Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),
-            Route::Ready => {
-                Begun::Answered(own(&visit, MethodSet::READING, || control::ready(self.shared.is_ready()))?)
-            }
+            Route::Ready => Begun::Answered(own(&visit, MethodSet::READING, || {
+                control::ready(self.shared.is_ready(), visit.id.header())
+            })?),
             Route::Plugins => Begun::Waits(Box::new(Errand::Plugins(visit))),
             Route::Reload(name) => Begun::Waits(Box::new(Errand::Reload(visit, name))),
             Route::Documents { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
@@ -169,7 +169,7 @@ impl Front {
                     return Err(Rejection::ControlRefused.into());
                 }
                 let report = self.shared.operator.reload(Target::named(name)).await;
-                Ok(control::reload(&report.unwrap_or(Report::Stopping)))
+                Ok(control::reload(&report.unwrap_or(Report::Stopping), visit.id.header()))
             }
             Errand::Document(visit, tail) => document(live, visit, tail).await,
             Errand::Body { endpoint, visit, place } => {

@@ -8,10 +8,10 @@ use std::net::Ipv6Addr;
 
 use http::header::{CONNECTION, EXPECT, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 
-use super::response::{Body, json};
+use super::response::Body;
 
 /// Why a request is not served; the connection closes behind the answer, except for [`Violation::WebSocketVersion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,31 +40,6 @@ pub(crate) enum Violation {
     /// The handshake of a web socket of another version.
     #[error("web sockets are spoken in version 13 only")]
     WebSocketVersion,
-}
-
-impl Violation {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::HostCount | Self::Host | Self::Target(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
-            Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
-            Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-        }
-    }
-
-    /// The whole answer.
-    pub(crate) fn respond(self) -> Response<Body> {
-        let mut response = json(self.status(), &serde_json::json!({ "error": self.to_string() }));
-        let headers = response.headers_mut();
-        if self == Self::WebSocketVersion {
-            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        } else {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
 }
 
 /// Checks a request that came over a connection that is `secure` or not. A whole URL as target becomes its path, with

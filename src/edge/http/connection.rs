@@ -35,6 +35,8 @@ use super::drain::Drain;
 use super::forked::Stream;
 use super::listener::Acceptor;
 use super::malformed::{self, Guarded, Talk};
+use super::request_id::RequestId;
+use super::rescue::HeadError;
 use super::response::Body;
 use super::timer::LazyTimer;
 use super::upgrade::Relay;
@@ -204,7 +206,7 @@ impl<S: Service> Edge<S> {
             stream.0.peek(&mut first).await?;
             if first[0].is_ascii_uppercase() {
                 // The start of a method, never of a handshake.
-                let hint = malformed::answer(StatusCode::BAD_REQUEST, "this port speaks HTTPS: use https://");
+                let hint = malformed::refuse(&HeadError::PlainHttp, false);
                 malformed::say_and_close(&mut stream, &hint).await;
                 return Err(std::io::Error::other("plain HTTP on a TLS port"));
             }
@@ -244,8 +246,10 @@ impl<S: Service> Edge<S> {
             let answer = match conformance::check(&mut request, secure) {
                 Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request)),
                 Err(violation) => {
+                    let id = RequestId::from_headers(request.headers());
+                    tracing::debug!(%id, "request refused: {violation}");
                     body::discard(request.into_body());
-                    Either::Right(ready(violation.respond()))
+                    Either::Right(ready(violation.respond(id.header())))
                 }
             };
             let (announced, told) = (Rc::clone(&announced), Rc::clone(&told));

@@ -5,7 +5,6 @@
 //! difference. A request of a later HTTP/1 is made one of HTTP/1.1, as RFC 9110, 2.5 has it. Caveat: what hyper refuses
 //! by itself is not looked for; where it will, [`Framing`] stops reading.
 
-use http::StatusCode;
 use memchr::{memchr, memrchr};
 
 /// What hyper is given from a fault on: in none of its states does it get past these bytes.
@@ -38,14 +37,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The answer's status.
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::Version(_) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Target(_) | Self::TwoLengths | Self::Chunk => StatusCode::BAD_REQUEST,
-        }
-    }
-
     /// The answer's text.
     pub(crate) fn text(self) -> String {
         match self {

@@ -15,7 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,6 +24,8 @@ use tokio::time::Sleep;
 use super::body::{DISCARD_BYTES, DISCARD_TIME};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
+use super::request_id::RequestId;
+use super::rescue::HeadError;
 
 /// Headers that a request may have: hyper's own number, above which it would allocate for each request.
 const MAX_HEADERS: usize = 100;
@@ -78,16 +80,11 @@ impl<I: Socket> Guarded<I> {
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => {
-                let (status, text) = match self.framing.fault() {
-                    Some(fault) => (fault.status(), fault.text()),
-                    None => unparsable(&held, &error, unread, head_limit),
-                };
+                let fault = self.framing.fault().map(HeadError::Fault);
                 let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
-                refusal(status, &text, !is_head)
+                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, head_limit)), is_head)
             }
-            Err(error) if error.is_timeout() && !unread.is_empty() => {
-                answer(StatusCode::REQUEST_TIMEOUT, "request line and headers took too long to arrive")
-            }
+            Err(error) if error.is_timeout() && !unread.is_empty() => refuse(&HeadError::Timeout, false),
             _ if held.is_empty() => return,
             _ => held,
         };
@@ -137,24 +134,17 @@ fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
     Some([b"HTTP/1.1 ", rest].concat())
 }
 
-/// Status and text for a head that hyper does not parse.
-fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], head_limit: usize) -> (StatusCode, String) {
+/// Why hyper does not parse a head, by the answer that it gave.
+fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], head_limit: usize) -> HeadError {
     let status = held.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok()).unwrap_or(StatusCode::BAD_REQUEST);
     match status {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if !is_in_headers(unread, head_limit) => {
-            (StatusCode::URI_TOO_LONG, TARGET_TOO_LONG.to_owned())
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_in_headers(unread, head_limit) => {
+            HeadError::TooLarge { limit: head_limit, max_headers: MAX_HEADERS }
         }
-        StatusCode::URI_TOO_LONG => (status, TARGET_TOO_LONG.to_owned()),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            let text =
-                format!("request line and headers are larger than {head_limit} bytes or over {MAX_HEADERS} headers");
-            (status, text)
-        }
-        _ => (status, format!("malformed request: {error}")),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => HeadError::TargetTooLong,
+        _ => HeadError::Unparsable(status, error.to_string()),
     }
 }
-
-const TARGET_TOO_LONG: &str = "the request target is too long";
 
 /// Whether a head that is too large has come as far as its headers within the limit, or not even to a target.
 fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
@@ -163,22 +153,11 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
     line.contains(&b'\n') || !line.contains(&b' ')
 }
 
-/// A whole answer, head and JSON body, after which the connection closes.
-pub(crate) fn answer(status: StatusCode, error: &str) -> Vec<u8> {
-    refusal(status, error, true)
-}
-
-/// The same, without its body if HEAD asked for it.
-fn refusal(status: StatusCode, error: &str, has_body: bool) -> Vec<u8> {
-    let body = serde_json::json!({ "error": error }).to_string();
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let length = body.len();
-    let body = if has_body { &*body } else { "" };
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {length}\r\n\
-         connection: close\r\ndate: {date}\r\n\r\n{body}"
-    )
-    .into_bytes()
+/// The answer to a head that does not become a request, under an id that the log has, too.
+pub(crate) fn refuse(error: &HeadError, is_head: bool) -> Vec<u8> {
+    let id = RequestId::fresh();
+    tracing::debug!(%id, "request refused: {error}");
+    error.to_bytes(id.header(), is_head)
 }
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing

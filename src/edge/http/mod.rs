@@ -20,6 +20,7 @@ pub(crate) mod listener;
 pub(crate) mod malformed;
 pub(crate) mod pipe;
 pub(crate) mod request;
+pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod response;
 mod timer;

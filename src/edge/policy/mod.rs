@@ -1,6 +1,6 @@
 //! Decisions taken on a request before any Python runs, one file a policy.
 //!
-//! Their order: [`request_id`], [`address`], then for a known route preflights by [`cors`] (which end there, without a
+//! Their order: [`address`], then for a known route preflights by [`cors`] (which end there, without a
 //! key), the method, [`credential`] or, for the server's own answers without a key, [`own_host`], then [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
 //! browsers hide them from scripts.
 
@@ -9,4 +9,3 @@ pub(crate) mod admission;
 pub(crate) mod cors;
 pub(crate) mod credential;
 pub(crate) mod own_host;
-pub(crate) mod request_id;

@@ -14,11 +14,11 @@ use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
 use crate::edge::files::answer::Sending;
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::admission::Permit;
-use crate::edge::policy::request_id::RequestId;
 
 /// A request that was admitted, for the plugin named in it.
 pub struct Job {

@@ -17,9 +17,9 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, 
 use super::aiohttp;
 pub(crate) use super::aiohttp::reason;
 use super::missing_module::missing_module;
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
-use crate::edge::policy::request_id::RequestId;
 use crate::edge::queue::exchange::{Outcome, Reply};
 use crate::json;
 use crate::json::missing_await::missing_await;

@@ -26,7 +26,7 @@ use crate::edge::config::settings::Settings;
 use crate::edge::control::{Operator, Report, Target};
 use crate::edge::gateway::state::{Live, Shared};
 use crate::edge::http::connection::{ConnectionParams, Counts};
-use crate::edge::http::rescue::X_REQUEST_ID;
+use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
 use crate::edge::policy::admission::Limit;

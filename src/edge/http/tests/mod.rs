@@ -178,8 +178,10 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The `error` of a JSON answer after which the connection is to close.
+    /// The `error` of a JSON answer with a request id, after which the connection is to close.
     fn last_error(&self) -> String {
+        let id = self.head.split("\r\nx-request-id: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        assert!(id.is_some_and(|id| id.len() == 32), "{}", self.head);
         assert!(self.head.contains("\r\ncontent-type: application/json; charset=utf-8\r\n"), "{}", self.head);
         assert!(self.head.contains("\r\nconnection: close\r\n"), "{}", self.head);
         assert!(self.head.contains("\r\ndate: "), "{}", self.head);

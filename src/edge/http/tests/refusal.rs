@@ -67,6 +67,14 @@ fn a_request_names_one_host() {
 }
 
 #[test]
+fn a_refusal_has_the_request_id_of_a_client_that_sent_one() {
+    let server = Server::start(Options::default());
+    let refusal = ask(&mut server.connect(), "GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\nExpect: tea\r\n\r\n");
+    assert_eq!(417, refusal.status);
+    assert!(refusal.head.contains("\r\nx-request-id: r-1\r\n"), "{}", refusal.head);
+}
+
+#[test]
 fn a_head_of_the_limit_is_accepted_and_one_byte_more_is_a_431() {
     let limit = 64 * 1024;
     let server = Server::start(Options { head_limit: limit, ..Options::default() });

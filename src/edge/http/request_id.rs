@@ -9,9 +9,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::edge::http::rescue::X_REQUEST_ID;
+/// The header that carries the id, both ways.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_LENGTH: usize = 128;
 

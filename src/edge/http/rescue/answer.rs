@@ -1,0 +1,47 @@
+//! What all error answers have in common.
+//!
+//! Pure functions.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::edge::http::request_id::X_REQUEST_ID;
+use crate::edge::http::response::{Body, json, json_text};
+
+/// The body of most errors.
+#[derive(Serialize)]
+pub(super) struct ErrorBody<'a> {
+    pub(super) error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id: Option<&'a str>,
+}
+
+impl ErrorBody<'_> {
+    /// The text of `error` alone.
+    pub(super) fn new(error: &impl Display) -> Self {
+        Self { error: error.to_string(), request_id: None }
+    }
+}
+
+/// An answer with `body` as JSON.
+pub(super) fn answer(status: StatusCode, body: &impl Serialize, request_id: HeaderValue) -> Response<Body> {
+    named(json(status, body), request_id)
+}
+
+/// An answer with a body that is JSON already.
+pub(super) fn answer_text(status: StatusCode, body: Bytes, request_id: HeaderValue) -> Response<Body> {
+    named(json_text(status, body), request_id)
+}
+
+fn named(mut response: Response<Body>, request_id: HeaderValue) -> Response<Body> {
+    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    response
+}
+
+/// Seconds after which a client that gets a 503 may try again, as the value of `Retry-After`.
+pub(super) fn retry_after() -> HeaderValue {
+    HeaderValue::from_static("1")
+}

@@ -1,0 +1,72 @@
+//! Failures of the server's own endpoints.
+//!
+//! Pure functions.
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::answer::{ErrorBody, answer, answer_text, retry_after};
+use crate::edge::http::response::Body;
+
+/// Why an endpoint of the server does not succeed, one variant a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ControlError<'a> {
+    /// 404: `/reload/<id>` for a plugin that does not exist.
+    #[error("Plugin \"{0}\" not found")]
+    UnknownPlugin(&'a str),
+    /// 500: a reload failed; everything serves as before.
+    #[error("{}", plugin.map_or_else(
+        || "Failed to reload all plugins".to_owned(),
+        |plugin| format!("Failed to reload plugin {plugin}"),
+    ))]
+    ReloadFailed {
+        /// The plugin to reload; `None` for all of them.
+        plugin: Option<&'a str>,
+        /// Why, each reason with file and line.
+        reasons: &'a [String],
+        /// Ids of the plugins that serve now, in load order.
+        loaded_plugins: &'a [String],
+    },
+    /// 503 with `Retry-After`: the server stops before or during a reload.
+    #[error("the server is shutting down")]
+    ReloadInterrupted,
+    /// 503 with `Retry-After` for `/-/ready`: the server is about to stop, or its plugins are not loaded yet.
+    #[error("stopping")]
+    NotReady,
+}
+
+#[derive(Serialize)]
+struct ReloadBody<'a> {
+    error: String,
+    reasons: &'a [String],
+    loaded_plugins: &'a [String],
+}
+
+impl ControlError<'_> {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
+            Self::ReloadFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ReloadInterrupted | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
+        let status = self.status();
+        let mut response = match self {
+            Self::UnknownPlugin(_) | Self::ReloadInterrupted => answer(status, &ErrorBody::new(self), request_id),
+            Self::ReloadFailed { reasons, loaded_plugins, .. } => {
+                answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
+            }
+            // The same shape as the answer of a server that is ready.
+            Self::NotReady => answer_text(status, Bytes::from_static(br#"{"status": "stopping"}"#), request_id),
+        };
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, retry_after());
+        }
+        response
+    }
+}

@@ -1,0 +1,73 @@
+//! Requests that a plugin was called for and gave no usable answer to.
+//!
+//! Pure functions.
+
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::answer::{ErrorBody, answer};
+use crate::edge::http::response::Body;
+
+/// A plugin that was asked and did not give a usable answer, one variant a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The handler raised.
+    #[error("{type_name} exception handling request: {message}")]
+    Exception {
+        /// Name of the exception's class.
+        type_name: String,
+        /// The exception as text (`str(e)`), without traceback.
+        message: String,
+    },
+    /// The handler returned something that is no answer; the text says what is wrong with it, without showing it.
+    #[error("the plugin's answer cannot be sent: {reason}")]
+    BadResult {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The handler was cut off before it could answer.
+    #[error("the request was interrupted")]
+    Interrupted,
+    /// The plugin has no usable `request_handler`; the text says what was found instead.
+    #[error("the plugin has no request_handler; {hint}")]
+    NoHandler {
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+impl Failure {
+    /// The status: 500, but 200 under `[compat] legacy_status` where pluginserver disguised the failure.
+    pub fn status(&self, legacy_status: bool) -> StatusCode {
+        match self {
+            Self::Exception { .. } | Self::NoHandler { .. } if legacy_status => StatusCode::OK,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The whole answer. An exception keeps the body that pluginserver gave it, with the request's id added.
+    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
+        let status = self.status(legacy_status);
+        let id = request_id.clone();
+        // An id consists of visible ASCII.
+        let id = id.to_str().unwrap_or_default();
+        match self {
+            Self::Exception { type_name, .. } => {
+                let body = ExceptionBody { status: "exception", type_name, message: self.to_string(), request_id: id };
+                answer(status, &body, request_id)
+            }
+            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => {
+                answer(status, &ErrorBody { request_id: Some(id), ..ErrorBody::new(self) }, request_id)
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ExceptionBody<'a> {
+    status: &'a str,
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    message: String,
+    request_id: &'a str,
+}

@@ -1,0 +1,20 @@
+//! The one place that turns refusals and failures into status, headers and JSON body.
+//!
+//! Pure functions, called on the I/O threads. Every answer made here has a content type and `X-Request-Id`, so that a
+//! client's report can be found in the log; every 503 has `Retry-After`. One file a kind of error: [`rejection`] before
+//! a handler runs, [`failure`] in a handler, [`control`] in an endpoint of the server, [`unserved`] before there is a
+//! request. Caveat: bodies go to strangers, so the texts of errors must hold no keys, paths or tracebacks.
+
+mod answer;
+mod control;
+mod failure;
+mod rejection;
+mod unserved;
+
+pub(crate) use control::ControlError;
+pub(crate) use failure::Failure;
+pub(crate) use rejection::{Realm, Rejection};
+pub(crate) use unserved::HeadError;
+
+#[cfg(test)]
+mod tests;

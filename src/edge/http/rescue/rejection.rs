@@ -1,0 +1,152 @@
+//! Requests that are refused before any handler runs.
+//!
+//! Pure functions.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::answer::{ErrorBody, answer, answer_text, retry_after};
+use crate::edge::http::request::{MethodSet, PathError};
+use crate::edge::http::response::Body;
+
+/// Whose key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// `/plugins` and `/reload/…`: the server's own key.
+    Control,
+    /// A plugin with authentication.
+    Plugin,
+}
+
+/// A request refused before any handler ran, one variant a reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// 400: the request cannot be understood; the text says why and what to send instead.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
+    #[error("unauthorized")]
+    Unauthorized(Realm),
+    /// 403: what changes the server's state needs a key, or a client on the same machine that no web page sent.
+    #[error(
+        "without an apikey in section [auth] this is allowed only on the server's own machine, not to other web sites"
+    )]
+    ControlRefused,
+    /// 403: without a key, under a name that a web page's owner may have had point here, or across origins.
+    #[error(
+        "without an apikey in section [auth] this is answered only under an address or localhost, and not to pages of \
+         other origins; set the key, or ask for http://127.0.0.1 or the server's address"
+    )]
+    ForeignRefused,
+    /// 403: a CORS preflight that is not granted; the text says why.
+    #[error("CORS preflight refused: {0}")]
+    PreflightRefused(String),
+    /// 403: there is a file, but the server may not read it.
+    #[error("the server may not read this file")]
+    Unreadable,
+    /// 404: no such route, or no such file.
+    #[error("not found")]
+    NotFound,
+    /// 405 with `Allow`.
+    #[error("method not allowed; this address answers {allow}")]
+    MethodNotAllowed {
+        /// What the route does answer.
+        allow: MethodSet,
+    },
+    /// 408: the body stopped coming.
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    /// 412: `If-Match` or `If-Unmodified-Since` asks for another version of the file.
+    #[error("the file is not the version that the request asks for")]
+    PreconditionFailed,
+    /// 413.
+    #[error("the request body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// 415 with `Accept-Encoding`: the body is compressed in a way that is not decoded here.
+    #[error("the request body has a Content-Encoding that is not supported; send it as gzip, deflate or as it is")]
+    UnsupportedCoding,
+    /// 416 with `Content-Range`: nothing of the file is within the range that is asked for.
+    #[error("the range that is asked for begins behind the end of the file, which has {size} bytes")]
+    RangeNotSatisfiable {
+        /// How many bytes there are.
+        size: u64,
+    },
+    /// 503 with `Retry-After`: the system cannot open or read a file now.
+    #[error("the file cannot be read at the moment; try again")]
+    FileUnavailable,
+    /// 503 with `Retry-After`: as many requests are running as may run.
+    #[error("too many requests are running; try again")]
+    Overloaded,
+    /// 503 with `Retry-After`: the server is stopping or restarting.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+}
+
+impl From<PathError> for Rejection {
+    fn from(error: PathError) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+impl Rejection {
+    /// The status; `legacy_status` is `[compat] legacy_status`, under which a plugin's missing key is 200.
+    pub fn status(&self, legacy_status: bool) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
+            Self::Unauthorized(_)
+            | Self::ControlRefused
+            | Self::ForeignRefused
+            | Self::PreflightRefused(_)
+            | Self::Unreadable => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Overloaded | Self::ShuttingDown | Self::FileUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The whole answer.
+    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
+        let status = self.status(legacy_status);
+        let mut response = match self.prebuilt_body() {
+            Some(text) => answer_text(status, Bytes::from_static(text.as_bytes()), request_id),
+            None => answer(status, &ErrorBody::new(self), request_id),
+        };
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                response.headers_mut().insert(ALLOW, allow.allow());
+            }
+            Self::UnsupportedCoding => {
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+            }
+            Self::RangeNotSatisfiable { size } => {
+                let range = HeaderValue::try_from(format!("bytes */{size}"));
+                response.headers_mut().insert(CONTENT_RANGE, range.expect("digits are valid in a header"));
+            }
+            Self::Overloaded | Self::ShuttingDown | Self::FileUnavailable => {
+                response.headers_mut().insert(RETRY_AFTER, retry_after());
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The body of the answers that many requests in a row may get, serialised beforehand.
+    fn prebuilt_body(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(_) => Some(r#"{"error": "unauthorized"}"#),
+            Self::NotFound => Some(r#"{"error": "not found"}"#),
+            Self::Overloaded => Some(r#"{"error": "too many requests are running; try again"}"#),
+            _ => None,
+        }
+    }
+}

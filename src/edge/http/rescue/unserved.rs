@@ -1,0 +1,100 @@
+//! Requests that no service sees: heads that cannot be parsed or break a rule of the protocol.
+//!
+//! Pure functions.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::answer::{ErrorBody, answer, answer_text};
+use crate::edge::http::conformance::Violation;
+use crate::edge::http::framing::Fault;
+use crate::edge::http::response::Body;
+
+impl Violation {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::HostCount | Self::Host | Self::Target(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
+            Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn respond(self, request_id: HeaderValue) -> Response<Body> {
+        let mut response = answer(self.status(), &ErrorBody::new(&self), request_id);
+        let headers = response.headers_mut();
+        if self == Self::WebSocketVersion {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        } else {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// A head that does not become a request; the connection closes behind the answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    /// 400: plain HTTP where TLS is expected.
+    #[error("this port speaks HTTPS: use https://")]
+    PlainHttp,
+    /// 408: it began and did not arrive in time.
+    #[error("request line and headers took too long to arrive")]
+    Timeout,
+    /// 414.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// 431.
+    #[error("request line and headers are larger than {limit} bytes or over {max_headers} headers")]
+    TooLarge {
+        /// Bytes that a head may have.
+        limit: usize,
+        /// Headers that it may have.
+        max_headers: usize,
+    },
+    /// It breaks the grammar in a way that the parser lets pass.
+    #[error("{}", .0.text())]
+    Fault(Fault),
+    /// The parser refuses it with this status, for this reason.
+    #[error("malformed request: {1}")]
+    Unparsable(StatusCode, String),
+}
+
+impl HeadError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Fault(Fault::Version(_)) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::PlainHttp | Self::Fault(Fault::Target(_) | Fault::TwoLengths | Fault::Chunk) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unparsable(status, _) => *status,
+        }
+    }
+
+    /// The whole answer as it is sent, without its body if the request was HEAD.
+    pub(crate) fn to_bytes(&self, request_id: HeaderValue, is_head: bool) -> Vec<u8> {
+        // Without the blanks of `json.dumps`: a server in Python has no JSON here whose spelling clients could know.
+        let body = serde_json::json!({ "error": self.to_string() }).to_string();
+        let response = answer_text(self.status(), Bytes::new(), request_id);
+        let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+        for (name, value) in response.headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let (length, date) = (body.len(), httpdate::fmt_http_date(SystemTime::now()));
+        let rest = format!("content-length: {length}\r\nconnection: close\r\ndate: {date}\r\n\r\n");
+        bytes.extend_from_slice(rest.as_bytes());
+        if !is_head {
+            bytes.extend_from_slice(body.as_bytes());
+        }
+        bytes
+    }
+}
