@@ -74,9 +74,10 @@ mod _core {
     #[pymodule_export]
     use crate::json::encode_json;
 
-    /// Refuse an interpreter whose objects the JSON writer could not read.
+    /// Refuse an interpreter whose objects the JSON writer could not read, and name the version of the crate.
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         crate::json::check_layout(module.py())
     }
 

@@ -7,8 +7,6 @@ configured folder becomes a JSON endpoint. Run the server with the command ``plu
 The compiled half of the package is ``plugincore._core``; import its names from the modules here.
 """
 
-from plugincore._core import FileField, MultiDict, Request, RequestHeaders
+from plugincore._core import FileField, MultiDict, Request, RequestHeaders, __version__
 
 __all__ = ["FileField", "MultiDict", "Request", "RequestHeaders", "__version__"]
-
-__version__ = "0.1.0"

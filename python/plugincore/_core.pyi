@@ -27,6 +27,7 @@ __all__ = [
     "Request",
     "RequestHeaders",
     "Transport",
+    "__version__",
     "emit_log_record",
     "encode_json",
     "main",
@@ -34,6 +35,8 @@ __all__ = [
     "sysinfo",
     "write_standard",
 ]
+
+__version__: Final[str]
 
 @disjoint_base
 class BasePlugin:
