@@ -9,10 +9,14 @@ ORIGINAL := .venv-original
 # Wheel and executable link Python differently; a target folder each keeps them from rebuilding one another's crates.
 WHEEL_TARGET := target/wheel
 EXECUTABLE_TARGET := target
+WITH_PYTHON := PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python
+DENY_VERSION := 0.20.2
+DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_ROOT)/bin/cargo-deny
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
 .PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: stress lint format bench bench-quick bench-guard clean
+.PHONY: stress lint audit format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -23,7 +27,7 @@ serve: $(VENV)/installed
 test: test-rust test-python conformance
 
 test-rust: $(TEST)/requirements
-	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo test --locked --lib --quiet
+	$(WITH_PYTHON) cargo test --locked --lib --quiet
 
 test-python: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore programs
 	PLUGINCORE_BINARY=$(CURDIR)/$(EXECUTABLE_TARGET)/release/plugincore $(TEST)/bin/python -m pytest $(TESTS)
@@ -82,11 +86,27 @@ programs:
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$program; } \
 		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$program" >&2; exit 1; }; done
 
-lint: $(TEST)/requirements
+# Format, lints, documentation and dependencies. Warnings are errors. Without default features there is another allocator.
+# Clippy's incompatible_msrv finds what is newer than `rust-version` of Cargo.toml, tests/rust_version.py the dependencies.
+lint: $(TEST)/requirements $(DENY)
 	cargo fmt --check
-	PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo clippy --locked --all-targets --quiet -- -D warnings
+	$(WITH_PYTHON) cargo clippy --locked --all-targets --quiet -- -D warnings
+	$(WITH_PYTHON) cargo clippy --locked --no-default-features --quiet -- -D warnings
+	$(WITH_PYTHON) RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+	$(DENY) --log-level error --locked check licenses bans sources
+	$(TEST)/bin/python tests/rust_version.py
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
+
+# Known vulnerabilities, and withdrawn versions, among the dependencies. Needs the network and git, so it is not a part
+# of lint: a change must not fail because of what was published since.
+audit: $(DENY)
+	$(DENY) --locked check advisories
+
+# Built without optimisation: it takes 140 s of CPU time to build, and a check takes 3 s.
+$(DENY):
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		cargo install --quiet --locked --version $(DENY_VERSION) --root $(DENY_ROOT) cargo-deny
 
 format:
 	cargo fmt
@@ -113,7 +133,7 @@ $(ORIGINAL)/installed: tests/conformance/original-requirements.txt
 	touch $@
 
 $(EXECUTABLE_TARGET)/release/plugincore: $(TEST)/requirements $(SOURCES)
-	CARGO_TARGET_DIR=$(EXECUTABLE_TARGET) PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python cargo build --locked --release --bin plugincore
+	CARGO_TARGET_DIR=$(EXECUTABLE_TARGET) $(WITH_PYTHON) cargo build --locked --release --bin plugincore
 	touch $@
 
 # Plugincore beside its peers, which takes about an hour; needs wrk and openssl. Writes docs/benchmarks.md.

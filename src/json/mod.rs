@@ -1,4 +1,4 @@
-//! JSON between Python objects and bytes: [`encode`] writes what `json.dumps(value)` gives, byte for byte, and
+//! JSON between Python objects and bytes: [`encode()`] writes what `json.dumps(value)` gives, byte for byte, and
 //! [`decode_into`] reads what `json.loads` accepts, at a fraction of their cost.
 //!
 //! Runs on the Python thread: both directions need the interpreter lock, which the `Bound` in their signatures proves,

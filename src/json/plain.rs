@@ -74,7 +74,7 @@ pub(super) unsafe fn write<'py>(
     unsafe { run(py, out, open, |writer, place| writer.value(place, object, levels)) }
 }
 
-/// Appends the rest of a container, its closing bracket included, and else does what [`write`] does.
+/// Appends the rest of a container, its closing bracket included, and else does what [`write()`] does.
 ///
 /// # Safety
 /// `container` must be a live list, tuple or dict, and `rest` fit to that.

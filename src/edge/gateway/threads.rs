@@ -1,7 +1,7 @@
 //! The I/O threads: each a current-thread runtime that serves its share of the listening sockets.
 //!
 //! Promise: nothing here attaches to the interpreter, so these threads answer while a plugin blocks it, and can be
-//! joined at any time. Caveat: a thread ends when its last connection has ended; [`IoThread::halt`] cuts that short.
+//! joined at any time. Caveat: a thread ends when its last connection has ended; [`IoThreads::halt`] cuts that short.
 
 use std::io;
 use std::net::TcpListener;

@@ -3,7 +3,7 @@
 //! Each connection is one local task: TLS if configured, then HTTP/1.1 by hyper, which keeps the order of pipelined
 //! requests, reads chunked bodies and answers `Expect: 100-continue` once a body is asked for. A panic ends the
 //! connection it happened in and nothing else. Caveat: every answer of a service with a status of 400 or more must have
-//! a content type, which is how [`malformed`](super::malformed) tells it from one that hyper made.
+//! a content type, which is how [`malformed`] tells it from one that hyper made.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -2,7 +2,7 @@
 //!
 //! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
 //! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
-//! piece, [`file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, [`forked`] keeps
+//! piece, [`mod@file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, [`forked`] keeps
 //! children of the process from holding sockets, and
 //! [`drain`] ends it all in order. Caveat: everything here lives on one I/O thread (a runtime for local tasks) and is not
 //! `Send`.

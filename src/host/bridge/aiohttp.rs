@@ -73,7 +73,7 @@ fn is_whole(response: &Bound<'_, PyAny>) -> PyResult<bool> {
     is_at_hand(&response.getattr(intern!(py, "body"))?)
 }
 
-/// True if all bytes of a body are there, so that [`bytes`] finds them.
+/// True if all bytes of a body are there, so that [`bytes()`] finds them.
 fn is_at_hand(body: &Bound<'_, PyAny>) -> PyResult<bool> {
     if body.is_none() || body.is_instance_of::<PyBytes>() || body.is_instance_of::<PyByteArray>() {
         return Ok(true);

@@ -35,7 +35,7 @@ const DEFAULT_NAME: &str = "plugincore";
 /// ...     log("not shown,", log.threshold > log.levels.get("INFO"))
 /// ...     log.error("no", "more", "tea")
 /// ...     text = pathlib.Path(log.file).read_text()
-/// >>> text.partition(" - ")[2]
+/// >>> text.split(" - ", 1).pop()
 /// 'shop - ERROR - no more tea\n'
 #[pyclass(frozen, subclass, weakref, dict, module = "plugincore.logjam")]
 pub struct LogJam {
