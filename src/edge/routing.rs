@@ -69,7 +69,7 @@ pub(crate) enum Route {
         subpath: Option<String>,
     },
     /// The folder of documents.
-    Documents {
+    StaticFile {
         /// What follows its path, as for a plugin.
         subpath: Option<String>,
     },
@@ -115,7 +115,7 @@ pub(crate) struct RouteTable {
     /// Slashes in the id that has most: no look-up tries longer prefixes, however many segments a path has.
     max_slashes: usize,
     /// Where documents are served, unless an endpoint has that very id.
-    documents: Option<Arc<str>>,
+    static_files: Option<Arc<str>>,
 }
 
 impl RouteTable {
@@ -137,8 +137,8 @@ impl RouteTable {
     ///
     /// # Errors
     /// As for [`Endpoint::new`]; no documents are served then.
-    pub(crate) fn serve_documents(&mut self, path: &str) -> Result<(), RouteError> {
-        self.documents = Some(Arc::from(endpoint_id(path)?));
+    pub(crate) fn serve_static_files(&mut self, path: &str) -> Result<(), RouteError> {
+        self.static_files = Some(Arc::from(endpoint_id(path)?));
         Ok(())
     }
 
@@ -172,18 +172,20 @@ impl RouteTable {
         // The ends of all prefixes that can be an id, shortest first; the whole path is one if it is short enough.
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.max_slashes + 1);
         let found = ends.filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end))).last();
-        let documents = self.documents.as_deref().filter(|id| {
+        let static_files = self.static_files.as_deref().filter(|id| {
             let longest = found.is_none_or(|(_, end)| id.len() > end);
             longest && path.strip_prefix(*id).is_some_and(|tail| tail.is_empty() || tail.starts_with('/'))
         });
-        let end = documents.map(str::len).or(found.map(|(_, end)| end)).ok_or(Rejection::NotFound)?;
+        let end = static_files.map(str::len).or(found.map(|(_, end)| end)).ok_or(Rejection::NotFound)?;
         let subpath = path.get(end + 1..).map(str::to_owned);
         if subpath.as_deref().is_some_and(|tail| tail.starts_with('/')) {
             return Err(Rejection::BadRequest("the path after the plugin's name begins with a second slash".into()));
         }
         match found {
-            Some((endpoint, _)) if documents.is_none() => Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath }),
-            _ => Ok(Route::Documents { subpath }),
+            Some((endpoint, _)) if static_files.is_none() => {
+                Ok(Route::Plugin { endpoint: Arc::clone(endpoint), subpath })
+            }
+            _ => Ok(Route::StaticFile { subpath }),
         }
     }
 }
@@ -212,7 +214,7 @@ mod tests {
             Ok(Route::Plugin { endpoint, subpath }) => {
                 format!("{}|{}", endpoint.id, subpath.as_deref().unwrap_or("None"))
             }
-            Ok(Route::Documents { subpath }) => format!("documents|{}", subpath.as_deref().unwrap_or("None")),
+            Ok(Route::StaticFile { subpath }) => format!("documents|{}", subpath.as_deref().unwrap_or("None")),
             Ok(other) => format!("{other:?}"),
             Err(rejection) => rejection.status(false).as_u16().to_string(),
         }
@@ -268,7 +270,7 @@ mod tests {
     #[test]
     fn documents_stand_behind_a_plugin_of_the_same_id() {
         let mut table = table(&["a", "a/html/api", "docs"]);
-        table.serve_documents("a/html").unwrap();
+        table.serve_static_files("a/html").unwrap();
         for (path, expected) in [
             ("/a/html", "documents|None"),
             ("/a/html/", "documents|"),
@@ -279,10 +281,10 @@ mod tests {
         ] {
             assert_eq!(lookup(&table, path), expected, "{path}");
         }
-        table.serve_documents("docs").unwrap();
+        table.serve_static_files("docs").unwrap();
         assert_eq!(lookup(&table, "/docs/x"), "docs|x");
-        assert_eq!(table.serve_documents("plugins"), Err(RouteError::Reserved("plugins".into())));
-        assert!(table.serve_documents("a/../b").is_err());
+        assert_eq!(table.serve_static_files("plugins"), Err(RouteError::Reserved("plugins".into())));
+        assert!(table.serve_static_files("a/../b").is_err());
     }
 
     #[test]

@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 
 use super::state::{Live, Shared};
 use crate::edge::control::{self, Report, Target};
-use crate::edge::files::answer::Asked;
-use crate::edge::files::documents::Origin;
+use crate::edge::files::response::FileRequest;
+use crate::edge::files::static_files::ClientInfo;
 use crate::edge::http::body::{self, BodyError};
-use crate::edge::http::connection::{Peer, Service};
+use crate::edge::http::connection::{ConnectInfo, Service};
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
@@ -51,7 +51,7 @@ struct Visit {
     parts: Parts,
     query: Variables,
     client: Client,
-    peer: Rc<Peer>,
+    peer: Rc<ConnectInfo>,
     id: RequestId,
 }
 
@@ -68,7 +68,7 @@ impl From<Rejection> for Refusal {
 }
 
 impl Service for Front {
-    fn call(self: Rc<Self>, peer: Rc<Peer>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+    fn call(self: Rc<Self>, peer: Rc<ConnectInfo>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
         // A thread that requests keep awake never comes to where it looks before it sleeps.
         self.outbox.look();
         self.answer(peer, request)
@@ -86,7 +86,7 @@ impl Front {
 
     fn answer(
         self: Rc<Self>,
-        peer: Rc<Peer>,
+        peer: Rc<ConnectInfo>,
         request: Request<Incoming>,
     ) -> Answer<impl Future<Output = Response<Body>>> {
         let live = self.shared.live.load();
@@ -127,13 +127,13 @@ impl Front {
         }
         let path = decode_path(visit.parts.uri.path()).map_err(Rejection::from)?;
         Ok(match live.table.lookup(&path)? {
-            Route::Healthy => Begun::Answered(own(&visit, MethodSet::READING, control::healthy)?),
-            Route::Ready => Begun::Answered(own(&visit, MethodSet::READING, || {
+            Route::Healthy => Begun::Answered(own(&visit, MethodSet::READ_ONLY, control::healthy)?),
+            Route::Ready => Begun::Answered(own(&visit, MethodSet::READ_ONLY, || {
                 control::ready(self.shared.is_ready(), visit.id.header())
             })?),
             Route::Plugins => Begun::Waits(Box::new(Errand::Plugins(visit))),
             Route::Reload(name) => Begun::Waits(Box::new(Errand::Reload(visit, name))),
-            Route::Documents { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
+            Route::StaticFile { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
             Route::Plugin { endpoint, subpath } => {
                 if let Some(response) = options(live, &visit, endpoint.methods)? {
                     return Ok(Begun::Answered(response));
@@ -295,10 +295,10 @@ async fn settle(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, R
 /// Answers with a file of the documents' folder, and notes it in the access log.
 async fn document(live: &Live, visit: Visit, tail: Option<String>) -> Result<Response<Body>, Refusal> {
     let Some(documents) = live.documents.clone() else { return Err(Rejection::NotFound.into()) };
-    let answered = options(live, &visit, MethodSet::READING).transpose();
+    let answered = options(live, &visit, MethodSet::READ_ONLY).transpose();
     let Visit { parts, client, .. } = visit;
-    let from = Origin { client, version: parts.version };
-    let asked = Asked { method: parts.method, headers: parts.headers };
+    let from = ClientInfo { client, version: parts.version };
+    let asked = FileRequest { method: parts.method, headers: parts.headers };
     let work = move || {
         let answered = answered.unwrap_or_else(|| documents.answer(tail.as_deref(), &parts.uri, &asked));
         documents.note(&asked, &parts.uri, &from, &answered);

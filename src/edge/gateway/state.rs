@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use super::static_mount::Served;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::Operator;
-use crate::edge::files::documents::Documents;
+use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
@@ -27,7 +27,7 @@ pub(crate) struct Live {
     /// The endpoints.
     pub table: RouteTable,
     /// The folder of documents, if one is served.
-    pub documents: Option<Arc<Documents>>,
+    pub documents: Option<Arc<StaticFiles>>,
     /// Who may use `/plugins` and `/reload/…`; open without `[auth] apikey`.
     pub control: AuthPolicy,
     /// CORS, if it is enabled.
@@ -45,7 +45,7 @@ pub(crate) struct Live {
 impl Live {
     /// What `settings` say, for the endpoints in `table` and `documents`.
     pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
-        let documents = documents.filter(|served| table.serve_documents(served.route()).is_ok());
+        let documents = documents.filter(|served| table.serve_static_files(served.route()).is_ok());
         Self {
             documents: documents.map(|served| Arc::clone(&served.documents)),
             table,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::edge::config::launch::Launch;
 use crate::edge::config::settings::{DocumentSettings, Settings};
-use crate::edge::files::documents::Documents;
+use crate::edge::files::static_files::StaticFiles;
 use crate::edge::observe::log_file::LogFile;
 use crate::edge::routing::RouteTable;
 
@@ -18,7 +18,7 @@ use crate::edge::routing::RouteTable;
 pub(crate) struct Served {
     settings: DocumentSettings,
     /// The folder.
-    pub documents: Arc<Documents>,
+    pub documents: Arc<StaticFiles>,
 }
 
 impl Served {
@@ -26,7 +26,7 @@ impl Served {
     pub(crate) fn new(all: &Settings, launch: &Launch) -> Option<Self> {
         let settings = all.documents.clone()?;
         let start = &launch.folder;
-        if RouteTable::default().serve_documents(&settings.route).is_err() {
+        if RouteTable::default().serve_static_files(&settings.route).is_err() {
             let message = format!("is not served, since requests for /{} are not for files", settings.route);
             tracing::warn!("{}", settings.warning(message, "write another request path before the colon"));
             return None;
@@ -35,7 +35,7 @@ impl Served {
             let opened = LogFile::open(&start.join(file));
             opened.inspect_err(|error| tracing::error!("[file_server] common_log: {error}")).ok()
         });
-        let documents = Documents::new(start.join(&settings.folder), &settings.index, log);
+        let documents = StaticFiles::new(start.join(&settings.folder), &settings.index, log);
         if let Err(error) = documents.check() {
             let message = format!("{} cannot be read: {error}", documents.folder().display());
             tracing::warn!("{}", settings.warning(message, "create the folder; requests are 404 until it is there"));

@@ -14,10 +14,10 @@ use http_body_util::BodyExt;
 use super::content_coding::{ContentCoding, Decoder, Undecodable};
 
 /// How long a refused client may go on sending before the connection is closed on it.
-pub(super) const DISCARD_TIME: Duration = Duration::from_secs(5);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many bytes a refused client may go on sending before the connection is closed on it.
-pub(super) const DISCARD_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Most that is set aside for a body because its `Content-Length` says so, before its bytes are there.
 const RESERVE: usize = 1024 * 1024;
@@ -189,14 +189,14 @@ where
     }
     tokio::task::spawn_local(async move {
         let reading = async {
-            let mut left = DISCARD_BYTES;
+            let mut left = LINGER_BYTES;
             while let Some(Ok(frame)) = body.frame().await {
                 let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
                 left = rest;
             }
         };
         // Whether the end was reached does not matter; dropping the body closes the connection if it was not.
-        let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+        let _ = tokio::time::timeout(LINGER_TIMEOUT, reading).await;
     });
 }
 

@@ -11,7 +11,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -34,7 +33,7 @@ use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
 use super::listener::Acceptor;
-use super::malformed::{self, Guarded, Talk};
+use super::malformed::{self, ConnectionState, ErrorInterceptor};
 use super::request_id::RequestId;
 use super::rescue::HeadError;
 use super::response::Body;
@@ -46,7 +45,7 @@ use crate::edge::config::settings::ServerSettings;
 const MIN_BUFFER: usize = 8 * 1024;
 
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection on which nothing was asked yet stays open when a drain starts, and how long before that its TLS
 /// handshake may take: the request of a client that has just connected is on its way, and closing now would lose it
@@ -62,14 +61,14 @@ pub(crate) trait Service: 'static {
     /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
     fn call(
         self: Rc<Self>,
-        peer: Rc<Peer>,
+        connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Body>> + 'static;
 }
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer {
+pub(crate) struct ConnectInfo {
     /// The client, or the proxy in front of it.
     pub remote: SocketAddr,
     /// Our end.
@@ -87,37 +86,17 @@ pub(crate) struct ConnectionParams {
     pub read_timeout: Duration,
     /// For a whole TLS handshake.
     pub handshake_timeout: Duration,
-    /// Where to count.
-    pub counts: Arc<Counts>,
 }
 
 impl ConnectionParams {
     /// Takes from the settings what concerns connections.
-    pub(crate) fn new(settings: &ServerSettings, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(settings: &ServerSettings) -> Self {
         Self {
             head_limit: settings.head_limit,
             read_timeout: settings.read_timeout,
-            handshake_timeout: settings.read_timeout.min(HANDSHAKE),
-            counts,
+            handshake_timeout: settings.read_timeout.min(HANDSHAKE_TIMEOUT),
         }
     }
-}
-
-/// What happened to connections since the start, over all I/O threads.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// Connections accepted.
-    pub accepted: AtomicU64,
-    /// Connections ended, in whatever way; `accepted` less this are open.
-    pub closed: AtomicU64,
-    /// TLS handshakes that failed or took too long.
-    pub handshakes_failed: AtomicU64,
-    /// Connections ended by a panic, which is a defect of ours.
-    pub panicked: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Serves a listening socket until the drain starts and its last connection has ended.
@@ -131,38 +110,37 @@ pub(crate) async fn serve<S: Service>(
     service: Rc<S>,
     mut drain: Drain,
 ) {
-    let edge = Rc::new(Edge::new(tls, params, service, drain.clone()));
+    let server = Rc::new(Server::new(tls, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = drain.started() => break,
-            Some(ended) = connections.join_next() => edge.note_end(ended),
+            Some(ended) = connections.join_next() => server.note_end(ended),
             (stream, remote) = acceptor.accept() => {
-                count(&edge.params.counts.accepted);
-                connections.spawn_local(Rc::clone(&edge).attend(stream, remote));
+                connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
             }
         }
     }
     drop(acceptor);
     while let Some(ended) = connections.join_next().await {
-        edge.note_end(ended);
+        server.note_end(ended);
     }
 }
 
 /// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
-pub(crate) async fn converse<S: Service, I: Socket>(
+pub(crate) async fn serve_connection<S: Service, I: Socket>(
     io: I,
-    peer: Peer,
+    connect_info: ConnectInfo,
     params: ConnectionParams,
     service: Rc<S>,
     drain: Drain,
 ) {
-    Edge::new(Arc::default(), params, service, drain).converse(io, peer).await;
+    Server::new(Arc::default(), params, service, drain).serve_connection(io, connect_info).await;
 }
 
 /// What all connections of a listener share.
-struct Edge<S> {
+struct Server<S> {
     tls: Arc<ArcSwapOption<ServerConfig>>,
     http: http1::Builder,
     params: ConnectionParams,
@@ -170,7 +148,7 @@ struct Edge<S> {
     drain: Drain,
 }
 
-impl<S: Service> Edge<S> {
+impl<S: Service> Server<S> {
     fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
         let mut http = http1::Builder::new();
         http.header_read_timeout(params.read_timeout)
@@ -180,22 +158,22 @@ impl<S: Service> Edge<S> {
     }
 
     /// Attends to one connection from its first byte to its last.
-    async fn attend(self: Rc<Self>, stream: Stream, remote: SocketAddr) {
+    async fn handle_connection(self: Rc<Self>, stream: Stream, remote: SocketAddr) {
         let Ok(local) = stream.0.local_addr() else {
             return; // the client has gone already
         };
         match self.tls.load_full() {
-            None => self.converse(stream, Peer { remote, local, secure: false }).await,
+            None => self.serve_connection(stream, ConnectInfo { remote, local, secure: false }).await,
             Some(config) => {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
-                if let Some(stream) = Box::pin(self.shake_hands(stream, config, remote)).await {
-                    Box::pin(self.converse(stream, Peer { remote, local, secure: true })).await;
+                if let Some(stream) = Box::pin(self.tls_handshake(stream, config, remote)).await {
+                    Box::pin(self.serve_connection(stream, ConnectInfo { remote, local, secure: true })).await;
                 }
             }
         }
     }
 
-    async fn shake_hands(
+    async fn tls_handshake(
         &self,
         mut stream: Stream,
         config: Arc<ServerConfig>,
@@ -207,44 +185,43 @@ impl<S: Service> Edge<S> {
             if first[0].is_ascii_uppercase() {
                 // The start of a method, never of a handshake.
                 let hint = malformed::refuse(&HeadError::PlainHttp, false);
-                malformed::say_and_close(&mut stream, &hint).await;
+                malformed::lingering_close(&mut stream, &hint).await;
                 return Err(std::io::Error::other("plain HTTP on a TLS port"));
             }
             TlsAcceptor::from(config).accept(stream).await
         };
         let mut drain = self.drain.clone();
-        let shaken = tokio::select! {
+        let outcome = tokio::select! {
             () = async {
                 drain.started().await;
                 tokio::time::sleep(FIRST_REQUEST_GRACE).await;
             } => return None,
-            shaken = tokio::time::timeout(self.params.handshake_timeout, handshake) => shaken,
+            outcome = tokio::time::timeout(self.params.handshake_timeout, handshake) => outcome,
         };
-        let reason = match shaken {
+        let reason = match outcome {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "took too long".to_owned(),
         };
-        count(&self.params.counts.handshakes_failed);
         tracing::debug!(%remote, reason, "TLS handshake failed");
         None
     }
 
-    async fn converse<I: Socket>(&self, io: I, peer: Peer) {
-        let (service, peer) = (Rc::clone(&self.service), Rc::new(peer));
-        let asked = Rc::new(Notify::new());
-        let (asking, is_first) = (Rc::clone(&asked), Cell::new(true));
-        let (upgrade, talk) = (Rc::new(Cell::new(None)), Rc::new(Talk::default()));
-        let (announced, told) = (Rc::clone(&upgrade), Rc::clone(&talk));
-        let secure = peer.secure;
+    async fn serve_connection<I: Socket>(&self, io: I, connect_info: ConnectInfo) {
+        let (service, connect_info) = (Rc::clone(&self.service), Rc::new(connect_info));
+        let first_request_arrived = Rc::new(Notify::new());
+        let (first_request, is_first) = (Rc::clone(&first_request_arrived), Cell::new(true));
+        let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
+        let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
+        let secure = connect_info.secure;
         let respond = service_fn(move |mut request: Request<Incoming>| {
             if is_first.replace(false) {
-                asking.notify_one();
+                first_request.notify_one();
             }
-            told.is_asked.set(true);
+            service_state.is_answering.set(true);
             let old_client = OldClient::of(&request);
             let answer = match conformance::check(&mut request, secure) {
-                Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&peer), request)),
+                Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&connect_info), request)),
                 Err(violation) => {
                     let id = RequestId::from_headers(request.headers());
                     tracing::debug!(%id, "request refused: {violation}");
@@ -252,12 +229,12 @@ impl<S: Service> Edge<S> {
                     Either::Right(ready(violation.respond(id.header())))
                 }
             };
-            let (announced, told) = (Rc::clone(&announced), Rc::clone(&told));
+            let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));
             answer.map(move |mut response| {
-                told.is_asked.set(false);
+                service_state.is_answering.set(false);
                 if let Some(client) = old_client {
                     client.adapt(&mut response);
-                    told.is_old.set(true);
+                    service_state.is_http_1_0.set(true);
                 } else if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     announced.set(Relay::take_from(&mut response));
                 }
@@ -269,13 +246,13 @@ impl<S: Service> Edge<S> {
             .http
             .clone()
             .timer(timer.clone())
-            .serve_connection(TokioIo::new(Guarded::new(io, self.params.read_timeout, talk)), respond);
+            .serve_connection(TokioIo::new(ErrorInterceptor::new(io, self.params.read_timeout, state)), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.
             biased;
             () = drain.started() => {
-                let first_request = tokio::time::timeout(FIRST_REQUEST_GRACE, asked.notified());
+                let first_request = tokio::time::timeout(FIRST_REQUEST_GRACE, first_request_arrived.notified());
                 tokio::select! {
                     biased;
                     _ = first_request => {
@@ -305,11 +282,9 @@ impl<S: Service> Edge<S> {
     }
 
     fn note_end(&self, ended: Result<(), JoinError>) {
-        count(&self.params.counts.closed);
         if let Err(error) = ended.map_err(JoinError::try_into_panic)
             && let Ok(panic) = error
         {
-            count(&self.params.counts.panicked);
             tracing::error!(panic = panic_text(&*panic), "a connection was ended by a panic; please report it");
         }
     }

@@ -11,7 +11,7 @@ use memchr::{memchr, memrchr};
 pub(crate) const STOP: &[u8] = b"\0\n\n\r\0";
 
 /// Longest line that announces a chunk. hyper limits the extensions, but not the zeros before the size.
-const LONGEST_SIZE_LINE: usize = 16 * 1024;
+const MAX_SIZE_LINE: usize = 16 * 1024;
 
 /// Reads along with the bytes of a connection.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Framing {
             self.is_head = self.line.starts_with(b"HEAD ");
             check_major_version(&self.line[self.line.len().saturating_sub(part.len() + 8)..])?;
         }
-        let is_too_long = matches!(self.at, At::Size) && self.line.len() > LONGEST_SIZE_LINE;
+        let is_too_long = matches!(self.at, At::Size) && self.line.len() > MAX_SIZE_LINE;
         if is_too_long { Err(Fault::Chunk) } else { Ok(()) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! hyper answers a head that it cannot parse by itself: one write of `HTTP/1.1 4xx …`, `connection: close`,
 //! `content-length: 0` and a date, then it neither reads nor writes again, shuts the socket down and ends the connection
-//! with a parse error. [`Guarded`] holds such a write back and ignores the shutdown; [`Guarded::finish`] then sends what
+//! with a parse error. [`ErrorInterceptor`] holds such a write back and ignores the shutdown; [`ErrorInterceptor::finish`] then sends what
 //! we say instead. It also gives up on a client that takes no byte of an answer, for which hyper would wait without end.
 //! Caveat: a service may answer so itself (status 4xx, no body, no content type; ours never do). That answer is held as
 //! well and goes out untouched at the next read or write, or at the end: it can be late, never lost.
@@ -21,7 +21,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::body::{DISCARD_BYTES, DISCARD_TIME};
+use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
 use super::request_id::RequestId;
@@ -38,31 +38,31 @@ const TOGETHER: usize = 1024;
 
 /// A socket under hyper that holds back the answers which hyper gives by itself.
 #[derive(Debug)]
-pub(crate) struct Guarded<I> {
+pub(crate) struct ErrorInterceptor<I> {
     io: I,
     held: Vec<u8>,
-    patience: Duration,
+    write_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
     framing: Framing,
     departure: Departure,
-    talk: Rc<Talk>,
+    state: Rc<ConnectionState>,
 }
 
 /// What the service's side of a connection tells the socket's.
 #[derive(Debug, Default)]
-pub(crate) struct Talk {
+pub(crate) struct ConnectionState {
     /// A request is being answered, and the answer has not begun.
-    pub is_asked: Cell<bool>,
+    pub is_answering: Cell<bool>,
     /// The answer that has begun is for a client of HTTP/1.0. hyper says HTTP/1.0 then, too, while a server is to name
     /// the highest version that it speaks (RFC 9110, 2.5).
-    pub is_old: Cell<bool>,
+    pub is_http_1_0: Cell<bool>,
 }
 
-impl<I: Socket> Guarded<I> {
+impl<I: Socket> ErrorInterceptor<I> {
     /// Wraps a socket whose client has to take something of an answer within `patience`.
-    pub(crate) fn new(io: I, patience: Duration, talk: Rc<Talk>) -> Self {
+    pub(crate) fn new(io: I, write_timeout: Duration, state: Rc<ConnectionState>) -> Self {
         let (framing, departure) = (Framing::default(), Departure::default());
-        Self { io, held: Vec::new(), patience, stall: None, framing, departure, talk }
+        Self { io, held: Vec::new(), write_timeout, stall: None, framing, departure, state }
     }
 
     /// Lets all bytes pass from now on, since the connection leaves HTTP behind.
@@ -88,14 +88,14 @@ impl<I: Socket> Guarded<I> {
             _ if held.is_empty() => return,
             _ => held,
         };
-        say_and_close(&mut self.io, &last).await;
+        lingering_close(&mut self.io, &last).await;
     }
 
     /// Lets a held answer go, since hyper went on: it was the service's.
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let written = Pin::new(&mut self.io).poll_write(cx, &self.held);
-            let written = ready!(self.poll_patience(cx, written))?;
+            let written = ready!(self.poll_in_time(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -105,13 +105,13 @@ impl<I: Socket> Guarded<I> {
     }
 
     /// Turns a write that has been pending for too long into an error.
-    fn poll_patience(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn poll_in_time(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if write.is_ready() {
             self.stall = None;
             return write;
         }
-        let patience = self.patience;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let write_timeout = self.write_timeout;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -162,7 +162,7 @@ pub(crate) fn refuse(error: &HeadError, is_head: bool) -> Vec<u8> {
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing
 /// with unread bytes would reset the connection and could destroy the answer on its way.
-pub(crate) async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, answer: &[u8]) {
+pub(crate) async fn lingering_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, answer: &[u8]) {
     let last_words = async {
         let mut rest = answer;
         while !rest.is_empty() {
@@ -171,7 +171,7 @@ pub(crate) async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I,
         }
         std::future::poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await?;
         std::future::poll_fn(|cx| Pin::new(&mut *io).poll_shutdown(cx)).await?;
-        let (mut space, mut left) = ([0; 4096], DISCARD_BYTES);
+        let (mut space, mut left) = ([0; 4096], LINGER_BYTES);
         loop {
             let mut buffer = ReadBuf::new(&mut space);
             std::future::poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut buffer)).await?;
@@ -182,18 +182,18 @@ pub(crate) async fn say_and_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I,
             left -= read;
         }
     };
-    if let Ok(Err(error)) = tokio::time::timeout(DISCARD_TIME, last_words).await {
+    if let Ok(Err(error)) = tokio::time::timeout(LINGER_TIMEOUT, last_words).await {
         tracing::debug!(%error, "client left before the refusal reached it");
     }
 }
 
-impl<I: Socket> Socket for Guarded<I> {
+impl<I: Socket> Socket for ErrorInterceptor<I> {
     fn has_ended(&self) -> bool {
         self.io.has_ended()
     }
 }
 
-impl<I: Socket> AsyncRead for Guarded<I> {
+impl<I: Socket> AsyncRead for ErrorInterceptor<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_release(cx))?;
         let before = buf.filled().len();
@@ -202,7 +202,7 @@ impl<I: Socket> AsyncRead for Guarded<I> {
             let has_bytes = buf.filled().len() > before;
             self.departure.note_read(has_bytes);
             ready!(read)?;
-            if !has_bytes && self.talk.is_asked.get() {
+            if !has_bytes && self.state.is_answering.get() {
                 // hyper would drop the request.
                 ready!(self.departure.poll_farewell(cx));
             }
@@ -216,20 +216,20 @@ impl<I: Socket> AsyncRead for Guarded<I> {
     }
 }
 
-impl<I: Socket> AsyncWrite for Guarded<I> {
+impl<I: Socket> AsyncWrite for ErrorInterceptor<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_release(cx))?;
-        let newer = if self.talk.is_old.get() { as_http_1_1(buf) } else { None };
+        let newer = if self.state.is_http_1_0.get() { as_http_1_1(buf) } else { None };
         let buf = newer.as_deref().unwrap_or(buf);
         let written = if is_bare_refusal(buf) {
             self.held.extend_from_slice(buf);
             Poll::Ready(Ok(buf.len()))
         } else {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
-            self.poll_patience(cx, written)
+            self.poll_in_time(cx, written)
         };
         if written.is_ready() {
-            self.talk.is_old.set(false);
+            self.state.is_http_1_0.set(false);
         }
         written
     }
@@ -242,7 +242,7 @@ impl<I: Socket> AsyncWrite for Guarded<I> {
         if let [only] = bufs {
             return self.poll_write(cx, only);
         }
-        if self.talk.is_old.get()
+        if self.state.is_http_1_0.get()
             && let Some(head) = bufs.first()
         {
             // The rest follows by a write of its own.
@@ -259,7 +259,7 @@ impl<I: Socket> AsyncWrite for Guarded<I> {
         } else {
             Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
         };
-        self.poll_patience(cx, written)
+        self.poll_in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -268,8 +268,8 @@ impl<I: Socket> AsyncWrite for Guarded<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes whenever it is polled, even if there is nothing to flush.
-        let Self { io, departure, talk, .. } = &mut *self;
-        if !talk.is_asked.get() && departure.end_farewell() {
+        let Self { io, departure, state, .. } = &mut *self;
+        if !state.is_answering.get() && departure.end_farewell() {
             cx.waker().wake_by_ref();
         }
         if departure.poll(io, cx).is_ready() {

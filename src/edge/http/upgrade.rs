@@ -16,7 +16,7 @@ use http::header::UPGRADE;
 use http::{HeaderValue, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::body::DISCARD_BYTES;
+use super::body::LINGER_BYTES;
 use super::departure::{Departure, Socket};
 use super::pipe::{Gone, Reader, Writer};
 use super::response::Body;
@@ -26,7 +26,7 @@ use super::websocket::MaskCheck;
 const PIECE: usize = 16 * 1024;
 
 /// How long a client may go on sending after the server's side has said all.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The ends of the two pipes that the connection takes over.
 #[derive(Debug)]
@@ -39,12 +39,12 @@ pub struct Upgrade {
 
 /// How an [`Upgrade`] travels with its 101 answer: extensions have to be `Clone`.
 #[derive(Clone)]
-struct Luggage(Arc<Mutex<Option<Upgrade>>>);
+struct UpgradeExtension(Arc<Mutex<Option<Upgrade>>>);
 
 impl Upgrade {
     /// Puts the upgrade into the 101 answer that announces it.
     pub fn attach_to(self, response: &mut Response<Body>) {
-        response.extensions_mut().insert(Luggage(Arc::new(Mutex::new(Some(self)))));
+        response.extensions_mut().insert(UpgradeExtension(Arc::new(Mutex::new(Some(self)))));
     }
 }
 
@@ -58,11 +58,11 @@ pub(crate) struct Relay {
 impl Relay {
     /// Takes the upgrade out of an answer that announces one.
     pub(crate) fn take_from(response: &mut Response<Body>) -> Option<Self> {
-        let luggage = response.extensions_mut().remove::<Luggage>()?;
-        let upgrade = luggage.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let extension = response.extensions_mut().remove::<UpgradeExtension>()?;
+        let upgrade = extension.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let protocol = response.headers().get(UPGRADE).map(HeaderValue::as_bytes);
-        let is_web_socket = protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
-        Some(Self { upgrade, check: is_web_socket.then(MaskCheck::default) })
+        let is_websocket = protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+        Some(Self { upgrade, check: is_websocket.then(MaskCheck::default) })
     }
 
     /// Carries bytes both ways, those in `unread` first, until the server's side has said all or the client is gone.
@@ -83,7 +83,7 @@ impl Relay {
         };
         if complete {
             // Closing a socket with unread bytes resets it, and the last words of the server's side would be lost.
-            let _ = tokio::time::timeout(LINGER, discard(Half(&io))).await;
+            let _ = tokio::time::timeout(LINGER_TIMEOUT, discard(Half(&io))).await;
         }
     }
 }
@@ -152,7 +152,7 @@ async fn send<I: Socket>(mut outgoing: Half<'_, I>, mut to_client: Reader) -> bo
 }
 
 async fn discard<I: Socket>(mut incoming: Half<'_, I>) {
-    let mut left = DISCARD_BYTES;
+    let mut left = LINGER_BYTES;
     let mut buffer = BytesMut::with_capacity(PIECE);
     while let Ok(read @ 1..) = incoming.read_buf(&mut buffer).await
         && read <= left

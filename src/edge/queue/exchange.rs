@@ -13,7 +13,7 @@ use hyper::ext::ReasonPhrase;
 use tokio::sync::{Notify, oneshot};
 
 use super::request_data::RequestData;
-use crate::edge::files::answer::Sending;
+use crate::edge::files::response::FileReply;
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// The host could not run the handler at all.
     Rejected(Rejection),
     /// A file, which the I/O side opens, since it may have to wait for the disk.
-    File(Box<Sending>),
+    File(Box<FileReply>),
     /// The connection leaves HTTP behind.
     Switched {
         /// Headers of the 101 answer, `Upgrade` and `Connection` among them.

@@ -17,7 +17,7 @@ use super::consumer::Consumer;
 use super::fork;
 use super::locked::Locked;
 use super::outcome::{self, Source};
-use crate::edge::files::answer::Sending;
+use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
@@ -266,10 +266,10 @@ impl Slot {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn send_file(&self, py: Python<'_>, mut sending: Sending) -> PyResult<()> {
+    pub fn send_file(&self, py: Python<'_>, mut reply: FileReply) -> PyResult<()> {
         self.answer(py, move |call| {
-            sending.headers.extend(std::mem::take(&mut call.headers));
-            Ok(Outcome::File(Box::new(sending)))
+            reply.headers.extend(std::mem::take(&mut call.headers));
+            Ok(Outcome::File(Box::new(reply)))
         })
     }
 

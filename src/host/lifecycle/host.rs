@@ -22,7 +22,7 @@ use crate::edge::control::{Operator, Report, Target};
 use crate::edge::gateway::state::{Live, Shared, url};
 use crate::edge::gateway::static_mount::Served;
 use crate::edge::gateway::threads::IoThreads;
-use crate::edge::http::connection::{ConnectionParams, Counts};
+use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::log_file;
 use crate::edge::policy::admission::Limit;
@@ -276,7 +276,7 @@ impl Host {
     /// Starts to accept.
     fn open(&self) -> PyResult<()> {
         let settings = lock(&self.settings).clone();
-        let params = ConnectionParams::new(&settings.server, Arc::new(Counts::default()));
+        let params = ConnectionParams::new(&settings.server);
         let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.outboxes.len()));
         let (inbox, mailbox) = (Arc::clone(&self.shared.inbox), Arc::clone(&self.mailbox));
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {

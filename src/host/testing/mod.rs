@@ -25,7 +25,7 @@ use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{Operator, Report, Target};
 use crate::edge::gateway::state::{Live, Shared};
-use crate::edge::http::connection::{ConnectionParams, Counts};
+use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
@@ -290,7 +290,7 @@ impl Rehearsal {
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, inbox, vec![Arc::clone(&outbox)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, outbox, ConnectionParams::new(server, Arc::new(Counts::default())))?;
+        let wire = Wire::start(shared, outbox, ConnectionParams::new(server))?;
         Ok(Running { resident, registration, consumer, wire })
     }
 

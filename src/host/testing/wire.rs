@@ -21,7 +21,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::edge::gateway::service::Front;
 use crate::edge::gateway::state::Shared;
-use crate::edge::http::connection::{ConnectionParams, Peer, converse};
+use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
 use crate::edge::queue::exchange::Outbox;
 use crate::edge::queue::submitter::Submitter;
@@ -94,8 +94,8 @@ async fn serve(
         spawn_local(async move {
             let (near, far) = tokio::io::duplex(BUFFER);
             let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
-            let peer = Peer { remote: client, local, secure: false };
-            let served = spawn_local(converse(far, peer, params, front, drain));
+            let peer = ConnectInfo { remote: client, local, secure: false };
+            let served = spawn_local(serve_connection(far, peer, params, front, drain));
             tokio::select! {
                 given = exchange(near, request) => answer(given.map_err(|error| told(&*error))),
                 // Nobody ever sends: this is the other end being dropped, and with it the connection's near end.

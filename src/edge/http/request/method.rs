@@ -26,7 +26,7 @@ impl MethodSet {
     /// Only OPTIONS.
     pub const EMPTY: Self = Self(OPTIONS);
     /// GET and HEAD.
-    pub const READING: Self = Self(0b11 | OPTIONS);
+    pub const READ_ONLY: Self = Self(0b11 | OPTIONS);
     /// GET, HEAD and POST: what pluginserver routed to plugins and to its utilities.
     pub const DEFAULT: Self = Self(0b111 | OPTIONS);
     /// GET and POST: for what acts when it is asked, so that a look at its head must not be a request for it.

@@ -1,6 +1,6 @@
 //! The edge as clients see it: a served thread on one side of a loopback socket, blocking sockets on the other.
 
-mod conversation;
+mod connection;
 mod drain;
 mod refusal;
 mod secure;
@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::body;
-use super::connection::{ConnectionParams, Counts, Peer, Service, serve};
+use super::connection::{ConnectInfo, ConnectionParams, Service, serve};
 use super::drain::{Trigger, channel};
 use super::listener::bind;
 use super::response::Body;
@@ -29,7 +29,7 @@ use super::response::Body;
 const BODY_LIMIT: usize = 16;
 
 /// Long enough for any step that is expected to happen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a test may decide about the server.
 struct Options {
@@ -40,7 +40,7 @@ struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { head_limit: 64 * 1024, read_timeout: PATIENCE, tls: None }
+        Self { head_limit: 64 * 1024, read_timeout: TIMEOUT, tls: None }
     }
 }
 
@@ -50,7 +50,6 @@ struct Server {
     trigger: Trigger,
     entered: Arc<Notify>,
     release: Arc<Notify>,
-    counts: Arc<Counts>,
     tls: Arc<ArcSwapOption<ServerConfig>>,
     thread: JoinHandle<()>,
 }
@@ -61,13 +60,11 @@ impl Server {
         let socket = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap().remove(0);
         let address = socket.local_addr().unwrap();
         let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let counts = Arc::new(Counts::default());
         let tls = Arc::new(ArcSwapOption::new(options.tls));
         let params = ConnectionParams {
             head_limit: options.head_limit,
             read_timeout: options.read_timeout,
             handshake_timeout: options.read_timeout,
-            counts: Arc::clone(&counts),
         };
         let thread = std::thread::spawn({
             let (entered, release, tls) = (Arc::clone(&entered), Arc::clone(&release), Arc::clone(&tls));
@@ -79,12 +76,12 @@ impl Server {
                 });
             }
         });
-        Self { address, trigger, entered, release, counts, tls, thread }
+        Self { address, trigger, entered, release, tls, thread }
     }
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
@@ -111,7 +108,7 @@ struct Desk {
 impl Service for Desk {
     fn call(
         self: Rc<Self>,
-        peer: Rc<Peer>,
+        connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Body>> + 'static {
         async move {
@@ -133,7 +130,7 @@ impl Service for Desk {
                     self.release.notified().await;
                     Response::new(Body::from("waited"))
                 }
-                "/peer" => Response::new(Body::from(format!("{peer:?}"))),
+                "/peer" => Response::new(Body::from(format!("{connect_info:?}"))),
                 _ => Response::new(Body::from(request.uri().to_string())),
             }
         }

@@ -66,7 +66,7 @@ fn serve(folder: &Folder, pair: &CertifiedKey<KeyPair>, read_timeout: Duration) 
 #[test]
 fn requests_travel_over_tls_as_http_1_1() {
     let (folder, pair) = (Folder::new("happy"), pair());
-    let server = serve(&folder, &pair, super::PATIENCE);
+    let server = serve(&folder, &pair, super::TIMEOUT);
     let mut stream = connect(&server, &pair);
     for _ in 0..2 {
         assert!(ask(&mut stream, "GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").text().contains("secure: true"));
@@ -81,7 +81,7 @@ fn requests_travel_over_tls_as_http_1_1() {
 #[test]
 fn a_new_certificate_is_used_by_new_connections() {
     let (folder, old, new) = (Folder::new("swap"), pair(), pair());
-    let server = serve(&folder, &old, super::PATIENCE);
+    let server = serve(&folder, &old, super::TIMEOUT);
     let mut kept = connect(&server, &old);
     ask(&mut kept, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     server
@@ -94,7 +94,7 @@ fn a_new_certificate_is_used_by_new_connections() {
 #[test]
 fn plain_http_on_a_tls_port_is_told_to_use_https() {
     let (folder, pair) = (Folder::new("plain"), pair());
-    let server = serve(&folder, &pair, super::PATIENCE);
+    let server = serve(&folder, &pair, super::TIMEOUT);
     let mut stream = server.connect();
     let answer = ask(&mut stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!((400, "this port speaks HTTPS: use https://"), (answer.status, &*answer.last_error()));
@@ -126,7 +126,7 @@ fn a_handshake_under_way_does_not_hold_up_the_end() {
 #[test]
 fn a_handshake_and_a_request_that_come_at_the_start_of_a_drain_are_answered() {
     let (folder, pair) = (Folder::new("late"), pair());
-    let server = serve(&folder, &pair, super::PATIENCE);
+    let server = serve(&folder, &pair, super::TIMEOUT);
     let mut late = connect(&server, &pair); // nothing of the handshake is sent yet
     ask(&mut connect(&server, &pair), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     server.trigger.start();

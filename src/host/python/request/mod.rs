@@ -28,7 +28,7 @@ use self::media_type::MediaType;
 pub(crate) use self::transport::Transport;
 use super::multidict::MultiDict;
 use super::ready::Ready;
-use crate::edge::files::answer::{Asked, Sending};
+use crate::edge::files::response::{FileReply, FileRequest};
 use crate::edge::http::request::Charset;
 use crate::edge::http::response::Body;
 use crate::edge::queue::exchange::Reply;
@@ -433,8 +433,8 @@ impl Request {
         let status = outcome::status(status)?;
         let mut given = HeaderMap::new();
         outcome::headers(headers, &mut given)?;
-        let asked = Asked { method: self.data.method.clone(), headers: self.data.headers.clone() };
-        self.slot()?.send_file(py, Sending { path, asked, status, headers: given })
+        let request = FileRequest { method: self.data.method.clone(), headers: self.data.headers.clone() };
+        self.slot()?.send_file(py, FileReply { path, request, status, headers: given })
     }
 
     /// Answer 101 with `headers`: the connection's bytes go through the channel from then on.

@@ -18,9 +18,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use jiff::Zoned;
 
-use super::answer::{Asked, respond};
 use super::encoding::{Coding, accepted};
 use super::open::{Found, Opened, flags, refusal};
+use super::response::{FileRequest, respond};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::observe::common_log::CommonLogEntry;
@@ -32,7 +32,7 @@ const WELL_KNOWN: &str = ".well-known";
 
 /// Where a request for a document comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct ClientInfo {
     /// The client's address.
     pub client: Client,
     /// The protocol it speaks.
@@ -41,14 +41,14 @@ pub(crate) struct Origin {
 
 /// A folder of documents that is served.
 #[derive(Debug)]
-pub(crate) struct Documents {
+pub(crate) struct StaticFiles {
     folder: PathBuf,
     index: String,
     log: Option<Arc<LogFile>>,
 }
 
-impl Documents {
-    /// Documents of `folder`, which need not be there yet: see [`Self::check`].
+impl StaticFiles {
+    /// Serves the files of `folder`, which need not be there yet: see [`Self::check`].
     pub(crate) fn new(folder: PathBuf, index: &str, log: Option<Arc<LogFile>>) -> Self {
         Self { folder, index: index.to_owned(), log }
     }
@@ -71,11 +71,16 @@ impl Documents {
     ///
     /// # Errors
     /// [`Rejection`] when there is no such file, or no such part of it.
-    pub(crate) fn answer(&self, tail: Option<&str>, uri: &Uri, asked: &Asked) -> Result<Response<Body>, Rejection> {
+    pub(crate) fn answer(
+        &self,
+        tail: Option<&str>,
+        uri: &Uri,
+        request: &FileRequest,
+    ) -> Result<Response<Body>, Rejection> {
         let Some(tail) = tail else { return redirect(uri) };
-        match self.find(tail, &asked.headers)? {
+        match self.find(tail, &request.headers)? {
             Found::File(opened) => {
-                let mut response = respond(*opened, asked, StatusCode::OK, HeaderMap::new())?;
+                let mut response = respond(*opened, request, StatusCode::OK, HeaderMap::new())?;
                 response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
                 Ok(response)
             }
@@ -84,7 +89,13 @@ impl Documents {
     }
 
     /// Notes a request in the access log, if one is kept. It may wait for the disk.
-    pub(crate) fn note(&self, request: &Asked, uri: &Uri, from: &Origin, answered: &Result<Response<Body>, Rejection>) {
+    pub(crate) fn note(
+        &self,
+        request: &FileRequest,
+        uri: &Uri,
+        from: &ClientInfo,
+        answered: &Result<Response<Body>, Rejection>,
+    ) {
         let Some(log) = &self.log else { return };
         let (status, size) = match answered {
             Ok(response) if request.method == Method::HEAD => (response.status(), 0),

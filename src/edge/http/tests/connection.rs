@@ -1,7 +1,6 @@
 //! What HTTP/1.1 promises about connections that nobody breaks.
 
 use std::io::Write;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Answer, Options, Server, ask, assert_closed};
@@ -15,10 +14,6 @@ fn a_connection_is_kept_for_the_next_request() {
         assert_eq!((200, path), (answer.status, answer.text()));
         assert!(!answer.head.contains("connection: close"));
     }
-    drop(stream);
-    let counts = std::sync::Arc::clone(&server.counts);
-    server.stop();
-    assert_eq!((1, 1), (counts.accepted.load(Ordering::Relaxed), counts.closed.load(Ordering::Relaxed)));
 }
 
 #[test]
@@ -117,10 +112,6 @@ fn a_panic_ends_its_own_connection_only() {
     victim.write_all(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_closed(&mut victim);
     assert_eq!(200, ask(&mut bystander, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").status);
-    drop(bystander);
-    let counts = std::sync::Arc::clone(&server.counts);
-    server.stop();
-    assert_eq!(1, counts.panicked.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use headers::HeaderMapExt;
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use super::conditions::{Part, Version, part};
+use super::conditions::{Selection, Validators, select};
 use super::open::{Opened, open};
 use crate::edge::http::file::{FileBody, PIECE, read};
 use crate::edge::http::rescue::Rejection;
@@ -21,7 +21,7 @@ use crate::edge::http::response::Body;
 
 /// What a request says of how it wants a file.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct FileRequest {
     /// GET and HEAD know conditions, GET alone ranges.
     pub method: Method,
     /// The request's headers.
@@ -30,24 +30,24 @@ pub struct Asked {
 
 /// A file that a plugin answers with.
 #[derive(Clone, Debug)]
-pub struct Sending {
+pub struct FileReply {
     /// Where it is; the plugin may name any.
     pub path: PathBuf,
     /// What the request said.
-    pub asked: Asked,
+    pub request: FileRequest,
     /// 200, under which conditions and ranges count, or another status, under which the whole file is sent.
     pub status: StatusCode,
     /// Headers that the plugin set; a content type among them replaces that of the file's name.
     pub headers: HeaderMap,
 }
 
-impl Sending {
+impl FileReply {
     /// Opens the file and answers with it. It may wait for the disk.
     ///
     /// # Errors
     /// [`Rejection`] when there is no such file, or no such part of it.
     pub fn respond(self) -> Result<Response<Body>, Rejection> {
-        respond(open(&self.path)?, &self.asked, self.status, self.headers)
+        respond(open(&self.path)?, &self.request, self.status, self.headers)
     }
 }
 
@@ -57,15 +57,15 @@ impl Sending {
 /// [`Rejection`] when the conditions fail, the range is behind the end, or the file cannot be read.
 pub(crate) fn respond(
     opened: Opened,
-    asked: &Asked,
+    request: &FileRequest,
     status: StatusCode,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Rejection> {
     let Opened { file, size, media_type, coding, etag, modified } = opened;
-    let part = if status == StatusCode::OK {
-        part(&asked.method, &asked.headers, Version { etag: &etag, modified, size })?
+    let selection = if status == StatusCode::OK {
+        select(&request.method, &request.headers, Validators { etag: &etag, modified, size })?
     } else {
-        Part::Whole
+        Selection::Whole
     };
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
@@ -77,16 +77,16 @@ pub(crate) fn respond(
     }
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-    let range = match part {
-        Part::Nothing => {
+    let range = match selection {
+        Selection::NotModified => {
             for name in [CONTENT_TYPE, CONTENT_ENCODING, ACCEPT_RANGES] {
                 headers.remove(name);
             }
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        Part::Whole => 0..size,
-        Part::Bytes(range) => {
+        Selection::Whole => 0..size,
+        Selection::Bytes(range) => {
             let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
             headers.insert(CONTENT_RANGE, HeaderValue::try_from(text).expect("digits are valid in a header"));
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -99,7 +99,7 @@ pub(crate) fn respond(
         headers.insert(CONTENT_ENCODING, coding.header());
     }
     if !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
-        *response.body_mut() = body(file, range, &asked.method)?;
+        *response.body_mut() = body(file, range, &request.method)?;
     }
     Ok(response)
 }
