@@ -1,8 +1,9 @@
 """Reports what got slower: ``python benches/compare/guard.py [COMMIT]`` compares the working tree with a commit.
 
-The default is the last release (the last tag). Both are built in the same way and measured in turns. The result is the
-server's CPU time for a request, which other work on the machine affects least. A row counts as slower, or faster, if
-the ranges of its rounds do not overlap.
+The default is the last release (the last tag). Both are built in the same way. The result is the number of instructions
+that the server takes for a request, the kernel's not included: a row counts as slower with three percent more. With
+``--cpu`` it is the CPU time, the kernel included, on a machine without other work: both are measured in turns, and a
+row counts as slower if the ranges of its rounds do not overlap.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from instructions import Counted
 from load import measure
 from rows import PLUGINCORE, ROWS, Row
-from servers import ROOT, SETUPS, WORK, Running, Setup, install_project, plugincore_command
+from servers import ROOT, SETUPS, WORK, Running, Setup, install_project, make_certificate, plugincore_command
 
 _BASE = WORK / "base"
+#: By how much of its instructions a row may grow.
+_ALLOWED = 0.03
 
 
 def _git(*arguments: str) -> str:
@@ -40,8 +45,24 @@ def check_out(commit: str) -> Path:
     return sources
 
 
-def compare(row: Row, sides: dict[str, Setup], rounds: int, seconds: int) -> str:
-    """Measure both sides in turns and return the result as a line."""
+def count(rows: Sequence[Row], sides: dict[str, Setup]) -> Iterator[str]:
+    """Count the instructions of both sides and return the results as lines."""
+    counts: dict[str, dict[str, float]] = {row.name: {} for row in rows}
+    for tls in sorted({row.tls for row in rows}):
+        for side, setup in sides.items():
+            with Counted(setup, tls=tls) as server:
+                for row in rows:
+                    if row.tls == tls:
+                        counts[row.name][side] = server.count(row)
+    for name, counted in counts.items():
+        before, after = counted["base"], counted["tree"]
+        change = after / before - 1
+        verdict = "slower" if change > _ALLOWED else "faster" if change < -_ALLOWED else "no difference"
+        yield f"{name}: {change:+.1%}, {verdict} ({before:,.0f}, now {after:,.0f} instructions)"
+
+
+def time(row: Row, sides: dict[str, Setup], rounds: int, seconds: int) -> str:
+    """Measure the CPU time of both sides in turns and return the result as a line."""
     running = {name: Running(setup, tls=row.tls) for name, setup in sides.items()}
     costs: dict[str, list[float]] = {name: [] for name in sides}
     try:
@@ -64,6 +85,7 @@ def main() -> None:
     """Run the comparison; the exit code is 1 if something got slower."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("commit", nargs="?", default="", help="what to compare with (default: the last tag)")
+    parser.add_argument("--cpu", action="store_true", help="compare CPU times instead of instructions")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--rows", default="", help="only rows whose name contains this text")
@@ -71,14 +93,19 @@ def main() -> None:
     commit = options.commit or _git("describe", "--tags", "--abbrev=0")
     tree = next(setup for setup in SETUPS if setup.server == PLUGINCORE)
     base = dataclasses.replace(tree, server="base", name=commit, command=plugincore_command(server="base"))
+    make_certificate()
     install_project(tree, ROOT, sys.executable)
     install_project(base, check_out(_git("rev-parse", commit)), sys.executable)
+    rows = [row for row in ROWS if options.rows in row.name]
+    sides = {"base": base, "tree": tree}
+    if options.cpu:
+        lines: Iterable[str] = (time(row, sides, options.rounds, options.seconds) for row in rows)
+    else:
+        lines = count(rows, sides)
     slower = False
-    for row in ROWS:
-        if options.rows in row.name:
-            line = compare(row, {"base": base, "tree": tree}, options.rounds, options.seconds)
-            slower = slower or ", slower" in line
-            print(line, flush=True)
+    for line in lines:
+        slower = slower or ", slower" in line
+        print(line, flush=True)
     sys.exit(1 if slower else os.EX_OK)
 
 

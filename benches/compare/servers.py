@@ -27,7 +27,7 @@ WORK = ROOT / "target" / "bench"
 CERTIFICATE, PRIVATE_KEY = WORK / "certificate.pem", WORK / "key.pem"
 
 #: Seconds within which a server must start, and answer a request.
-TIMEOUT = 30.0
+TIMEOUT = 120.0
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -141,13 +141,18 @@ SETUPS = (
 )
 
 
-def install(python: str) -> None:
-    """Build and install all servers, each into its own environment."""
+def make_certificate() -> None:
+    """Make the certificate that the servers use for TLS, unless it is there."""
     WORK.mkdir(parents=True, exist_ok=True)
     if not CERTIFICATE.exists():
         subject = ["-subj", "/CN=localhost", "-days", "3650"]
         key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(PRIVATE_KEY)]
         _run(["openssl", "req", "-x509", *key, "-out", str(CERTIFICATE), *subject])
+
+
+def install(python: str) -> None:
+    """Build and install everything, each server into an environment of its own."""
+    make_certificate()
     _run(["cargo", "build", "--locked", "--release", "--quiet", "--example", "bare"])
     for setup in SETUPS:
         if setup.server == BARE:
@@ -195,6 +200,7 @@ class Running:
     """A server process and its children.
 
     Attributes:
+        server: The name of its setup's server.
         port: The port on which it listens.
         started: Seconds from the start of the process to its first answer.
 
@@ -204,6 +210,7 @@ class Running:
         """Start it and wait for its first answer."""
         setup.folder.mkdir(parents=True, exist_ok=True)
         self.tls = tls
+        self.server = setup.server
         self.port = _free_port()
         command = setup.command(setup.folder, self.port, tls)
         began = time.perf_counter()

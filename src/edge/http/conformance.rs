@@ -241,8 +241,12 @@ fn is_rare_host(text: &[u8]) -> bool {
 
 /// Digits that are a port; none at all is the scheme's own.
 fn is_port(text: &[u8]) -> bool {
-    let is_number = text.iter().all(u8::is_ascii_digit);
-    is_number && (text.len() < 5 || std::str::from_utf8(text).is_ok_and(|text| text.parse::<u16>().is_ok()))
+    // Kept small enough not to overflow, however many zeros come first.
+    let number = text.iter().try_fold(0_u32, |number, byte| {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        (digit < 10).then(|| (number * 10 + digit).min(1 << 16))
+    });
+    number.is_some_and(|number| number < 1 << 16)
 }
 
 /// `reg-name`, IPv4 addresses included, but not the empty one.

@@ -212,32 +212,23 @@ fn has_odd_byte(target: &[u8]) -> bool {
     words.iter().any(|word| is_odd(*word)) || is_odd(last)
 }
 
-/// How many bytes at the beginning of `rest` are whole header lines of no interest here: nearly all are, so they are
-/// passed over eight bytes at a time.
+/// How many bytes at the beginning of `rest` are whole header lines of no interest here, as nearly all are.
 fn other_headers(rest: &[u8]) -> usize {
     let mut start = 0;
-    let (words, tail) = rest.as_chunks::<8>();
-    if matters(rest) {
-        return 0;
-    }
-    for (index, word) in words.iter().enumerate() {
-        let mut ends = zeros(u64::from_le_bytes(*word) ^ all(b'\n'));
-        while ends != 0 {
-            start = index * 8 + ends.trailing_zeros() as usize / 8 + 1;
-            if matters(&rest[start..]) {
-                return start;
-            }
-            ends &= ends - 1;
-        }
-    }
-    let behind = rest.len() - tail.len();
-    for (index, _) in tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
-        start = behind + index + 1;
-        if matters(&rest[start..]) {
-            break;
-        }
+    while !matters(&rest[start..]) {
+        let Some(end) = line_end(&rest[start..]) else { break };
+        start += end;
     }
     start
+}
+
+/// Where the line at the beginning of `rest` ends; by blocks, since for so few bytes to call a search takes longer.
+fn line_end(rest: &[u8]) -> Option<usize> {
+    let (blocks, _) = rest.as_chunks::<16>();
+    // Without an early end, so that the bytes of a block are compared at once.
+    let has_end = |block: &&[u8; 16]| block.iter().fold(0, |found, &byte| found | u8::from(byte == b'\n')) != 0;
+    let before = blocks.iter().position(|block| has_end(&block)).unwrap_or(blocks.len()) * 16;
+    rest[before..].iter().position(|&byte| byte == b'\n').map(|end| before + end + 1)
 }
 
 /// Whether the line at the beginning of `rest` may be the end of the head or a header that says where the body ends, or is
