@@ -24,7 +24,7 @@ class PluginFiles(Protocol):
         """Write a record in the server's name."""
 
 
-def whose(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
+def locate(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
     """Return the plugin that is running and its position, from ``places``, which are sorted innermost first.
 
     Both are prefixes of a message: ``plugin shop: `` and ``plugins/shop.py:7: ``; empty if unknown.
@@ -49,7 +49,7 @@ def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
         code = getattr(within, "__code__", None)
         if not places and code is not None:
             places = [(code.co_filename, code.co_firstlineno)]
-        plugin, place = whose(files, iter(reversed(places)))
+        plugin, place = locate(files, iter(reversed(places)))
         summary = " ".join("".join(traceback.format_exception_only(error)).split())
         text = "".join(traceback.format_exception(error))
         files.report(f"{plugin}{what}: {place}{summary}\n{text}", is_error=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, SupportsIndex
 
-from plugincore._reports import PluginFiles, whose
+from plugincore._reports import PluginFiles, locate
 from plugincore.logjam import LogJamHandler
 
 _REMOVAL = "removing the server's handler from the root logger"
@@ -29,9 +29,9 @@ class Guard:
         self._files = files
         self._reported: set[tuple[str, str]] = set()
 
-    def complain(self, what: str) -> None:
+    def report(self, what: str) -> None:
         """Report a change that would silence other plugins, once for each plugin."""
-        plugin, place = whose(self._files, _frames(sys._getframe(1)))
+        plugin, place = locate(self._files, _frames(sys._getframe(1)))
         # The key is the file: while a plugin is imported, it does not have an id yet.
         once = (place.partition(".py:")[0], what)
         if once not in self._reported:
@@ -50,7 +50,7 @@ def install(files: PluginFiles) -> None:
     if handler is None:
         return
     _guard = Guard(files, handler, root.level)
-    handler.guard(_guard.complain)
+    handler.guard(_guard.report)
     logging.setLoggerClass(SharedLogger)
     for logger in root.manager.loggerDict.values():
         if type(logger) is logging.Logger:
@@ -72,7 +72,7 @@ class SharedLogger(logging.Logger):
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute, unless ``logging.config`` disables all existing loggers."""
         if name == "disabled" and value and sys._getframe(1).f_globals.get("__name__") == "logging.config":
-            _guard.complain("logging.config with disable_existing_loggers")
+            _guard.report("logging.config with disable_existing_loggers")
             return
         super().__setattr__(name, value)
 
@@ -88,7 +88,7 @@ class SharedManager(logging.Manager):
     @disable.setter
     def disable(self, level: int | str) -> None:
         if level not in (logging.NOTSET, "NOTSET"):
-            _guard.complain("logging.disable()")
+            _guard.report("logging.disable()")
 
 
 class Handlers(list[logging.Handler]):
@@ -119,32 +119,32 @@ class Handlers(list[logging.Handler]):
     def clear(self) -> None:
         """Remove all handlers."""
         super().clear()
-        _guard.complain(_REMOVAL)
+        _guard.report(_REMOVAL)
 
     def remove(self, removed: logging.Handler) -> None:
         """Remove a handler."""
         super().remove(removed)
         if removed is _guard.handler:
-            _guard.complain(_REMOVAL)
+            _guard.report(_REMOVAL)
 
     def pop(self, index: SupportsIndex = -1) -> logging.Handler:
         """Remove a handler and return it."""
         popped = super().pop(index)
         if popped is _guard.handler:
-            _guard.complain(_REMOVAL)
+            _guard.report(_REMOVAL)
         return popped
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         """Remove handlers by index."""
         super().__delitem__(index)
         if not self.is_whole():
-            _guard.complain(_REMOVAL)
+            _guard.report(_REMOVAL)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Replace handlers by index."""
         super().__setitem__(index, value)
         if not self.is_whole():
-            _guard.complain(_REMOVAL)
+            _guard.report(_REMOVAL)
 
 
 class SharedRoot(logging.RootLogger):
@@ -155,8 +155,8 @@ class SharedRoot(logging.RootLogger):
         if name == "handlers":
             value = Handlers(value)
             if not value.is_whole():
-                _guard.complain(_REMOVAL)
+                _guard.report(_REMOVAL)
         elif name == "level" and value > _guard.highest:
-            _guard.complain("a higher level of the root logger")
+            _guard.report("a higher level of the root logger")
             value = _guard.highest
         super().__setattr__(name, value)

@@ -16,23 +16,23 @@ __all__ = ["LogJam", "LogJamHandler", "install_handler"]
 class LogJamHandler(logging.Handler):
     """Passes records to the server's log, one line each, with the name of their logger and their traceback."""
 
-    _complain: Callable[[str], None] | None = None
+    _report: Callable[[str], None] | None = None
 
-    def guard(self, complain: Callable[[str], None]) -> None:
-        """Ignore levels and filters from now on, and call ``complain`` instead of setting them."""
-        self._complain = complain
+    def guard(self, report: Callable[[str], None]) -> None:
+        """Ignore levels and filters from now on, and call ``report`` instead of setting them."""
+        self._report = report
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 -- the base class's name
         """Call the base class, unless the handler is guarded."""
-        if self._complain:
-            self._complain("a level of the server's own handler")
+        if self._report:
+            self._report("a level of the server's own handler")
         else:
             super().setLevel(level)
 
     def addFilter(self, filter: Any) -> None:  # noqa: A002, N802 -- the base class's names
         """Call the base class, unless the handler is guarded."""
-        if self._complain:
-            self._complain("a filter of the server's own handler")
+        if self._report:
+            self._report("a filter of the server's own handler")
         else:
             super().addFilter(filter)
 

@@ -1,4 +1,4 @@
-"""What every peer answers, so that all of them do the same work."""
+"""The answers of all peers, so that all of them do the same work."""
 
 SMALL = {"message": "hello", "number": 42}
 ROWS = [

@@ -1,12 +1,12 @@
-"""Query and headers, which the handler gets as dicts."""
+"""A handler that reads the query and the headers."""
 
 from plugincore.baseplugin import BasePlugin
 
 
 class Arguments(BasePlugin):
-    """Looks at one variable and one header."""
+    """Reads one variable and one header."""
 
     async def request_handler(self, **data):
-        """Return what was asked for and how many headers came."""
+        """Return both values and the number of headers."""
         headers = data["request_headers"]
         return 200, {"city": data["city"], "trace": headers["X-Trace"], "headers": len(headers)}

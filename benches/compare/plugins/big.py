@@ -1,4 +1,4 @@
-"""About 100 KB of JSON, written anew for each request."""
+"""About 100 KB of JSON, encoded again for each request."""
 
 from plugincore.baseplugin import BasePlugin
 
@@ -9,7 +9,7 @@ ROWS = [
 
 
 class Big(BasePlugin):
-    """Answers with a thousand rows."""
+    """Returns a thousand rows."""
 
     async def request_handler(self, **data):
         """Return all rows."""

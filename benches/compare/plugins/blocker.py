@@ -1,4 +1,4 @@
-"""A plugin that blocks: asleep, or busy in C with the interpreter held."""
+"""A plugin that blocks: asleep, or busy in C code that holds the GIL."""
 
 import time
 
@@ -9,7 +9,7 @@ class Blocker(BasePlugin):
     """Blocks for about 0.2 s."""
 
     async def request_handler(self, **data):
-        """Block in the way that the variable ``how`` names."""
+        """Block in the way given by the variable ``how``."""
         if data["how"] == "sleep":
             time.sleep(0.2)  # noqa: ASYNC251 - blocking is what is measured
         else:

@@ -4,7 +4,7 @@ from plugincore.baseplugin import BasePlugin
 
 
 class Echo(BasePlugin):
-    """Sends back the variable that holds the data."""
+    """Returns the posted variable."""
 
     async def request_handler(self, **data):
         """Return the variable ``items``."""

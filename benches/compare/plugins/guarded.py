@@ -1,10 +1,10 @@
-"""A plugin that asks for a key (see the ini file)."""
+"""A plugin that requires a key (see the ini file)."""
 
 from plugincore.baseplugin import BasePlugin
 
 
 class Guarded(BasePlugin):
-    """Answers who has the key."""
+    """Answers clients that send the key."""
 
     async def request_handler(self, **data):
         """Return a small dict."""

@@ -1,10 +1,10 @@
-"""How long a posted body is, and how many variables a query has."""
+"""The length of a posted body and the number of variables in a query."""
 
 from plugincore.baseplugin import BasePlugin
 
 
 class Length(BasePlugin):
-    """Counts."""
+    """Counts bytes and variables."""
 
     async def request_handler(self, **data):
         """Return the number of bytes and of variables."""

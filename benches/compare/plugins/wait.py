@@ -1,4 +1,4 @@
-"""A handler that waits for something else, 10 ms long."""
+"""A handler that waits for 10 ms."""
 
 import asyncio
 
