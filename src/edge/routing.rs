@@ -195,9 +195,9 @@ mod tests {
     use super::*;
     use crate::edge::http::request::decode_path;
 
-    fn endpoint(id: &str, most: usize) -> Arc<Endpoint> {
+    fn endpoint(id: &str, max: usize) -> Arc<Endpoint> {
         let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Open));
-        Arc::new(Endpoint::new(id, Limit::new(most), MethodSet::DEFAULT, auth).unwrap())
+        Arc::new(Endpoint::new(id, Limit::new(max), MethodSet::DEFAULT, auth).unwrap())
     }
 
     fn table(ids: &[&str]) -> RouteTable {

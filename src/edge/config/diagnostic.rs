@@ -17,7 +17,7 @@ pub(crate) enum Severity {
 
 /// Where a text came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SourceLocation {
     /// The ini file, with the line counted from 1 when it is known.
     File {
         /// The file as it was named on the command line.
@@ -29,7 +29,7 @@ pub(crate) enum Place {
     Variable(String),
 }
 
-impl Place {
+impl SourceLocation {
     /// A place in the file, `line` counted from 1; 0 for what is not written there.
     pub(crate) fn at(path: &Path, line: usize) -> Self {
         Self::File { path: path.to_path_buf(), line: (line > 0).then_some(line) }
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
@@ -65,7 +65,7 @@ pub(crate) struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
     /// Where the offending text is.
-    pub place: Place,
+    pub location: SourceLocation,
     /// Section name as written, if the problem belongs to one.
     pub section: Option<String>,
     /// Key as `configparser` gives it (lower case), if the problem belongs to one.
@@ -78,10 +78,10 @@ pub(crate) struct Diagnostic {
 
 impl Diagnostic {
     /// An error at `place`, so far without section, key and remedy.
-    pub(crate) fn error(place: Place, message: impl Into<String>) -> Self {
+    pub(crate) fn error(location: SourceLocation, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
-            place,
+            location,
             section: None,
             key: None,
             message: message.into(),
@@ -90,8 +90,8 @@ impl Diagnostic {
     }
 
     /// A warning at `place`, so far without section, key and remedy.
-    pub(crate) fn warning(place: Place, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(place, message) }
+    pub(crate) fn warning(location: SourceLocation, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(location, message) }
     }
 
     /// Names the section.
@@ -118,7 +118,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        write!(f, "{}: ", self.location)?;
         match (&self.section, &self.key) {
             (Some(section), Some(key)) => write!(f, "[{section}] {key}: ")?,
             (Some(section), None) => write!(f, "[{section}]: ")?,
@@ -142,7 +142,7 @@ impl Diagnostics {
 
     /// Errors (`None` when there are none) and warnings, apart, each in file order; what has no line comes last.
     pub(crate) fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
-        self.0.sort_by_key(|diagnostic| diagnostic.place.line().unwrap_or(usize::MAX));
+        self.0.sort_by_key(|diagnostic| diagnostic.location.line().unwrap_or(usize::MAX));
         let (errors, warnings): (Vec<_>, _) = self.0.into_iter().partition(|d| d.severity == Severity::Error);
         ((!errors.is_empty()).then_some(ConfigErrors(errors)), warnings)
     }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_diagnostic_names_file_line_section_key_and_remedy() {
-        let shown = Diagnostic::error(Place::at(Path::new("plugincore.ini"), 12), "must be a number")
+        let shown = Diagnostic::error(SourceLocation::at(Path::new("plugincore.ini"), 12), "must be a number")
             .in_section("network")
             .at_key("port")
             .remedy("write port=9192")
@@ -188,17 +188,17 @@ mod tests {
 
     #[test]
     fn a_text_from_the_environment_is_blamed_on_its_variable() {
-        let shown = Diagnostic::error(Place::Variable("PLUGINCORE_NETWORK_PORT".into()), "bad").to_string();
+        let shown = Diagnostic::error(SourceLocation::Variable("PLUGINCORE_NETWORK_PORT".into()), "bad").to_string();
         assert_eq!(shown, "environment variable PLUGINCORE_NETWORK_PORT: bad");
     }
 
     #[test]
     fn errors_are_shown_one_a_line_and_apart_from_warnings() {
-        let place = Place::file(Path::new("a.ini"));
+        let location = SourceLocation::file(Path::new("a.ini"));
         let mut found = Diagnostics::default();
-        found.push(Diagnostic::error(place.clone(), "one"));
-        found.push(Diagnostic::warning(place.clone(), "hm"));
-        found.push(Diagnostic::error(place, "two"));
+        found.push(Diagnostic::error(location.clone(), "one"));
+        found.push(Diagnostic::warning(location.clone(), "hm"));
+        found.push(Diagnostic::error(location, "two"));
         let (errors, warnings) = found.split();
         assert_eq!(errors.map(|e| e.to_string()).as_deref(), Some("a.ini: one\na.ini: two"));
         assert_eq!(warnings.len(), 1);

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 /// A value that does not fit its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Misfit {
+pub(crate) struct InvalidValue {
     /// What is wrong.
     pub message: String,
     /// What to write instead.
     pub remedy: String,
 }
 
-impl Misfit {
+impl InvalidValue {
     /// A misfit in words.
     pub(crate) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), remedy: remedy.into() }
@@ -27,7 +27,7 @@ impl Misfit {
 }
 
 /// What a reader gives.
-pub(crate) type Fit<T> = Result<T, Misfit>;
+pub(crate) type ParseResult<T> = Result<T, InvalidValue>;
 
 /// The event loop that plugins run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum EventLoop {
 }
 
 /// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A whole number in `0..=max`, typed or as text.
 fn whole(value: &Value, max: i128) -> Option<i128> {
@@ -52,37 +52,39 @@ fn whole(value: &Value, max: i128) -> Option<i128> {
 }
 
 /// TCP port; 0 lets the system choose.
-pub(crate) fn port(value: &Value) -> Fit<u16> {
+pub(crate) fn port(value: &Value) -> ParseResult<u16> {
     whole(value, u16::MAX.into())
         .and_then(|number| u16::try_from(number).ok())
-        .ok_or_else(|| Misfit::new("must be a number from 0 to 65535", "write for example port=9192"))
+        .ok_or_else(|| InvalidValue::new("must be a number from 0 to 65535", "write for example port=9192"))
 }
 
 /// A number of things, at least one.
-pub(crate) fn count(value: &Value) -> Fit<usize> {
+pub(crate) fn count(value: &Value) -> ParseResult<usize> {
     whole(value, i128::from(u32::MAX))
         .filter(|number| *number > 0)
         .and_then(|number| usize::try_from(number).ok())
-        .ok_or_else(|| Misfit::new("must be a whole number of at least 1", "write a number, or leave the key out"))
+        .ok_or_else(|| {
+            InvalidValue::new("must be a whole number of at least 1", "write a number, or leave the key out")
+        })
 }
 
 /// An event loop, by the name of the package that has it.
-pub(crate) fn event_loop(value: &Value) -> Fit<EventLoop> {
+pub(crate) fn event_loop(value: &Value) -> ParseResult<EventLoop> {
     let word = if let Value::Text(text) = value { text.trim().to_lowercase() } else { String::new() };
     match word.as_str() {
         "asyncio" => Ok(EventLoop::Asyncio),
         "uvloop" => Ok(EventLoop::Uvloop),
-        _ => Err(Misfit::new("must be asyncio or uvloop", "leave the key out for asyncio")),
+        _ => Err(InvalidValue::new("must be asyncio or uvloop", "leave the key out for asyncio")),
     }
 }
 
 /// A switch: one of the words of [`word_of_switch`], whose `text` counts whatever `bool:` makes of it.
-pub(crate) fn switch(value: &Value, text: &str) -> Fit<bool> {
+pub(crate) fn switch(value: &Value, text: &str) -> ParseResult<bool> {
     let word = match value {
         Value::Bool(_) | Value::Int(_) | Value::Text(_) => word_of_switch(text),
         Value::Float(_) | Value::List(_) => None,
     };
-    word.ok_or_else(|| Misfit::new("must be on or off", "write bool:true or bool:false"))
+    word.ok_or_else(|| InvalidValue::new("must be on or off", "write bool:true or bool:false"))
 }
 
 /// What a word says of a switch, in any case; nothing at all is off. After `bool:` pluginserver knew five words and took
@@ -103,7 +105,7 @@ pub(crate) fn comment_in(text: &str) -> Option<String> {
 }
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
-pub(crate) fn duration(value: &Value) -> Fit<Duration> {
+pub(crate) fn duration(value: &Value) -> ParseResult<Duration> {
     #[expect(clippy::cast_precision_loss, reason = "a number of seconds that large is refused anyway")]
     let seconds = match value {
         Value::Int(number) => Some(*number as f64),
@@ -113,9 +115,9 @@ pub(crate) fn duration(value: &Value) -> Fit<Duration> {
     };
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
         .ok_or_else(|| {
-            Misfit::new(
+            InvalidValue::new(
                 "must be a time above 0 and of at most 30 days",
                 "write seconds, or a number with ms, s, m or h",
             )
@@ -134,15 +136,15 @@ fn seconds(text: &str) -> Option<f64> {
     number.parse::<f64>().ok().map(|number| number * factor)
 }
 
-/// A size in bytes, or with `k`/`KiB` (1024) or `M`/`MiB` (1024²), of at least `least` bytes.
-pub(crate) fn size(value: &Value, least: usize) -> Fit<usize> {
+/// A size in bytes, or with `k`/`KiB` (1024) or `M`/`MiB` (1024²), of at least `min` bytes.
+pub(crate) fn size(value: &Value, min: usize) -> ParseResult<usize> {
     let bytes = match value {
         Value::Text(text) => bytes(text.trim()),
         value => whole(value, i128::from(u32::MAX)).and_then(|number| usize::try_from(number).ok()),
     };
-    bytes.filter(|bytes| *bytes >= least && u32::try_from(*bytes).is_ok()).ok_or_else(|| {
-        let message = format!("must be a size from {least} bytes to 4 GiB");
-        Misfit::new(message, "write bytes, or a whole number with KiB or MiB")
+    bytes.filter(|bytes| *bytes >= min && u32::try_from(*bytes).is_ok()).ok_or_else(|| {
+        let message = format!("must be a size from {min} bytes to 4 GiB");
+        InvalidValue::new(message, "write bytes, or a whole number with KiB or MiB")
     })
 }
 
@@ -164,31 +166,31 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// The path of a file or folder, as written.
-pub(crate) fn path(value: &Value) -> Fit<PathBuf> {
+pub(crate) fn path(value: &Value) -> ParseResult<PathBuf> {
     match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
-        _ => Err(Misfit::new("must be a path", "write the path without a type prefix")),
+        _ => Err(InvalidValue::new("must be a path", "write the path without a type prefix")),
     }
 }
 
 /// Words of a text, or the texts of a list: `a b` and `list:a b` are the same.
-pub(crate) fn words(value: &Value) -> Fit<Vec<String>> {
-    let misfit = || Misfit::new("must be text or a list of texts", "write for example list:one two");
+pub(crate) fn words(value: &Value) -> ParseResult<Vec<String>> {
+    let invalid = || InvalidValue::new("must be text or a list of texts", "write for example list:one two");
     match value {
         Value::Text(text) => Ok(text.split(is_space).filter(|word| !word.is_empty()).map(str::to_owned).collect()),
         Value::List(items) => items
             .iter()
             .map(|item| match item {
                 Value::Text(text) => Ok(text.clone()),
-                _ => Err(misfit()),
+                _ => Err(invalid()),
             })
             .collect(),
-        _ => Err(misfit()),
+        _ => Err(invalid()),
     }
 }
 
 /// Networks as addresses or CIDR; `none` alone is no network at all.
-pub(crate) fn networks(value: &Value) -> Fit<Vec<IpNet>> {
+pub(crate) fn networks(value: &Value) -> ParseResult<Vec<IpNet>> {
     let words = words(value)?;
     if words == ["none"] {
         return Ok(Vec::new());
@@ -196,11 +198,14 @@ pub(crate) fn networks(value: &Value) -> Fit<Vec<IpNet>> {
     let network = |word: &String| {
         word.parse::<IpNet>().or_else(|_| word.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
             let remedy = "write addresses like 10.0.0.7 or networks like 10.0.0.0/8, or none";
-            Misfit::new(format!("{word:?} is neither an address nor a network"), remedy)
+            InvalidValue::new(format!("{word:?} is neither an address nor a network"), remedy)
         })
     };
     if words.is_empty() {
-        return Err(Misfit::new("names nobody", "write none to believe nobody, or leave the key out for loopback"));
+        return Err(InvalidValue::new(
+            "names nobody",
+            "write none to believe nobody, or leave the key out for loopback",
+        ));
     }
     words.iter().map(network).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Caveat: texts may hold secrets, so `Debug` leaves them out.
 
-use super::diagnostic::Place;
+use super::diagnostic::SourceLocation;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -66,10 +66,10 @@ impl Ini {
     }
 
     /// Where an entry's text came from.
-    pub(crate) fn place(&self, entry: &Entry) -> Place {
+    pub(crate) fn location(&self, entry: &Entry) -> SourceLocation {
         match &entry.variable {
-            Some(name) => Place::Variable(name.clone()),
-            None => Place::at(&self.path, entry.line),
+            Some(name) => SourceLocation::Variable(name.clone()),
+            None => SourceLocation::at(&self.path, entry.line),
         }
     }
 }

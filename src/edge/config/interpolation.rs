@@ -1,14 +1,14 @@
-//! `${…}` in values, then their types: an [`Ini`] becomes a [`Document`].
+//! `${…}` in values, then their types: an [`Ini`] becomes a [`ResolvedConfig`].
 //!
 //! `${key}` is a key of the same section, `${section:key}` of another, `${ENV:NAME}` an environment variable ('' when
 //! unset), `$$` a dollar. References are resolved first and converted after, so `int:${a:n}` works; a value that is
 //! nothing but one reference takes the type of what it refers to. Caveat: `${ENV:…}` is replaced before anything else
 //! is looked at, as pluginserver did, so its text may bring a type prefix and its dollars count.
 
-use super::diagnostic::{Diagnostic, Place};
-use super::document::{Document, Item, Section};
+use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::comment_in;
 use super::ini::{self, Entry, Ini};
+use super::resolved::{Item, ResolvedConfig, Section};
 use super::schema::nearest;
 use super::value::{ConversionError, Kind, Value, convert, is_space, list_body, split_prefix, typed, words};
 use std::collections::HashMap;
@@ -18,11 +18,11 @@ use std::rc::Rc;
 const DEPTH_LIMIT: usize = 64;
 
 /// Resolves and types every value; `variable` looks an environment variable up. Errors are in the document.
-pub(crate) fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> Document {
+pub(crate) fn resolve(ini: &Ini, variable: impl Fn(&str) -> Option<String>) -> ResolvedConfig {
     let mut resolver =
         Resolver { ini, variable: &variable, states: HashMap::new(), chain: Vec::new(), errors: Vec::new() };
     let sections = ini.sections.iter().map(|section| resolver.section(section)).collect();
-    Document { path: ini.path.clone(), sections, errors: resolver.errors, ..Document::default() }
+    ResolvedConfig { path: ini.path.clone(), sections, errors: resolver.errors, ..ResolvedConfig::default() }
 }
 
 /// Part of a text.
@@ -53,12 +53,12 @@ struct Resolved {
     value: Value,
     text: String,
     /// Environment variables that gave nothing.
-    gaps: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl Resolved {
     fn new(value: Value, text: String) -> Self {
-        Self { value, text, gaps: Vec::new() }
+        Self { value, text, missing: Vec::new() }
     }
 }
 
@@ -76,10 +76,10 @@ impl Failure {
     }
 
     /// The same, with the variables that probably brought it about.
-    fn because_of(self, gaps: &[String]) -> Self {
+    fn because_of(self, missing: &[String]) -> Self {
         match self {
-            Self::Here { message, remedy } if !gaps.is_empty() => {
-                Self::Here { message: format!("{message}; {}", gaps.join(", ")), remedy }
+            Self::Here { message, remedy } if !missing.is_empty() => {
+                Self::Here { message: format!("{message}; {}", missing.join(", ")), remedy }
             }
             failure => failure,
         }
@@ -111,18 +111,18 @@ impl<'i> Resolver<'i> {
             Item {
                 key: entry.key.clone(),
                 text: resolved.as_ref().map(|r| r.text.clone()).unwrap_or_default(),
-                gaps: resolved.as_ref().map(|r| r.gaps.clone()).unwrap_or_default(),
+                missing: resolved.as_ref().map(|r| r.missing.clone()).unwrap_or_default(),
                 value: resolved.map(|r| r.value.clone()),
-                place: self.ini.place(entry),
+                location: self.ini.location(entry),
                 inherited: entry.inherited,
             }
         });
         let items = items.collect();
-        let place = match section.entries.iter().find_map(|entry| entry.variable.clone()) {
-            Some(variable) if section.line == 0 => Place::Variable(variable),
-            _ => Place::at(&self.ini.path, section.line),
+        let location = match section.entries.iter().find_map(|entry| entry.variable.clone()) {
+            Some(variable) if section.line == 0 => SourceLocation::Variable(variable),
+            _ => SourceLocation::at(&self.ini.path, section.line),
         };
-        Section { name: section.name.clone(), place, items }
+        Section { name: section.name.clone(), location, items }
     }
 
     /// Resolves one entry, once; its error is noted here.
@@ -139,7 +139,7 @@ impl<'i> Resolver<'i> {
             Ok(resolved) => Some(Rc::new(resolved)),
             Err(Failure::Elsewhere) => None,
             Err(Failure::Here { message, remedy }) => {
-                let error = Diagnostic::error(self.ini.place(entry), message).remedy(remedy);
+                let error = Diagnostic::error(self.ini.location(entry), message).remedy(remedy);
                 self.errors.push(error.in_section(section).at_key(&entry.key));
                 None
             }
@@ -149,16 +149,19 @@ impl<'i> Resolver<'i> {
     }
 
     fn evaluate(&mut self, section: &'i str, entry: &'i Entry) -> Result<Resolved, Failure> {
-        let mut gaps = Vec::new();
-        let text =
-            if entry.variable.is_some() { entry.text.clone() } else { self.with_environment(&entry.text, &mut gaps) };
+        let mut missing = Vec::new();
+        let text = if entry.variable.is_some() {
+            entry.text.clone()
+        } else {
+            self.with_environment(&entry.text, &mut missing)
+        };
         let (kind, body) = split_prefix(&text);
         let body = if kind == Some(Kind::List) { list_body(body) } else { body };
         let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body, kind)? };
         let parts = pieces.into_iter().map(|piece| self.follow(section, piece)).collect::<Result<Vec<_>, _>>()?;
         for part in &parts {
             if let Part::Value(resolved) = part {
-                gaps.extend_from_slice(&resolved.gaps);
+                missing.extend_from_slice(&resolved.missing);
             }
         }
         let resolved = match (kind, parts.as_slice()) {
@@ -167,14 +170,14 @@ impl<'i> Resolver<'i> {
             _ => scalar(kind, joined(&parts)),
         };
         match resolved {
-            Ok(resolved) => Ok(Resolved { gaps, ..resolved }),
-            Err(failure) => Err(failure.because_of(&gaps)),
+            Ok(resolved) => Ok(Resolved { missing, ..resolved }),
+            Err(failure) => Err(failure.because_of(&missing)),
         }
     }
 
     /// Replaces `${ENV:NAME}`, and notes in `gaps` which variables gave nothing; what a variable holds is not searched
     /// for further variables.
-    fn with_environment(&self, text: &str, gaps: &mut Vec<String>) -> String {
+    fn with_environment(&self, text: &str, missing: &mut Vec<String>) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${ENV:") {
@@ -183,8 +186,8 @@ impl<'i> Resolver<'i> {
                     out.push_str(before);
                     match (self.variable)(name) {
                         Some(text) if !text.is_empty() => out.push_str(&text),
-                        Some(_) => gaps.push(format!("the environment variable {name} is empty")),
-                        None => gaps.push(format!("the environment variable {name} is not set")),
+                        Some(_) => missing.push(format!("the environment variable {name} is empty")),
+                        None => missing.push(format!("the environment variable {name} is not set")),
                     }
                     rest = tail;
                 }

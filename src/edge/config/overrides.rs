@@ -3,8 +3,8 @@
 //! The new text is typed by its prefix like one of the file (`int:9000`), but a `$` in it is just a dollar: a password
 //! need not be rewritten to be passed on. Caveat: other values that refer to the key see the replaced text too.
 
-use super::document::host_section;
 use super::ini::{Entry, Ini, Section};
+use super::resolved::host_section;
 use super::schema::HOST_SECTIONS;
 
 /// Prefix of the variables that the server itself obeys.

@@ -5,9 +5,9 @@
 
 mod reading;
 
-use super::diagnostic::{ConfigErrors, Diagnostic, Place};
-use super::document::Document;
+use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::EventLoop;
+use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     /// `[paths]`.
     pub paths: Paths,
     /// `documents` of `[file_server]`, else of `[paths]`.
-    pub documents: Option<DocumentSettings>,
+    pub static_files: Option<StaticFilesSettings>,
     /// `[SSL]`, when it is enabled.
     pub tls: Option<TlsFiles>,
     /// `[auth] apikey`, as text; `None` when absent or empty.
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
     /// The keys of `[plugin_parms]` and where they stand, to name the place of a parameter that a plugin cannot use.
-    pub parameters: Vec<(String, Place)>,
+    pub parameters: Vec<(String, SourceLocation)>,
 }
 
 /// `[network] bindto` when the file does not say.
@@ -44,8 +44,8 @@ pub(crate) const DEFAULT_PORT: u16 = 9192;
 
 impl Settings {
     /// Reads the host's sections, with every error there is, those of the document included, and all warnings.
-    pub(crate) fn from_document(document: &Document) -> (Result<Self, ConfigErrors>, Vec<Diagnostic>) {
-        reading::settings(document)
+    pub(crate) fn from_config(config: &ResolvedConfig) -> (Result<Self, ConfigErrors>, Vec<Diagnostic>) {
+        reading::settings(config)
     }
 
     /// The options that differ from `before` and count only after a restart.
@@ -77,11 +77,11 @@ pub(crate) struct Paths {
 
 /// A folder of documents that the server itself serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DocumentSettings {
+pub(crate) struct StaticFilesSettings {
     /// The section that named it.
     pub section: &'static str,
     /// Where it was named.
-    pub place: Place,
+    pub location: SourceLocation,
     /// The request path without slashes at its ends, for example `docs`.
     pub route: String,
     /// The folder; a relative one is taken from the working directory at the start.
@@ -92,10 +92,10 @@ pub(crate) struct DocumentSettings {
     pub common_log: Option<PathBuf>,
 }
 
-impl DocumentSettings {
+impl StaticFilesSettings {
     /// A warning about `documents`.
     pub(crate) fn warning(&self, message: impl Into<String>, remedy: &str) -> Diagnostic {
-        let warning = Diagnostic::warning(self.place.clone(), message);
+        let warning = Diagnostic::warning(self.location.clone(), message);
         warning.in_section(self.section).at_key("documents").remedy(remedy)
     }
 }

@@ -1,7 +1,7 @@
 //! The server's own addresses: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
 //!
 //! Promise: `/plugins` and the health answers are made here, on the I/O thread, so they come while a plugin blocks
-//! Python; only a reload needs the Python thread, and it is asked for through [`Operator`]. Caveat: who may ask is
+//! Python; only a reload needs the Python thread, and it is asked for through [`Reloader`]. Caveat: who may ask is
 //! decided by the caller; this module only knows the answers.
 
 use bytes::Bytes;
@@ -14,14 +14,14 @@ use crate::edge::http::response::{Body, json as json_response, json_text};
 
 /// What is to be loaded anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ReloadTarget {
     /// The ini file and every plugin file.
     All,
     /// The ini file's parameters and the file of this plugin.
     One(String),
 }
 
-impl Target {
+impl ReloadTarget {
     /// What `/reload/<name>` asks for.
     pub(crate) fn named(name: String) -> Self {
         if name == "all" { Self::All } else { Self::One(name) }
@@ -30,7 +30,7 @@ impl Target {
 
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum ReloadReport {
     /// The plugin's new instance serves.
     One {
         /// Its id.
@@ -53,7 +53,7 @@ pub(crate) enum Report {
     /// Something went wrong; what it concerns serves as before.
     Failed {
         /// What was to be reloaded.
-        target: Target,
+        target: ReloadTarget,
         /// Why not, each with file and line.
         reasons: Vec<String>,
         /// Ids that serve now, in load order.
@@ -64,9 +64,9 @@ pub(crate) enum Report {
 }
 
 /// Whoever can reload plugins.
-pub(crate) trait Operator: Send + Sync {
+pub(crate) trait Reloader: Send + Sync {
     /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
-    fn reload(&self, target: Target) -> oneshot::Receiver<Report>;
+    fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport>;
 }
 
 /// The answer to `/plugins`.
@@ -97,23 +97,23 @@ fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
 }
 
 /// The answer to `/reload/…`.
-pub(crate) fn reload(report: &Report, request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response<Body> {
     let error = match report {
-        Report::One { plugin, failed } => {
+        ReloadReport::One { plugin, failed } => {
             return reloaded(json!({ "reloaded": plugin, "success": true }), failed);
         }
-        Report::All { loaded, failed } => {
+        ReloadReport::All { loaded, failed } => {
             return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed);
         }
-        Report::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
-        Report::Failed { target, reasons, loaded } => {
+        ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
+        ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {
-                Target::All => None,
-                Target::One(plugin) => Some(plugin.as_str()),
+                ReloadTarget::All => None,
+                ReloadTarget::One(plugin) => Some(plugin.as_str()),
             };
             ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }
         }
-        Report::Stopping => ControlError::ReloadInterrupted,
+        ReloadReport::Stopping => ControlError::ReloadInterrupted,
     };
     error.respond(request_id)
 }

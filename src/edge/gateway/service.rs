@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::state::{Live, Shared};
-use crate::edge::control::{self, Report, Target};
+use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
 use crate::edge::http::body::{self, BodyError};
@@ -168,8 +168,8 @@ impl Front {
                 if matches!(live.control, AuthPolicy::Open) && is_stranger {
                     return Err(Rejection::ControlRefused.into());
                 }
-                let report = self.shared.operator.reload(Target::named(name)).await;
-                Ok(control::reload(&report.unwrap_or(Report::Stopping), visit.id.header()))
+                let report = self.shared.operator.reload(ReloadTarget::named(name)).await;
+                Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), visit.id.header()))
             }
             Errand::Document(visit, tail) => document(live, visit, tail).await,
             Errand::Body { endpoint, visit, place } => {

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 
 use super::static_mount::Served;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::Operator;
+use crate::edge::control::Reloader;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     /// Requests in flight over all plugins.
     pub total: Arc<Limit>,
     /// Who reloads.
-    pub operator: Box<dyn Operator>,
+    pub operator: Box<dyn Reloader>,
     ready: AtomicBool,
 }
 
@@ -81,7 +81,7 @@ impl Shared {
         tls: Option<Arc<ServerConfig>>,
         inbox: Arc<Inbox>,
         most_in_flight: usize,
-        operator: Box<dyn Operator>,
+        operator: Box<dyn Reloader>,
     ) -> Arc<Self> {
         Arc::new(Self {
             live: ArcSwap::from_pointee(live),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::edge::config::launch::Launch;
-use crate::edge::config::settings::{DocumentSettings, Settings};
+use crate::edge::config::settings::{Settings, StaticFilesSettings};
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::observe::log_file::LogFile;
 use crate::edge::routing::RouteTable;
@@ -16,7 +16,7 @@ use crate::edge::routing::RouteTable;
 /// The documents, and where they are served.
 #[derive(Clone)]
 pub(crate) struct Served {
-    settings: DocumentSettings,
+    settings: StaticFilesSettings,
     /// The folder.
     pub documents: Arc<StaticFiles>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Served {
 impl Served {
     /// What `all` settings of `launch` name.
     pub(crate) fn new(all: &Settings, launch: &Launch) -> Option<Self> {
-        let settings = all.documents.clone()?;
+        let settings = all.static_files.clone()?;
         let start = &launch.folder;
         if RouteTable::default().serve_static_files(&settings.route).is_err() {
             let message = format!("is not served, since requests for /{} are not for files", settings.route);

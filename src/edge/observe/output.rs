@@ -26,10 +26,10 @@ use super::line::{self, Level};
 const CAPACITY: usize = 1024 * 1024;
 
 /// Longest wait for lines that are on their way, after which the output counts as one that hangs.
-const SETTLE: Duration = Duration::from_millis(100);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long an output's thread stays without work.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the thread waits for room before it looks at the descriptor again, which may be another one by then.
 const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -124,7 +124,7 @@ struct Piece {
 enum Writer {
     /// Nothing waits.
     #[default]
-    Nobody,
+    Idle,
     /// The thread that holds the [`Turn`].
     Caller,
     /// The output's own.
@@ -204,7 +204,7 @@ impl Output {
         }
         self.put_report(&mut state);
         state.push(bytes, 1);
-        if state.writer != Writer::Nobody {
+        if state.writer != Writer::Idle {
             return None;
         }
         state.writer = Writer::Caller;
@@ -232,12 +232,12 @@ impl Output {
 
     /// Waits for a moment until everything that was put in is out, so that it is there whatever becomes of the process.
     /// Returns at once while the output hangs.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn flush(&self) {
         if in_forked_child() {
             return;
         }
         let state = lock(&self.state);
-        if state.writer != Writer::Nobody && !state.hangs && !self.wait_until_idle(state, SETTLE) {
+        if state.writer != Writer::Idle && !state.hangs && !self.wait_until_idle(state, FLUSH_TIMEOUT) {
             lock(&self.state).hangs = true;
         }
     }
@@ -249,8 +249,8 @@ impl Output {
         }
     }
 
-    fn wait_until_idle(&self, state: MutexGuard<'_, State>, patience: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(state, patience, |state| state.writer != Writer::Nobody);
+    fn wait_until_idle(&self, state: MutexGuard<'_, State>, timeout: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(state, timeout, |state| state.writer != Writer::Idle);
         // The state is never left half changed, so a panic elsewhere is no reason to give up.
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -264,7 +264,7 @@ impl Output {
                 if took && self.put_report(&mut state) {
                     continue;
                 }
-                state.writer = Writer::Nobody;
+                state.writer = Writer::Idle;
                 state.hangs = false;
                 self.changed.notify_all();
                 return;
@@ -307,7 +307,7 @@ impl Output {
         if started.is_err() {
             state.lost += state.waiting.drain(..).map(|piece| piece.lines).sum::<u64>();
             state.bytes = 0;
-            state.writer = Writer::Nobody;
+            state.writer = Writer::Idle;
             self.changed.notify_all();
         }
     }
@@ -316,7 +316,7 @@ impl Output {
     fn serve(self: Arc<Self>) {
         loop {
             let state = lock(&self.state);
-            let waited = self.changed.wait_timeout_while(state, IDLE, |state| state.writer != Writer::Thread);
+            let waited = self.changed.wait_timeout_while(state, IDLE_TIMEOUT, |state| state.writer != Writer::Thread);
             let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             if waited.timed_out() {
                 state.has_thread = false;
@@ -394,9 +394,9 @@ fn write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
 }
 
 /// Waits until the descriptor takes something or fails.
-fn has_room(descriptor: BorrowedFd<'_>, patience: &Timespec) -> Result<bool, Errno> {
+fn has_room(descriptor: BorrowedFd<'_>, timeout: &Timespec) -> Result<bool, Errno> {
     let mut waiting = [PollFd::new(&descriptor, PollFlags::OUT)];
-    match poll(&mut waiting, Some(patience)) {
+    match poll(&mut waiting, Some(timeout)) {
         Err(Errno::INTR) => Ok(false),
         ready => ready.map(|ready| ready > 0),
     }
@@ -439,7 +439,7 @@ mod tests {
         for number in 0..3 {
             output.write(format!("lost {number}\n").into_bytes());
         }
-        output.settle();
+        output.flush();
         let text = text(output, reader);
         assert_eq!(CAPACITY, text.find(|character| character != '-').unwrap());
         let report = &text[CAPACITY..];

@@ -19,11 +19,11 @@ use super::output::{self, Standard};
 static ORDER: Mutex<()> = Mutex::new(());
 
 /// Longest wait at the end of the process for outputs that do not take their lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits until all lines are written, for the end of the process or its replacement; not for long.
 pub(crate) fn finish() {
-    let deadline = Instant::now() + LAST_LINES;
+    let deadline = Instant::now() + FINISH_TIMEOUT;
     finish_all(deadline);
     for which in [Standard::Output, Standard::Error] {
         output::standard(which).finish(deadline);
@@ -105,12 +105,12 @@ impl Sink {
         drop(turns);
     }
 
-    /// Waits for a moment until the lines written so far are out; see [`output::Output::settle`].
-    pub(crate) fn settle(&self) {
+    /// Waits for a moment until the lines written so far are out; see [`output::Output::flush`].
+    pub(crate) fn flush(&self) {
         if let Some(file) = &self.file {
-            file.output().settle();
+            file.output().flush();
         }
-        output::standard(Standard::Output).settle();
+        output::standard(Standard::Output).flush();
     }
 
     /// The lowest [`Level::severity`] that is written.

@@ -18,7 +18,7 @@ pub enum Client {
     /// The client at this address.
     Known(IpAddr),
     /// Somebody of whom a trusted proxy passed on no address.
-    Stranger,
+    Unknown,
 }
 
 impl Client {
@@ -32,7 +32,7 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(address) => address.fmt(f),
-            Self::Stranger => f.write_str("unknown"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -49,9 +49,9 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
     }
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
-    let mut client = Client::Stranger;
+    let mut client = Client::Unknown;
     for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        let Some(address) = parse(entry) else { return Client::Stranger };
+        let Some(address) = parse(entry) else { return Client::Unknown };
         client = Client::Known(address);
         if !is_trusted(&address) {
             break;
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_stranger_is_never_on_this_machine() {
         assert!(Client::Known([127, 0, 0, 1].into()).is_local() && !Client::Known([192, 0, 2, 7].into()).is_local());
-        assert!(!Client::Stranger.is_local());
+        assert!(!Client::Unknown.is_local());
     }
 
     proptest! {

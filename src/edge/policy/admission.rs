@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Limit {
     taken: AtomicUsize,
-    most: usize,
+    max: usize,
 }
 
 impl Limit {
     /// A limit with `most` free places.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), most })
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), max })
     }
 
     fn enter(&self) -> bool {
-        let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.most;
+        let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.max;
         if !within {
             self.leave();
         }

@@ -18,7 +18,7 @@ use super::mailbox::{Command, Mailbox};
 use super::reload::environment;
 use crate::edge::config::launch::Launch;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::{Operator, Report, Target};
+use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
 use crate::edge::gateway::state::{Live, Shared, url};
 use crate::edge::gateway::static_mount::Served;
 use crate::edge::gateway::threads::IoThreads;
@@ -87,8 +87,8 @@ struct ReloadDesk {
     mailbox: Arc<Mailbox>,
 }
 
-impl Operator for ReloadDesk {
-    fn reload(&self, target: Target) -> oneshot::Receiver<Report> {
+impl Reloader for ReloadDesk {
+    fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         let (reply, report) = oneshot::channel();
         let mailbox = Arc::clone(&self.mailbox);
         self.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
@@ -226,7 +226,7 @@ impl Host {
                     for error in log_file::reopen_all() {
                         tracing::error!("{error}");
                     }
-                    log_report(&self.reload_undisturbed(Target::All).await);
+                    log_report(&self.reload_undisturbed(ReloadTarget::All).await);
                 }
                 Command::Stop => break,
                 Command::Drained => drained = true,
@@ -268,9 +268,9 @@ impl Host {
         self.stopping.load(Ordering::Acquire)
     }
 
-    async fn reload_undisturbed(self: &Arc<Self>, target: Target) -> Report {
+    async fn reload_undisturbed(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let host = Arc::clone(self);
-        self.undisturbed(async move { host.reload(target).await }).await.unwrap_or(Report::Stopping)
+        self.undisturbed(async move { host.reload(target).await }).await.unwrap_or(ReloadReport::Stopping)
     }
 
     /// Starts to accept.
@@ -313,15 +313,15 @@ impl Host {
 }
 
 /// Logs how a reload went; what failed has been logged where it failed.
-fn log_report(report: &Report) {
+fn log_report(report: &ReloadReport) {
     match report {
-        Report::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
-        Report::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
-        Report::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
-        Report::Failed { loaded, .. } => {
+        ReloadReport::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
+        ReloadReport::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
+        ReloadReport::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
+        ReloadReport::Failed { loaded, .. } => {
             tracing::info!("Not everything was reloaded; plugins that serve: {}", listed(loaded));
         }
-        Report::Stopping => tracing::info!("no reload, since the server stops"),
+        ReloadReport::Stopping => tracing::info!("no reload, since the server stops"),
     }
 }
 

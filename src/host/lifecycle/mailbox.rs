@@ -9,14 +9,14 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
-use crate::edge::control::{Report, Target};
+use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::locked::Locked;
 
 /// What the life cycle is asked to do.
 pub(crate) enum Command {
     /// Load plugins anew and report.
-    Reload(Target, oneshot::Sender<Report>),
+    Reload(ReloadTarget, oneshot::Sender<ReloadReport>),
     /// The same for everything, asked for by a signal: the log is told.
     Hangup,
     /// Stop, and start again in the same process if asked to.

@@ -13,9 +13,9 @@ use pyo3::prelude::*;
 use super::host::{Host, lock};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::launch::Launch;
-use crate::edge::config::places::absolute;
+use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::{Report, Target};
+use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Live;
 use crate::edge::gateway::static_mount::Served;
 use crate::edge::http::tls;
@@ -68,13 +68,13 @@ impl Host {
     }
 
     /// Reads the ini file and loads what `target` names.
-    pub(super) async fn reload(self: Arc<Self>, target: Target) -> Report {
+    pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let serving = self.registry.serving();
         let file = match &target {
-            Target::All => None,
-            Target::One(id) => match serving.get(id) {
+            ReloadTarget::All => None,
+            ReloadTarget::One(id) => match serving.get(id) {
                 Some(resident) => Some(resident.file.clone()),
-                None => return Report::Unknown { plugin: id.clone() },
+                None => return ReloadReport::Unknown { plugin: id.clone() },
             },
         };
         if let Err(reasons) = Python::attach(|py| self.read_again(py, file.is_none())) {
@@ -100,7 +100,7 @@ impl Host {
         for file in &files {
             let brought = self.bring_in(&environment, file).await;
             if self.is_stopping() {
-                return Report::Stopping;
+                return ReloadReport::Stopping;
             }
             if brought.taken_over { &mut failed } else { &mut reasons }.extend(brought.problems);
         }
@@ -115,21 +115,21 @@ impl Host {
             return self.failed(target, reasons);
         }
         match target {
-            Target::All => Report::All { loaded: self.loaded(), failed },
-            Target::One(plugin) => Report::One { plugin, failed },
+            ReloadTarget::All => ReloadReport::All { loaded: self.loaded(), failed },
+            ReloadTarget::One(plugin) => ReloadReport::One { plugin, failed },
         }
     }
 
     /// A reload that does not begin.
-    fn refused(&self, target: Target, reasons: Vec<String>) -> Report {
+    fn refused(&self, target: ReloadTarget, reasons: Vec<String>) -> ReloadReport {
         for reason in &reasons {
             tracing::error!("reload: {reason}");
         }
         self.failed(target, reasons)
     }
 
-    fn failed(&self, target: Target, reasons: Vec<String>) -> Report {
-        Report::Failed { target, reasons, loaded: self.loaded() }
+    fn failed(&self, target: ReloadTarget, reasons: Vec<String>) -> ReloadReport {
+        ReloadReport::Failed { target, reasons, loaded: self.loaded() }
     }
 
     fn loaded(&self) -> Vec<String> {

@@ -12,7 +12,7 @@ use pyo3::types::PyCFunction;
 
 use super::host::{Host, lock};
 use super::mailbox::Command;
-use crate::edge::control::Report;
+use crate::edge::control::ReloadReport;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::terminate::{end_endless_answers, report_stubborn, terminate, wait_for};
@@ -74,7 +74,7 @@ impl Host {
                     tracing::warn!("requests still run; stopping without their answers");
                     break;
                 }
-                Command::Reload(_, reply) => drop(reply.send(Report::Stopping)),
+                Command::Reload(_, reply) => drop(reply.send(ReloadReport::Stopping)),
                 Command::Stop | Command::Hangup => {}
             }
         }

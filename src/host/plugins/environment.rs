@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::edge::config::diagnostic::{Diagnostic, Place};
+use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
 use crate::host::bridge::outcome::Witness;
 use crate::host::python::baseplugin::named;
@@ -35,7 +35,7 @@ pub(crate) struct Environment {
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// Where the parameters of each plugin file stand, if that is known.
-    pub places: Vec<(String, Place)>,
+    pub places: Vec<(String, SourceLocation)>,
     /// Arguments that all others win over: what a manager was given besides those that it knows.
     pub given: Option<Py<PyDict>>,
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
@@ -58,7 +58,7 @@ impl Environment {
     }
 
     /// Where `[plugin_parms]` speaks of the plugin file called `stem`.
-    pub(crate) fn place_of(&self, stem: &str) -> Option<&Place> {
+    pub(crate) fn place_of(&self, stem: &str) -> Option<&SourceLocation> {
         let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
         self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
     }
@@ -66,7 +66,7 @@ impl Environment {
     /// The lines of `[plugin_parms]` that belong to none of the plugin files called `stems`.
     pub(crate) fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
         let belongs = |key: &str| stems.iter().any(|stem| stem.to_lowercase() == key.to_lowercase());
-        let stray = |(key, place): &(String, Place)| {
+        let stray = |(key, place): &(String, SourceLocation)| {
             let known = stems.iter().map(String::as_str);
             let remedy = match nearest(key.strip_suffix(".py").unwrap_or(key), known, KEY_TOLERANCE) {
                 Some(near) => format!("is {near} meant? Write the file's name without .py"),

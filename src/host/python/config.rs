@@ -6,13 +6,13 @@
 
 mod parser;
 
-use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Place};
-use crate::edge::config::document::{Document, Item, Section, host_section};
+use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
-use crate::edge::config::{overrides, places};
+use crate::edge::config::{overrides, relative_paths};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 use std::collections::BTreeMap;
@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 
 /// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
 ///
-/// Errors of single values are in [`Document::errors`], for
-/// [`Settings::from_document`](crate::edge::config::settings::Settings::from_document) to tell with its own.
+/// Errors of single values are in [`ResolvedConfig::errors`], for
+/// [`Settings::from_config`](crate::edge::config::settings::Settings::from_config) to tell with its own.
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
-pub(crate) fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<Document, ConfigErrors> {
+pub(crate) fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<ResolvedConfig, ConfigErrors> {
     let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
     overrides::apply_host(&mut ini, variable);
     Ok(checked(py, &ini))
@@ -52,39 +52,41 @@ pub(crate) fn load(
     level: &str,
 ) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
     let mut document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
-        Ok(document) => Document { base: base.to_path_buf(), ..document },
+        Ok(document) => ResolvedConfig { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
     };
-    document.settle_switches();
-    places::settle(&mut document);
-    let (settings, warnings) = Settings::from_document(&document);
+    document.resolve_switches();
+    relative_paths::resolve(&mut document);
+    let (settings, warnings) = Settings::from_config(&document);
     let reading = settings.and_then(|settings| {
         let config = to_python(py, &document).and_then(|config| {
             set_logging_level(py, config.bind(py), level)?;
             Ok(config)
         });
-        let told = |error: PyErr| ConfigErrors::from(Diagnostic::error(Place::file(&document.path), error.to_string()));
+        let told = |error: PyErr| {
+            ConfigErrors::from(Diagnostic::error(SourceLocation::file(&document.path), error.to_string()))
+        };
         Ok(Reading { settings, config: config.map_err(told)? })
     });
     (reading, warnings)
 }
 
 /// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
-pub(crate) fn read_defaults(py: Python<'_>, folder: &Path) -> Document {
+pub(crate) fn read_defaults(py: Python<'_>, folder: &Path) -> ResolvedConfig {
     let mut ini = Ini::for_folder(folder);
     overrides::apply_host(&mut ini, variable);
     checked(py, &ini)
 }
 
 /// Resolves a file and adds an error for each name that `Config` refuses.
-fn checked(py: Python<'_>, ini: &Ini) -> Document {
+fn checked(py: Python<'_>, ini: &Ini) -> ResolvedConfig {
     let mut document = resolve(ini, variable);
     for section in &document.sections {
         let refused = |key: Option<&str>| {
             refusal(py, &section.name, key).map(|why| {
-                let place = key.and_then(|key| section.item(key)).map_or(&section.place, |item| &item.place);
+                let location = key.and_then(|key| section.item(key)).map_or(&section.location, |item| &item.location);
                 let error =
-                    Diagnostic::error(place.clone(), why).remedy("choose another name").in_section(&section.name);
+                    Diagnostic::error(location.clone(), why).remedy("choose another name").in_section(&section.name);
                 key.into_iter().fold(error, Diagnostic::at_key)
             })
         };
@@ -114,11 +116,12 @@ fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// When `config` is no mapping.
-pub(crate) fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<Document> {
-    let mut document = Document { path: PathBuf::from("config"), ..Document::default() };
-    let place = Place::file(&document.path);
-    let item = |key, value, text| Item { key, value, text, place: place.clone(), inherited: false, gaps: Vec::new() };
-    let empty = |name| Section { name, place: place.clone(), items: Vec::new() };
+pub(crate) fn for_rehearsal(config: &Bound<'_, PyAny>, folder: &Path) -> PyResult<ResolvedConfig> {
+    let mut document = ResolvedConfig { path: PathBuf::from("config"), ..ResolvedConfig::default() };
+    let location = SourceLocation::file(&document.path);
+    let item =
+        |key, value, text| Item { key, value, text, location: location.clone(), inherited: false, missing: Vec::new() };
+    let empty = |name| Section { name, location: location.clone(), items: Vec::new() };
     for entry in config.call_method0("items")?.try_iter()? {
         let (name, section) = entry?.extract::<(String, Bound<'_, PyAny>)>()?;
         let meant_for_sockets = ["network", "ssl"].iter().any(|socket| name.eq_ignore_ascii_case(socket));
@@ -173,7 +176,7 @@ pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
 ///
 /// # Errors
 /// What Python raises, `AttributeError` for a name that `Config` refuses among it.
-pub(crate) fn to_python(py: Python<'_>, document: &Document) -> PyResult<Py<PyAny>> {
+pub(crate) fn to_python(py: Python<'_>, document: &ResolvedConfig) -> PyResult<Py<PyAny>> {
     let config = py.import("plugincore.configfile")?.getattr("Config")?;
     Ok(config.call_method1("_from_sections", (values(py, document)?,))?.unbind())
 }
@@ -192,7 +195,7 @@ pub(crate) fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level
 }
 
 /// Sections as a dict of dicts in file order.
-fn values<'py>(py: Python<'py>, document: &Document) -> PyResult<Bound<'py, PyDict>> {
+fn values<'py>(py: Python<'py>, document: &ResolvedConfig) -> PyResult<Bound<'py, PyDict>> {
     let sections = PyDict::new(py);
     for section in &document.sections {
         let items = PyDict::new(py);
@@ -221,7 +224,7 @@ pub(crate) fn read_ini<'py>(
     if matches!(std::fs::metadata(&path), Err(error) if error.kind() == ErrorKind::NotFound) {
         return Ok(PyDict::new(py));
     }
-    let read = || -> Result<Document, ConfigErrors> {
+    let read = || -> Result<ResolvedConfig, ConfigErrors> {
         let mut ini = parser::parse(py, &path, &parser::text(Path::new(""), &path)?)?;
         if env_override {
             overrides::replace_existing(&mut ini, env_prefix.filter(|prefix| !prefix.is_empty()), variable);

@@ -54,7 +54,7 @@ struct Stream {
 impl Stream {
     fn write(&self, level: Level, text: &str) {
         self.sink.write(level, &self.name.load(), text);
-        self.sink.settle();
+        self.sink.flush();
     }
 }
 
@@ -262,7 +262,7 @@ impl LogJam {
                 Ok(path) => {
                     let file = LogFile::open(&path).map_err(|error| os_error(py, error))?;
                     file.append(format!("{line}\n"));
-                    file.output().settle();
+                    file.output().flush();
                 }
                 Err(_) => drop(file.call_method1("write", (format!("{line}\n"),))?),
             },
@@ -284,7 +284,7 @@ pub(crate) fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Boun
     };
     let sink = server_sink();
     sink.write(level, &text_of(name), &text_of(text));
-    sink.settle();
+    sink.flush();
 }
 
 /// Brings Python's `logging` and `warnings` into the log stream by a handler on the root logger, unless that has one

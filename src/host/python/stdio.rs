@@ -21,6 +21,6 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn write_standard(descriptor: i32, data: &[u8]) -> usize {
     let output = output::standard(if descriptor == 2 { Standard::Error } else { Standard::Output });
     output.write(data.to_vec());
-    output.settle();
+    output.flush();
     data.len()
 }

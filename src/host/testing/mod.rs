@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use self::wire::{Answer, Ask, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::{Operator, Report, Target};
+use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
 use crate::edge::gateway::state::{Live, Shared};
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
@@ -92,8 +92,8 @@ struct Asked {
 /// Nothing is reloaded in a rehearsal.
 struct NoReload;
 
-impl Operator for NoReload {
-    fn reload(&self, _: Target) -> oneshot::Receiver<Report> {
+impl Reloader for NoReload {
+    fn reload(&self, _: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         oneshot::channel().1
     }
 }
@@ -114,7 +114,7 @@ impl Rehearsal {
         let file = std::path::absolute(file)?;
         let folder = file.parent().map(PathBuf::from).unwrap_or_default();
         let document = config::for_rehearsal(config, &folder)?;
-        let (settings, warnings) = Settings::from_document(&document);
+        let (settings, warnings) = Settings::from_config(&document);
         let settings = settings.map_err(|error| told(&error))?;
         let parsed = Level::parse(level);
         match subscriber::server() {

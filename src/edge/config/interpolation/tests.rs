@@ -35,9 +35,9 @@ fn value_of(text: &str) -> Result<Value, String> {
         ("kind", "int"),
         ("again", "${n}"),
     ];
-    let document = resolve(&ini(&[("a", a), ("s", &[("x", text), ("own", "here")])]), environment);
-    let item = document.host_section("s").and_then(|section| section.item("x")).expect("it was given");
-    item.value.clone().ok_or_else(|| document.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    let config = resolve(&ini(&[("a", a), ("s", &[("x", text), ("own", "here")])]), environment);
+    let item = config.host_section("s").and_then(|section| section.item("x")).expect("it was given");
+    item.value.clone().ok_or_else(|| config.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 fn text(t: &str) -> Result<Value, String> {
@@ -122,8 +122,8 @@ fn mistakes_name_file_line_and_remedy() {
 
 #[test]
 fn a_cycle_is_told_once() {
-    let document = resolve(&ini(&[("s", &[("a", "${b}"), ("b", "${c}"), ("c", "${a}"), ("d", "${a}")])]), environment);
-    let told: Vec<_> = document.errors.iter().map(ToString::to_string).collect();
+    let config = resolve(&ini(&[("s", &[("a", "${b}"), ("b", "${c}"), ("c", "${a}"), ("d", "${a}")])]), environment);
+    let told: Vec<_> = config.errors.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("s:a -> s:b -> s:c -> s:a"), "{told:?}");
 }
@@ -132,8 +132,8 @@ fn a_cycle_is_told_once() {
 fn a_long_chain_is_refused_and_not_a_stack_overflow() {
     let texts: Vec<_> = (0..200).map(|at| (format!("k{at}"), format!("${{k{}}}", at + 1))).collect();
     let entries = texts.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect::<Vec<_>>();
-    let document = resolve(&ini(&[("s", &entries)]), environment);
-    assert!(document.errors.iter().any(|error| error.message.contains("deeper than 64")));
+    let config = resolve(&ini(&[("s", &entries)]), environment);
+    assert!(config.errors.iter().any(|error| error.message.contains("deeper than 64")));
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn a_text_from_an_override_is_typed_but_its_dollars_are_plain() {
         entry.text = text.into();
         entry.variable = Some("S_X".into());
     }
-    let document = resolve(&ini, environment);
-    let item = |key| document.host_section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());
+    let config = resolve(&ini, environment);
+    let item = |key| config.host_section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());
     assert_eq!(item("x"), Some(Value::Text("$5 ${no:thing}".into())));
     assert_eq!(item("z"), Some(Value::Text("[$5 ${no:thing}]".into())));
     assert_eq!(item("y"), None);
-    assert!(document.errors[0].to_string().starts_with("environment variable S_X: [s] y: what follows int:"));
+    assert!(config.errors[0].to_string().starts_with("environment variable S_X: [s] y: what follows int:"));
 }

@@ -1,14 +1,14 @@
-//! From a [`Document`] to [`Settings`]: reads section by section, going on after an error so that all are told at once.
+//! From a [`ResolvedConfig`] to [`Settings`]: reads section by section, going on after an error so that all are told at once.
 //!
 //! Caveat: an item whose value could not be made counts as present here; its error is in the document already.
 
-mod documents;
+mod static_files;
 
 use super::{CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, Paths, Secret, ServerSettings, Settings, TlsFiles};
-use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Place, Severity};
-use crate::edge::config::document::{Document, Item, Section};
-use crate::edge::config::fields::{self, Fit, Misfit};
-use crate::edge::config::places::absolute;
+use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
+use crate::edge::config::fields::{self, InvalidValue, ParseResult};
+use crate::edge::config::relative_paths::absolute;
+use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
 use crate::edge::config::schema::{GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
 use crate::edge::config::value::Value;
 use std::fs::File;
@@ -17,43 +17,43 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 /// hyper refuses to read heads into a smaller buffer.
-const LEAST_HEAD_LIMIT: usize = 8 * 1024;
+const MIN_HEAD_LIMIT: usize = 8 * 1024;
 
-pub(super) fn settings(document: &Document) -> (Result<Settings, ConfigErrors>, Vec<Diagnostic>) {
+pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigErrors>, Vec<Diagnostic>) {
     let mut found = Diagnostics::default();
-    found.extend(document.errors.iter().chain(&document.warnings).cloned());
-    misspellings(document, &mut found);
-    let listen = listen(&mut Reader::new(document, "network", &mut found));
-    let paths = paths(&mut Reader::new(document, "paths", &mut found));
-    let documents = documents::documents(document, &mut found);
-    let tls = tls(&mut Reader::new(document, "SSL", &mut found));
-    let apikey = apikey(&mut Reader::new(document, "auth", &mut found), &listen);
-    let cors = cors(&mut Reader::new(document, "cors", &mut found));
-    let server = server(&mut Reader::new(document, "server", &mut found));
-    let legacy_status = Reader::new(document, "compat", &mut found).switch("legacy_status");
-    let parameters = document.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
+    found.extend(config.errors.iter().chain(&config.warnings).cloned());
+    misspellings(config, &mut found);
+    let listen = listen(&mut SectionReader::new(config, "network", &mut found));
+    let paths = paths(&mut SectionReader::new(config, "paths", &mut found));
+    let static_files = static_files::static_files(config, &mut found);
+    let tls = tls(&mut SectionReader::new(config, "SSL", &mut found));
+    let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
+    let cors = cors(&mut SectionReader::new(config, "cors", &mut found));
+    let server = server(&mut SectionReader::new(config, "server", &mut found));
+    let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status");
+    let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
-    let parameters = parameters.map(|item| (item.key.clone(), item.place.clone())).collect();
+    let parameters = parameters.map(|item| (item.key.clone(), item.location.clone())).collect();
     let (errors, warnings) = found.split();
     // Where an error was told, the value is a stand-in that goes no further.
     let settings = match errors {
-        None => Ok(Settings { listen, paths, documents, tls, apikey, cors, server, legacy_status, parameters }),
+        None => Ok(Settings { listen, paths, static_files, tls, apikey, cors, server, legacy_status, parameters }),
         Some(errors) => Err(errors),
     };
     (settings, warnings)
 }
 
 /// One host section being read.
-struct Reader<'a> {
-    document: &'a Document,
+struct SectionReader<'a> {
+    config: &'a ResolvedConfig,
     name: &'static str,
     section: Option<&'a Section>,
     found: &'a mut Diagnostics,
 }
 
-impl<'a> Reader<'a> {
-    fn new(document: &'a Document, name: &'static str, found: &'a mut Diagnostics) -> Self {
-        Self { document, name, section: document.host_section(name), found }
+impl<'a> SectionReader<'a> {
+    fn new(config: &'a ResolvedConfig, name: &'static str, found: &'a mut Diagnostics) -> Self {
+        Self { config, name, section: config.host_section(name), found }
     }
 
     fn item(&self, key: &str) -> Option<&'a Item> {
@@ -61,12 +61,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `key`, or `default` when it is absent or wrong; the latter is told.
-    fn read<T>(&mut self, key: &str, default: T, fit: impl FnOnce(&Value) -> Fit<T>) -> T {
+    fn read<T>(&mut self, key: &str, default: T, fit: impl FnOnce(&Value) -> ParseResult<T>) -> T {
         let Some(item) = self.item(key) else { return default };
         match item.value.as_ref().map(fit) {
             Some(Ok(value)) => value,
-            Some(Err(misfit)) => {
-                self.misfit(key, misfit);
+            Some(Err(invalid)) => {
+                self.invalid(key, invalid);
                 default
             }
             None => default,
@@ -76,47 +76,47 @@ impl<'a> Reader<'a> {
     /// Whether the switch `key` is on. It is off when it is absent, not when a variable that should set it is.
     fn switch(&mut self, key: &str) -> bool {
         let Some(item) = self.item(key) else { return false };
-        self.read(key, false, |value| match item.lost() {
-            Some(reason) if item.text.trim().is_empty() => Err(Misfit::new(reason, "set it to on or off")),
+        self.read(key, false, |value| match item.missing_reason() {
+            Some(reason) if item.text.trim().is_empty() => Err(InvalidValue::new(reason, "set it to on or off")),
             _ => fields::switch(value, &item.text),
         })
     }
 
-    fn place(&self, key: &str) -> Place {
+    fn location(&self, key: &str) -> SourceLocation {
         self.item(key)
-            .map(|item| &item.place)
-            .or(self.section.map(|section| &section.place))
+            .map(|item| &item.location)
+            .or(self.section.map(|section| &section.location))
             .cloned()
-            .unwrap_or_else(|| Place::file(&self.document.path))
+            .unwrap_or_else(|| SourceLocation::file(&self.config.path))
     }
 
-    fn tell(&mut self, key: &str, diagnostic: impl FnOnce(Place) -> Diagnostic) {
+    fn report(&mut self, key: &str, diagnostic: impl FnOnce(SourceLocation) -> Diagnostic) {
         let section = self.section.map_or(self.name, |section| section.name.as_str());
-        self.found.push(diagnostic(self.place(key)).in_section(section).at_key(key));
+        self.found.push(diagnostic(self.location(key)).in_section(section).at_key(key));
     }
 
     /// Tells an error, with what was written instead.
-    fn misfit(&mut self, key: &str, misfit: Misfit) {
-        let Misfit { mut message, mut remedy } = misfit;
+    fn invalid(&mut self, key: &str, invalid: InvalidValue) {
+        let InvalidValue { mut message, mut remedy } = invalid;
         if let Some(item) = self.item(key) {
             // No key of the host but this one holds a secret.
             if message.starts_with("must") && key != "apikey" {
                 message = format!("{message}, not {:?}", item.text);
             }
-            if let Some(reason) = item.lost().filter(|reason| *reason != message) {
+            if let Some(reason) = item.missing_reason().filter(|reason| *reason != message) {
                 message = format!("{message}; {reason}");
             }
             remedy = fields::comment_in(&item.text).unwrap_or(remedy);
         }
-        self.tell(key, |place| Diagnostic::error(place, message).remedy(remedy));
+        self.report(key, |location| Diagnostic::error(location, message).remedy(remedy));
     }
 
     fn warn(&mut self, key: &str, message: impl Into<String>, remedy: &str) {
-        self.tell(key, |place| Diagnostic::warning(place, message).remedy(remedy));
+        self.report(key, |location| Diagnostic::warning(location, message).remedy(remedy));
     }
 }
 
-fn listen(network: &mut Reader<'_>) -> Vec<SocketAddr> {
+fn listen(network: &mut SectionReader<'_>) -> Vec<SocketAddr> {
     let port = network.read("port", DEFAULT_PORT, fields::port);
     let mut absent = Vec::new();
     let default = vec![SocketAddr::from((DEFAULT_ADDRESS, port))];
@@ -130,14 +130,14 @@ fn listen(network: &mut Reader<'_>) -> Vec<SocketAddr> {
 }
 
 /// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.
-fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> Fit<Vec<SocketAddr>> {
+fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> ParseResult<Vec<SocketAddr>> {
     let remedy = "write an address of this machine, a host name, or * for all";
     let mut all = Vec::new();
     for host in fields::words(value)? {
         let name = if host == "*" { "0.0.0.0" } else { host.trim_start_matches('[').trim_end_matches(']') };
         let resolved = (name, port)
             .to_socket_addrs()
-            .map_err(|error| Misfit::new(format!("{host:?} cannot be resolved: {error}"), remedy))?;
+            .map_err(|error| InvalidValue::new(format!("{host:?} cannot be resolved: {error}"), remedy))?;
         let (here, elsewhere) = present(resolved.collect());
         absent.extend(elsewhere);
         for address in here {
@@ -146,7 +146,7 @@ fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> Fit<Vec<
             }
         }
     }
-    if all.is_empty() { Err(Misfit::new("names no address", remedy)) } else { Ok(all) }
+    if all.is_empty() { Err(InvalidValue::new("names no address", remedy)) } else { Ok(all) }
 }
 
 /// Splits the addresses of one name into those that this machine has and the rest, such as `::1` where IPv6 is off. If
@@ -165,28 +165,30 @@ fn present(resolved: Vec<SocketAddr>) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
     }
 }
 
-fn paths(paths: &mut Reader<'_>) -> Paths {
+fn paths(paths: &mut SectionReader<'_>) -> Paths {
     let pidfile = paths.read("pidfile", None, |value| fields::path(value).map(Some));
     if paths.item("plugins").is_none() {
-        let misfit =
-            Misfit::new("is missing; a configuration file must name the plugins' folder", "add plugins=./plugins");
-        paths.misfit("plugins", misfit);
+        let invalid = InvalidValue::new(
+            "is missing; a configuration file must name the plugins' folder",
+            "add plugins=./plugins",
+        );
+        paths.invalid("plugins", invalid);
     }
     let plugins = paths.read("plugins", PathBuf::new(), fields::path);
-    if paths.item("plugins").is_some_and(|item| is_named(&item.place))
+    if paths.item("plugins").is_some_and(|item| is_named(&item.location))
         && !plugins.as_os_str().is_empty()
-        && let Err(error) = std::fs::read_dir(paths.document.base.join(&plugins))
+        && let Err(error) = std::fs::read_dir(paths.config.base.join(&plugins))
     {
-        let folder = absolute(&paths.document.base.join(&plugins));
+        let folder = absolute(&paths.config.base.join(&plugins));
         let remedy = "create the folder, or name another; relative paths begin at the ini file's folder if it has \
                       what they name, else where the server is started";
-        let misfit = Misfit::new(format!("{} is not a folder of plugins: {error}", folder.display()), remedy);
-        paths.misfit("plugins", misfit);
+        let invalid = InvalidValue::new(format!("{} is not a folder of plugins: {error}", folder.display()), remedy);
+        paths.invalid("plugins", invalid);
     }
     Paths { plugins, pidfile }
 }
 
-fn tls(ssl: &mut Reader<'_>) -> Option<TlsFiles> {
+fn tls(ssl: &mut SectionReader<'_>) -> Option<TlsFiles> {
     if !ssl.switch("enabled") {
         if let Some(key) = ["certfile", "keyfile"].into_iter().find(|key| ssl.item(key).is_some())
             && ssl.item("enabled").is_none()
@@ -200,23 +202,26 @@ fn tls(ssl: &mut Reader<'_>) -> Option<TlsFiles> {
     certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { certfile, keyfile })
 }
 
-fn pem(ssl: &mut Reader<'_>, key: &str) -> Option<PathBuf> {
+fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PathBuf> {
     if ssl.item(key).is_none() {
-        ssl.misfit(key, Misfit::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"));
+        ssl.invalid(
+            key,
+            InvalidValue::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"),
+        );
     }
-    let base = &ssl.document.base;
+    let base = &ssl.config.base;
     ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
 }
 
 /// Whether somebody wrote it, into the file or into a variable; the folder that is there by default may be missing.
-fn is_named(place: &Place) -> bool {
-    place.line().is_some() || matches!(place, Place::Variable(_))
+fn is_named(location: &SourceLocation) -> bool {
+    location.line().is_some() || matches!(location, SourceLocation::Variable(_))
 }
 
-fn readable(base: &Path, path: PathBuf) -> Fit<PathBuf> {
+fn readable(base: &Path, path: PathBuf) -> ParseResult<PathBuf> {
     let remedy = "name a PEM file that this user may read";
     let file = absolute(&base.join(&path));
-    let complain = |why: &str| Misfit::new(format!("{} cannot be read: {why}", file.display()), remedy);
+    let complain = |why: &str| InvalidValue::new(format!("{} cannot be read: {why}", file.display()), remedy);
     match File::open(&file).and_then(|file| file.metadata()) {
         Ok(metadata) if metadata.is_dir() => Err(complain("it is a folder")),
         Ok(_) => Ok(path),
@@ -224,7 +229,7 @@ fn readable(base: &Path, path: PathBuf) -> Fit<PathBuf> {
     }
 }
 
-fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
+fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
     let remedy = "set apikey in [auth]";
     let key = match auth.item("apikey") {
         None => {
@@ -236,16 +241,16 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
         }
         Some(item) => match item.value.as_ref()? {
             // A server that is to have a key must not go without one, nor with half of one.
-            _ if item.lost().is_some() => {
-                let reason = item.lost().unwrap_or_default();
-                auth.misfit("apikey", Misfit::new(reason, "set it, or take apikey out to serve without a key"));
+            _ if item.missing_reason().is_some() => {
+                let reason = item.missing_reason().unwrap_or_default();
+                auth.invalid("apikey", InvalidValue::new(reason, "set it, or take apikey out to serve without a key"));
                 return None;
             }
             Value::Text(_) => item.text.trim().to_owned(),
             // As Python spells the number, since plugins with `auth_type=global` compare with that.
             Value::Int(number) => number.to_string(),
             Value::Float(_) | Value::Bool(_) | Value::List(_) => {
-                auth.misfit("apikey", Misfit::new("must be text", "write one key without a type prefix"));
+                auth.invalid("apikey", InvalidValue::new("must be text", "write one key without a type prefix"));
                 return None;
             }
         },
@@ -257,7 +262,7 @@ fn apikey(auth: &mut Reader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
     Some(Secret::new(key))
 }
 
-fn cors(cors: &mut Reader<'_>) -> Option<CorsSettings> {
+fn cors(cors: &mut SectionReader<'_>) -> Option<CorsSettings> {
     if !cors.switch("enabled") {
         return None;
     }
@@ -280,12 +285,12 @@ fn cors(cors: &mut Reader<'_>) -> Option<CorsSettings> {
     Some(CorsSettings { origins })
 }
 
-fn server(server: &mut Reader<'_>) -> ServerSettings {
+fn server(server: &mut SectionReader<'_>) -> ServerSettings {
     let default = ServerSettings::default();
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
         event_loop: server.read("event_loop", default.event_loop, fields::event_loop),
-        head_limit: server.read("head_limit", default.head_limit, |value| fields::size(value, LEAST_HEAD_LIMIT)),
+        head_limit: server.read("head_limit", default.head_limit, |value| fields::size(value, MIN_HEAD_LIMIT)),
         body_limit: server.read("body_limit", default.body_limit, |value| fields::size(value, 1)),
         read_timeout: server.read("read_timeout", default.read_timeout, fields::duration),
         max_in_flight: server.read("max_in_flight", default.max_in_flight, fields::count),
@@ -301,25 +306,26 @@ fn server(server: &mut Reader<'_>) -> ServerSettings {
 }
 
 /// Warns of names that the host does not know but probably should.
-fn misspellings(document: &Document, found: &mut Diagnostics) {
-    for section in &document.sections {
+fn misspellings(config: &ResolvedConfig, found: &mut Diagnostics) {
+    for section in &config.sections {
         let host = HOST_SECTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&section.name));
-        let warn =
-            |place: &Place, message: String| Diagnostic::warning(place.clone(), message).in_section(&section.name);
+        let warn = |location: &SourceLocation, message: String| {
+            Diagnostic::warning(location.clone(), message).in_section(&section.name)
+        };
         let Some((name, keys)) = host else {
             let names = HOST_SECTIONS.iter().map(|(name, _)| *name);
             if let Some(near) = nearest(&section.name, names, SECTION_TOLERANCE) {
                 let remedy = "rename it; if a plugin uses it, nothing is wrong";
                 found.push(
-                    warn(&section.place, format!("the server does not read it; is [{near}] meant?")).remedy(remedy),
+                    warn(&section.location, format!("the server does not read it; is [{near}] meant?")).remedy(remedy),
                 );
             }
             continue;
         };
-        if let Some(used) = document.host_section(name).filter(|used| used.name != section.name) {
+        if let Some(used) = config.host_section(name).filter(|used| used.name != section.name) {
             let remedy = "put everything into one section";
             found.push(
-                warn(&section.place, format!("is ignored by the server, which uses [{}]", used.name)).remedy(remedy),
+                warn(&section.location, format!("is ignored by the server, which uses [{}]", used.name)).remedy(remedy),
             );
             continue;
         }
@@ -328,7 +334,7 @@ fn misspellings(document: &Document, found: &mut Diagnostics) {
             let near = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE);
             let remedy =
                 near.map_or_else(|| format!("known are {}", keys.join(", ")), |near| format!("is {near} meant?"));
-            let mut told = warn(&item.place, "is not known to the server".into()).at_key(&item.key).remedy(remedy);
+            let mut told = warn(&item.location, "is not known to the server".into()).at_key(&item.key).remedy(remedy);
             if GUARDS.contains(name) && near.is_some_and(|near| section.item(near).is_none()) {
                 told.severity = Severity::Error;
             }

@@ -5,7 +5,7 @@
 //! the parser setting a key while it is at that key's line, and on its attribute `_sections` for a section's own dict;
 //! both have been so in every version up to 3.13.
 
-use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Place};
+use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -64,12 +64,13 @@ impl Located {
 /// When the file cannot be read or is not UTF-8; the line of the first wrong byte is told.
 pub(crate) fn text(base: &Path, path: &Path) -> Result<String, ConfigErrors> {
     let bytes = std::fs::read(base.join(path)).map_err(|error| {
-        Diagnostic::error(Place::file(path), format!("cannot be read: {error}")).remedy("name a readable ini file")
+        Diagnostic::error(SourceLocation::file(path), format!("cannot be read: {error}"))
+            .remedy("name a readable ini file")
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = split_lines(&String::from_utf8_lossy(good)).len().max(1);
-        Diagnostic::error(Place::at(path, line), "is not UTF-8").remedy("save the file as UTF-8")
+        Diagnostic::error(SourceLocation::at(path, line), "is not UTF-8").remedy("save the file as UTF-8")
     })?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
@@ -144,7 +145,7 @@ fn refused(py: Python<'_>, path: &Path, text: &str, error: &PyErr) -> ConfigErro
     let value = error.value(py);
     let attribute = |name: &str| value.getattr(name).ok().and_then(|text| text.extract::<String>().ok());
     let line = value.getattr("lineno").ok().and_then(|line| line.extract::<usize>().ok());
-    let place = |line: Option<usize>| Place::File { path: path.to_path_buf(), line };
+    let place = |line: Option<usize>| SourceLocation::File { path: path.to_path_buf(), line };
     let kind = error.get_type(py).name().map(|name| name.to_string()).unwrap_or_default();
     let section = attribute("section");
     let one = |message: &str, remedy: &str| {

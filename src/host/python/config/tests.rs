@@ -20,7 +20,7 @@ fn attached<T>(run: impl FnOnce(Python<'_>) -> T) -> T {
     })
 }
 
-fn document(py: Python<'_>, text: &str) -> Document {
+fn document(py: Python<'_>, text: &str) -> ResolvedConfig {
     let ini = parser::parse(py, Path::new("t.ini"), text).expect("the text is an ini file");
     checked(py, &ini)
 }
@@ -53,7 +53,7 @@ fn plugins_get_a_config_of_the_document_with_the_logging_level() {
 fn names_that_plugins_could_not_use_are_told_with_the_other_errors() {
     attached(|py| {
         let document = document(py, "[paths]\nplugins=plugins\nprint=1\n[network]\nport=int:x\n[while]\n");
-        let told: Vec<_> = Settings::from_document(&document).0.expect_err("three are wrong").0;
+        let told: Vec<_> = Settings::from_config(&document).0.expect_err("three are wrong").0;
         let told: Vec<_> = told.iter().map(ToString::to_string).collect();
         assert!(told[0].starts_with("t.ini:3: [paths] print: 'print' is a Python builtin"), "{told:#?}");
         assert!(told[1].starts_with("t.ini:5: [network] port: what follows int:"), "{told:#?}");
@@ -71,9 +71,9 @@ fn a_file_that_is_not_there_is_an_error_for_the_host() {
 #[test]
 fn the_sample_file_serves_the_folder_on_loopback_without_complaint() {
     let (settings, warnings) =
-        attached(|py| Settings::from_document(&document(py, include_str!("../../../../plugincore.ini"))));
+        attached(|py| Settings::from_config(&document(py, include_str!("../../../../plugincore.ini"))));
     let settings = settings.expect("the sample is right");
-    let (defaults, _) = attached(|py| Settings::from_document(&read_defaults(py, Path::new("."))));
+    let (defaults, _) = attached(|py| Settings::from_config(&read_defaults(py, Path::new("."))));
     assert_eq!(format!("{settings:?}"), format!("{:?}", defaults.expect("the defaults are right")));
     assert!(warnings.is_empty(), "{warnings:?}");
 }

@@ -1,9 +1,9 @@
 //! The resolved file: the same sections and keys with typed values, each knowing where it came from.
 //!
-//! Caveat: a document may hold items that could not be resolved; their errors are in [`Document::errors`] so that
+//! Caveat: a document may hold items that could not be resolved; their errors are in [`ResolvedConfig::errors`] so that
 //! they are told together with those of [`Settings`](super::settings::Settings). Look there before using the values.
 
-use super::diagnostic::{Diagnostic, Place};
+use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::word_of_switch;
 use super::schema::SWITCHES;
 use super::value::Value;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Document {
+pub(crate) struct ResolvedConfig {
     /// The file as it was named.
     pub path: PathBuf,
     /// Where relative paths in it begin; empty for the working directory.
@@ -31,7 +31,7 @@ pub(crate) struct Section {
     /// Name as written.
     pub name: String,
     /// Where its header is.
-    pub place: Place,
+    pub location: SourceLocation,
     /// Items in `configparser`'s order: inherited ones first.
     pub items: Vec<Item>,
 }
@@ -41,30 +41,32 @@ pub(crate) struct Section {
 pub(crate) struct Item {
     /// Key in lower case.
     pub key: String,
-    /// The value; `None` when it could not be made, which is told in [`Document::errors`].
+    /// The value; `None` when it could not be made, which is told in [`ResolvedConfig::errors`].
     pub value: Option<Value>,
     /// The resolved text without its type prefix.
     pub text: String,
     /// Where the text came from.
-    pub place: Place,
+    pub location: SourceLocation,
     /// Whether it stands in `[DEFAULT]` and not in the section itself.
     pub inherited: bool,
     /// Environment variables that it refers to and that gave nothing, each as half a sentence.
-    pub gaps: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Item").field("key", &self.key).field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Item").field("key", &self.key).field("location", &self.location).finish_non_exhaustive()
     }
 }
 
 impl Item {
     /// Why the text, or a part of it, is missing although an environment variable was to give it.
-    pub(crate) fn lost(&self) -> Option<String> {
-        match &self.place {
-            Place::Variable(_) if self.text.trim().is_empty() => Some("the variable is set, but empty".to_owned()),
-            _ => (!self.gaps.is_empty()).then(|| self.gaps.join(", ")),
+    pub(crate) fn missing_reason(&self) -> Option<String> {
+        match &self.location {
+            SourceLocation::Variable(_) if self.text.trim().is_empty() => {
+                Some("the variable is set, but empty".to_owned())
+            }
+            _ => (!self.missing.is_empty()).then(|| self.missing.join(", ")),
         }
     }
 }
@@ -86,7 +88,7 @@ pub(crate) fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, nam
     names.clone().position(|n| n == name).or_else(|| names.clone().position(|n| n.eq_ignore_ascii_case(name)))
 }
 
-impl Document {
+impl ResolvedConfig {
     /// The section that plays the host's `[name]`, whose name may differ in case.
     pub(crate) fn host_section(&self, name: &str) -> Option<&Section> {
         self.host_position(name).map(|at| &self.sections[at])
@@ -102,7 +104,7 @@ impl Document {
     }
 
     /// Has plugins find the host's switches as the host reads them, where a `bool:` makes a value of them.
-    pub(crate) fn settle_switches(&mut self) {
+    pub(crate) fn resolve_switches(&mut self) {
         for (section, key) in SWITCHES {
             if let Some(item) = self.host_section_mut(section).and_then(|section| section.item_mut(key))
                 && let (Some(Value::Bool(_)), Some(on)) = (&item.value, word_of_switch(&item.text))

@@ -6,11 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Reader;
+use super::SectionReader;
 use crate::edge::config::diagnostic::Diagnostics;
-use crate::edge::config::document::Document;
-use crate::edge::config::fields::{self, Fit, Misfit};
-use crate::edge::config::settings::DocumentSettings;
+use crate::edge::config::fields::{self, InvalidValue, ParseResult};
+use crate::edge::config::resolved::ResolvedConfig;
+use crate::edge::config::settings::StaticFilesSettings;
 use crate::edge::config::value::Value;
 
 /// `indexfile` when the file does not say.
@@ -19,52 +19,52 @@ const INDEX: &str = "index.html";
 /// The request path of `[paths] documents` when the file does not say.
 const ROUTE: &str = "docs";
 
-pub(super) fn documents(document: &Document, found: &mut Diagnostics) -> Option<DocumentSettings> {
+pub(super) fn static_files(config: &ResolvedConfig, found: &mut Diagnostics) -> Option<StaticFilesSettings> {
     let common_log =
-        Reader::new(document, "file_server", found).read("common_log", None, |value| path(value).map(Some));
-    let file_server = section(&mut Reader::new(document, "file_server", found), |folder| {
+        SectionReader::new(config, "file_server", found).read("common_log", None, |value| path(value).map(Some));
+    let file_server = section(&mut SectionReader::new(config, "file_server", found), |folder| {
         folder.file_name().map(|name| name.to_string_lossy().into_owned())
     });
-    let mut reader = Reader::new(document, "paths", found);
+    let mut reader = SectionReader::new(config, "paths", found);
     let paths = section(&mut reader, |_| Some(ROUTE.to_owned()));
     if file_server.is_some() && paths.is_some() {
         reader.warn("documents", "is not served, since [file_server] names documents, too", "remove one of them");
     }
-    file_server.or(paths).map(|documents| DocumentSettings { common_log, ..documents })
+    file_server.or(paths).map(|static_files| StaticFilesSettings { common_log, ..static_files })
 }
 
 /// What one section says; `route_of` names the request path of a folder without one.
-fn section(reader: &mut Reader<'_>, route_of: impl Fn(&Path) -> Option<String>) -> Option<DocumentSettings> {
+fn section(reader: &mut SectionReader<'_>, route_of: impl Fn(&Path) -> Option<String>) -> Option<StaticFilesSettings> {
     let index = reader.read("indexfile", INDEX.to_owned(), |value| match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        _ => Err(Misfit::new("must be the name of a file", "write for example indexfile=index.html")),
+        _ => Err(InvalidValue::new("must be the name of a file", "write for example indexfile=index.html")),
     });
     let (route, folder) = reader.read("documents", None, |value| routed(value, &route_of).map(Some))?;
-    let place = reader.place("documents");
-    Some(DocumentSettings { section: reader.name, place, route, folder, index, common_log: None })
+    let location = reader.location("documents");
+    Some(StaticFilesSettings { section: reader.name, location, route, folder, index, common_log: None })
 }
 
 /// `request path:folder`, or a folder alone.
-fn routed(value: &Value, route_of: impl Fn(&Path) -> Option<String>) -> Fit<(String, PathBuf)> {
+fn routed(value: &Value, route_of: impl Fn(&Path) -> Option<String>) -> ParseResult<(String, PathBuf)> {
     let remedy = "write documents=<request path>:<folder>, for example documents=html:/srv/html";
     let Value::Text(text) = value else {
-        return Err(Misfit::new("must be a folder, with or without a request path", remedy));
+        return Err(InvalidValue::new("must be a folder, with or without a request path", remedy));
     };
     let (route, folder) = match text.split_once(':') {
         Some((route, folder)) => (Some(route.trim().trim_matches('/').to_owned()), folder),
         None => (None, text.as_str()),
     };
     if folder.trim().is_empty() {
-        return Err(Misfit::new("names no folder", remedy));
+        return Err(InvalidValue::new("names no folder", remedy));
     }
     let folder = at_home(folder.trim());
     match route.or_else(|| route_of(&folder)) {
         Some(route) if !route.is_empty() => Ok((route, folder)),
-        _ => Err(Misfit::new("names no request path to serve the folder under", remedy)),
+        _ => Err(InvalidValue::new("names no request path to serve the folder under", remedy)),
     }
 }
 
-fn path(value: &Value) -> Fit<PathBuf> {
+fn path(value: &Value) -> ParseResult<PathBuf> {
     fields::path(value).map(|path| at_home(&path.to_string_lossy()))
 }
 
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     fn served(text: &str) -> String {
-        let documents = good(text).0.documents.expect("documents are named");
-        format!("{}:{} {}", documents.route, documents.folder.display(), documents.index)
+        let static_files = good(text).0.static_files.expect("documents are named");
+        format!("{}:{} {}", static_files.route, static_files.folder.display(), static_files.index)
     }
 
     #[test]
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn of_two_sections_file_server_counts_with_a_warning() {
         let (settings, warnings) = good("documents=a\n[file_server]\ndocuments=b\ncommon_log=access.log");
-        let documents = settings.documents.unwrap();
-        assert_eq!((documents.route.as_str(), documents.common_log), ("b", Some("access.log".into())));
+        let static_files = settings.static_files.unwrap();
+        assert_eq!((static_files.route.as_str(), static_files.common_log), ("b", Some("access.log".into())));
         assert!(warnings[0].starts_with("t.ini:3: [paths] documents: is not served"), "{warnings:?}");
     }
 

@@ -7,8 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::{Diagnostic, Place};
-use super::document::Document;
+use super::diagnostic::{Diagnostic, SourceLocation};
+use super::resolved::ResolvedConfig;
 use super::value::Value;
 
 /// What a path is for.
@@ -33,13 +33,13 @@ const PATHS: &[(&str, &str, Purpose)] = &[
     ("SSL", "keyfile", Purpose::Read),
 ];
 
-/// Rewrites the paths that begin at the folder of the ini file; the others begin at [`Document::base`].
-pub(crate) fn settle(document: &mut Document) {
-    let Some(home) = home(document) else { return };
-    let base = document.base.clone();
+/// Rewrites the paths that begin at the folder of the ini file; the others begin at [`ResolvedConfig::base`].
+pub(crate) fn resolve(config: &mut ResolvedConfig) {
+    let Some(home) = home(config) else { return };
+    let base = config.base.clone();
     for (section, key, purpose) in PATHS {
-        let Some(item) = document.host_section_mut(section).and_then(|section| section.item_mut(key)) else { continue };
-        let (Some(Value::Text(text)), Place::File { .. }) = (&item.value, &item.place) else { continue };
+        let Some(item) = config.host_section_mut(section).and_then(|section| section.item_mut(key)) else { continue };
+        let (Some(Value::Text(text)), SourceLocation::File { .. }) = (&item.value, &item.location) else { continue };
         let (route, path) = match text.split_once(':').filter(|_| *purpose == Purpose::Serve) {
             Some((route, path)) => (format!("{route}:"), path.trim()),
             None => (String::new(), text.trim()),
@@ -55,7 +55,7 @@ pub(crate) fn settle(document: &mut Document) {
         let warning = (is_found(&here, path, *purpose) && !is_same(&there, &here)).then(|| {
             let [there, here] = [&there, &here].map(|path| path.canonicalize().unwrap_or_else(|_| absolute(path)));
             let message = format!("{} is used, not {}", there.display(), here.display());
-            Diagnostic::warning(item.place.clone(), message)
+            Diagnostic::warning(item.location.clone(), message)
                 .in_section(*section)
                 .at_key(*key)
                 .remedy("paths begin at the ini file's folder if what they name is there; write the whole path")
@@ -63,22 +63,22 @@ pub(crate) fn settle(document: &mut Document) {
         let text = format!("{route}{}", near.display());
         item.value = Some(Value::Text(text.clone()));
         item.text = text;
-        document.warnings.extend(warning);
+        config.warnings.extend(warning);
     }
 }
 
 /// The folder of the ini file, unless relative paths begin there anyway.
-fn home(document: &Document) -> Option<PathBuf> {
-    let home = document.path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+fn home(config: &ResolvedConfig) -> Option<PathBuf> {
+    let home = config.path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     // A name that is no text could not be put into the document.
     home.to_str()?;
-    (!is_same(&document.base.join(home), &document.base.join("."))).then(|| home.to_path_buf())
+    (!is_same(&config.base.join(home), &config.base.join("."))).then(|| home.to_path_buf())
 }
 
 /// Whether what `path`, as written, means is there, at `place`.
-fn is_found(place: &Path, path: &str, purpose: Purpose) -> bool {
+fn is_found(target: &Path, path: &str, purpose: Purpose) -> bool {
     let names_folder = Path::new(path).parent().is_some_and(|folder| !folder.as_os_str().is_empty());
-    place.exists() || (purpose == Purpose::Write && names_folder && place.parent().is_some_and(Path::is_dir))
+    target.exists() || (purpose == Purpose::Write && names_folder && target.parent().is_some_and(Path::is_dir))
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
