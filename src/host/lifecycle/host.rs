@@ -14,8 +14,8 @@ use pyo3::prelude::*;
 use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
+use super::environment::environment;
 use super::mailbox::{Command, Mailbox};
-use super::reload::environment;
 use crate::edge::config::launch::Launch;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};

@@ -3,6 +3,7 @@
 //! Runs on the main thread. [`host`] takes commands from the [`mailbox`] one after the other, [`reload`] and [`stop`] are
 //! the steps; [`reports`] installs the hooks for exceptions that no plugin catches.
 
+pub(crate) mod environment;
 pub(crate) mod host;
 pub(crate) mod mailbox;
 pub(crate) mod reload;

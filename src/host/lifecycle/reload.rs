@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
+use super::environment::environment;
 use super::host::{Host, lock};
 use crate::edge::config::diagnostic::log_warnings;
-use crate::edge::config::launch::Launch;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget};
@@ -28,8 +28,7 @@ use crate::host::plugins::module;
 use crate::host::plugins::resident::Resident;
 use crate::host::plugins::terminate::{drain, terminate};
 use crate::host::python::baseplugin::BasePlugin;
-use crate::host::python::logjam::LogJam;
-use crate::host::python::{config, interpreter};
+use crate::host::python::config;
 
 /// What came of one file.
 struct Brought {
@@ -293,34 +292,4 @@ impl Host {
 /// Warns of lines of `[plugin_parms]` that belong to none of the `files`.
 fn warn_of_strays(environment: &Environment, files: &[PathBuf]) {
     log_warnings(&environment.strays(&files.iter().map(|file| stem(file)).collect::<Vec<_>>()));
-}
-
-/// What plugins are loaded with, from one reading of the ini file.
-///
-/// # Errors
-/// When Python refuses an object.
-pub(super) fn environment(
-    py: Python<'_>,
-    launch: &Launch,
-    settings: &Settings,
-    config: Py<PyAny>,
-) -> PyResult<Environment> {
-    let ini = launch.ini.as_ref().map(|ini| ini.to_string_lossy().into_owned()).unwrap_or_default();
-    let log = launch.log.as_ref().map(|log| log.to_string_lossy().into_owned());
-    Ok(Environment {
-        config,
-        log: LogJam::server(py)?.into_any(),
-        task_callback: None,
-        args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
-        base: launch.folder.clone(),
-        folder: settings.paths.plugins.clone(),
-        patience: settings.server.plugin_timeout,
-        // A stop that interrupts a load has the other half for the plugins that serve.
-        farewell: settings.server.shutdown_timeout / 2,
-        legacy_status: settings.legacy_status,
-        places: settings.parameters.clone(),
-        given: None,
-        overrides: None,
-        witness: None,
-    })
 }

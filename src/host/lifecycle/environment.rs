@@ -1,0 +1,41 @@
+//! Makes what plugins are loaded with from one reading of the ini file.
+//!
+//! Runs on the Python thread. Promise: everything in it is of that reading and of the command line.
+
+use pyo3::prelude::*;
+
+use crate::edge::config::launch::Launch;
+use crate::edge::config::settings::Settings;
+use crate::host::plugins::environment::Environment;
+use crate::host::python::interpreter;
+use crate::host::python::logjam::LogJam;
+
+/// What plugins are loaded with, from one reading of the ini file.
+///
+/// # Errors
+/// When Python refuses an object.
+pub(super) fn environment(
+    py: Python<'_>,
+    launch: &Launch,
+    settings: &Settings,
+    config: Py<PyAny>,
+) -> PyResult<Environment> {
+    let ini = launch.ini.as_ref().map(|ini| ini.to_string_lossy().into_owned()).unwrap_or_default();
+    let log = launch.log.as_ref().map(|log| log.to_string_lossy().into_owned());
+    Ok(Environment {
+        config,
+        log: LogJam::server(py)?.into_any(),
+        task_callback: None,
+        args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
+        base: launch.folder.clone(),
+        folder: settings.paths.plugins.clone(),
+        patience: settings.server.plugin_timeout,
+        // A stop that interrupts a load has the other half for the plugins that serve.
+        farewell: settings.server.shutdown_timeout / 2,
+        legacy_status: settings.legacy_status,
+        places: settings.parameters.clone(),
+        given: None,
+        overrides: None,
+        witness: None,
+    })
+}
