@@ -15,7 +15,8 @@ use super::mailbox::Command;
 use crate::edge::control::ReloadReport;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::plugins::failure::describe;
-use crate::host::plugins::terminate::{end_endless_answers, report_stubborn, terminate, wait_for};
+use crate::host::plugins::terminate::{end_endless_answers, report_stubborn, terminate};
+use crate::host::plugins::timeout::wait_for;
 
 impl Host {
     /// Drains, ends the plugins and whatever they left behind.

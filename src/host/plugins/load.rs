@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyType};
@@ -23,11 +22,10 @@ use super::owner::Scope;
 use super::parameters::keyword_arguments;
 use super::resident::{Entry, Resident};
 use super::signature::{Uncallable, uncallable};
-use super::terminate::{discard, discard_instance, end_tasks, wait_for};
+use super::terminate::{discard, discard_instance, end_tasks};
+use super::timeout::patiently;
 use super::watch::Step;
 use crate::host::bridge::aiohttp;
-use crate::host::bridge::context::OwnContext;
-use crate::host::bridge::coroutine::{await_python, await_python_within, coroutine};
 use crate::host::bridge::{fork, step};
 
 /// What came of one file.
@@ -291,65 +289,4 @@ fn start(instance: &Bound<'_, PyAny>, kwargs: &Bound<'_, PyDict>) -> PyResult<Op
     let Some(initialize) = initialize.filter(pyo3::types::PyAnyMethods::is_callable) else { return Ok(None) };
     let result = initialize.call((), Some(kwargs))?;
     Ok(step::awaitable(&result)?.map(|_| result.unbind()))
-}
-
-/// How long what took too long may take to tidy up once it is cancelled.
-const TIDYING: Duration = Duration::from_secs(1);
-
-/// Awaits in `context` what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
-/// and, if it does not heed that either, left to its owner.
-///
-/// # Errors
-/// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
-pub(crate) async fn patiently(
-    patience: Duration,
-    context: OwnContext,
-    awaitable: Py<PyAny>,
-    what: &str,
-) -> PyResult<()> {
-    let (task, waiting) = Python::attach(|py| -> PyResult<_> {
-        // Made in the context, so that the task has its owner.
-        let entered = context.enter(py)?;
-        let within = context.clone_ref(py);
-        let fenced = coroutine(py, async move {
-            await_python_within(within, awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
-        })?;
-        let task = py.import("asyncio")?.call_method1("ensure_future", (fenced,))?;
-        drop(entered);
-        let waiting = wait_for(py, vec![task.clone()], patience)?;
-        Ok((task.unbind(), waiting))
-    })?;
-    let waited = match waiting {
-        Some(waiting) => await_python(waiting).await.map(drop),
-        None => Ok(()),
-    };
-    let ended = Python::attach(|py| -> PyResult<_> {
-        let task = task.bind(py);
-        if task.call_method0("done")?.is_truthy()? {
-            return task.call_method0("result").map(|_| None);
-        }
-        task.call_method0("cancel")?;
-        waited?;
-        Ok(Some(wait_for(py, vec![task.clone()], patience.min(TIDYING))?))
-    })?;
-    let Some(tidying) = ended else { return Ok(()) };
-    if let Some(tidying) = tidying {
-        await_python(tidying).await?;
-    }
-    Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
-}
-
-/// A time as a person would write it: what is left of ten seconds is ten seconds.
-fn seconds(time: Duration) -> f64 {
-    let parts = if time >= Duration::from_secs(1) { 10.0 } else { 1000.0 };
-    (time.as_secs_f64() * parts).round() / parts
-}
-
-fn fenced(py: Python<'_>, error: PyErr) -> PyErr {
-    if !error.is_instance_of::<PySystemExit>(py) && !error.is_instance_of::<PyKeyboardInterrupt>(py) {
-        return error;
-    }
-    let plain = PyRuntimeError::new_err(describe(py, &error));
-    plain.set_traceback(py, error.traceback(py));
-    plain
 }

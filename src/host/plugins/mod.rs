@@ -18,4 +18,5 @@ pub(crate) mod resident;
 pub(crate) mod signature;
 pub(crate) mod slips;
 pub(crate) mod terminate;
+pub(crate) mod timeout;
 pub(crate) mod watch;

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
 
 use super::failure::describe;
-use super::load::patiently;
 use super::owner::Scope;
 use super::resident::Resident;
+use super::timeout::{patiently, wait_for};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::step;
@@ -134,24 +133,6 @@ pub(crate) async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()>
         Some(waiting) => report_stubborn(await_python(waiting).await?),
         None => Ok(()),
     }
-}
-
-/// `asyncio.wait` for `tasks`, unless there are none.
-///
-/// # Errors
-/// When something in `tasks` is not a task.
-pub(crate) fn wait_for(
-    py: Python<'_>,
-    tasks: Vec<Bound<'_, PyAny>>,
-    patience: Duration,
-) -> PyResult<Option<Py<PyAny>>> {
-    if tasks.is_empty() {
-        return Ok(None);
-    }
-    let options = PyDict::new(py);
-    options.set_item("timeout", patience.as_secs_f64())?;
-    let waiting = py.import("asyncio")?.getattr("wait")?.call((PyList::new(py, tasks)?,), Some(&options))?;
-    Ok(Some(waiting.unbind()))
 }
 
 /// Logs the tasks that `asyncio.wait` returned as still pending.

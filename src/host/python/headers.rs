@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
-use super::multidict::Fallback;
+use super::fallback::Fallback;
 
 /// Header names by their usual spelling: the common ones, so that their `str` objects are shared, and those that the
 /// rule "a capital after each hyphen" would misspell.

@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod baseplugin;
 pub(crate) mod config;
 pub(crate) mod embed;
+pub(crate) mod fallback;
 pub(crate) mod header_templates;
 pub(crate) mod headers;
 pub(crate) mod interpreter;

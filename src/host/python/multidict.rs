@@ -8,46 +8,17 @@
 use std::cmp::Ordering;
 
 use http::HeaderMap;
-use pyo3::exceptions::PyKeyError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyType};
 
+use super::fallback::Fallback;
 use super::headers::{RequestHeaders, canonical_name, value_text};
 use crate::edge::http::request::Variables;
 use crate::host::bridge::aiohttp::imported;
 use crate::host::bridge::locked::made_once;
-
-/// An argument that may be left out, where `None` is a value like any other.
-pub(crate) enum Fallback<'py> {
-    /// The caller gave none, so a missing key is an error.
-    Absent,
-    /// What to return for a missing key.
-    Given(Bound<'py, PyAny>),
-}
-
-impl<'py> Fallback<'py> {
-    /// The fallback value.
-    ///
-    /// # Errors
-    /// `KeyError(key)` when the caller gave none.
-    pub(crate) fn or_key_error(self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match self {
-            Self::Absent => Err(PyKeyError::new_err((key.clone().unbind(),))),
-            Self::Given(value) => Ok(value),
-        }
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Fallback<'py> {
-    type Error = std::convert::Infallible;
-
-    fn extract(value: Borrowed<'a, 'py, PyAny>) -> Result<Self, Self::Error> {
-        Ok(Self::Given(value.to_owned()))
-    }
-}
 
 /// A key and one of its values.
 pub(crate) type Pair = (Py<PyString>, Py<PyAny>);
