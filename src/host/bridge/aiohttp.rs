@@ -8,13 +8,12 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use hyper::ext::ReasonPhrase;
 use pyo3::buffer::PyBuffer;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyString};
 
-use super::outcome::{self, BadResult};
+use super::reply::{self, BadResult};
 use crate::edge::queue::exchange::Reply;
 
 /// Gets ready for aiohttp's objects if a plugin has imported it; what is not possible with its version is logged.
@@ -117,14 +116,14 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     let mut headers = HeaderMap::new();
     for item in response.getattr(intern!(py, "headers"))?.call_method0(intern!(py, "items"))?.try_iter()? {
         let (name, value) = item?.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-        outcome::header(&name, &value, &mut headers)?;
+        reply::header(&name, &value, &mut headers)?;
     }
     for morsel in response.getattr(intern!(py, "cookies"))?.call_method0(intern!(py, "values"))?.try_iter()? {
         let text = morsel?.call_method1(intern!(py, "output"), (py.None(), ""))?;
         let text = text.extract::<String>()?;
         let cookie = HeaderValue::from_str(text.trim_start());
         let cookie = cookie.map_err(|_| BadResult::new("a cookie has a control character"))?;
-        outcome::append(SET_COOKIE, cookie, &mut headers)?;
+        reply::append(SET_COOKIE, cookie, &mut headers)?;
     }
     if response.getattr(intern!(py, "keep_alive"))?.is(PyBool::new(py, false)) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -133,18 +132,8 @@ pub(super) fn reply(response: &Bound<'_, PyAny>) -> Result<Reply, BadResult> {
     let Some(bytes) = bytes(&body)? else {
         return Err(BadResult::new(format!("a body of type {} cannot be sent", body.get_type().name()?)));
     };
-    let reason = reason(status, &response.getattr(intern!(py, "reason"))?);
+    let reason = reply::reason(status, &response.getattr(intern!(py, "reason"))?);
     Ok(Reply { reason, ..Reply::with_headers(status, headers, bytes) })
-}
-
-/// The reason phrase, if it is not the usual one of `status`.
-pub(crate) fn reason(status: StatusCode, given: &Bound<'_, PyAny>) -> Option<ReasonPhrase> {
-    let given = given.cast::<PyString>().ok()?.to_str().ok()?;
-    if status.canonical_reason() == Some(given) {
-        return None;
-    }
-    // One with a control character would split the head; the client gets the usual phrase then.
-    ReasonPhrase::try_from(given.as_bytes().to_vec()).ok()
 }
 
 /// The bytes of a body, if they are all there.

@@ -4,6 +4,7 @@
 //! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
 //! Python thread only.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
@@ -13,7 +14,7 @@ use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::prelude::*;
 
 use super::channel::{Channel, Closing, Downlink, Unsent};
-use super::consumer::Consumer;
+use super::event_loop::EventLoop;
 use super::fork;
 use super::locked::Locked;
 use super::outcome::{self, Source};
@@ -48,7 +49,7 @@ impl Occupancy {
 /// A handler that is running for a client.
 pub struct Call {
     exchange: Exchange,
-    consumer: Arc<Consumer>,
+    event_loop: Arc<EventLoop>,
     source: Arc<Source>,
     occupied: Occupied,
     /// What an answer that is opened and not begun will be read from, and written to.
@@ -83,7 +84,7 @@ impl Call {
     /// Starts a call: from here on the exchange counts as inside the plugin.
     pub fn start(
         mut exchange: Exchange,
-        consumer: &Arc<Consumer>,
+        event_loop: &Arc<EventLoop>,
         source: &Arc<Source>,
         occupancy: &Arc<Occupancy>,
     ) -> Self {
@@ -91,7 +92,7 @@ impl Call {
         occupancy.inside.fetch_add(1, Ordering::AcqRel);
         Self {
             exchange,
-            consumer: Arc::clone(consumer),
+            event_loop: Arc::clone(event_loop),
             source: Arc::clone(source),
             occupied: Occupied(Arc::clone(occupancy)),
             opened: None,
@@ -126,10 +127,10 @@ impl Call {
 
     /// Ends the call with an outcome that no handler had a part in.
     pub fn answer(self, py: Python<'_>, outcome: Outcome) {
-        let Self { exchange, consumer, occupied, .. } = self;
+        let Self { exchange, event_loop, occupied, .. } = self;
         exchange.complete(outcome);
         drop(occupied);
-        consumer.completed(py);
+        event_loop.completed(py);
     }
 
     fn closing(&self) -> &Arc<Closing> {
@@ -138,7 +139,7 @@ impl Call {
 
     /// True if `error` is asyncio's `CancelledError`.
     pub fn is_cancellation(&self, error: &PyErr, py: Python<'_>) -> bool {
-        error.is_instance(py, self.consumer.cancelled_error(py))
+        self.event_loop.is_cancellation(error, py)
     }
 
     /// A client that left is not an error of the plugin. After the end of an answer it may leave: what the handler
@@ -169,15 +170,15 @@ impl Slot {
         self.0.take()
     }
 
-    /// Whether it keeps a call that came through `consumer` and has not ended.
-    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
-        self.0.with(|call| call.as_ref().is_some_and(|call| Arc::ptr_eq(&call.consumer, consumer)))
+    /// Whether it keeps a call that runs on `event_loop` and has not ended.
+    pub fn runs_on(&self, event_loop: &Arc<EventLoop>) -> bool {
+        self.0.with(|call| call.as_ref().is_some_and(|call| Arc::ptr_eq(&call.event_loop, event_loop)))
     }
 
     /// The event loop that the call runs on; `None` when it has ended.
     pub fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let consumer = self.0.with(|call| call.as_ref().map(|call| Arc::clone(&call.consumer)));
-        consumer.map(|consumer| consumer.event_loop(py).clone().unbind())
+        let event_loop = self.0.with(|call| call.as_ref().map(|call| Arc::clone(&call.event_loop)));
+        event_loop.map(|event_loop| event_loop.object(py).clone().unbind())
     }
 
     /// True once an answer has been begun.
@@ -194,14 +195,22 @@ impl Slot {
         }
     }
 
-    /// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole.
-    ///
-    /// # Errors
-    /// When the result, or the headers beside it, cannot be sent.
-    pub fn sender<'py>(&self, value: &Bound<'py, PyAny>, request: &Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((sender, headers)) = outcome::sender(value, request, self.has_begun())? else { return Ok(None) };
-        drop(self.0.with(|call| call.as_mut().map(|call| std::mem::replace(&mut call.headers, headers))));
-        Ok(Some(sender))
+    /// What is left to do when a handler has `ended`: to go on with the coroutine that sends its result piece by piece,
+    /// or to end the call with a result that is whole.
+    pub(super) fn after<'py>(
+        &self,
+        py: Python<'py>,
+        ended: PyResult<Bound<'py, PyAny>>,
+        request: &Py<PyAny>,
+    ) -> ControlFlow<PyResult<Bound<'py, PyAny>>, Bound<'py, PyAny>> {
+        match outcome::sender(py, &ended, request, self.has_begun()) {
+            Ok(None) => ControlFlow::Break(ended),
+            Ok(Some((sender, headers))) => {
+                drop(self.0.with(|call| call.as_mut().map(|call| std::mem::replace(&mut call.headers, headers))));
+                ControlFlow::Continue(sender)
+            }
+            Err(error) => ControlFlow::Break(Err(error)),
+        }
     }
 
     /// Opens a channel for an answer that [`Self::begin`] begins, and which tells meanwhile that the client is gone.
@@ -280,21 +289,21 @@ impl Slot {
         writer: Writer,
         up: Option<Reader>,
     ) -> PyResult<(Bound<'py, Channel>, Arc<Downlink>)> {
-        let (consumer, closing) = self.0.with(|call| {
+        let (event_loop, closing) = self.0.with(|call| {
             let call = unanswered(call)?;
-            PyResult::Ok((Arc::clone(&call.consumer), Arc::clone(call.closing())))
+            PyResult::Ok((Arc::clone(&call.event_loop), Arc::clone(call.closing())))
         })?;
-        Channel::open(py, consumer.inbox(), writer, up, &closing)
+        Channel::open(py, event_loop.inbox(), writer, up, &closing)
     }
 
     fn answer(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<Outcome> + Send) -> PyResult<()> {
-        let consumer = self.0.with(|call| {
+        let event_loop = self.0.with(|call| {
             let call = unanswered(call)?;
             let outcome = give(call)?;
             call.exchange.begin(outcome);
-            PyResult::Ok(Arc::clone(&call.consumer))
+            PyResult::Ok(Arc::clone(&call.event_loop))
         })?;
-        consumer.completed(py);
+        event_loop.completed(py);
         Ok(())
     }
 }

@@ -5,17 +5,21 @@
 //! timers and other tasks run however many requests come in. Caveat: one consumer a process, attached to one loop.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::call::{Call, Occupancy, Slot};
+use super::context::OwnContext;
 use super::driver::{Drive, Driver};
+use super::event_loop::EventLoop;
 use super::locked::Locked;
+use super::outcome::Source;
 use super::starter::Starter;
-use crate::edge::queue::exchange::{Job, Outbox};
+use super::step;
+use crate::edge::queue::exchange::{Exchange, Job, Outbox, Outcome};
 use crate::edge::queue::inbox::Inbox;
 
 /// How long outcomes may gather, while the consumer goes on, for an I/O thread that is awake.
@@ -26,18 +30,36 @@ const YIELD_AFTER: Duration = Duration::from_millis(2);
 /// What runs a job: looks the plugin up and calls its handler.
 pub(crate) type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, Job) + Send + Sync>;
 
+/// What came of the call of a handler.
+pub(crate) struct Called<'py> {
+    /// The object that the handler got for its request.
+    pub request: Py<PyAny>,
+    /// What it returned, which may be a coroutine, or raised.
+    pub result: PyResult<Bound<'py, PyAny>>,
+}
+
+/// The coroutine that is left to run after the call of a handler: its own, or one that sends what it returned; or else the
+/// result.
+fn unfinished<'py>(
+    py: Python<'py>,
+    slot: &Slot,
+    called: PyResult<Bound<'py, PyAny>>,
+    request: &Py<PyAny>,
+) -> ControlFlow<PyResult<Bound<'py, PyAny>>, Bound<'py, PyAny>> {
+    match called.as_ref().map(step::awaitable) {
+        Ok(Ok(Some(inner))) => ControlFlow::Continue(inner),
+        Ok(Err(error)) => ControlFlow::Break(Err(error)),
+        Ok(Ok(None)) | Err(_) => slot.after(py, called, request),
+    }
+}
+
 /// Takes jobs from the inbox and sends outcomes home.
-pub struct Consumer {
-    inbox: Arc<Inbox>,
-    outboxes: Vec<Arc<Outbox>>,
+pub(crate) struct Consumer {
+    event_loop: Arc<EventLoop>,
     dispatch: Dispatch,
     /// Jobs taken and not yet run: what a busy turn leaves for the next.
     backlog: Locked<VecDeque<Job>>,
-    draining: AtomicBool,
-    flush_scheduled: AtomicBool,
-    event_loop: Py<PyAny>,
     starter: Starter,
-    cancelled_error: Py<PyAny>,
 }
 
 impl Consumer {
@@ -45,54 +67,87 @@ impl Consumer {
     ///
     /// # Errors
     /// When asyncio cannot be imported.
-    pub fn new(
+    pub(crate) fn new(
         event_loop: &Bound<'_, PyAny>,
         inbox: Arc<Inbox>,
         outboxes: Vec<Arc<Outbox>>,
         dispatch: Dispatch,
     ) -> PyResult<Arc<Self>> {
-        let py = event_loop.py();
-        let asyncio = py.import("asyncio")?;
-        Ok(Arc::new(Self {
-            inbox,
-            outboxes,
-            dispatch,
-            backlog: Locked::default(),
-            draining: AtomicBool::new(false),
-            flush_scheduled: AtomicBool::new(false),
-            event_loop: event_loop.clone().unbind(),
-            starter: Starter::new(event_loop)?,
-            cancelled_error: asyncio.getattr("CancelledError")?.unbind(),
-        }))
+        let starter = Starter::new(event_loop)?;
+        let event_loop = Arc::new(EventLoop::new(event_loop, inbox, outboxes)?);
+        Ok(Arc::new(Self { event_loop, dispatch, backlog: Locked::default(), starter }))
     }
 
     /// The loop that everything runs on.
-    pub fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.event_loop.bind(py)
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.event_loop.object(py)
     }
 
     /// The queue, for who wants to be run on the Python thread.
-    pub fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        self.event_loop.inbox()
     }
 
-    /// Has a task go on with a request whose handler is a coroutine, at once and up to its first wait.
+    /// Begins a call of the plugin that `source` names.
+    pub(crate) fn begin(&self, exchange: Exchange, source: &Arc<Source>, occupancy: &Arc<Occupancy>) -> Call {
+        Call::start(exchange, &self.event_loop, source, occupancy)
+    }
+
+    /// Answers a request that no plugin is called for.
+    pub(crate) fn answer(&self, py: Python<'_>, exchange: Exchange, outcome: Outcome) {
+        exchange.complete(outcome);
+        self.event_loop.completed(py);
+    }
+
+    /// Runs a handler in `context`: at once up to its first wait, and from there on in a task. `handler` makes the request
+    /// object, calls the handler, and returns what came of it.
     ///
     /// # Errors
-    /// When there is no memory; the request is answered even then.
-    pub fn start(&self, py: Python<'_>, drive: Drive) -> PyResult<()> {
-        self.starter.start(self.event_loop(py), drive)
+    /// When no task can be started; the request is answered even then.
+    pub(crate) fn run<'py>(
+        &self,
+        py: Python<'py>,
+        call: Call,
+        context: OwnContext,
+        handler: impl FnOnce(Weak<Slot>) -> PyResult<Called<'py>>,
+    ) -> PyResult<()> {
+        let entered = match context.enter(py) {
+            Ok(entered) => entered,
+            Err(error) => {
+                call.finish(py, Err(error));
+                return Ok(());
+            }
+        };
+        let slot = Slot::new(call);
+        let ended = match handler(Arc::downgrade(&slot)) {
+            Ok(Called { request, result }) => match unfinished(py, &slot, result, &request) {
+                ControlFlow::Continue(inner) => {
+                    drop(entered);
+                    return self.starter.start(self.event_loop(py), Drive::new(inner, slot, request, context));
+                }
+                ControlFlow::Break(ended) => ended,
+            },
+            Err(error) => Err(error),
+        };
+        if let Some(call) = slot.take() {
+            call.finish(py, ended);
+        }
+        Ok(())
     }
 
     /// Cancels the tasks of the requests that have not ended, and returns them.
     ///
     /// # Errors
     /// When the loop is not the running one.
-    pub fn cancel<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    pub(crate) fn cancel<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut tasks = Vec::new();
         for task in py.import("asyncio")?.call_method0("all_tasks")?.try_iter()? {
             let task = task?;
-            if task.call_method0("get_coro")?.cast::<Driver>().is_ok_and(|driver| driver.get().came_through(self)) {
+            if task
+                .call_method0("get_coro")?
+                .cast::<Driver>()
+                .is_ok_and(|driver| driver.get().runs_on(&self.event_loop))
+            {
                 task.call_method0("cancel")?;
                 tasks.push(task);
             }
@@ -100,68 +155,30 @@ impl Consumer {
         Ok(tasks)
     }
 
-    /// asyncio's `CancelledError`.
-    pub fn cancelled_error<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.cancelled_error.bind(py)
-    }
-
     /// Has the loop call the consumer whenever the inbox has something.
     ///
     /// # Errors
     /// When the loop cannot watch descriptors.
-    pub fn attach(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn attach(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let reader = Bound::new(py, Reader { consumer: Arc::clone(self) })?;
-        self.event_loop(py).call_method1("add_reader", (self.inbox.raw_fd(), reader)).map(drop)
+        self.event_loop(py).call_method1("add_reader", (self.inbox().raw_fd(), reader)).map(drop)
     }
 
     /// Takes the consumer off the loop and answers everything that waits with 503.
     ///
     /// # Errors
     /// When the loop is closed.
-    pub fn detach(&self, py: Python<'_>) -> PyResult<()> {
-        self.inbox.close();
+    pub(crate) fn detach(&self, py: Python<'_>) -> PyResult<()> {
+        self.inbox().close();
         drop(self.backlog.take());
-        self.flush();
-        self.event_loop(py).call_method1("remove_reader", (self.inbox.raw_fd(),)).map(drop)
-    }
-
-    /// An outcome was handed over: see to it that it goes home, whatever comes next on this thread.
-    pub fn completed(self: &Arc<Self>, py: Python<'_>) {
-        if self.flush_to_sleepers() || self.draining.load(Ordering::Relaxed) {
-            return;
-        }
-        // An I/O thread that is awake looks by itself; should it be busy for long, it is told a turn later.
-        if self.flush_scheduled.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let scheduled = Bound::new(py, Flush { consumer: Arc::clone(self) })
-            .and_then(|flush| self.event_loop(py).call_method1(intern!(py, "call_soon"), (flush,)));
-        if scheduled.is_err() {
-            // The loop is closed: nothing will turn any more, so it goes home now.
-            self.flush_scheduled.store(false, Ordering::Relaxed);
-            self.flush();
-        }
+        self.event_loop.flush();
+        self.event_loop(py).call_method1("remove_reader", (self.inbox().raw_fd(),)).map(drop)
     }
 
     fn put_spare_task_away(&self, py: Python<'_>) {
         if let Err(error) = self.starter.rest(self.event_loop(py)) {
             tracing::error!("a task that somebody waits for cannot be ended: {error}");
         }
-    }
-
-    fn flush(&self) {
-        for outbox in &self.outboxes {
-            outbox.flush();
-        }
-    }
-
-    /// Tells the I/O threads that sleep; true if no other has anything to be told.
-    fn flush_to_sleepers(&self) -> bool {
-        let mut all = true;
-        for outbox in &self.outboxes {
-            all &= outbox.flush_to_sleeper();
-        }
-        all
     }
 
     fn drain(self: &Arc<Self>, py: Python<'_>) {
@@ -171,12 +188,12 @@ impl Consumer {
         // Not held while plugin code runs: a handler may run the loop again (nest_asyncio does).
         let mut jobs = self.backlog.take();
         'turn: loop {
-            for errand in self.inbox.take(&mut jobs) {
+            for errand in self.inbox().take(&mut jobs) {
                 self.put_spare_task_away(py);
                 errand();
             }
             if jobs.is_empty() {
-                if self.inbox.fall_asleep() {
+                if self.inbox().fall_asleep() {
                     break;
                 }
                 continue;
@@ -185,11 +202,11 @@ impl Consumer {
                 (self.dispatch)(py, self, job);
                 let now = Instant::now();
                 if now - flushed > FLUSH_AFTER {
-                    self.flush();
+                    self.event_loop.flush();
                     flushed = now;
                 }
                 if now - started > YIELD_AFTER {
-                    self.inbox.stay_ready();
+                    self.inbox().stay_ready();
                     break 'turn;
                 }
             }
@@ -209,19 +226,19 @@ struct Turn<'a>(&'a Consumer);
 
 impl<'a> Turn<'a> {
     fn begin(consumer: &'a Consumer) -> Self {
-        consumer.inbox.wake_up();
-        consumer.draining.store(true, Ordering::Relaxed);
+        consumer.inbox().wake_up();
+        consumer.event_loop.set_draining(true);
         Self(consumer)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.draining.store(false, Ordering::Relaxed);
-        self.0.flush();
+        self.0.event_loop.set_draining(false);
+        self.0.event_loop.flush();
         if std::thread::panicking() {
             // The consumer never said that it sleeps, so no producer would wake it.
-            self.0.inbox.stay_ready();
+            self.0.inbox().stay_ready();
         }
     }
 }
@@ -236,19 +253,5 @@ struct Reader {
 impl Reader {
     fn __call__(&self, py: Python<'_>) {
         self.consumer.drain(py);
-    }
-}
-
-/// What the loop calls once a turn when outcomes from outside the consumer may not have been seen.
-#[pyclass(frozen, module = "plugincore._core")]
-struct Flush {
-    consumer: Arc<Consumer>,
-}
-
-#[pymethods]
-impl Flush {
-    fn __call__(&self) {
-        self.consumer.flush_scheduled.store(false, Ordering::Relaxed);
-        self.consumer.flush();
     }
 }

@@ -5,6 +5,7 @@
 //! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver, and
 //! `task.get_context()` is not the context of the request, which the driver enters for each step.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyStopIteration};
@@ -14,11 +15,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::call::Slot;
-use super::consumer::Consumer;
 use super::context::OwnContext;
 use super::coroutine::thrown;
+use super::event_loop::EventLoop;
 use super::locked::Locked;
-use super::outcome;
 use super::step::{self, Step};
 
 /// One handler's coroutine, and after it the sending of a result that is no whole.
@@ -96,10 +96,10 @@ impl Driver {
         waits
     }
 
-    /// Whether it drives a request that came through `consumer` and has not ended.
-    pub fn came_through(&self, consumer: &Arc<Consumer>) -> bool {
+    /// Whether it drives a request that runs on `event_loop` and has not ended.
+    pub fn runs_on(&self, event_loop: &Arc<EventLoop>) -> bool {
         let slot = self.state.with(|state| state.drive.as_ref().map(|drive| Arc::clone(&drive.slot)));
-        slot.is_some_and(|slot| slot.came_through(consumer))
+        slot.is_some_and(|slot| slot.runs_on(event_loop))
     }
 
     fn current(&self, py: Python<'_>) -> Option<Py<PyAny>> {
@@ -125,25 +125,21 @@ impl Driver {
         let _entered = context.enter(py)?;
         let mut step = take(&current);
         let result = loop {
-            let sender = match step {
+            let ended = match step {
                 Ok(Step::Yielded(object)) => {
                     slot.hold(&object);
                     return Ok(Progress::Waits(object));
                 }
-                Ok(Step::Returned(value)) if sending => break Ok(value),
-                Ok(Step::Returned(value)) => match slot.sender(&value, &request) {
-                    Ok(None) => break Ok(value),
-                    Ok(Some(sender)) => sender,
-                    Err(error) => break Err(error),
-                },
-                Err(error) if sending || slot.has_begun() => break Err(error),
-                Err(error) => match outcome::sender_of_exception(py, &error, &request) {
-                    Ok(None) => break Err(error),
-                    Ok(Some(sender)) => sender,
-                    Err(error) => break Err(error),
-                },
+                Ok(Step::Returned(value)) => Ok(value),
+                Err(error) => Err(error),
             };
-            (current, sending) = (sender, true);
+            if sending {
+                break ended;
+            }
+            match slot.after(py, ended, &request) {
+                ControlFlow::Break(result) => break result,
+                ControlFlow::Continue(sender) => (current, sending) = (sender, true),
+            }
             self.go_on_with(&current);
             step = step::send(&current, py.None().bind(py));
         };

@@ -7,35 +7,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use pyo3::exceptions::PyValueError;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
 
 use super::aiohttp;
-pub(crate) use super::aiohttp::reason;
 use super::missing_module::missing_module;
+use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
 use crate::edge::queue::exchange::{Outcome, Reply};
 use crate::json;
-use crate::json::missing_await::missing_await;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// Headers that an answer may have.
-const MOST_HEADERS: usize = 1000;
-
-/// Headers that describe the connection, not the answer: the host decides them. A plugin may only have the connection
-/// closed after its answer.
-const CONNECTION_HEADERS: [HeaderName; 4] =
-    [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, HeaderName::from_static("keep-alive")];
-
 /// Whose result it is, and how it is to be read.
 pub struct Source {
     /// Id of the plugin, for the log.
@@ -50,46 +38,6 @@ pub struct Source {
 
 /// Shown an exception that becomes a 500, with the id of its request.
 pub(crate) type Witness = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
-
-/// Why a result cannot be an answer.
-#[derive(Debug)]
-pub struct BadResult {
-    /// What is wrong, without the plugin's data: the client sees it.
-    reason: String,
-    /// Where in the result it is, if that is known: for the log alone, since it names the data's keys.
-    place: Option<String>,
-}
-
-impl BadResult {
-    /// A result with this against it.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), place: None }
-    }
-}
-
-impl From<BadResult> for PyErr {
-    fn from(bad: BadResult) -> Self {
-        PyValueError::new_err(bad.reason)
-    }
-}
-
-impl From<PyErr> for BadResult {
-    fn from(error: PyErr) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<json::EncodeError> for BadResult {
-    fn from(error: json::EncodeError) -> Self {
-        match error {
-            json::EncodeError::Python { path, error } => Self { reason: error.to_string(), place: Some(path) },
-            json::EncodeError::TooDeep { path } => {
-                let reason = format!("it is nested more than {} levels deep, or contains itself", json::MAX_DEPTH);
-                Self { reason, place: Some(path) }
-            }
-        }
-    }
-}
 
 /// The answer that a returned `value` stands for.
 pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
@@ -131,42 +79,75 @@ pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Resu
     Ok(reply(result, &source)?.fit_for_its_status())
 }
 
-/// True for what says itself what is to be sent.
+/// True if `value` is a response: an object of a class that decides itself what is sent.
 ///
 /// # Errors
 /// Whatever the metaclass of the object's class raises.
 pub(crate) fn is_response(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let class = value.get_type();
-    Ok(class.hasattr("__plugincore_reply__")? || class.hasattr("__plugincore_send__")? || aiohttp::is_response(value))
+    Kind::of(value).map(|kind| !matches!(kind, Kind::Plain))
 }
 
-/// The coroutine that sends `value` piece by piece, if it is a result that cannot be sent as a whole, and the headers
-/// beside it in a tuple. When the handler has `begun` an answer itself, the coroutine ends that one.
+/// How a result is sent.
+enum Kind<'py> {
+    /// By the host: it is text, bytes, or something to encode as JSON.
+    Plain,
+    /// As a whole, which this function of its class gives.
+    Complete(Bound<'py, PyAny>),
+    /// Piece by piece, by the coroutine that this function of its class gives.
+    Streamed(Bound<'py, PyAny>),
+    /// It is a response of aiohttp's.
+    Aiohttp,
+}
+
+impl<'py> Kind<'py> {
+    fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        // What most handlers return needs no look at its class.
+        if value.is_exact_instance_of::<PyDict>()
+            || value.is_exact_instance_of::<PyList>()
+            || value.is_exact_instance_of::<PyString>()
+            || value.is_exact_instance_of::<PyBytes>()
+            || value.is_none()
+        {
+            return Ok(Self::Plain);
+        }
+        let (py, class) = (value.py(), value.get_type());
+        if let Some(send) = class.getattr_opt(intern!(py, "__plugincore_send__"))? {
+            return Ok(Self::Streamed(send));
+        }
+        if let Some(reply) = class.getattr_opt(intern!(py, "__plugincore_reply__"))? {
+            return Ok(Self::Complete(reply));
+        }
+        Ok(if aiohttp::is_response(value) { Self::Aiohttp } else { Self::Plain })
+    }
+}
+
+/// The coroutine that sends what came of a handler piece by piece, if it cannot be sent as a whole, and the headers
+/// beside a result in a tuple. When the handler has `begun` an answer itself, the coroutine ends that one.
 ///
 /// # Errors
 /// When the result or the headers refuse to be sent.
-pub(crate) fn sender<'py>(
-    value: &Bound<'py, PyAny>,
+pub(super) fn sender<'py>(
+    py: Python<'py>,
+    ended: &PyResult<Bound<'py, PyAny>>,
     request: &Py<PyAny>,
     begun: bool,
 ) -> PyResult<Option<(Bound<'py, PyAny>, HeaderMap)>> {
+    let alone = |sender| (sender, HeaderMap::new());
+    let value = match ended {
+        Ok(value) => value,
+        Err(_) if begun => return Ok(None),
+        Err(error) => return Ok(aiohttp::sender(error.value(py).as_any(), request)?.map(alone)),
+    };
     let tuple = value.cast::<PyTuple>().ok().filter(|tuple| matches!(tuple.len(), 2 | 3));
     let held = tuple.map(|tuple| tuple.get_item(1)).transpose()?;
     let result = held.as_ref().unwrap_or(value);
     if begun {
-        return Ok(aiohttp::conclusion(result, request)?.map(|sender| (sender, HeaderMap::new())));
+        return Ok(aiohttp::conclusion(result, request)?.map(alone));
     }
-    if result.is_exact_instance_of::<PyDict>()
-        || result.is_exact_instance_of::<PyList>()
-        || result.is_exact_instance_of::<PyString>()
-        || result.is_none()
-    {
-        return Ok(None);
-    }
-    let send = result.get_type().getattr_opt(intern!(value.py(), "__plugincore_send__"))?;
-    let sender = match send {
-        Some(send) => Some(send.call1((result, request))?),
-        None => aiohttp::sender(result, request)?,
+    let sender = match Kind::of(result)? {
+        Kind::Plain | Kind::Complete(_) => None,
+        Kind::Streamed(send) => Some(send.call1((result, request))?),
+        Kind::Aiohttp => aiohttp::sender(result, request)?,
     };
     let Some(sender) = sender else { return Ok(None) };
     let mut given = HeaderMap::new();
@@ -174,18 +155,6 @@ pub(crate) fn sender<'py>(
         headers(&tuple.get_item(2)?, &mut given)?;
     }
     Ok(Some((sender, given)))
-}
-
-/// The coroutine that sends what a handler raised, if that is a response which cannot be sent as a whole.
-///
-/// # Errors
-/// When it refuses to be sent.
-pub(crate) fn sender_of_exception<'py>(
-    py: Python<'py>,
-    error: &PyErr,
-    request: &Py<PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    aiohttp::sender(error.value(py).as_any(), request)
 }
 
 /// The traceback as Python prints it.
@@ -223,23 +192,6 @@ fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> 
     Ok(reply)
 }
 
-/// The status that a plugin's `code` stands for.
-///
-/// # Errors
-/// When it is not a whole number from 200 to 599.
-pub(crate) fn status(code: &Bound<'_, PyAny>) -> Result<StatusCode, BadResult> {
-    let number = if code.is_instance_of::<PyBool>() { None } else { code.extract::<u16>().ok() };
-    let accepted =
-        number.filter(|number| (200..=599).contains(number)).and_then(|number| StatusCode::from_u16(number).ok());
-    accepted.ok_or_else(|| {
-        // What stands in the code's place by mistake may be data, so only a number is shown.
-        let kind = code.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        let shown = number.map_or_else(|| format!("of type {kind}"), |number| number.to_string());
-        let hint = missing_await(code);
-        BadResult::new(format!("the code {shown} is not a whole number from 200 to 599{hint}"))
-    })
-}
-
 /// An answer with `value` as its body; `text` is the content type if that is a `str`.
 fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Result<Reply, BadResult> {
     let reply = |content_type, body| Reply {
@@ -265,13 +217,11 @@ fn body(value: &Bound<'_, PyAny>, status: StatusCode, text: HeaderValue) -> Resu
         let bytes = value.call_method0(intern!(value.py(), "tobytes"))?;
         return Ok(reply(OCTETS, Bytes::copy_from_slice(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes())));
     }
-    if let Some(complete) = value.get_type().getattr_opt(intern!(value.py(), "__plugincore_reply__"))? {
-        return own_response(&complete.call1((value,))?);
+    match Kind::of(value)? {
+        Kind::Complete(reply) => own_response(&reply.call1((value,))?),
+        Kind::Aiohttp => aiohttp::reply(value),
+        Kind::Plain | Kind::Streamed(_) => Ok(reply(JSON, encode(value)?)),
     }
-    if aiohttp::is_response(value) {
-        return aiohttp::reply(value);
-    }
-    Ok(reply(JSON, encode(value)?))
 }
 
 /// An answer from what a complete one of `plugincore.responses` gives: its status, headers and body.
@@ -286,92 +236,4 @@ fn encode(value: &Bound<'_, PyAny>) -> Result<Bytes, BadResult> {
     let mut out = Vec::with_capacity(256);
     json::encode(value, &mut out).map_err(BadResult::from)?;
     Ok(Bytes::from(out))
-}
-
-/// Adds the headers that a handler gave: a mapping, or pairs; a value may be a list for a header that is repeated.
-pub(crate) fn headers(given: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
-    if given.is_none() {
-        return Ok(());
-    }
-    let pairs = match given.call_method0(intern!(given.py(), "items")) {
-        Ok(items) => items,
-        Err(_) => given.clone(),
-    };
-    for pair in pairs.try_iter().map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))? {
-        let (name, value) = pair?
-            .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-            .map_err(|_| BadResult::new("the headers must be a dict or a list of pairs"))?;
-        if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-            for value in value.try_iter()? {
-                header(&name, &value?, into)?;
-            }
-        } else {
-            header(&name, &value, into)?;
-        }
-    }
-    Ok(())
-}
-
-/// Adds one header, unless it is the host's business.
-pub(crate) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &mut HeaderMap) -> Result<(), BadResult> {
-    let shown = name.str()?.to_string_lossy().into_owned();
-    let bytes = header_bytes(name)?.ok_or_else(|| BadResult::new(format!("the header name {shown:?} is not text")))?;
-    let name = HeaderName::from_bytes(&bytes).map_err(|_| BadResult::new(format!("{shown:?} is not a header name")))?;
-    if CONNECTION_HEADERS.contains(&name) {
-        if name == CONNECTION && header_bytes(value)?.is_some_and(|value| value.eq_ignore_ascii_case(b"close")) {
-            into.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        return Ok(());
-    }
-    let bytes = header_bytes(value)?.ok_or_else(|| {
-        let kind = value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        let hint = missing_await(value);
-        BadResult::new(format!(
-            "the value of header {name} is of type {kind}; it must be text, bytes or a number{hint}"
-        ))
-    })?;
-    let value = HeaderValue::from_bytes(&bytes).map_err(|_| {
-        BadResult::new(format!("the value of header {name} has a line break or another control character"))
-    })?;
-    append(name, value, into)
-}
-
-/// Adds a header as long as there are not absurdly many: the map itself has a bound, at which it would panic, and the
-/// host adds headers of its own later.
-pub(super) fn append(name: HeaderName, value: HeaderValue, into: &mut HeaderMap) -> Result<(), BadResult> {
-    if into.len() >= MOST_HEADERS {
-        return Err(BadResult::new(format!("it has more than {MOST_HEADERS} headers")));
-    }
-    into.append(name, value);
-    Ok(())
-}
-
-/// The bytes of a text, bytes or number; `None` for anything else, whose `str()` would hardly be what was meant.
-fn header_bytes(part: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
-    if let Ok(bytes) = part.cast::<PyBytes>() {
-        return Ok(Some(bytes.as_bytes().to_vec()));
-    }
-    let text = match part.cast::<PyString>() {
-        Ok(text) => text.clone(),
-        Err(_) if part.is_instance_of::<PyInt>() || part.is_instance_of::<PyFloat>() => part.str()?,
-        Err(_) => return Ok(None),
-    };
-    Ok(Some(text.to_str()?.as_bytes().to_vec()))
-}
-
-impl Reply {
-    /// An answer whose type is among its headers.
-    pub(super) fn with_headers(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        let content_type = (!body.is_empty() && !headers.contains_key(CONTENT_TYPE)).then_some(OCTETS);
-        Self { status, reason: None, content_type, headers, body: Body::new(body) }
-    }
-
-    /// Without a body and its type where the status allows none: a client would take them for the next answer.
-    pub(super) fn fit_for_its_status(mut self) -> Self {
-        if matches!(self.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-            self.body = Body::default();
-            self.content_type = None;
-        }
-        self
-    }
 }

@@ -18,11 +18,9 @@ use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::policy::address::Client;
 use crate::edge::queue::exchange::{Job, Outcome};
 use crate::edge::queue::request_data::RequestData;
-use crate::host::bridge::call::{Call, Slot};
-use crate::host::bridge::consumer::{Consumer, Dispatch};
-use crate::host::bridge::driver::Drive;
+use crate::host::bridge::consumer::{Called, Consumer, Dispatch};
+use crate::host::bridge::invoke;
 use crate::host::bridge::locked::Locked;
-use crate::host::bridge::{invoke, outcome, step};
 use crate::host::python::header_templates::HeaderTemplates;
 use crate::host::python::request::Request;
 use crate::json;
@@ -86,14 +84,13 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
         if let Some(resident) = registry.serving().get(&job.plugin) {
             run(py, consumer, resident, job, &objects);
         } else {
-            job.exchange.complete(Outcome::Rejected(Rejection::NotFound));
-            consumer.completed(py);
+            consumer.answer(py, job.exchange, Outcome::Rejected(Rejection::NotFound));
         }
     }))
 }
 
-fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: Job, objects: &HostObjects) {
-    let call = Call::start(job.exchange, consumer, &resident.source, &resident.occupancy);
+fn run(py: Python<'_>, consumer: &Consumer, resident: &Resident, job: Job, objects: &HostObjects) {
+    let call = consumer.begin(job.exchange, &resident.source, &resident.occupancy);
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
@@ -101,63 +98,23 @@ fn run(py: Python<'_>, consumer: &Arc<Consumer>, resident: &Arc<Resident>, job: 
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };
-    let entered = match context.enter(py) {
-        Ok(entered) => entered,
-        Err(error) => return call.finish(py, Err(error)),
-    };
-    let slot = Slot::new(call);
-    let ended = match begin(py, resident, &slot, job.request, objects) {
-        Ok(Begun::Waits { inner, request }) => {
-            drop(entered);
-            if let Err(error) = consumer.start(py, Drive::new(inner, slot, request, context)) {
-                // What was to drive it took the call down with it, which answered.
-                tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
-            }
-            return;
-        }
-        Ok(Begun::Returned(result)) => Ok(result),
-        Err(error) => Err(error),
-    };
-    if let Some(call) = slot.take() {
-        call.finish(py, ended);
+    let started = consumer.run(py, call, context, |slot| {
+        let request = Bound::new(py, Request::new(job.request, slot))?;
+        let result = call_handler(&request, resident, objects);
+        Ok(Called { request: request.into_any().unbind(), result })
+    });
+    if let Err(error) = started {
+        tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
     }
-}
-
-/// How far a call of the handler came.
-enum Begun<'py> {
-    /// To its result.
-    Returned(Bound<'py, PyAny>),
-    /// To something that a task has to go on with.
-    Waits { inner: Bound<'py, PyAny>, request: Py<PyAny> },
-}
-
-/// Calls the handler.
-fn begin<'py>(
-    py: Python<'py>,
-    resident: &Resident,
-    slot: &Arc<Slot>,
-    request: Box<RequestData>,
-    objects: &HostObjects,
-) -> PyResult<Begun<'py>> {
-    let request = Bound::new(py, Request::new(request, Arc::downgrade(slot)))?;
-    let called = call(&request, resident, objects);
-    let request = request.into_any().unbind();
-    let inner = match called {
-        Ok(result) => match step::awaitable(&result)? {
-            Some(inner) => inner,
-            None => match slot.sender(&result, &request)? {
-                Some(sender) => sender,
-                None => return Ok(Begun::Returned(result)),
-            },
-        },
-        Err(error) => outcome::sender_of_exception(py, &error, &request)?.ok_or(error)?,
-    };
-    Ok(Begun::Waits { inner, request })
 }
 
 /// Calls the handler with its keyword arguments: host objects < body variables < query variables < `subpath`,
 /// `client_ip`.
-fn call<'py>(request: &Bound<'py, Request>, resident: &Resident, objects: &HostObjects) -> PyResult<Bound<'py, PyAny>> {
+fn call_handler<'py>(
+    request: &Bound<'py, Request>,
+    resident: &Resident,
+    objects: &HostObjects,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = request.py();
     let method = match resident.entry {
         Entry::Handler => intern!(py, "request_handler"),

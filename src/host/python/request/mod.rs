@@ -37,7 +37,7 @@ use crate::host::bridge::aiohttp;
 use crate::host::bridge::call::Slot;
 use crate::host::bridge::channel::Channel;
 use crate::host::bridge::locked::made_once;
-use crate::host::bridge::outcome;
+use crate::host::bridge::reply;
 
 /// A request. Its items (`request['x'] = 1`) are the plugin's own storage, as long as the request lives.
 #[pyclass(frozen, weakref, mapping, module = "plugincore")]
@@ -397,10 +397,10 @@ impl Request {
         length: Option<u64>,
         reason: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let status = outcome::status(status)?;
-        let reason = reason.and_then(|reason| outcome::reason(status, reason));
+        let status = reply::status(status)?;
+        let reason = reason.and_then(|reason| reply::reason(status, reason));
         let mut given = HeaderMap::new();
-        outcome::headers(headers, &mut given)?;
+        reply::headers(headers, &mut given)?;
         let reply = Reply { status, reason, content_type: None, headers: given, body: Body::default() };
         self.slot()?.begin(py, reply, length)
     }
@@ -430,9 +430,9 @@ impl Request {
         status: &Bound<'_, PyAny>,
         headers: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let status = outcome::status(status)?;
+        let status = reply::status(status)?;
         let mut given = HeaderMap::new();
-        outcome::headers(headers, &mut given)?;
+        reply::headers(headers, &mut given)?;
         let request = FileRequest { method: self.data.method.clone(), headers: self.data.headers.clone() };
         self.slot()?.send_file(py, FileReply { path, request, status, headers: given })
     }
@@ -440,7 +440,7 @@ impl Request {
     /// Answer 101 with `headers`: the connection's bytes go through the channel from then on.
     fn _switch_protocols<'py>(&self, py: Python<'py>, headers: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Channel>> {
         let mut given = HeaderMap::new();
-        outcome::headers(headers, &mut given)?;
+        reply::headers(headers, &mut given)?;
         given.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         self.slot()?.switch_protocols(py, given)
     }
