@@ -6,16 +6,16 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use http::HeaderMap;
 use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use super::channel::{Channel, Closing, Downlink, Unsent};
+use super::channel::{Channel, Downlink, Unsent};
 use super::event_loop::EventLoop;
 use super::fork;
+use super::in_flight::{Guard, InFlight};
 use super::locked::Locked;
 use super::outcome::{self, Source};
 use crate::edge::files::response::FileReply;
@@ -24,34 +24,12 @@ use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::queue::exchange::{Exchange, Outcome, Reply};
 
-/// How many calls are inside one plugin instance.
-#[derive(Default)]
-pub struct Occupancy {
-    inside: AtomicUsize,
-    closing: Arc<Closing>,
-}
-
-impl Occupancy {
-    /// Calls that have started and not ended.
-    pub fn inside(&self) -> usize {
-        self.inside.load(Ordering::Acquire)
-    }
-
-    /// Asks answers without an end to end, so that the calls which send them do.
-    ///
-    /// # Errors
-    /// What the Python code that was asked raised.
-    pub fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.closing.announce(py)
-    }
-}
-
 /// A handler that is running for a client.
 pub struct Call {
     exchange: Exchange,
     event_loop: Arc<EventLoop>,
     source: Arc<Source>,
-    occupied: Occupied,
+    guard: Guard,
     /// What an answer that is opened and not begun will be read from, and written to.
     opened: Option<(Arc<Unsent>, Arc<Downlink>)>,
     /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
@@ -72,29 +50,20 @@ impl Drop for Begun {
     }
 }
 
-struct Occupied(Arc<Occupancy>);
-
-impl Drop for Occupied {
-    fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Release);
-    }
-}
-
 impl Call {
     /// Starts a call: from here on the exchange counts as inside the plugin.
-    pub fn start(
+    pub(super) fn start(
         mut exchange: Exchange,
         event_loop: &Arc<EventLoop>,
         source: &Arc<Source>,
-        occupancy: &Arc<Occupancy>,
+        in_flight: &Arc<InFlight>,
     ) -> Self {
         exchange.start();
-        occupancy.inside.fetch_add(1, Ordering::AcqRel);
         Self {
             exchange,
             event_loop: Arc::clone(event_loop),
             source: Arc::clone(source),
-            occupied: Occupied(Arc::clone(occupancy)),
+            guard: in_flight.enter(),
             opened: None,
             headers: HeaderMap::new(),
             begun: None,
@@ -127,14 +96,10 @@ impl Call {
 
     /// Ends the call with an outcome that no handler had a part in.
     pub fn answer(self, py: Python<'_>, outcome: Outcome) {
-        let Self { exchange, event_loop, occupied, .. } = self;
+        let Self { exchange, event_loop, guard, .. } = self;
         exchange.complete(outcome);
-        drop(occupied);
+        drop(guard);
         event_loop.completed(py);
-    }
-
-    fn closing(&self) -> &Arc<Closing> {
-        &self.occupied.0.closing
     }
 
     /// True if `error` is asyncio's `CancelledError`.
@@ -291,7 +256,7 @@ impl Slot {
     ) -> PyResult<(Bound<'py, Channel>, Arc<Downlink>)> {
         let (event_loop, closing) = self.0.with(|call| {
             let call = unanswered(call)?;
-            PyResult::Ok((Arc::clone(&call.event_loop), Arc::clone(call.closing())))
+            PyResult::Ok((Arc::clone(&call.event_loop), Arc::clone(call.guard.closing())))
         })?;
         Channel::open(py, event_loop.inbox(), writer, up, &closing)
     }

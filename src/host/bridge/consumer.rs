@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use super::call::{Call, Occupancy, Slot};
+use super::call::{Call, Slot};
 use super::context::OwnContext;
 use super::driver::{Drive, Driver};
 use super::event_loop::EventLoop;
+use super::in_flight::InFlight;
 use super::locked::Locked;
 use super::outcome::Source;
 use super::starter::Starter;
@@ -89,8 +90,8 @@ impl Consumer {
     }
 
     /// Begins a call of the plugin that `source` names.
-    pub(crate) fn begin(&self, exchange: Exchange, source: &Arc<Source>, occupancy: &Arc<Occupancy>) -> Call {
-        Call::start(exchange, &self.event_loop, source, occupancy)
+    pub(crate) fn begin(&self, exchange: Exchange, source: &Arc<Source>, in_flight: &Arc<InFlight>) -> Call {
+        Call::start(exchange, &self.event_loop, source, in_flight)
     }
 
     /// Answers a request that no plugin is called for.

@@ -15,6 +15,7 @@ pub(crate) mod coroutine;
 pub(crate) mod driver;
 mod event_loop;
 pub(crate) mod fork;
+pub(crate) mod in_flight;
 pub mod invoke;
 pub(crate) mod locked;
 pub(crate) mod missing_module;

@@ -25,7 +25,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Whose result it is, and how it is to be read.
-pub struct Source {
+pub(crate) struct Source {
     /// Id of the plugin, for the log.
     pub plugin: Arc<str>,
     /// True if the plugin overrides `handle_request`: bare text is then `text/plain`, as it was in pluginserver.

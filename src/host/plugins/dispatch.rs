@@ -90,7 +90,7 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
 }
 
 fn run(py: Python<'_>, consumer: &Consumer, resident: &Resident, job: Job, objects: &HostObjects) {
-    let call = consumer.begin(job.exchange, &resident.source, &resident.occupancy);
+    let call = consumer.begin(job.exchange, &resident.source, &resident.in_flight);
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }

@@ -16,7 +16,7 @@ use super::environment::Environment;
 use super::owner::Scope;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::credential::AuthPolicy;
-use crate::host::bridge::call::Occupancy;
+use crate::host::bridge::in_flight::InFlight;
 use crate::host::bridge::outcome::Source;
 use crate::host::python::baseplugin::BasePlugin;
 
@@ -41,7 +41,7 @@ pub(crate) struct Resident {
     /// How its results are read.
     pub source: Arc<Source>,
     /// Calls inside it.
-    pub occupancy: Arc<Occupancy>,
+    pub in_flight: Arc<InFlight>,
     /// Its background tasks and its context; shared by the plugins of one file.
     pub scope: Arc<Scope>,
     /// Those tasks that it started before it was ready to serve.
@@ -97,7 +97,7 @@ impl Resident {
             methods,
             policy,
             checks_itself: overrides_check,
-            occupancy: Arc::default(),
+            in_flight: Arc::default(),
             scope,
             part,
         })

@@ -19,14 +19,11 @@ use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::step;
 
-/// How often a plugin that is being replaced is looked at until its last request has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
 /// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
 pub(crate) fn end_endless_answers(residents: &[Arc<Resident>]) {
     Python::attach(|py| {
         for resident in residents {
-            if let Err(error) = resident.occupancy.close(py) {
+            if let Err(error) = resident.in_flight.close(py) {
                 tracing::error!("plugin {}: ending its answers: {}", resident.id, describe(py, &error));
             }
         }
@@ -39,18 +36,22 @@ pub(crate) fn end_endless_answers(residents: &[Arc<Resident>]) {
 /// When the wait itself is cancelled.
 pub(crate) async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
     end_endless_answers(residents);
-    let mut step = None;
-    while let Some(busy) = residents.iter().find(|resident| resident.occupancy.inside() > 0) {
-        step.get_or_insert_with(|| Step::begin(&busy.file, format!("the last requests to the old {}", busy.id)));
-        if Instant::now() > deadline {
-            let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
-            tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));
-            return Ok(());
+    for resident in residents {
+        let mut step = None;
+        while let Some(idle) = Python::attach(|py| resident.in_flight.idle(py).map(|idle| idle.map(Bound::unbind)))? {
+            step.get_or_insert_with(|| {
+                Step::begin(&resident.file, format!("the last requests to the old {}", resident.id))
+            });
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
+                tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));
+                return Ok(());
+            }
+            if let Some(waiting) = Python::attach(|py| wait_for(py, vec![idle.into_bound(py)], left))? {
+                await_python(waiting).await?;
+            }
         }
-        let pause = Python::attach(|py| -> PyResult<_> {
-            Ok(py.import("asyncio")?.call_method1("sleep", (LOOK_AGAIN.as_secs_f64(),))?.unbind())
-        })?;
-        await_python(pause).await?;
     }
     Ok(())
 }
