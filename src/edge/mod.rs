@@ -1,8 +1,8 @@
-//! The native side: everything a request passes before and after Python.
+//! The native side: everything that a request passes before and after Python.
 //!
-//! Runs on the I/O threads, which never attach to the interpreter. Promise: no Python object can be held here, because
-//! nothing in this folder knows the `pyo3` crate, and there is no `unsafe` code. Caveat: [`config`] is read and
-//! [`observe`] is written by all threads.
+//! Runs on the I/O threads, which never attach to the interpreter; [`config`] is also read, and [`observe`] also
+//! written, by all other threads. Promise: no Python object can be held here, because no file in this folder uses the
+//! `pyo3` crate, and there is no `unsafe` code.
 
 #![forbid(unsafe_code)]
 

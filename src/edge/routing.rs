@@ -1,8 +1,9 @@
-//! Which endpoint a path belongs to: an immutable table, replaced whole when plugins change.
+//! Maps a path to an endpoint: an immutable table that is replaced as a whole when plugins change.
 //!
-//! `/id` and `/id/…` are a plugin's, ids may hold slashes and the longest one wins; `/plugins`, `/reload/…` and `/-/…`
-//! are the host's. A folder of documents is found like a plugin that stands behind all others. Ids are literal and compared to the letter. Caveat: the table knows routes, not whether a method or
-//! a key is right.
+//! Built on the Python thread, read on the I/O threads. `/id` and `/id/…` belong to a plugin; ids may contain slashes,
+//! and the longest one wins; `/plugins`, `/reload/…` and `/-/…` belong to the server. The folder of static files is
+//! found like a plugin that comes after all others. Ids are literal and must match exactly. The table does not decide
+//! whether a method or a key is right.
 
 use std::collections::HashMap;
 use std::sync::Arc;

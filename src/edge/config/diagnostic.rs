@@ -1,7 +1,7 @@
-//! How a problem in the configuration is told: where it is, what is wrong, what to do about it.
+//! A problem in the configuration: where it is, what is wrong, how to fix it.
 //!
-//! Caveat: a message may name a key but must never repeat the value of one that could hold a secret; messages end up
-//! in logs.
+//! Plain data, used on the Python thread. Caveat: a message may name a key but must never repeat a value that could be
+//! secret, since messages are logged.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

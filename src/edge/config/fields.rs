@@ -1,8 +1,8 @@
-//! Readers for the kinds of value the host expects: port, switch, duration, size, addresses.
+//! Parsers for the kinds of value that the server expects: port, switch, duration, size, addresses.
 //!
-//! Each takes the typed value as the file gives it and says what is wrong with it in words. They accept an untyped
-//! text where its meaning is plain (`port=9192`, `enabled=yes`). Caveat: only the keys of host sections are read this
-//! way; plugins always get the value exactly as the type prefix makes it.
+//! Pure functions. Each takes the typed value of the file and returns the parsed one or a description of the error. An
+//! untyped text is accepted where its meaning is clear (`port=9192`, `enabled=yes`). Caveat: only the keys of the
+//! server's own sections are parsed like this; plugins get each value exactly as its type prefix makes it.
 
 use super::value::{Value, is_space};
 use ipnet::IpNet;

@@ -1,6 +1,6 @@
-//! The ini file as `configparser` understood it: texts as written, nothing resolved or typed yet.
+//! The ini file as `configparser` read it: texts as written, with nothing resolved or converted.
 //!
-//! Caveat: texts may hold secrets, so `Debug` leaves them out.
+//! Plain data, made on the Python thread. Texts may be secret, so `Debug` omits them.
 
 use super::diagnostic::SourceLocation;
 use std::fmt;

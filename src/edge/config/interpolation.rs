@@ -1,9 +1,10 @@
-//! `${…}` in values, then their types: an [`Ini`] becomes a [`ResolvedConfig`].
+//! Resolves `${…}` in values, then converts them: an [`Ini`] becomes a [`ResolvedConfig`].
 //!
-//! `${key}` is a key of the same section, `${section:key}` of another, `${ENV:NAME}` an environment variable ('' when
-//! unset), `$$` a dollar. References are resolved first and converted after, so `int:${a:n}` works; a value that is
-//! nothing but one reference takes the type of what it refers to. Caveat: `${ENV:…}` is replaced before anything else
-//! is looked at, as pluginserver did, so its text may bring a type prefix and its dollars count.
+//! Pure functions, called on the Python thread. `${key}` is a key of the same section, `${section:key}` one of another
+//! section, `${ENV:NAME}` an environment variable (empty if it is not set), `$$` a dollar sign. References are
+//! resolved before conversion, so `int:${a:n}` works; a value that consists of a single reference has the type of the
+//! value that it refers to. Caveat: as in pluginserver, `${ENV:…}` is replaced first, so the variable may contain a
+//! type prefix, and its dollar signs are interpreted.
 
 use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::comment_in;

@@ -1,7 +1,7 @@
-//! What the command line asks for.
+//! The options of the command line.
 //!
-//! Promise: the same for as long as the process serves; a restart in place is started with the same. Caveat: paths are as
-//! they were written, relative to [`Launch::folder`].
+//! Plain data that does not change while the process serves; a restart in place uses the same options. Caveat: paths
+//! are as written, relative to [`Launch::folder`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;

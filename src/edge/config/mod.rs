@@ -1,10 +1,12 @@
-//! The ini file as typed settings: parsed once, checked once, every error reported together.
+//! The ini file as typed settings: parsed once and checked once, with all errors reported together.
 //!
-//! The way of a value: [`ini`] holds the raw file (sections, keys, line numbers), [`overrides`] lets environment
-//! variables replace texts, [`interpolation`] resolves `${…}` with the types of [`value`] and gives a [`resolved`],
-//! [`relative_paths`] says where its relative paths begin, [`settings`] picks out what the host itself uses. [`schema`] lists the names the host knows, [`fields`] reads the
-//! kinds of value it expects, [`diagnostic`] is how a problem is told. Caveat: this module never touches the
-//! interpreter; `python::config` has CPython's own `configparser` read the file and hands the raw result over.
+//! Runs on the Python thread, at the start and at a reload; the settings are then read by all threads. The steps of a
+//! value: [`ini`] holds the raw file (sections, keys, line numbers), [`overrides`] replaces texts by environment
+//! variables, [`interpolation`] resolves `${…}` with the types of [`value`] and makes a [`resolved`] configuration,
+//! [`relative_paths`] decides what relative paths are relative to, [`settings`] picks out what the server itself uses.
+//! [`schema`] lists the names that the server uses, [`fields`] parses their kinds of value, [`diagnostic`] describes a
+//! problem. Nothing here calls the interpreter: `host::python::config` has CPython's own `configparser` read the file
+//! and passes the raw result on.
 
 pub(crate) mod diagnostic;
 pub(crate) mod fields;

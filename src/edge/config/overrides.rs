@@ -1,7 +1,8 @@
 //! Environment variables that replace texts of the file: `[PREFIX_]SECTION_KEY`, all in upper case.
 //!
-//! The new text is typed by its prefix like one of the file (`int:9000`), but a `$` in it is just a dollar: a password
-//! need not be rewritten to be passed on. Caveat: other values that refer to the key see the replaced text too.
+//! Pure functions, called on the Python thread. The new text may have a type prefix like one of the file (`int:9000`),
+//! but `$` has no special meaning in it, so that passwords need no escaping. Values that refer to the key get the
+//! replaced text, too.
 
 use super::ini::{Entry, Ini, Section};
 use super::resolved::host_section;

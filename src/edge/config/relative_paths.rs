@@ -1,9 +1,10 @@
-//! Where relative paths of the ini file begin: one decision for all of them, at the start, at a reload and at a restart.
+//! What relative paths of the ini file are relative to: one rule for the start, a reload and a restart.
 //!
-//! A path begins at the ini file's folder if what it names is there, else at the folder that the server was started in,
-//! as it did in pluginserver. Promise: paths that begin at the ini file's folder are rewritten in the document, so that
-//! the server and plugins mean the same file; where both folders have one, that is warned of. Caveat: a path out of an
-//! environment variable or with `~` is left as it is, and so are paths in sections that belong to plugins.
+//! Called on the Python thread; looks at the file system. A path is relative to the ini file's folder if the file or
+//! folder that it names exists there, else to the folder in which the server was started, as in pluginserver. Promise:
+//! paths that are relative to the ini file's folder are rewritten in the configuration, so that the server and plugins
+//! use the same file; if both folders have one, a warning is logged. Caveat: paths from environment variables, paths
+//! with `~` and paths in plugins' sections are left as they are.
 
 use std::path::{Path, PathBuf};
 

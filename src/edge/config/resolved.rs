@@ -1,7 +1,8 @@
-//! The resolved file: the same sections and keys with typed values, each knowing where it came from.
+//! The resolved configuration: the sections and keys of the file with typed values and their source locations.
 //!
-//! Caveat: a document may hold items that could not be resolved; their errors are in [`ResolvedConfig::errors`] so that
-//! they are told together with those of [`Settings`](super::settings::Settings). Look there before using the values.
+//! Plain data, made and read on the Python thread. Caveat: some items may have no value because it could not be
+//! resolved; their errors are in [`ResolvedConfig::errors`], so that they are reported together with those of
+//! [`Settings`](super::settings::Settings). Check the errors before using the values.
 
 use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::word_of_switch;

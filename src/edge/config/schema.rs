@@ -1,7 +1,7 @@
-//! The sections and keys that the host knows: one list, for overrides and for finding misspellings.
+//! The sections and keys that the server uses, in one list: for environment variables and for detecting misspellings.
 //!
-//! Everything else in the file belongs to plugins and is passed on untouched. Caveat: a key added to
-//! [`Settings`](super::settings::Settings) must be added here too, else it is reported as unknown.
+//! Pure functions. All other sections belong to plugins and are passed on unchanged. Caveat: a key that is added to
+//! [`Settings`](super::settings::Settings) must be added here as well, or it is reported as unknown.
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[

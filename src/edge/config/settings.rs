@@ -1,7 +1,7 @@
-//! What the host itself uses of the ini file, with the defaults, each decided here and nowhere else.
+//! What the server itself uses of the ini file, with all defaults.
 //!
-//! Caveat: addresses are resolved and certificate files are looked for when settings are made, so making them may
-//! wait for a name server.
+//! Made on the Python thread, then read by all threads. Caveat: making settings resolves host names and opens
+//! certificate files, so it may wait for a name server.
 
 mod reading;
 

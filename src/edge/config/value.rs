@@ -1,7 +1,7 @@
-//! Typed values: what `int:`, `float:`, `bool:` and `list:` make of a text.
+//! Typed values: the result of the prefixes `int:`, `float:`, `bool:` and `list:`.
 //!
-//! The conversions accept what Python's `int()` and `float()` accept of ASCII texts, since existing files were
-//! written for those. Caveat: whole numbers must fit in 128 bits; a larger one is refused rather than rounded.
+//! Pure functions. The conversions accept what Python's `int()` and `float()` accept of ASCII texts, since existing
+//! files were written for those. Caveat: whole numbers must fit into 128 bits; a larger one is an error.
 
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
-//! The server's own addresses: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
+//! The server's own endpoints: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
 //!
-//! Promise: `/plugins` and the health answers are made here, on the I/O thread, so they come while a plugin blocks
-//! Python; only a reload needs the Python thread, and it is asked for through [`Reloader`]. Caveat: who may ask is
-//! decided by the caller; this module only knows the answers.
+//! Runs on the I/O threads, so that `/plugins` and the health endpoints answer while a plugin blocks Python; only a
+//! reload needs the Python thread, which [`Reloader`] passes it to. The caller decides whether a client may use an
+//! endpoint.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};

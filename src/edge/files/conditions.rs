@@ -1,8 +1,9 @@
-//! What a request's conditions and range ask for, given the version of the file that there is (RFC 9110, 13 and 14).
+//! Evaluates a request's conditions and range against the current version of a file (RFC 9110, 13 and 14).
 //!
-//! Promise: the order is that of section 13.2.2, so a range is only looked at when the file is to be sent at all, and
-//! `If-Range` keeps parts of two versions from being joined. Caveat: of several ranges the whole file is sent, unless
-//! only one of them lies within it; conditions and ranges that cannot be read are passed over, as the RFC says.
+//! Pure functions. Promise: the order is that of section 13.2.2, so a range matters only if the file is to be sent at
+//! all, and `If-Range` keeps parts of two versions from being joined. Caveat: for several ranges the whole file is
+//! sent, unless only one of them lies within it; conditions and ranges that cannot be parsed are ignored, as the RFC
+//! requires.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
-//! Which precompressed sibling of a file a client would rather have, by its `Accept-Encoding`.
+//! Chooses the precompressed sibling of a file that a client prefers, by its `Accept-Encoding`.
 //!
-//! Caveat: nothing is compressed here; a client that refuses the file as it is (`identity;q=0`) gets it nevertheless if
-//! there is no sibling that it accepts, which RFC 9110 allows.
+//! Pure functions; nothing is compressed here. Caveat: a client that refuses the uncompressed file (`identity;q=0`)
+//! gets it nevertheless if there is no sibling that it accepts, which RFC 9110 allows.
 
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};

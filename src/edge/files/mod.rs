@@ -1,9 +1,10 @@
-//! Files, answered natively: the documents of `[paths]` or `[file_server]`, and files that plugins answer with.
+//! Files that are served without Python: static files of `[paths]` or `[file_server]`, and files that plugins answer
+//! with.
 //!
-//! [`static_files`] finds what a path names and never leaves its folder; [`response`] turns an open file into an answer, with
-//! the conditions and ranges of RFC 9110 ([`conditions`]); [`encoding`] chooses among precompressed siblings. Caveat:
-//! everything here may wait for the disk and belongs on a blocking thread; only a long body is read later, piece by
-//! piece, by [`FileBody`](crate::edge::http::file::FileBody).
+//! Runs on blocking threads of the I/O runtimes, since everything here may wait for the disk; only long bodies are
+//! read later, piece by piece, by [`FileBody`](crate::edge::http::file::FileBody). [`static_files`] finds the file for
+//! a path and never leaves its folder; [`response`] makes the answer from an open file, with the conditions and ranges
+//! of RFC 9110 ([`conditions`]); [`encoding`] chooses among precompressed siblings.
 
 pub(crate) mod conditions;
 pub(crate) mod encoding;

@@ -1,8 +1,8 @@
-//! Opening a file so that nothing can hang or surprise, and what is known of it then.
+//! Opens a file so that nothing can block, and collects its properties.
 //!
-//! Promise: only regular files are opened for an answer, a FIFO or device does not make anybody wait, and each way in
-//! which the system refuses has its status. Caveat: the entity tag is made of inode, size and times, so that two changes
-//! within one tick of the file system's clock that keep the size have one tag.
+//! Runs on blocking threads. Promise: only regular files are opened, a FIFO or device blocks nothing, and each error
+//! of the system has its status. Caveat: the entity tag is made of inode, size and times, so two changes within one
+//! tick of the file system's clock that keep the size have the same tag.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;

@@ -1,8 +1,8 @@
-//! An open file as an answer: headers, the part that was asked for, the body.
+//! Makes the answer from an open file: headers, the selected part, the body.
 //!
-//! Promise: what the documents' folder and plugins answer with goes through the one function here, so both know the same
-//! conditions and ranges. Caveat: a short body is read at once and its file closed; a longer one keeps the file open
-//! until the client has it.
+//! Runs on blocking threads. Promise: static files and files of plugins go through the same function, so both support
+//! the same conditions and ranges. Caveat: a short body is read at once and its file closed; for a longer one the file
+//! stays open until the client has received it.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};

@@ -1,8 +1,8 @@
-//! The folder of documents: from a path to the file that it names.
+//! The folder of static files: finds the file that a path names.
 //!
-//! Promise: nothing outside of the folder is ever opened, by whatever name or link; names that begin with a dot do not
-//! exist; a folder is answered by its index file and never by a list. Caveat: the folder is looked up anew for each
-//! request, so that it may be replaced as a whole, or by changing the link that leads to it.
+//! Runs on blocking threads. Promise: nothing outside of the folder is ever opened, whatever the name or link; names
+//! that begin with a dot do not exist; a folder is answered with its index file and never with a listing. The folder
+//! is looked up anew for each request, so it may be replaced as a whole, or by changing a link that leads to it.
 
 use std::ffi::OsString;
 use std::fs::File;

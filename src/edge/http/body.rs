@@ -1,7 +1,8 @@
-//! Request bodies: read whole within a limit, or refused in a way the client gets to hear of.
+//! Request bodies: read completely within a limit, or refused so that the client can read the answer.
 //!
-//! [`read`] collects a body, [`discard`] gets rid of one that nobody wants. Caveat: the time-out is for a gap between
-//! two pieces, not for the whole; `limit` bytes are what a slow client can hold a connection with.
+//! Runs on the I/O threads. [`read`] collects a body, [`discard`] reads one that is not used. Caveat: the timeout is
+//! for the idle time between two pieces, not for the whole body, so a slow client can keep a connection open until
+//! `limit` bytes have arrived.
 
 use std::error::Error as StdError;
 use std::io;

@@ -1,8 +1,8 @@
-//! What a request must be beyond what hyper has checked: RFC 9110 and RFC 9112 by the parsed head.
+//! Checks a parsed request head against the rules of RFC 9110 and RFC 9112 that hyper does not enforce.
 //!
-//! Promise: a request that passes names one host, in its `Host` header, and has a target that is a path or the asterisk
-//! of `OPTIONS *`. Caveat: what can only be seen in the bytes (a fragment, a chunk's extensions) is the business of
-//! [`framing`](super::framing).
+//! Pure functions, called on the I/O threads. Promise: a request that passes has at most one host, in its `Host`
+//! header, and its target is a path or the asterisk of `OPTIONS *`. Rules that can be checked only in the bytes (a
+//! fragment, the extensions of a chunk) are checked by [`framing`](super::framing).
 
 use std::net::Ipv6Addr;
 

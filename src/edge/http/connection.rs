@@ -1,9 +1,9 @@
-//! Conversations: accepted sockets become requests for a [`Service`], and its answers go back in order.
+//! Connections: accepted sockets deliver requests to a [`Service`], whose answers go back in order.
 //!
-//! Each connection is one local task: TLS if configured, then HTTP/1.1 by hyper, which keeps the order of pipelined
-//! requests, reads chunked bodies and answers `Expect: 100-continue` once a body is asked for. A panic ends the
-//! connection it happened in and nothing else. Caveat: every answer of a service with a status of 400 or more must have
-//! a content type, which is how [`malformed`] tells it from one that hyper made.
+//! Runs on the I/O threads, one local task a connection: TLS if it is configured, then HTTP/1.1 by hyper, which keeps
+//! pipelined requests in order, decodes chunked bodies and answers `Expect: 100-continue` as soon as a body is read. A
+//! panic ends its connection and no other. Caveat: every answer of a service with a status of 400 or more must have a
+//! content type, by which [`malformed`](super::malformed) distinguishes it from one that hyper made.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -1,8 +1,9 @@
-//! Compressed request bodies: which ones are decoded, and how, a piece at a time.
+//! Compressed request bodies: which codings are decoded, and how, piece by piece.
 //!
-//! `gzip` and `deflate` are decoded, the latter also without the zlib header that many clients leave out, as aiohttp
-//! does; several members in a row are one body. Caveat: what is written by any other coding, or by several, passes as it
-//! came, but for `br` and `zstd`: aiohttp never shows those as they came, so they are refused.
+//! Runs on the I/O threads. `gzip` and `deflate` are decoded, `deflate` also without the zlib header that many clients
+//! omit, as aiohttp does; several members in a row form one body. Caveat: bodies with any other coding, or with
+//! several, are passed on unchanged, except for `br` and `zstd`, which are refused because aiohttp never shows those
+//! undecoded.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use http::HeaderMap;

@@ -1,11 +1,11 @@
-//! Clients that have gone, seen although bytes of theirs are unread in front of the end.
+//! Detects clients that have closed the connection while bytes of theirs are still unread.
 //!
-//! A connection that is read shows its end by itself. While an answer is on its way nothing more is read once the next
-//! request, or one byte of it, is there: the end behind that would be seen only after the answer, which may have none.
-//! Promise: [`Departure`] sees it within two of its periods, however much is unread, without reading. It cannot tell a
-//! client that has gone from one that has only finished sending and waits for its answer, so it gives either a whole
-//! period, in which what is answered soon is answered. Caveat: behind unread bytes only the end of the TCP connection
-//! is seen, not TLS's own.
+//! Runs on the I/O threads. Reading a connection reveals its end. But while an answer is being made and the next
+//! request, or one byte of it, has arrived, nothing more is read, so the end behind it would go unnoticed until the
+//! answer is complete, which a stream may never be. Promise: [`Departure`] notices it within two of its periods,
+//! without reading. A client that has gone cannot be distinguished from one that has only shut down its sending side
+//! and waits for the answer, so either gets a whole period, which is enough for quick answers. Caveat: behind unread
+//! bytes only the end of the TCP connection is detected, not that of TLS.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

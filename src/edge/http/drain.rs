@@ -1,7 +1,7 @@
-//! The signal to stop: accept no more, let every connection finish the request it is in.
+//! The signal to drain: accept no more connections and let each one finish its current request.
 //!
-//! One [`Trigger`] starts it, any number of [`Drain`]s hear it, on any thread. Caveat: a drain has no deadline of its
-//! own; whoever awaits [`serve`](super::connection::serve) imposes one by dropping that future.
+//! May be used on any thread: one [`Trigger`] starts the drain, any number of [`Drain`]s wait for it. Caveat: a drain
+//! has no deadline; the caller of [`serve`](super::connection::serve) sets one by dropping that future.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,8 +1,9 @@
-//! The body of an answer that is a part of a file, read piece by piece as the client takes it.
+//! A response body that is a part of a file, read piece by piece as the client takes it.
 //!
-//! Promise: reading happens on the runtime's blocking threads, at most one piece of [`PIECE`] bytes is held, and a file
-//! that ends too early breaks the connection instead of passing for whole. Caveat: a file that is overwritten in place
-//! while it is sent reaches the client mixed; one that is replaced by renaming does not.
+//! Polled on the I/O threads; the file is read on the runtime's blocking threads. Promise: at most one piece of
+//! [`PIECE`] bytes is held in memory, and a file that has become shorter breaks the connection, so that a truncated
+//! answer is never taken for a complete one. Caveat: a file that is overwritten in place while it is sent reaches the
+//! client mixed; replacing it by renaming is safe.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,9 +1,9 @@
 //! The server's sockets in processes that are forked from it.
 //!
-//! A forked child inherits every descriptor. It gives up the listening sockets at once, so that the port is free when the
-//! server has ended; connections that the server closes after a fork are shut down first, so that they end for their
-//! clients whoever else has them open. Caveat: both need to be told of a fork, which `os.fork` does; connections of a
-//! server that is killed stay open for as long as such a child.
+//! Used on all threads. A forked child inherits every descriptor. It closes the listening sockets at once, so that the
+//! port is free when the server has ended. Connections that the server closes after a fork are shut down first, so
+//! that they end for their clients even if a child has them open. Caveat: both depend on [`note_child`], which
+//! `os.fork` triggers; after the server was killed, its connections stay open as long as such a child lives.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpListener};

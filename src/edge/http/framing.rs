@@ -1,9 +1,11 @@
-//! Where requests begin and end in the bytes of a connection, and what hyper lets pass there although the RFCs do not.
+//! Finds where requests begin and end in the bytes of a connection, and the violations there that hyper does not
+//! report.
 //!
-//! hyper parses; [`Framing`] reads along in front of it, line by line. Promise: a fault is found before hyper has seen the
-//! end of the line that holds it, so that nothing behind it is ever taken for a request; how the bytes are cut makes no
-//! difference. A request of a later HTTP/1 is made one of HTTP/1.1, as RFC 9110, 2.5 has it. Caveat: what hyper refuses
-//! by itself is not looked for; where it will, [`Framing`] stops reading.
+//! Runs on the I/O threads. hyper parses; [`Framing`] reads the same bytes before hyper does, line by line. Promise: a
+//! fault is found before hyper has seen the end of the line that contains it, so that nothing behind it is ever taken
+//! for a request; how the bytes are cut into pieces makes no difference. A request with a later minor version of
+//! HTTP/1 becomes one of HTTP/1.1 (RFC 9110, 2.5). Caveat: faults that hyper reports itself are not looked for;
+//! [`Framing`] stops reading there.
 
 use memchr::{memchr, memrchr};
 

@@ -1,8 +1,8 @@
-//! Listening sockets: bound all or none, accepting whatever the system runs short of.
+//! Listening sockets: all are bound or none, and accepting continues when the system runs short of resources.
 //!
-//! [`bind`] is called once, before any thread starts; each I/O thread then gets a `try_clone` of each socket. Caveat:
-//! clones share one queue in the kernel, so nothing may shut a listening socket down: it may have been handed over to a
-//! restarted process. Dropping the clone is how a thread stops listening.
+//! [`bind`] is called once, on the Python thread, before the I/O threads start; each I/O thread then accepts on a
+//! `try_clone` of each socket. Caveat: clones share one queue in the kernel, so a listening socket must never be shut
+//! down: a restarted process may have taken it over. A thread stops listening by dropping its clone.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,14 +1,15 @@
-//! Requests that never become one: a clear JSON answer instead of hyper's empty one.
+//! Answers to requests that never become one: JSON with a reason instead of hyper's empty answer.
 //!
-//! hyper answers a head that it cannot parse by itself: one write of `HTTP/1.1 4xx …`, `connection: close`,
-//! `content-length: 0` and a date, then it neither reads nor writes again, shuts the socket down and ends the connection
-//! with a parse error. [`ErrorInterceptor`] holds such a write back and ignores the shutdown; [`ErrorInterceptor::finish`] then sends what
-//! we say instead. It also gives up on a client that takes no byte of an answer, for which hyper would wait without end.
-//! Caveat: a service may answer so itself (status 4xx, no body, no content type; ours never do). That answer is held as
-//! well and goes out untouched at the next read or write, or at the end: it can be late, never lost.
+//! Runs on the I/O threads. hyper itself answers a head that it cannot parse: one write of `HTTP/1.1 4xx …`,
+//! `connection: close`, `content-length: 0` and a date; then it neither reads nor writes again, shuts the socket down
+//! and ends the connection with a parse error. [`ErrorInterceptor`] holds such a write back and ignores the shutdown;
+//! [`ErrorInterceptor::finish`] then sends the answer of [`rescue`](super::rescue). It also ends a connection whose
+//! client takes no byte of an answer, for which hyper would wait without limit. Caveat: a service that gives an answer
+//! of the same form (status 4xx, no body, no content type; ours never do) has it held as well; it is sent unchanged at
+//! the next read or write, or at the end, so it can be late but is never lost.
 //!
-//! In the same place [`Framing`] reads along and stops hyper where it would go on, [`Departure`] sees clients go that hyper
-//! does not, and answers to HTTP/1.0 say that they are HTTP/1.1.
+//! The interceptor also runs [`Framing`], which stops hyper where it would go on, and [`Departure`], which notices
+//! clients that have gone when hyper does not, and makes answers to HTTP/1.0 say that they are HTTP/1.1.
 
 use std::cell::Cell;
 use std::io;

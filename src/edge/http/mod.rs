@@ -1,11 +1,10 @@
-//! The native HTTP edge: sockets, TLS, HTTP/1.1 conversations and what is refused before a request exists.
+//! Sockets, TLS, HTTP/1.1 connections, and everything that is refused before there is a request.
 //!
-//! A connection goes [`listener`] → [`tls`] → [`connection`] (hyper, with [`malformed`] around its socket) → a
-//! [`connection::Service`]; [`body`] reads what the request carries, [`pipe`] carries what is sent or received piece by
-//! piece, [`mod@file`] what lies on the disk, [`upgrade`] leaves HTTP behind, [`timer`] ends what takes too long, [`forked`] keeps
-//! children of the process from holding sockets, and
-//! [`drain`] ends it all in order. Caveat: everything here lives on one I/O thread (a runtime for local tasks) and is not
-//! `Send`.
+//! Runs on the I/O threads; a connection stays on one of them and is not `Send`. A connection passes [`listener`],
+//! [`tls`], [`connection`] (hyper, with [`malformed`] between it and the socket) and a [`connection::Service`].
+//! [`body`] reads request bodies, [`pipe`] carries bytes of streams between threads, [`file`] sends files, [`upgrade`]
+//! handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children from holding
+//! sockets, and [`drain`] shuts everything down in order.
 
 pub(crate) mod body;
 mod conformance;

@@ -1,9 +1,10 @@
 //! A bounded pipe of bytes between two threads: one direction of a streamed answer or of an upgraded connection.
 //!
-//! Promise: bytes come out in the order in which they went in, and each side is woken when the other has something to
-//! tell: bytes, room, the end, or that it is gone. A writer that is dropped without [`Writer::finish`] breaks the
-//! stream, so that a reader never takes half an answer for a whole one. Caveat: the bound is soft, since a piece is
-//! never cut; a writer that does not ask [`Writer::poll_room`] is not held up.
+//! One end is used on an I/O thread, the other on the Python thread. Promise: bytes come out in the order in which
+//! they went in, and each side is woken when the other has bytes or room for it, has ended, or is gone. A writer that
+//! is dropped without [`Writer::finish`] breaks the stream, so that a truncated answer is never taken for a complete
+//! one. Caveat: the bound is soft, since pieces are never cut; a writer that does not wait for [`Writer::poll_room`]
+//! is not slowed down.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! A name for each request, the same in the log and in every answer with a status of 400 or more.
 //!
-//! A client may choose it by `X-Request-Id`, so that one name follows a request through several servers. Caveat: ids
-//! are unique, not secret.
+//! Made on the I/O threads. A client may choose it by `X-Request-Id`, so that one name follows a request through
+//! several servers. Caveat: ids are unique, not secret.
 
 use std::cell::Cell;
 use std::fmt;

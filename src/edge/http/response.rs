@@ -1,8 +1,9 @@
-//! The body of an answer, whole, streamed or out of a file, and the JSON that the host writes itself in the spelling of
+//! The body of an answer (complete, streamed or from a file), and the server's own JSON in the spelling of
 //! `json.dumps`.
 //!
-//! Clients of pluginserver compare texts, so separators are `", "` and `": "` and all but printable ASCII is escaped.
-//! Caveat: floats are spelled the Rust way, which differs from Python's for exponents (`1e16` for `1e+16`).
+//! Runs on the I/O threads. Clients of pluginserver compare texts, so separators are `", "` and `": "`, and all
+//! characters but printable ASCII are escaped. Caveat: floats are spelled as Rust does, which differs from Python for
+//! exponents (`1e16` for `1e+16`).
 
 use std::io;
 use std::pin::Pin;

@@ -1,9 +1,10 @@
-//! The clock for a connection's time-outs, one of which begins with each request and which nearly never run out.
+//! A timer for a connection's timeouts, of which one starts with each request and nearly none expires.
 //!
-//! hyper makes a time-out for each head that it waits for and drops it when the head is there. Promise: a time-out runs
-//! out at its deadline and not before. All of a connection share one timer of the runtime, which stays where it was as
-//! long as it goes off early enough; when it goes off too early, it is set once more. Caveat: so an idle connection wakes
-//! before its time-out runs out, for nothing. The time-outs of a clock are to be awaited by one task.
+//! Runs on the I/O threads. hyper makes a timeout for each head that it waits for and drops it when the head has
+//! arrived. Promise: a timeout expires at its deadline and not before. All timeouts of a connection share one timer of
+//! the runtime, which is not reset as long as it fires early enough; when it fires too early, it is set once more. So
+//! an idle connection wakes once before its timeout expires. Caveat: all timeouts of a timer must be awaited by the
+//! same task.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,8 @@
-//! TLS: PEM files in, a ready rustls configuration out, or an error that says which file is wrong and how to mend it.
+//! TLS: makes a rustls configuration of PEM files, or an error that says which file is wrong and how to fix it.
 //!
-//! Keys may be PKCS#8, PKCS#1 or SEC1; connections are offered HTTP/1.1 only. Caveat: a certificate is not checked for
-//! its dates or its names, and an expired one is served; the clients are who refuses it.
+//! Called on the Python thread, at the start and at a reload. Keys may be PKCS#8, PKCS#1 or SEC1; HTTP/1.1 is the only
+//! protocol offered. Caveat: dates and names of a certificate are not checked, so an expired one is served; clients
+//! will refuse it.
 
 use std::io;
 use std::path::{Path, PathBuf};

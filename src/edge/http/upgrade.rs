@@ -1,7 +1,7 @@
-//! A connection that has left HTTP behind: after a 101 answer its bytes go through two pipes, one a direction.
+//! A connection that has left HTTP: after the 101 answer, its bytes go through two pipes, one for each direction.
 //!
-//! Promise: bytes pass in order and unchanged, each direction as fast as its slower end; either end learns that the
-//! other is gone. Caveat: what the bytes mean (web socket frames) is the business of whoever holds the other ends.
+//! Runs on the I/O threads. Promise: bytes pass in order and unchanged, each direction as fast as its slower end; each
+//! end learns when the other is gone. What the bytes mean (WebSocket frames) is up to the users of the other ends.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,8 +1,8 @@
-//! Frames of a web socket as far as the server itself looks at them: whether the client masks them.
+//! Checks one property of the WebSocket frames that a client sends: that they are masked.
 //!
-//! Promise: the handler's end never sees a frame that is not masked; in its place comes one with reserved bits set, for
-//! which that end closes the socket with code 1002, as RFC 6455, 5.1 wants it, and nothing after that. Caveat: the first
-//! byte of a frame waits for the second; nothing else of a frame is checked here.
+//! Runs on the I/O threads. Promise: the handler never receives an unmasked frame; instead it gets one with reserved
+//! bits set, for which it closes the WebSocket with code 1002 (RFC 6455, 5.1), and nothing after that. Caveat: the
+//! first byte of a frame is held until the second arrives; nothing else of a frame is checked here.
 
 use bytes::Bytes;
 

@@ -1,7 +1,7 @@
-//! One request in the Common Log Format of Apache's httpd, which log analysers read.
+//! One request in the Common Log Format of Apache's httpd, which log analysers can read.
 //!
-//! `ip ident user [day/Mon/year:hour:minute:second zone] "method path protocol" status size`; the time is local.
-//! Caveat: the path is written as it is given, so whoever calls leaves the query string out.
+//! Pure functions. `ip ident user [day/Mon/year:hour:minute:second zone] "method path protocol" status size`, in local
+//! time. Caveat: the path is written as given, so the caller must omit the query string.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
-//! How one record looks: its level, its time and its two formats, those of pluginserver.
+//! The format of a log record: its level, its time, and the two formats of pluginserver.
 //!
-//! A finished line always ends in its only line feed: control characters in names and texts are written as escapes.
-//! Caveat: a backslash is not doubled, so `\n` in a line may have been either a line feed or those two characters.
+//! Pure functions. Promise: the only line feed of a finished line is at its end, since control characters in names and
+//! texts are escaped. Caveat: a backslash is not doubled, so `\n` in a line may stand for a line feed or for those two
+//! characters.
 
 use std::cell::Cell;
 use std::fmt::Write;

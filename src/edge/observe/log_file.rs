@@ -1,8 +1,9 @@
-//! Log files that are appended to, shared by everyone who names the same path, and reopened on request.
+//! Log files: opened for appending, shared by all users of the same path, and reopened on request.
 //!
-//! A line goes out in one write(2) on a file opened for appending, so that it stays whole even when another process
-//! appends too. A named pipe may be a log file as well: it is opened whether it is read or not, and what it does not take
-//! waits. Caveat: a line that the disk has no room for is lost; logging never stops the server.
+//! Used on all threads. A line is written by one write(2) to a file opened for appending, so that it stays whole even
+//! when another process appends as well. A named pipe may be a log file, too: it is opened whether or not it has a
+//! reader, and lines that it does not accept wait. Caveat: a line for which the disk has no room is lost; logging
+//! never stops the server.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -1,7 +1,9 @@
-//! The one log stream of the process: every line, from Rust or from Python, is made by [`mod@line`] and leaves by [`sink`].
+//! The one log stream of the process: every line, from Rust or from Python, is made by [`line`] and written by
+//! [`sink`].
 //!
-//! One record is one line, whatever its text holds, so nobody can forge a second one. Caveat: nothing is masked here.
-//! The host keeps keys, bodies and query strings out of the log by never passing them to it.
+//! Used on all threads. Each record is one line, whatever its text contains, so that no text can forge a second one.
+//! Caveat: nothing is masked here. The server keeps keys, bodies and query strings out of the log by never logging
+//! them.
 
 pub(crate) mod common_log;
 pub(crate) mod line;

@@ -1,10 +1,11 @@
-//! Where lines leave the process, whoever reads them or does not.
+//! Writes lines to a descriptor, whether or not anything reads them.
 //!
-//! Lines leave in the order they were put in. What the output takes at once is written by the thread that brings it;
-//! the rest waits in a bounded queue for a thread of the output's own, the only one that may block. What finds no room
-//! or cannot be written is counted, and reported as soon as the output takes lines again. In a forked child, which has
-//! none of the threads and may have inherited a lock that is never released, lines are written directly. Caveat: a
-//! regular file is taken to accept everything at once, so a disk that hangs holds the threads that log.
+//! Used on all threads. Lines are written in the order in which they were put in. What the output accepts at once is
+//! written by the calling thread; the rest waits in a bounded queue for a thread that belongs to the output, the only
+//! one that may block. Lines for which there is no room, or that cannot be written, are counted, and their number is
+//! reported as soon as the output accepts lines again. In a forked child, which has none of the threads and may have
+//! inherited a lock that is never released, lines are written directly. Caveat: a regular file is assumed to accept
+//! everything at once, so a disk that hangs blocks the threads that log.
 
 use std::collections::VecDeque;
 use std::fs::File;

@@ -1,7 +1,7 @@
-//! Where log lines go: to standard output and, when one is named, to a file as well.
+//! The destinations of log lines: standard output and, if one is named, a file.
 //!
-//! Lines of all threads leave whole and in one order, and no failure of an output reaches whoever logs, nor does an output
-//! that takes nothing. Caveat: what an output loses is known only there, where it is reported later.
+//! Used on all threads. Lines of all threads are written whole and in one order, and neither a failure nor a blocked
+//! output affects the thread that logs. Caveat: lines that an output loses are reported only there, later.
 
 use std::io::IsTerminal;
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! Takes what the host itself reports through `tracing` into the log stream, under the server's name.
+//! Writes the server's own `tracing` events to the log stream, under the server's name.
 //!
-//! Events of this crate are written from DEBUG up, those of its dependencies from WARN up, since a library's debugging
-//! output may show headers. Caveat: spans are not shown, and TRACE has no level here and is dropped.
+//! Used on all threads. Events of this crate are written from DEBUG up, those of its dependencies from WARN up, since
+//! the debugging output of a library may show headers. Caveat: spans are not shown, and TRACE has no level here and is
+//! dropped.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{Debug, Write};

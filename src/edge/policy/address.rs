@@ -1,8 +1,9 @@
 //! The client's address behind proxies.
 //!
-//! `X-Forwarded-For` is believed only as far as trusted proxies wrote it: from the right, entry by entry, until one is
-//! not a trusted proxy. Promise: whoever comes through a proxy that passes on no address is a stranger and never taken for
-//! the proxy, which may well be on this machine. Caveat: pluginserver took the first entry from anybody, so any client could choose its address.
+//! Pure functions, called on the I/O threads. `X-Forwarded-For` is trusted only as far as trusted proxies wrote it:
+//! entries are read from the right until one is not a trusted proxy. Promise: a client behind a proxy that passes on
+//! no address is unknown and never mistaken for the proxy, which may be on this machine. Caveat: pluginserver used the
+//! first entry from any client, so clients could choose their address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,9 @@
-//! Admission: how many requests may be inside plugins at one time.
+//! Admission: how many requests may be inside plugins at the same time.
 //!
-//! Promise: a [`Permit`] is held from admission until the handler's outcome, through the queue and the Python thread,
-//! so what is counted is requests in flight, not connections and not queue length; a slow plugin fills its own limit
-//! and no other's. Caveat: the limits are checked without a lock, so two threads may refuse the last place to both.
+//! Requests are admitted on the I/O threads; their permits are released on the Python thread. Promise: a [`Permit`] is
+//! held from admission until the handler's outcome, through the queue and the Python thread, so requests in flight are
+//! counted, not connections or the length of a queue; a slow plugin uses up only its own limit. Caveat: the limits are
+//! checked without a lock, so two threads that compete for the last place may both be refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
-//! CORS: which other origins' scripts may read answers, by the headers that pluginserver sent.
+//! CORS: which other origins' scripts may read answers, with the headers that pluginserver sent.
 //!
-//! Origins are compared to the letter, as browsers send them; `null` is allowed only if it is listed. `*` allows any
-//! origin, but without credentials: browsers would otherwise lend a visitor's cookies to every site. Caveat: CORS keeps
-//! nobody out; it only tells browsers what scripts may read.
+//! Runs on the I/O threads. Origins must match exactly, as browsers send them; `null` is allowed only if it is listed.
+//! `*` allows any origin, but without credentials, because every site could use a visitor's cookies otherwise. Caveat:
+//! CORS does not protect the server from anyone; it only tells browsers which answers scripts may read.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,

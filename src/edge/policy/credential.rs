@@ -1,9 +1,9 @@
-//! Which key a client shows, and whether it opens a route.
+//! The key that a client sends, and whether it grants access to a route.
 //!
-//! The order is pluginserver's: `Authorization: Bearer`, else `X-Custom-Auth`, else the variable `apikey`, of the query
-//! before the body. Only the first one present counts; an empty one is not present. Keys are compared as SHA-256
-//! digests in constant time, so neither content nor length shows. Caveat: variables are compared as they were sent,
-//! headers without white space around them.
+//! Runs on the I/O threads; a plugin's `_check_auth` also calls it on Python's. The order is pluginserver's:
+//! `Authorization: Bearer`, else `X-Custom-Auth`, else the variable `apikey`, of the query before the body. Only the
+//! first one that is present and not empty counts. Keys are compared as SHA-256 digests in constant time, so that
+//! neither content nor length leaks. Caveat: variables are compared as sent, headers without surrounding white space.
 
 use std::borrow::Cow;
 use std::fmt;

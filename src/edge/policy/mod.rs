@@ -1,8 +1,9 @@
-//! Decisions taken on a request before any Python runs, one file a policy.
+//! Decisions about a request before any Python runs, one file for each policy.
 //!
-//! Their order: [`address`], then for a known route preflights by [`cors`] (which end there, without a
-//! key), the method, [`credential`] or, for the server's own answers without a key, [`own_host`], then [`admission`]. Caveat: CORS headers go onto every answer, refusals included, else
-//! browsers hide them from scripts.
+//! Pure functions on the I/O threads. Their order: [`address`], then for a known route preflights by [`cors`] (which
+//! end there, without a key), the method, [`credential`] or, for the server's own endpoints without a key,
+//! [`own_host`], then [`admission`]. CORS headers are added to every answer, refusals included, or browsers would hide
+//! it from scripts.
 
 pub(crate) mod address;
 pub(crate) mod admission;

@@ -1,9 +1,10 @@
-//! Whether a request that shows no key may have been sent by a page of another site.
+//! Whether a request without a key may have been sent by a page of another site.
 //!
-//! Without a key, what the server says of itself and does on request is for those who can reach it. A browser can reach it
-//! for any page that it shows: with a name that the page's owner has point here (DNS rebinding), or across origins.
-//! Promise: such a request is told by the name that it asks under, which is neither an address nor `localhost`, or by
-//! its `Origin`. Caveat: other programs choose both as they like; they are no browsers, and their address is looked at.
+//! Pure functions, called on the I/O threads. Without a key, the server's own endpoints are open to all clients that
+//! can reach it. A browser may reach it on behalf of any page that it shows: by a host name that the page's owner has
+//! pointed here (DNS rebinding), or across origins. Promise: such a request is recognised by its host, which is
+//! neither an address nor `localhost`, or by its `Origin`. Caveat: programs other than browsers can set both as they
+//! like; for them, the address of the client is checked.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,8 @@
-//! From a [`ResolvedConfig`] to [`Settings`]: reads section by section, going on after an error so that all are told at once.
+//! Makes [`Settings`] from a [`ResolvedConfig`], section by section; it continues after an error so that all are
+//! reported.
 //!
-//! Caveat: an item whose value could not be made counts as present here; its error is in the document already.
+//! Called on the Python thread. Caveat: an item whose value could not be resolved counts as present here, since its
+//! error has been recorded already.
 
 mod static_files;
 

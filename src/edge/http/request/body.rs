@@ -1,9 +1,10 @@
-//! What kind of data a body is, and its variables when it is a form.
+//! Determines what kind of data a body is, and its variables if it is a form.
 //!
-//! A JSON object counts whatever the content type says, since `curl -d` declares every body a form. A body that is no
-//! JSON object and no form is no data, as with pluginserver; a form that cannot be read is an error, which the caller
-//! reports before it goes on without it. Caveat: outside forms, [`BodyData::Json`] only promises that the body begins like an object;
-//! whoever builds objects from it finds out the rest, and treats an invalid one as [`BodyData::None`].
+//! Pure functions. A JSON object is recognised whatever the content type, since `curl -d` declares every body a form.
+//! A body that is neither a JSON object nor a form is no data, as in pluginserver; a form that cannot be parsed is an
+//! error, which the caller logs before it goes on without the form. Caveat: except in forms, [`BodyData::Json`] only
+//! promises that the body begins like an object; the code that builds objects from it must treat an invalid one as
+//! [`BodyData::None`].
 
 use bytes::Bytes;
 use http::HeaderValue;

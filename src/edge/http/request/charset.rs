@@ -1,8 +1,8 @@
-//! The charset that a body declares, as text in UTF-8.
+//! Decodes bodies by the charset that they declare.
 //!
-//! Labels are those of the WHATWG list and the names and aliases that Python has for the same charsets, in any case and
-//! with any separators, as in Python. Caveat: that list reads `iso-8859-1` as Windows-1252; here it is true Latin-1, as
-//! in Python. Charsets that only Python knows (`cp437`, `utf-7`, `utf-32`) are unknown.
+//! Pure functions. Labels are those of the WHATWG list and the names and aliases that Python has for the same
+//! charsets, in any case and with any separators, as in Python. Caveat: the list reads `iso-8859-1` as Windows-1252;
+//! here it is true Latin-1, as in Python. Charsets that only Python has (`cp437`, `utf-7`, `utf-32`) are unknown.
 
 use std::borrow::Cow;
 

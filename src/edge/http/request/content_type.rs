@@ -1,6 +1,6 @@
 //! The `Content-Type` of a body or of a part of one.
 //!
-//! Pure functions. Promise: nothing that a client declares is an error here; what cannot be read is absent.
+//! Pure functions. Promise: nothing that a client declares is an error here; what cannot be parsed is absent.
 
 /// A `Content-Type` as it was sent; read leniently, since white space around `;` is legal and common.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
-//! The `Content-Disposition` of one part of a form: the name of its field and, for a file, the file's.
+//! The `Content-Disposition` of one part of a form: the name of its field and, for a file, the file name.
 //!
-//! Quoted texts are read as browsers write them: `\"` and `\\` are escapes, any other backslash is itself. `filename*`
-//! (RFC 8187) is preferred to `filename`. Caveat: a file name is no path, whatever is in it.
+//! Pure functions. Quoted texts are parsed as browsers write them: `\"` and `\\` are escapes, any other backslash is
+//! literal. `filename*` (RFC 8187) takes precedence over `filename`. Caveat: a file name must not be used as a path.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! What the host itself looks at in a JSON body: whether it is an object, and one key of it.
+//! The two properties of a JSON body that the server itself needs: whether it is an object, and one key of it.
 //!
-//! Nothing is built but the text asked for; NaN and Infinity pass, as in Python. Caveat: a body nested deeper than 200
-//! levels counts as invalid here.
+//! Pure functions that build nothing but the one text; NaN and Infinity are accepted, as in Python. Caveat: a body
+//! that is nested deeper than 200 levels counts as invalid here.
 
 use jiter::{Jiter, JiterResult, Peek};
 

@@ -1,6 +1,6 @@
-//! Which methods a route answers, in one byte.
+//! The set of methods that a route answers, in one byte.
 //!
-//! Caveat: OPTIONS belongs to every set, since the host itself answers it.
+//! Plain data. OPTIONS is in every set, since the server itself answers it.
 
 use std::fmt;
 

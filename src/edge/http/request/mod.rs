@@ -1,8 +1,8 @@
-//! A request's bytes as typed values: path, query variables, body, methods.
+//! The bytes of a request as typed values: path, query variables, body, methods.
 //!
-//! Everything here is a pure function of bytes already received. What cannot be understood is either refused by an error
-//! ([`PathError`]) or left out (variables and bodies), as pluginserver did.
-//! Caveat: nothing here limits sizes; the connection has done that before the bytes arrive.
+//! Pure functions of bytes that have been received. Input that cannot be parsed is an error for the path
+//! ([`PathError`]) and ignored for variables and bodies, as in pluginserver. Nothing here limits sizes, since the
+//! connection has done so before the bytes arrive.
 
 mod body;
 mod charset;

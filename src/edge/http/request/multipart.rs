@@ -1,7 +1,7 @@
-//! A `multipart/form-data` body that has arrived whole, as its parts in the order sent.
+//! Splits a complete `multipart/form-data` body into its parts, in the order sent.
 //!
-//! Caveat: the body limit bounds the bytes; the number of parts is bounded here, since tiny parts cost far more memory
-//! than they occupy in the body.
+//! Pure functions. The number of parts is limited here, since small parts need far more memory than they take up in
+//! the body, whose bytes the body limit bounds.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,8 @@
-//! The path of a request, percent-decoded once and free of segments that climb out of a folder.
+//! The path of a request, percent-decoded once and without segments that lead out of a folder.
 //!
-//! Plugins join the rest of the path to folders of theirs, so what could leave such a folder is refused here, for all
-//! of them. Caveat: a backslash is an ordinary character; a plugin that serves files on Windows has to care for itself.
+//! Pure functions. Plugins join the rest of the path to folders of theirs, so any path that could lead out of such a
+//! folder is refused here for all of them. Caveat: a backslash is an ordinary character; a plugin that serves files on
+//! Windows must handle it itself.
 
 use std::borrow::Cow;
 use std::fmt;

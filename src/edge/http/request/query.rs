@@ -1,8 +1,8 @@
-//! Variables of a query or of a form body, in the order sent.
+//! The variables of a query or of a form body, in the order sent.
 //!
-//! `+` and `%xx` are decoded, empty values and value-less words are kept, `;` is not a separator, a broken escape
-//! stays, bytes that are not UTF-8 become U+FFFD: what pluginserver's URL parser did. Caveat: repeated names are all
-//! kept for `request.query`; for single look-ups the first one wins.
+//! Pure functions. As in pluginserver's URL parser, `+` and `%xx` are decoded, empty values and names without a value
+//! are kept, `;` is not a separator, invalid escapes stay as they are, and bytes that are not UTF-8 become U+FFFD.
+//! Repeated names are all kept for `request.query`; a look-up of a single name returns the first.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! What all error answers have in common.
+//! The parts that all error answers have in common.
 //!
-//! Pure functions.
+//! Pure functions, called on the I/O threads.
 
 use std::fmt::Display;
 

@@ -1,6 +1,6 @@
 //! Failures of the server's own endpoints.
 //!
-//! Pure functions.
+//! Pure functions, called on the I/O threads.
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;

@@ -1,6 +1,6 @@
-//! Requests that a plugin was called for and gave no usable answer to.
+//! Requests for which a plugin was called and gave no usable answer.
 //!
-//! Pure functions.
+//! Pure functions, called on the I/O threads.
 
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;

@@ -1,9 +1,10 @@
-//! The one place that turns refusals and failures into status, headers and JSON body.
+//! The one place where refusals and failures become status, headers and JSON body.
 //!
 //! Pure functions, called on the I/O threads. Every answer made here has a content type and `X-Request-Id`, so that a
-//! client's report can be found in the log; every 503 has `Retry-After`. One file a kind of error: [`rejection`] before
-//! a handler runs, [`failure`] in a handler, [`control`] in an endpoint of the server, [`unserved`] before there is a
-//! request. Caveat: bodies go to strangers, so the texts of errors must hold no keys, paths or tracebacks.
+//! client's report can be found in the log; every 503 has `Retry-After`. There is one file for each kind of error:
+//! [`rejection`] before a handler runs, [`failure`] in a handler, [`control`] in an endpoint of the server,
+//! [`unserved`] before there is a request. Caveat: clients see these bodies, so the texts of errors must not contain
+//! keys, paths or tracebacks.
 
 mod answer;
 mod control;

@@ -1,6 +1,6 @@
 //! Requests that are refused before any handler runs.
 //!
-//! Pure functions.
+//! Pure functions, called on the I/O threads.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER};

@@ -1,6 +1,6 @@
-//! Requests that no service sees: heads that cannot be parsed or break a rule of the protocol.
+//! Requests that no service gets: heads that cannot be parsed or that violate the protocol.
 //!
-//! Pure functions.
+//! Pure functions, called on the I/O threads.
 
 use std::time::SystemTime;
 

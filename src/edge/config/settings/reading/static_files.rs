@@ -1,8 +1,8 @@
 //! `documents`, `indexfile` and `common_log` of `[file_server]` and `[paths]`.
 //!
-//! Each section keeps the meaning that its plugin gave it in pluginserver: without a part before a colon, `[paths]`
-//! serves under `docs` and `[file_server]` under the folder's own name. Caveat: whether the folder is there is not looked
-//! at, since it may come later.
+//! Pure functions, called on the Python thread. Each section keeps the meaning that its plugin gave it in
+//! pluginserver: without a request path before a colon, the files are served under `docs` for `[paths]` and under the
+//! folder's own name for `[file_server]`. The folder need not exist yet.
 
 use std::path::{Path, PathBuf};
 
