@@ -6,8 +6,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 
-use super::build_text::{Keys, new_ascii, new_string};
 use super::limits::MAX_DEPTH;
+use super::new_string::{KeyCache, new_ascii, new_string};
 use super::scan::{Number, Scanner, SyntaxError};
 
 /// A body that is no JSON object although it begins like one.
@@ -45,7 +45,7 @@ pub fn decode_into(body: &[u8], target: &Bound<'_, PyDict>, skip: impl Fn(&str) 
         return Ok(false);
     }
     let py = target.py();
-    let members = Build { py, scanner, keys: Keys::default(), open: Vec::new(), items: Vec::new() }.document()?;
+    let members = Builder { py, scanner, keys: KeyCache::default(), open: Vec::new(), items: Vec::new() }.document()?;
     for (key, value) in members {
         // A key that is no Unicode text, for a lone surrogate, is none that a caller could name.
         if !key.to_str().is_ok_and(&skip) {
@@ -57,11 +57,11 @@ pub fn decode_into(body: &[u8], target: &Bound<'_, PyDict>, skip: impl Fn(&str) 
 
 /// The objects made so far. The containers around the current place are kept in a list rather than on the thread's
 /// stack, so that no body can exhaust that.
-struct Build<'py, 'body> {
+struct Builder<'py, 'body> {
     py: Python<'py>,
     scanner: Scanner<'body>,
-    keys: Keys<'py>,
-    open: Vec<Frame<'py>>,
+    keys: KeyCache<'py>,
+    open: Vec<OpenContainer<'py>>,
     /// The items of all arrays that are open: each becomes a list of the right size when it ends.
     items: Vec<Bound<'py, PyAny>>,
 }
@@ -70,14 +70,14 @@ struct Build<'py, 'body> {
 type Member<'py> = (Bound<'py, PyString>, Bound<'py, PyAny>);
 
 /// A container whose end has not been read.
-enum Frame<'py> {
+enum OpenContainer<'py> {
     /// With the number of items that belong to arrays further out.
     Array(usize),
     /// With the key whose value comes next.
     Object(Bound<'py, PyDict>, Bound<'py, PyString>),
 }
 
-impl<'py> Build<'py, '_> {
+impl<'py> Builder<'py, '_> {
     /// Reads the object that is the whole text; returns its members as they come.
     fn document(mut self) -> Result<Vec<Member<'py>>, DecodeError> {
         let mut members = Vec::new();
@@ -127,7 +127,7 @@ impl<'py> Build<'py, '_> {
                     return Ok(Some(members.into_any()));
                 }
                 let key = key_and_colon(self.py, &mut self.scanner, &mut self.keys)?;
-                self.open.push(Frame::Object(members, key));
+                self.open.push(OpenContainer::Object(members, key));
                 return Ok(None);
             }
             b'[' => {
@@ -136,7 +136,7 @@ impl<'py> Build<'py, '_> {
                     self.scanner.pass();
                     return Ok(Some(PyList::empty(py).into_any()));
                 }
-                self.open.push(Frame::Array(self.items.len()));
+                self.open.push(OpenContainer::Array(self.items.len()));
                 return Ok(None);
             }
             b'-' if self.scanner.is_next("-I") => {
@@ -178,14 +178,14 @@ impl<'py> Build<'py, '_> {
         let mut value = value;
         while let Some(open) = self.open.last_mut() {
             match open {
-                Frame::Array(outer) => {
+                OpenContainer::Array(outer) => {
                     self.items.push(value);
                     if !self.scanner.is_over(b']')? {
                         return Ok(None);
                     }
                     value = PyList::new(self.py, self.items.drain(*outer..))?.into_any();
                 }
-                Frame::Object(members, key) => {
+                OpenContainer::Object(members, key) => {
                     members.set_item(&*key, value)?;
                     if !self.scanner.is_over(b'}')? {
                         *key = key_and_colon(self.py, &mut self.scanner, &mut self.keys)?;
@@ -215,7 +215,7 @@ impl<'py> Build<'py, '_> {
 fn key_and_colon<'py>(
     py: Python<'py>,
     scanner: &mut Scanner<'_>,
-    keys: &mut Keys<'py>,
+    keys: &mut KeyCache<'py>,
 ) -> Result<Bound<'py, PyString>, DecodeError> {
     if scanner.peek() != b'"' {
         return Err(scanner.error("key").into());

@@ -1,6 +1,7 @@
-//! The containers that a walk is inside of while Python code may run, each with what comes next in it.
+//! The containers that a walk is inside of while Python code may run, each with the position of its next item.
 //!
-//! Caveat: what is in them may have changed whenever such code ran, so only indices and counts are kept here.
+//! Runs on the Python thread. The contents of a container may have changed whenever such code ran, so only indices and
+//! counts are kept here.
 
 use std::ops::Range;
 
@@ -25,7 +26,7 @@ pub(super) enum Frame<'py> {
         entries: Entries,
         key: Range<usize>,
     },
-    /// What the `items()` of a dict subclass gave.
+    /// The list that the `items()` of a dict subclass gave.
     Items {
         items: Bound<'py, PyList>,
         next: usize,
@@ -36,7 +37,7 @@ pub(super) enum Frame<'py> {
 /// How far the walk of a dict got.
 #[derive(Clone, Copy)]
 pub(super) struct Entries {
-    /// What `PyDict_Next` keeps.
+    /// The position that `PyDict_Next` keeps.
     pub position: ffi::Py_ssize_t,
     pub written: usize,
     /// The size of the dict at first.
@@ -44,7 +45,8 @@ pub(super) struct Entries {
 }
 
 impl Frame<'_> {
-    /// The path segment of the item being written; none while the walk is between two entries of a dict. `key` spans the key in `out`.
+    /// The path segment of the item being written; none while the walk is between two entries of a dict. `key` spans the
+    /// key in `out`.
     pub(super) fn segment<'out>(&self, out: &'out [u8]) -> Option<PathSegment<'out>> {
         match self {
             Self::List { next, .. } | Self::Tuple { next, .. } => next.checked_sub(1).map(PathSegment::Index),
@@ -54,7 +56,7 @@ impl Frame<'_> {
         }
     }
 
-    /// The place where the key of the entry being written is noted, in a container that has keys.
+    /// The span of the key of the entry being written, in a container that has keys.
     pub(super) fn key_mut(&mut self) -> Option<&mut Range<usize>> {
         match self {
             Self::Dict { key, .. } | Self::Items { key, .. } => Some(key),

@@ -7,18 +7,18 @@
 //! Caveat: the walk reads CPython's structures directly under the protection of the lock, so a free-threaded build is
 //! refused at compile time.
 
-mod build_text;
+mod block;
+mod borrowed;
 mod cursor;
 mod decode;
 mod encode;
 mod error;
 mod frame;
 mod function;
-mod integer;
-mod keys;
 mod layout;
 mod limits;
 pub(crate) mod missing_await;
+mod new_string;
 mod number;
 mod plain;
 mod scan;

@@ -1,38 +1,47 @@
 //! The writer of values that are made of exactly the built-in types, which is nearly all that is ever written.
 //!
-//! No Python code can run in it, so nothing it looks at can change or go away: it works on borrowed pointers, knows
-//! which keys it has met before, and recurses, to a bounded depth. At the first object that may need code to run, or
-//! lies too deep, it stops: the containers it is inside of are then held and handed over, to be gone on with later.
-//! Caveat: all of this is true only while the interpreter lock is held and none of its functions calls back.
+//! Runs on the Python thread. It runs no Python code, so nothing that it looks at can change or go away: it borrows
+//! objects without counting references, remembers which keys it has met before, and recurses, to a bounded depth. At the
+//! first object that may need code to run, or lies too deep, it stops: the containers it is inside of are then held and
+//! handed over as frames, for the walk to resume later.
+//! Caveat: this is true only as long as no function here calls Python or drops a reference; the types of `borrowed`
+//! offer no way to.
 
 use std::ops::Range;
-use std::{ptr, slice};
 
-use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
-use super::cursor::{Cursor, behind, end_at, end_of, offset_of};
+use super::borrowed::{Ascii, Constant, Dict, List, Object, Sequence, Str};
+use super::cursor::{AFTER_VALUE, Buffer, Cursor, SLOTS, TOKEN_ROOM, Tokens, with_buffer};
 use super::frame::{Entries, Frame};
-use super::integer::machine_integer;
-use super::keys::{Keys, TOKEN_ROOM};
-use super::layout::{Ascii, ascii};
 use super::number::{NUMBER_ROOM, put_float, put_integer};
-use super::text::{BLOCK, STRING_ROOM, put_if_plain, write_bytes, write_wide};
+use super::text::{SHORT_TEXT_ROOM, finish_latin1, put_text, write_string};
 
 /// How many containers inside each other are walked by recursion, which takes some hundred bytes of stack each.
 const LEVELS: usize = 64;
+/// The keys of containers inside each other get slots at this distance.
+const STRIDE: usize = 8;
 const SEPARATOR: [u8; 2] = *b", ";
 const COLON: [u8; 2] = *b": ";
-/// What is left behind each value, for the separator or the bracket.
-const ROOM_AFTER: usize = 8;
 /// The room for a value that makes none itself: a number, a text shorter than a block, the bracket of a container.
-const VALUE_ROOM: usize = ROOM_AFTER + if NUMBER_ROOM > SHORT_ROOM { NUMBER_ROOM } else { SHORT_ROOM };
-const SHORT_ROOM: usize = BLOCK + STRING_ROOM;
+const VALUE_ROOM: usize = larger(NUMBER_ROOM, 1 + SHORT_TEXT_ROOM + AFTER_VALUE);
 /// The room for an item: a key that makes none itself, and a value.
-const ROOM: usize = VALUE_ROOM + COLON.len() + if TOKEN_ROOM > SHORT_ROOM { TOKEN_ROOM } else { SHORT_ROOM };
+const ITEM_ROOM: usize = larger(TOKEN_ROOM, 1 + SHORT_TEXT_ROOM + COLON.len()) + VALUE_ROOM;
 
-/// What the writer stopped for.
+/// The place of a value.
+type ValueCursor<'id> = Cursor<'id, VALUE_ROOM>;
+/// The place of an item of a container.
+type ItemCursor<'id> = Cursor<'id, ITEM_ROOM>;
+/// The place behind an opening bracket or a separator, where there is room for a closing bracket.
+type BetweenCursor<'id> = Cursor<'id, 1>;
+/// The place behind a value.
+type EndCursor<'id> = Cursor<'id, AFTER_VALUE>;
+
+const fn larger(one: usize, other: usize) -> usize {
+    if one > other { one } else { other }
+}
+
+/// Why the writer stopped.
 pub(super) enum Suspend<'py> {
     /// An object it does not write, or not at this depth.
     Item(Bound<'py, PyAny>),
@@ -40,464 +49,332 @@ pub(super) enum Suspend<'py> {
     Entry(Bound<'py, PyAny>, Bound<'py, PyAny>),
     /// A dict with entries beyond the size it had at first.
     KeysChanged,
-    /// Something that `items()` gave and is no pair.
-    NoPair,
+    /// Something that `items()` gave and is not a pair.
+    NotAPair,
 }
 
-/// How far the walk of a container got.
-pub(super) enum Resume {
-    Sequence {
-        next: usize,
-    },
-    /// A list that `items()` of a dict subclass gave.
-    Items {
-        next: usize,
-    },
-    Dict(Entries),
-}
-
-/// Appends the value `object`, or as much of it as can be before the first object that the writer does not write. In
-/// that case `open` gets the containers around it; it may hold `depth` in all.
-///
-/// # Safety
-/// `object` must be alive.
+/// Appends `value`, or as much of it as can be before the first object that the writer does not write. In that case
+/// `frames` gets the containers around it; it may hold `depth` in all.
 #[inline]
-pub(super) unsafe fn write<'py>(
-    py: Python<'py>,
+pub(super) fn write<'py>(
     out: &mut Vec<u8>,
-    open: &mut Vec<Frame<'py>>,
-    object: *mut ffi::PyObject,
+    frames: &mut Vec<Frame<'py>>,
+    value: &Bound<'py, PyAny>,
     depth: usize,
 ) -> Option<Suspend<'py>> {
-    let levels = depth.saturating_sub(open.len()).min(LEVELS);
-    // SAFETY: the caller vouches for the object.
-    unsafe { run(py, out, open, |writer, place| writer.value(place, object, levels)) }
+    let levels = depth.saturating_sub(frames.len()).min(LEVELS);
+    run(out, frames, value, |writer, cursor, value| writer.value(cursor.limit(), value, levels))
 }
 
 /// Appends the rest of a container, its closing bracket included, and else does what [`write()`] does.
-///
-/// # Safety
-/// `container` must be a live list, tuple or dict, and `rest` fit to that.
-pub(super) unsafe fn write_rest<'py>(
-    py: Python<'py>,
+pub(super) fn resume<'py>(
     out: &mut Vec<u8>,
-    open: &mut Vec<Frame<'py>>,
-    container: *mut ffi::PyObject,
-    rest: Resume,
+    frames: &mut Vec<Frame<'py>>,
+    frame: &Frame<'py>,
     depth: usize,
 ) -> Option<Suspend<'py>> {
-    let levels = depth.saturating_sub(open.len()).min(LEVELS).saturating_sub(1);
-    // SAFETY: the caller vouches for the container.
-    unsafe {
-        run(py, out, open, |writer, place| match rest {
-            Resume::Sequence { next } => {
-                let place = if next > 0 { separate(place) } else { place };
-                writer.sequence(place, container, next, levels)
-            }
-            Resume::Items { next } => {
-                let place = if next > 0 { separate(place) } else { place };
-                writer.items(place, container, next, levels)
-            }
-            Resume::Dict(entries) => {
-                let place = if entries.written > 0 { separate(place) } else { place };
-                writer.dict(place, container, entries, levels)
-            }
-        })
-    }
+    let levels = depth.saturating_sub(frames.len()).min(LEVELS).saturating_sub(1);
+    let (container, next) = match frame {
+        Frame::List { list, next } => (list.as_any(), *next),
+        Frame::Tuple { tuple, next } => (tuple.as_any(), *next),
+        Frame::Dict { dict, entries, .. } => (dict.as_any(), entries.written),
+        Frame::Items { items, next, .. } => (items.as_any(), *next),
+    };
+    run(out, frames, container, |writer, cursor, container| {
+        let cursor = if next > 0 { separate(cursor) } else { cursor.limit() };
+        match frame {
+            Frame::Dict { entries, .. } => writer.dict(cursor, container.as_dict()?, *entries, levels),
+            Frame::Items { .. } => writer.items(cursor, container.as_list()?, next, levels),
+            Frame::List { .. } | Frame::Tuple { .. } => writer.sequence(cursor, container.as_sequence()?, next, levels),
+        }
+    })
 }
 
-/// Lets `write` begin behind what is in `out`, and makes what it wrote count.
-///
-/// # Safety
-/// `write` must do as told for [`Writer`].
+/// Lets `write` append to `out`.
 #[inline]
-unsafe fn run<'py, 'a>(
-    py: Python<'py>,
-    out: &'a mut Vec<u8>,
-    open: &'a mut Vec<Frame<'py>>,
-    write: impl FnOnce(&mut Writer<'py, 'a>, Cursor) -> Option<Cursor>,
+fn run<'py>(
+    out: &mut Vec<u8>,
+    frames: &mut Vec<Frame<'py>>,
+    object: &Bound<'py, PyAny>,
+    write: impl for<'id, 'a> FnOnce(&mut Writer<'id, 'py, '_>, ItemCursor<'id>, Object<'a, 'py>) -> Option<EndCursor<'id>>,
 ) -> Option<Suspend<'py>> {
-    let outside = open.len();
-    let place = behind(out, ROOM);
-    let mut writer = Writer { py, end: end_of(out), out, open, keys: Keys::new(), stop: None };
-    if let Some(end) = write(&mut writer, place) {
-        // SAFETY: the writer wrote all bytes up to there, and had made room for them.
-        unsafe { end_at(writer.out, end) };
-        return None;
-    }
-    // They were left innermost first.
-    writer.open[outside..].reverse();
-    writer.stop
+    let outside = frames.len();
+    // SAFETY: a writer calls nothing of Python but `PyDict_Next` and PyLong_AsLongLongAndOverflow, for an int, which run
+    // no Python code, and only makes references; those that it pushes to `frames` or puts into `suspend`, which is empty
+    // at first, replace none.
+    let object = unsafe { Object::borrow(object) };
+    with_buffer(out, |buffer, cursor| {
+        let mut writer = Writer { buffer, frames, keys: Tokens::new(), suspend: None };
+        if let Some(end) = write(&mut writer, cursor, object) {
+            writer.buffer.finish(end);
+            return None;
+        }
+        // They were left innermost first.
+        writer.frames[outside..].reverse();
+        writer.suspend
+    })
 }
 
 /// Writes what stands between two items.
-///
-/// # Safety
-/// [`ROOM_AFTER`] bytes from `place` on must be free to write to.
 #[inline]
-unsafe fn separate(place: Cursor) -> Cursor {
-    // SAFETY: the callers have room for it.
-    unsafe {
-        place.cast().write(SEPARATOR);
-        place.add(SEPARATOR.len())
-    }
+fn separate<const ROOM: usize, const LEFT: usize>(cursor: Cursor<'_, ROOM>) -> Cursor<'_, LEFT> {
+    cursor.put(SEPARATOR, SEPARATOR.len())
 }
 
-struct Writer<'py, 'a> {
-    py: Python<'py>,
-    out: &'a mut Vec<u8>,
-    /// The end of the room behind `out`.
-    end: Cursor,
-    open: &'a mut Vec<Frame<'py>>,
-    keys: Keys,
-    stop: Option<Suspend<'py>>,
+struct Writer<'id, 'py, 'out> {
+    buffer: Buffer<'id, 'out>,
+    frames: &'out mut Vec<Frame<'py>>,
+    /// Keys with all that stands between them and the value: `"name": `. Rows of one kind have the same key objects in
+    /// the same order, so a key is looked for by its position alone.
+    keys: Tokens,
+    suspend: Option<Suspend<'py>>,
 }
 
-/// All are sound only for objects that are alive, and while no Python code runs from the making of the writer to its end.
-/// Those that write need room from `place` on, as told for each, with all before it written, and give the place behind
-/// what they wrote, with [`ROOM_AFTER`] left; or nothing once the writer has stopped, with all that is written counted in
-/// `out`.
-impl<'py> Writer<'py, '_> {
-    /// Writes a value with at most `levels` containers inside each other; needs [`VALUE_ROOM`].
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
+/// Those that write take the cursor and give it back behind what they wrote; or nothing once the writer has stopped,
+/// with all that is written counted in the buffer.
+impl<'id, 'py> Writer<'id, 'py, '_> {
+    /// Writes a value with at most `levels` containers inside each other.
     #[expect(clippy::inline_always)] // or each scalar costs a call
     #[inline(always)]
-    unsafe fn value(&mut self, place: Cursor, object: *mut ffi::PyObject, levels: usize) -> Option<Cursor> {
-        // SAFETY: the object is alive, and each access follows a check of the exact type. No scalar takes more than the
-        // room there is.
-        unsafe {
-            let kind = ffi::Py_TYPE(object);
-            if kind == &raw mut ffi::PyUnicode_Type {
-                return self.text(place, object);
-            }
-            if kind == &raw mut ffi::PyLong_Type {
-                return match machine_integer(object) {
-                    Some(value) => Some(put_integer(place, value)),
-                    None => self.stop_at(place, object),
-                };
-            }
-            if kind == &raw mut ffi::PyFloat_Type {
-                return Some(put_float(place, ffi::PyFloat_AS_DOUBLE(object)));
-            }
-            if object == ffi::Py_None() {
-                place.cast::<[u8; 4]>().write(*b"null");
-                return Some(place.add(4));
-            }
-            if object == ffi::Py_True() {
-                place.cast::<[u8; 4]>().write(*b"true");
-                return Some(place.add(4));
-            }
-            if object == ffi::Py_False() {
-                place.cast::<[u8; 8]>().write(*b"false   ");
-                return Some(place.add(5));
-            }
-            if levels == 0 {
-                return self.stop_at(place, object);
-            }
-            if kind == &raw mut ffi::PyDict_Type {
-                let size = (*object.cast::<ffi::PyDictObject>()).ma_used.cast_unsigned();
-                place.write(b'{');
-                self.dict(place.add(1), object, Entries { position: 0, written: 0, size }, levels - 1)
-            } else if kind == &raw mut ffi::PyList_Type || kind == &raw mut ffi::PyTuple_Type {
-                place.write(b'[');
-                self.sequence(place.add(1), object, 0, levels - 1)
-            } else {
-                self.stop_at(place, object)
-            }
+    fn value(&mut self, cursor: ValueCursor<'id>, object: Object<'_, 'py>, levels: usize) -> Option<EndCursor<'id>> {
+        if let Some(text) = object.as_str() {
+            return self.text(cursor, object, text);
+        }
+        if let Some(int) = object.as_int() {
+            return match int.to_i64() {
+                Some(value) => Some(put_integer(cursor.limit(), value)),
+                None => self.suspend_at(cursor, object),
+            };
+        }
+        if let Some(value) = object.as_float() {
+            return Some(put_float(cursor.limit(), value));
+        }
+        match object.as_constant() {
+            Some(Constant::None) => return Some(cursor.put(*b"null", 4)),
+            Some(Constant::True) => return Some(cursor.put(*b"true", 4)),
+            Some(Constant::False) => return Some(cursor.put(*b"false   ", 5)),
+            None => {}
+        }
+        if levels == 0 {
+            return self.suspend_at(cursor, object);
+        }
+        if let Some(dict) = object.as_dict() {
+            let entries = Entries { position: 0, written: 0, size: dict.size() };
+            self.dict(cursor.put_byte(b'{'), dict, entries, levels - 1)
+        } else if let Some(sequence) = object.as_sequence() {
+            self.sequence(cursor.put_byte(b'['), sequence, 0, levels - 1)
+        } else {
+            self.suspend_at(cursor, object)
         }
     }
 
-    /// Writes a str; needs [`VALUE_ROOM`].
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
+    /// Writes a str.
     #[inline]
-    unsafe fn text(&mut self, mut place: Cursor, text: *mut ffi::PyObject) -> Option<Cursor> {
-        // SAFETY: a live str, for which there is room, or room is made.
-        unsafe {
-            if let Some(Ascii { data, length }) = ascii(text) {
-                if length >= BLOCK {
-                    place = self.with_room(place, length + STRING_ROOM + ROOM_AFTER);
-                }
-                return put_if_plain(place, data, length).or_else(|| self.escaped_text(place, data, length));
-            }
-            self.unusual_text(place, text)
+    fn text(
+        &mut self,
+        cursor: ValueCursor<'id>,
+        object: Object<'_, 'py>,
+        text: Str<'_, 'py>,
+    ) -> Option<EndCursor<'id>> {
+        let Some(ascii) = text.ascii() else {
+            return match self.unusual_text(cursor.limit(), text) {
+                Ok(cursor) => Some(cursor.limit()),
+                Err(cursor) => self.suspend_at(cursor, object),
+            };
+        };
+        let cursor: Cursor<'id, { VALUE_ROOM - 1 }> = cursor.put_byte(b'"');
+        match put_text(&mut self.buffer, cursor, ascii) {
+            Ok(cursor) => Some(cursor),
+            Err(cursor) => Some(self.escaped_text(cursor, ascii).limit()),
         }
     }
 
-    /// Writes a str of ASCII that needs escapes.
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
+    /// Writes a str of ASCII that needs escapes, whose opening quote is written.
     #[inline(never)]
-    unsafe fn escaped_text(&mut self, place: Cursor, data: *const u8, length: usize) -> Option<Cursor> {
-        // SAFETY: all up to `place` is written, and the caller took the bytes out of a live str.
-        unsafe {
-            end_at(self.out, place);
-            write_bytes(self.out, slice::from_raw_parts(data, length));
-        }
-        Some(self.behind(ROOM))
+    fn escaped_text(&mut self, cursor: EndCursor<'id>, text: Ascii<'_>) -> ItemCursor<'id> {
+        self.buffer.append(cursor, |out| finish_latin1(out, text.bytes()))
     }
 
-    /// Writes a str that is not ASCII.
+    /// Writes a str that is not ASCII, unless it is not ready.
     #[inline(never)]
-    unsafe fn unusual_text(&mut self, place: Cursor, text: *mut ffi::PyObject) -> Option<Cursor> {
-        // SAFETY: all up to `place` is written; a live str.
-        unsafe {
-            end_at(self.out, place);
-            if !write_wide(self.out, text) {
-                return self.stop_at(place, text);
-            }
+    fn unusual_text(
+        &mut self,
+        cursor: ValueCursor<'id>,
+        text: Str<'_, 'py>,
+    ) -> Result<ItemCursor<'id>, ValueCursor<'id>> {
+        match text.units() {
+            Some(units) => Ok(self.buffer.append(cursor, |out| write_string(out, units))),
+            None => Err(cursor),
         }
-        Some(self.behind(ROOM))
     }
 
     /// Writes the items of a list or tuple from `next` on, and the bracket.
     #[inline(never)]
-    unsafe fn sequence(
+    fn sequence(
         &mut self,
-        mut place: Cursor,
-        sequence: *mut ffi::PyObject,
+        mut cursor: BetweenCursor<'id>,
+        sequence: Sequence<'_, 'py>,
         mut next: usize,
         levels: usize,
-    ) -> Option<Cursor> {
-        // SAFETY: a live list or tuple, of which neither the size nor the items change while no code runs. A separator
-        // precedes the place if there was an item.
-        unsafe {
-            let size = ffi::Py_SIZE(sequence).cast_unsigned();
-            let items: *const *mut ffi::PyObject = if ffi::PyList_Check(sequence) != 0 {
-                (*sequence.cast::<ffi::PyListObject>()).ob_item
-            } else {
-                (&raw const (*sequence.cast::<ffi::PyTupleObject>()).ob_item).cast()
+    ) -> Option<EndCursor<'id>> {
+        let items = sequence.items();
+        while let Some(item) = items.get(next) {
+            let place: ItemCursor<'id> = self.buffer.reserve(cursor);
+            next += 1;
+            let Some(end) = self.value(place.limit(), *item, levels) else {
+                return self.hold_sequence(sequence, next);
             };
-            while next < size {
-                place = self.with_room(place, ROOM);
-                let item = *items.add(next);
-                next += 1;
-                let Some(end) = self.value(place, item, levels) else {
-                    return self.hold_sequence(sequence, next);
-                };
-                place = separate(end);
-            }
-            Some(self.close(place, next > 0, b']'))
+            cursor = separate(end);
         }
+        Some(self.close(cursor, next > 0, b']'))
     }
 
     /// Writes the entries of a dict after those that are written, and the bracket.
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
     #[inline(never)]
-    unsafe fn dict(
+    fn dict(
         &mut self,
-        mut place: Cursor,
-        dict: *mut ffi::PyObject,
+        mut cursor: BetweenCursor<'id>,
+        dict: Dict<'_, 'py>,
         entries: Entries,
         levels: usize,
-    ) -> Option<Cursor> {
+    ) -> Option<EndCursor<'id>> {
         let Entries { mut position, mut written, size } = entries;
-        let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a live dict and valid out-pointers; key and value are alive while no code runs. PyDict_Next bears a
-        // dict that was changed before. A separator precedes the place if there was an entry.
-        unsafe {
-            while written < size && ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
-                place = self.with_room(place, ROOM);
-                written += 1;
-                match self.entry(place, key, value, written, levels) {
-                    Ok(end) => place = separate(end),
-                    Err(span) => return self.hold_dict(dict, Entries { position, written, size }, span),
-                }
+        while written < size
+            && let Some((key, value)) = dict.next(&mut position)
+        {
+            written += 1;
+            let place = self.buffer.reserve(cursor);
+            match self.entry(place, key, value, written, levels) {
+                Ok(end) => cursor = separate(end),
+                Err(span) => return self.hold_dict(dict, Entries { position, written, size }, span),
             }
-            // A dict that swaps keys for others while code runs would keep us here for ever.
-            if entries.written > 0
-                && written == size
-                && ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0
-            {
-                end_at(self.out, place);
-                self.stop = Some(Suspend::KeysChanged);
-                return self.hold_dict(dict, Entries { position, written, size }, 0..0);
-            }
-            Some(self.close(place, written > 0, b'}'))
         }
+        // A dict that swaps keys for others while code runs would keep us here for ever.
+        if entries.written > 0 && written == size && dict.next(&mut position).is_some() {
+            self.buffer.finish(cursor);
+            self.suspend = Some(Suspend::KeysChanged);
+            return self.hold_dict(dict, Entries { position, written, size }, 0..0);
+        }
+        Some(self.close(cursor, written > 0, b'}'))
     }
 
     /// Writes the entries that `items()` gave, from `next` on, and the bracket.
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
-    unsafe fn items(
+    fn items(
         &mut self,
-        mut place: Cursor,
-        items: *mut ffi::PyObject,
+        mut cursor: BetweenCursor<'id>,
+        list: List<'_, 'py>,
         mut next: usize,
         levels: usize,
-    ) -> Option<Cursor> {
-        // SAFETY: a live list, and as for `sequence`; each of its items that is looked into is a tuple of two.
-        unsafe {
-            while next < ffi::PyList_GET_SIZE(items).cast_unsigned() {
-                place = self.with_room(place, ROOM);
-                let pair = ffi::PyList_GET_ITEM(items, next.cast_signed());
-                if ffi::PyTuple_Check(pair) == 0 || ffi::PyTuple_GET_SIZE(pair) != 2 {
-                    end_at(self.out, place);
-                    self.stop = Some(Suspend::NoPair);
-                    return self.hold_items(items, next, 0..0);
-                }
-                next += 1;
-                let [key, value] = [0, 1].map(|index| ffi::PyTuple_GET_ITEM(pair, index));
-                match self.entry(place, key, value, next, levels) {
-                    Ok(end) => place = separate(end),
-                    Err(span) => return self.hold_items(items, next, span),
-                }
+    ) -> Option<EndCursor<'id>> {
+        while let Some(item) = list.items().get(next) {
+            let Some([key, value]) = item.as_pair() else {
+                self.buffer.finish(cursor);
+                self.suspend = Some(Suspend::NotAPair);
+                return self.hold_items(list, next, 0..0);
+            };
+            next += 1;
+            let place = self.buffer.reserve(cursor);
+            match self.entry(place, key, value, next, levels) {
+                Ok(end) => cursor = separate(end),
+                Err(span) => return self.hold_items(list, next, span),
             }
-            Some(self.close(place, next > 0, b'}'))
         }
+        Some(self.close(cursor, next > 0, b'}'))
     }
 
-    /// Writes a key and its value; needs [`ROOM`]. Once stopped, gives the place of the key in `out` if it is written.
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
+    /// Writes a key and its value. Once stopped, gives the span of the key in the buffer if it is written.
     #[expect(clippy::inline_always)] // or each entry costs a call
     #[inline(always)]
-    unsafe fn entry(
+    fn entry(
         &mut self,
-        place: Cursor,
-        key: *mut ffi::PyObject,
-        value: *mut ffi::PyObject,
+        cursor: ItemCursor<'id>,
+        key: Object<'_, 'py>,
+        value: Object<'_, 'py>,
         index: usize,
         levels: usize,
-    ) -> Result<Cursor, Range<usize>> {
-        // SAFETY: both are alive; there is room, and what precedes `place` is written.
-        unsafe {
-            let start = offset_of(self.out, place);
-            let Some(behind_key) = self.key(place, key, Keys::slot(index, levels)) else {
-                let [key, value] = [key, value].map(|object| Bound::from_borrowed_ptr(self.py, object));
-                self.stop = Some(Suspend::Entry(key, value));
-                return Err(0..0);
-            };
-            let end = offset_of(self.out, behind_key) - COLON.len();
-            self.value(behind_key, value, levels).ok_or(start..end)
-        }
+    ) -> Result<EndCursor<'id>, Range<usize>> {
+        let start = self.buffer.offset(&cursor);
+        let slot = index.wrapping_add(levels.wrapping_mul(STRIDE)) % SLOTS;
+        let behind_key = match self.keys.put(slot, key.address(), cursor) {
+            Ok(cursor) => cursor,
+            Err(cursor) => match self.new_key(cursor, key, slot) {
+                Ok(cursor) => cursor,
+                Err(cursor) => {
+                    self.buffer.finish(cursor);
+                    self.suspend = Some(Suspend::Entry(key.hold(), value.hold()));
+                    return Err(0..0);
+                }
+            },
+        };
+        let end = self.buffer.offset(&behind_key) - COLON.len();
+        self.value(behind_key, value, levels).ok_or(start..end)
     }
 
-    /// Writes a key and what follows it, if it is a ready str; needs [`ROOM`] and leaves [`VALUE_ROOM`].
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
+    /// Writes a key that is not known, with what follows it, and keeps it; gives the cursor back if it is not a ready
+    /// str.
     #[inline]
-    unsafe fn key(&mut self, place: Cursor, key: *mut ffi::PyObject, slot: usize) -> Option<Cursor> {
-        // SAFETY: there is room.
-        unsafe { self.keys.put(slot, place, key).or_else(|| self.new_key(place, key, slot)) }
-    }
-
-    /// Does what [`Self::key`] does for a key that is not known, and keeps it.
-    #[inline]
-    unsafe fn new_key(&mut self, mut place: Cursor, key: *mut ffi::PyObject, slot: usize) -> Option<Cursor> {
-        // SAFETY: a live object, and a str where it is taken for one; room is made where there is less than it takes.
-        unsafe {
-            if ffi::PyUnicode_CheckExact(key) == 0 {
-                end_at(self.out, place);
-                return None;
+    fn new_key(
+        &mut self,
+        cursor: ItemCursor<'id>,
+        key: Object<'_, 'py>,
+        slot: usize,
+    ) -> Result<ValueCursor<'id>, ValueCursor<'id>> {
+        const QUOTED_ROOM: usize = ITEM_ROOM - 1;
+        const COLON_ROOM: usize = COLON.len() + VALUE_ROOM;
+        let Some(text) = key.as_str() else { return Err(cursor.limit()) };
+        let Some(ascii) = text.ascii() else {
+            let cursor = self.unusual_text(cursor.limit(), text)?;
+            return Ok(cursor.put(COLON, COLON.len()));
+        };
+        let start = self.buffer.offset(&cursor);
+        let cursor: Cursor<'id, QUOTED_ROOM> = cursor.put_byte(b'"');
+        match put_text::<_, COLON_ROOM>(&mut self.buffer, cursor, ascii) {
+            Ok(cursor) => {
+                let cursor = cursor.put(COLON, COLON.len());
+                self.keys.keep(slot, key.address(), &self.buffer, start, &cursor);
+                Ok(cursor)
             }
-            let characters = ascii(key);
-            if let Some(Ascii { data, length }) = characters {
-                if length >= BLOCK {
-                    place = self.with_room(place, length + STRING_ROOM + COLON.len() + VALUE_ROOM);
-                }
-                if let Some(end) = put_if_plain(place, data, length) {
-                    end.cast().write(COLON);
-                    let end = end.add(COLON.len());
-                    self.keys.keep(slot, key, place, end);
-                    return Some(end);
-                }
-            }
-            let end = match characters {
-                Some(Ascii { data, length }) => self.escaped_text(place, data, length),
-                None => self.unusual_text(place, key),
-            }?;
-            end.cast().write(COLON);
-            Some(end.add(COLON.len()))
+            Err(cursor) => Ok(self.escaped_text(cursor.limit(), ascii).put(COLON, COLON.len())),
         }
     }
 
     /// Puts a closing bracket in the place of the separator, if there is one.
-    ///
-    /// # Safety
-    /// As told for all functions of the writer.
     #[inline]
-    unsafe fn close(&mut self, place: Cursor, separated: bool, bracket: u8) -> Cursor {
-        // SAFETY: the caller tells whether there is a separator; the room for it, or for the first item, is free.
-        unsafe {
-            let place = if separated { place.sub(SEPARATOR.len()) } else { place };
-            place.write(bracket);
-            self.with_room(place.add(1), ROOM_AFTER)
-        }
+    fn close(&mut self, cursor: BetweenCursor<'id>, separated: bool, bracket: u8) -> EndCursor<'id> {
+        let cursor = if separated { self.buffer.back(cursor, SEPARATOR.len()) } else { cursor };
+        let cursor: Cursor<'id, 0> = cursor.put_byte(bracket);
+        self.buffer.reserve(cursor)
     }
 
-    /// The place itself, or where it went to have `room` bytes, which are no fewer than are asked for elsewhere.
-    #[inline]
-    unsafe fn with_room(&mut self, place: Cursor, room: usize) -> Cursor {
-        if self.end.addr().get() - place.addr().get() < room {
-            // SAFETY: the caller has written all up to there.
-            unsafe { end_at(self.out, place) };
-            return self.grow(room);
-        }
-        place
-    }
-
-    /// Makes room for at least as much as any item needs.
     #[cold]
-    #[inline(never)]
-    fn grow(&mut self, room: usize) -> Cursor {
-        self.behind(room + ROOM)
-    }
-
-    /// The place behind what is counted in `out`.
-    fn behind(&mut self, room: usize) -> Cursor {
-        let place = behind(self.out, room);
-        self.end = end_of(self.out);
-        place
-    }
-
-    /// # Safety
-    /// As told for all functions of the writer.
-    #[cold]
-    unsafe fn stop_at(&mut self, place: Cursor, object: *mut ffi::PyObject) -> Option<Cursor> {
-        // SAFETY: the caller has written all up to there, and the object is alive.
-        unsafe {
-            end_at(self.out, place);
-            self.stop = Some(Suspend::Item(Bound::from_borrowed_ptr(self.py, object)));
-        }
+    fn suspend_at<const ROOM: usize>(
+        &mut self,
+        cursor: Cursor<'id, ROOM>,
+        object: Object<'_, 'py>,
+    ) -> Option<EndCursor<'id>> {
+        self.buffer.finish(cursor);
+        self.suspend = Some(Suspend::Item(object.hold()));
         None
     }
 
     #[cold]
-    unsafe fn hold_sequence(&mut self, sequence: *mut ffi::PyObject, next: usize) -> Option<Cursor> {
-        // SAFETY: a live list or tuple.
-        let sequence: Bound<'py, PyAny> = unsafe { Bound::from_borrowed_ptr(self.py, sequence) };
-        self.open.push(match sequence.cast_into::<PyList>() {
-            Ok(list) => Frame::List { list, next },
-            // SAFETY: it is one or the other.
-            Err(error) => Frame::Tuple { tuple: unsafe { error.into_inner().cast_into_unchecked() }, next },
+    fn hold_sequence(&mut self, sequence: Sequence<'_, 'py>, next: usize) -> Option<EndCursor<'id>> {
+        self.frames.push(match sequence {
+            Sequence::List(list) => Frame::List { list: list.hold(), next },
+            Sequence::Tuple(tuple) => Frame::Tuple { tuple: tuple.hold(), next },
         });
         None
     }
 
     #[cold]
-    unsafe fn hold_dict(&mut self, dict: *mut ffi::PyObject, entries: Entries, key: Range<usize>) -> Option<Cursor> {
-        // SAFETY: a live dict.
-        let dict = unsafe { Bound::from_borrowed_ptr(self.py, dict).cast_into_unchecked() };
-        self.open.push(Frame::Dict { dict, entries, key });
+    fn hold_dict(&mut self, dict: Dict<'_, 'py>, entries: Entries, key: Range<usize>) -> Option<EndCursor<'id>> {
+        self.frames.push(Frame::Dict { dict: dict.hold(), entries, key });
         None
     }
 
     #[cold]
-    unsafe fn hold_items(&mut self, items: *mut ffi::PyObject, next: usize, key: Range<usize>) -> Option<Cursor> {
-        // SAFETY: a live list.
-        let items = unsafe { Bound::from_borrowed_ptr(self.py, items).cast_into_unchecked() };
-        self.open.push(Frame::Items { items, next, key });
+    fn hold_items(&mut self, items: List<'_, 'py>, next: usize, key: Range<usize>) -> Option<EndCursor<'id>> {
+        self.frames.push(Frame::Items { items: items.hold(), next, key });
         None
     }
 }

@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-/// Bytes looked at in one step.
-const BLOCK: usize = 16;
+use super::block::{BLOCK, ends_plain, plain_ends_and_wide};
 
 /// What is wrong with a text, and where.
 #[derive(Debug)]
@@ -27,9 +26,9 @@ type Result<T> = std::result::Result<T, SyntaxError>;
 
 /// Bytes that are ASCII, which only this module can claim.
 #[derive(Clone, Copy)]
-pub(super) struct Ascii<'a>(&'a [u8]);
+pub(super) struct AsciiBytes<'a>(&'a [u8]);
 
-impl<'a> Ascii<'a> {
+impl<'a> AsciiBytes<'a> {
     pub(crate) const fn bytes(self) -> &'a [u8] {
         self.0
     }
@@ -38,7 +37,7 @@ impl<'a> Ascii<'a> {
 /// The characters of a string, without quotes and escapes.
 #[derive(Clone, Copy)]
 pub(super) enum Text<'a> {
-    Ascii(Ascii<'a>),
+    Ascii(AsciiBytes<'a>),
     Unicode(&'a str),
     /// UTF-8 but for lone surrogates, which are encoded as if they were characters.
     Surrogates(&'a [u8]),
@@ -125,14 +124,14 @@ impl<'a> Scanner<'a> {
 
     /// Reads the string whose opening quote is next if it is ASCII and has no escapes, as most are; else reads nothing.
     #[inline]
-    pub(crate) fn plain_string(&mut self) -> Option<Ascii<'a>> {
+    pub(crate) fn plain_string(&mut self) -> Option<AsciiBytes<'a>> {
         let start = self.place + 1;
         let (end, ascii) = plain_end(self.text, start);
         if !ascii || self.text.get(end) != Some(&b'"') {
             return None;
         }
         self.place = end + 1;
-        self.text.get(start..end).map(Ascii)
+        self.text.get(start..end).map(AsciiBytes)
     }
 
     /// Reads the string whose opening quote is next.
@@ -172,7 +171,7 @@ impl<'a> Scanner<'a> {
         }
         self.place += 1;
         if self.unescaped.is_ascii() {
-            return Ok(Text::Ascii(Ascii(&self.unescaped)));
+            return Ok(Text::Ascii(AsciiBytes(&self.unescaped)));
         }
         match std::str::from_utf8(&self.unescaped) {
             Ok(text) if !lone_surrogates => Ok(Text::Unicode(text)),
@@ -324,7 +323,7 @@ fn plain_end(text: &[u8], start: usize) -> (usize, bool) {
     let mut place = start;
     let mut ascii = true;
     while let Some(block) = text.get(place..).and_then(|rest| rest.first_chunk()) {
-        let (ends, wide) = marks(*block);
+        let (ends, wide) = plain_ends_and_wide(*block);
         if ends != 0 {
             let length = ends.trailing_zeros();
             return (place + length as usize, ascii && wide & ((1 << length) - 1) == 0);
@@ -339,32 +338,4 @@ fn plain_end(text: &[u8], start: usize) -> (usize, bool) {
         place += 1;
     }
     (place, ascii)
-}
-
-#[inline]
-const fn ends_plain(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
-/// A bit for each byte that ends the plain part of a string, and a bit for each that is not ASCII.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn marks(block: [u8; BLOCK]) -> (u32, u32) {
-    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
-    // SAFETY: SSE2 is part of x86-64; a block is as large as a vector, of which every pattern of bits is one.
-    unsafe {
-        let block = std::mem::transmute::<[u8; BLOCK], __m128i>(block);
-        let equals = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte.cast_signed()));
-        let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
-        let ends = _mm_or_si128(control, _mm_or_si128(equals(b'"'), equals(b'\\')));
-        (_mm_movemask_epi8(ends).cast_unsigned(), _mm_movemask_epi8(block).cast_unsigned())
-    }
-}
-
-/// A bit for each byte that ends the plain part of a string, and a bit for each that is not ASCII.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn marks(block: [u8; BLOCK]) -> (u32, u32) {
-    let bits = |is: fn(u8) -> bool| block.iter().rev().fold(0, |bits, &byte| bits << 1 | u32::from(is(byte)));
-    (bits(ends_plain), bits(|byte| !byte.is_ascii()))
 }

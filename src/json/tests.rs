@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use super::number::write_float;
 use super::*;
 
+mod cursor;
 mod plain;
 
 /// Attaches to the embedded interpreter with a namespace filled by `code`.
