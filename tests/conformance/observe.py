@@ -8,8 +8,8 @@ from typing import Any
 
 from conformance.case import Case
 from conformance.server import Server
-from conformance.wire import Answer, ClosedError, HangError, Wire, method_of
 from conformance.world import World
+from support.wire import Answer, ClosedError, HangError, Wire, method_of
 
 #: The headers that clients rely on, with the reason.
 HEADERS = {
@@ -37,7 +37,7 @@ HEADERS = {
 #: Headers that are lists without an order. pluginserver sends some of them in another order after each start.
 LISTS = {"allow", "access-control-allow-methods", "access-control-allow-headers", "access-control-expose-headers"}
 
-#: A request whose answer tells that connection and server are still usable.
+#: A request whose answer shows that connection and server are still usable.
 ALIVE = b"GET /alive HTTP/1.1\r\nHost: alive\r\n\r\n"
 
 
@@ -66,7 +66,7 @@ def open_echoes(original: dict[str, Any], ours: dict[str, Any]) -> None:
 
 
 def echo_of(body: bytes) -> dict[str, Any] | None:
-    """Return what a handler was given, if this is the answer of the plugin that tells."""
+    """Return what a handler was given, if this is the answer of the plugin that shows it."""
     if not body.startswith(b'{"echo": true'):
         return None
     groups = json.loads(body)
@@ -101,7 +101,7 @@ class Line:
     def __init__(self, server: Server) -> None:
         """Connect."""
         self._server = server
-        self._wire = Wire(server.port)
+        self._wire = Wire(server)
 
     def __enter__(self) -> Line:
         """Return the line itself."""
@@ -120,14 +120,14 @@ class Line:
             self._wire.close()
             if seen["server"] != "serves":  # it may still be on its way to its end
                 assert self._server.start(), "\n".join(self._server.lines)
-            self._wire = Wire(self._server.port)
+            self._wire = Wire(self._server)
         return seen
 
 
 def exchange(server: Server, wire: Wire, request: bytes, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
     """Send one request; return what is seen of the answer, and of connection and server afterwards."""
     try:
-        seen = observe(wire.ask(request), method_of(request), more_headers)
+        seen = observe(wire.fetch(request), method_of(request), more_headers)
         seen["connection"] = state(wire)
     except (ClosedError, HangError) as error:
         seen = {"no answer": type(error).__name__, "connection": "lost"}
@@ -136,9 +136,9 @@ def exchange(server: Server, wire: Wire, request: bytes, more_headers: tuple[str
 
 
 def state(wire: Wire) -> str:
-    """Tell whether a connection is still good for a request."""
+    """Return whether a connection is still good for a request."""
     try:
-        answer = wire.ask(ALIVE)
+        answer = wire.fetch(ALIVE)
     except ClosedError:
         return "closed"
     except HangError:
@@ -147,10 +147,10 @@ def state(wire: Wire) -> str:
 
 
 def survival(server: Server) -> str:
-    """Tell whether a server still serves."""
+    """Return whether a server still serves."""
     try:
-        with Wire(server.port) as wire:
-            return "serves" if wire.ask(ALIVE).status == 200 else "confused"
+        with Wire(server) as wire:
+            return "serves" if wire.fetch(ALIVE).status == 200 else "confused"
     except ClosedError:
         return "died"
     except HangError:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import ssl
 import textwrap
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from conformance.server import ORIGINAL, OURS, PATIENCE, Server, Side
-from conformance.wire import ClosedError, HangError, Wire
+from conformance.server import ORIGINAL, OURS, Server, Side
+from support.plugins import prepare
+from support.wait import wait_for_file
+from support.wire import ClosedError, HangError, Wire
 
 INI = """\
 [network]
 bindto = 127.0.0.1
-port = int:PORT
+port = int:0
 
 [paths]
 plugins = plugins
@@ -63,6 +64,8 @@ class Scenario:
     options: Sequence[str] = ()
     #: Whether the command line names the ini file.
     names_ini: bool = True
+    #: What is added to the environment.
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage:
@@ -73,32 +76,25 @@ class Stage:
         #: What was seen, by aspect.
         self.seen: dict[str, Any] = {}
         self.folder = folder
-        (folder / "plugins").mkdir(parents=True)
-        for name, source in scenario.plugins.items():
-            self.write(f"plugins/{name}" if "." in name else f"plugins/{name}.py", source)
-        if scenario.ini is not None:
-            self.write("server.ini", scenario.ini)
-        self.server = Server(side, folder, [*(["-i", "server.ini"] if scenario.names_ini else []), *scenario.options])
+        prepare(folder, scenario.plugins, scenario.ini)
+        named = ["-i", "server.ini"] if scenario.names_ini else []
+        self.server = Server(side, folder, [*named, *scenario.options], scenario.env)
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
         (self.folder / name).write_text(textwrap.dedent(text))
 
-    def change(self, name: str, text: str) -> None:
-        """Write a file while the server runs."""
-        self.write(name, text)
-        self.server.keep_port()
-
     def connect(self) -> Wire:
         """Return a connection."""
-        return Wire(self.server.port)
+        return Wire(self.server)
 
     def appears(self, name: str) -> bool:
         """Wait until a file is there."""
-        deadline = time.monotonic() + PATIENCE
-        while not (self.folder / name).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return (self.folder / name).exists()
+        try:
+            wait_for_file(self.folder / name)
+        except AssertionError:
+            return False
+        return True
 
     def start(self) -> None:
         """Start; note whether it serves, and else how it ended."""
@@ -119,10 +115,10 @@ class Stage:
         """Note the answer to a request on a connection of its own."""
         lines = "".join(f"{header}\r\n" for header in headers)
         request = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n".encode()
-        self.seen[aspect] = shown(self.server.port, request, secure)
+        self.seen[aspect] = shown(self.server, request, secure)
 
     def stop(self, number: Signals) -> None:
-        """Send a signal, and note how it ends and what the plugins had to say."""
+        """Send a signal, and note how it ends and what the plugins have marked."""
         self.server.send(number)
         self.seen["exit"] = self.server.wait()
         self.note_marks()
@@ -132,7 +128,7 @@ class Stage:
         marks = self.folder / "marks"
         self.seen["marks"] = marks.read_text().splitlines() if marks.exists() else []
 
-    def said(self, pattern: str) -> list[str]:
+    def written(self, pattern: str) -> list[str]:
         """Return the lines of the server's output that match, without times and numbers that change."""
         return [plain(line) for line in self.server.lines if re.search(pattern, line)]
 
@@ -143,10 +139,10 @@ def plain(line: str) -> str:
     return re.sub(r"\b[0-9a-f]{32}\b", "ID", line)
 
 
-def shown(port: int, request: bytes, secure: bool = False) -> str:
+def shown(server: Server, request: bytes, secure: bool = False) -> str:
     """Return an answer in one line, or what came instead."""
     try:
-        with Wire(port) as wire:
+        with Wire(server) as wire:
             if secure:
                 context = ssl.create_default_context()
                 context.check_hostname = False
@@ -161,7 +157,7 @@ def shown(port: int, request: bytes, secure: bool = False) -> str:
 def result(wire: Wire) -> str:
     """Read the answer to a GET; return it in one line, or what came instead."""
     try:
-        answer = wire.answer("GET")
+        answer = wire.final_answer()
     except (ClosedError, HangError) as error:
         return type(error).__name__
     return f"{answer.status} {re.sub('[0-9a-f]{32}', 'ID', answer.body.decode('latin-1'))}"

@@ -1,29 +1,32 @@
 """The two servers as processes: pluginserver and plugincore, started as their users start them.
 
-Both are started by their command ``pserve`` in a folder of their own with the same files; only the port differs. A
-server that has died is started again for the next case, which is why cases may kill one.
+Both are started by their command ``pserve`` in a folder of their own with the same files. A server that has died is
+started again for the next case, which is why cases may kill one.
+
+Each server is proven to be the one that was started: its ini file has port 0, so that the system chooses a port that no
+other process has, and the port is read from the system's table of what this very process listens on. Neither log names
+it reliably (pluginserver writes the 0, and a level or a log file may hide the line), and a port that was only probed to
+be free can be taken by another process before the server binds it.
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Longest wait for a start or an end, in seconds.
-PATIENCE = 20.0
+from support.ports import listening_port
+from support.process import Process
+from support.wait import TIMEOUT, wait_until
 
-#: What stands for the server's port in ini files.
-PORT = "PORT"
+#: Longest wait for an answer, in seconds. What takes longer is a hang.
+ANSWER_TIMEOUT = 8.0
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,7 +58,12 @@ OURS = Side("plugincore", str(Path(sys.executable).parent / "pserve"), dict(os.e
 
 
 class Server:
-    """A server process in a folder of its own."""
+    """A server of one side, which can be started again.
+
+    Attributes:
+        port: Where it listens; 0 before it does.
+
+    """
 
     def __init__(
         self,
@@ -68,60 +76,44 @@ class Server:
         self.side = side
         self.folder = folder
         self.port = 0
-        self.starts = 0
-        self.lines: list[str] = []
         self._options = options
-        self._process: subprocess.Popen[str] | None = None
-        self._fresh: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._environment = {**side.environment, **(env or {})}
+        self._started: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        """The process that was started last."""
+        assert self._started is not None
+        return self._started
+
+    @property
+    def lines(self) -> list[str]:
+        """What the process has written so far."""
+        return self._started.lines if self._started else []
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._started is not None and self._started.alive
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
 
     def launch(self) -> None:
         """Start the process, without waiting for it to serve."""
         self.end()
-        self.port = self.port or free_port()
-        self.keep_port()
-        self.starts += 1
-        self.lines = []
-        self._fresh = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            [self.side.command, *self._options],
-            cwd=self.folder,
-            env=dict(self.side.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        threading.Thread(target=self._read, args=(self._process, self.lines, self._fresh), daemon=True).start()
+        self.port = 0
+        self._started = Process([self.side.command, *self._options], self.folder, self._environment)
 
-    def keep_port(self) -> None:
-        """Put the port into the ini files, which say PORT instead."""
-        for ini in self.folder.glob("*.ini"):
-            ini.write_bytes(ini.read_bytes().replace(PORT.encode(), str(self.port).encode()))
+    def writes(self, pattern: str, since: int = 0) -> bool:
+        """Wait until a line from number ``since`` on matches; false if none comes."""
+        return self.process.find_line(pattern, since) is not None
 
-    @staticmethod
-    def _read(process: subprocess.Popen[str], lines: list[str], fresh: queue.SimpleQueue[str | None]) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                fresh.put(line)
-        fresh.put(None)
-
-    def says(self, pattern: str, since: int = 0) -> bool:
-        """Wait until a line from ``since`` on matches; false if it ends, or keeps silent, without writing one."""
-        deadline = time.monotonic() + PATIENCE
-        while not self.has_said(pattern, since):
-            try:
-                if self._fresh.get(timeout=max(0.0, deadline - time.monotonic())) is None:
-                    return self.has_said(pattern, since)
-            except queue.Empty:
-                return False
-        return True
-
-    def has_said(self, pattern: str, since: int = 0) -> bool:
-        """Tell whether a line from ``since`` on matches."""
-        return any(re.search(pattern, line) for line in self.lines[since:])
+    def has_written(self, pattern: str, since: int = 0) -> bool:
+        """Whether a line from number ``since`` on matches."""
+        return self.process.find_line(pattern, since, timeout=0) is not None
 
     def start(self) -> bool:
         """Start, and wait until it serves; false if it does not."""
@@ -130,54 +122,40 @@ class Server:
 
     def serves(self) -> bool:
         """Wait until it reacts to a request; false if it ends without."""
-        deadline = time.monotonic() + PATIENCE
-        while self.alive and time.monotonic() < deadline:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
-                    connection.sendall(b"GET / HTTP/1.1\r\nHost: start\r\nConnection: close\r\n\r\n")
-                    connection.recv(1)
-            except ConnectionRefusedError:
-                time.sleep(0.02)
-                continue
-            except (ConnectionResetError, TimeoutError):
-                pass  # it may speak TLS only
-            return self.alive
-        return False
+        if not self.find_port():
+            return False
+        with suppress(ConnectionResetError, TimeoutError), self.connect() as connection:  # it may speak TLS only
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: start\r\nConnection: close\r\n\r\n")
+            connection.recv(1)
+        return self.alive
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+    def find_port(self) -> bool:
+        """Wait until it listens, and note the port; false if it ends without."""
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        assert self._process is not None
-        return self._process.pid
+        def listens() -> bool:
+            self.port = listening_port(self.pid) or 0
+            return self.port != 0 or not self.alive
+
+        with suppress(AssertionError):
+            wait_until(listens, interval=0.02)
+        return self.port != 0
+
+    def connect(self) -> socket.socket:
+        """Return a connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_TIMEOUT)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
+        self.process.send(number)
 
-    def wait(self, patience: float = PATIENCE) -> int | None:
+    def wait(self, timeout: float = TIMEOUT) -> int | None:
         """Return the exit code, or None if it does not end."""
-        assert self._process is not None
         try:
-            return self._process.wait(patience)
+            return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self) -> None:
         """Make sure that the process is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+        if self._started is not None:
+            self._started.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from conformance.case import get, post, post_json, run
 from conformance.cases import requests, results
 from conformance.observe import ALIVE
 from conformance.server import OURS, Server
-from conformance.wire import ClosedError, HangError, Wire
+from support.wait import wait_until
+from support.wire import ClosedError, HangError, Wire
 
 #: Requests that are answered in an orderly way.
 GOOD = [
@@ -71,33 +71,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def census(server: Server) -> dict[str, Any]:
     """Count what lives in the server, on a connection of its own, when nothing else is under way."""
-    with Wire(server.port) as wire:
+    with Wire(server) as wire:
         counted: dict[str, Any] = json.loads(wire.ask(get("/census")).body)
     return counted
 
 
 def settled(server: Server, files: int | None = None) -> dict[str, Any]:
     """Count until closed connections are gone: until there are ``files``, or as many twice in a row."""
-    deadline = time.monotonic() + 20
     counted = census(server)
-    while time.monotonic() < deadline:
+
+    def at_rest() -> bool:
+        nonlocal counted
         last, counted = counted, census(server)
-        if counted["files"] == (last["files"] if files is None else files):
-            break
+        return bool(counted["files"] == (last["files"] if files is None else files))
+
+    wait_until(at_rest, lambda: f"there are {counted['files']} files")
     return counted
 
 
 def send_all(server: Server, requests_to_send: list[bytes]) -> int:
     """Send requests one after the other, over a connection as long as it lasts; return how many got an answer."""
     answered = 0
-    wire = Wire(server.port)
+    wire = Wire(server)
     for request in requests_to_send:
         try:
-            wire.ask(request)
+            wire.fetch(request)
             answered += 1
         except ClosedError:
             wire.close()
-            wire = Wire(server.port)
+            wire = Wire(server)
     wire.close()
     return answered
 
@@ -122,20 +124,20 @@ def test_10000_mixed_requests_leave_nothing_behind(server: Server) -> None:
 
 @pytest.mark.timeout(600)
 def test_damaged_requests_are_answered_or_closed(server: Server) -> None:
-    """Whatever bytes come, the server answers or closes within its time-outs, and serves the next client."""
+    """Whatever bytes come, the server answers or closes within its timeouts, and serves the next client."""
     chance = random.Random(7)
     mix = [request for request in everything() if len(request) < 4000]
     for number in range(3_000):
         request = mutated(mix[number % len(mix)], chance)
-        with Wire(server.port) as wire:
+        with Wire(server) as wire:
             try:
                 wire.send(request)
                 wire.end()
-                wire.answer("GET")
+                wire.final_answer()
             except ClosedError:
                 pass
             except HangError:
                 pytest.fail(f"no answer and no end: {request!r}")
-    with Wire(server.port) as wire:
+    with Wire(server) as wire:
         assert wire.ask(ALIVE).body == b"alive"
     assert not any("panicked" in line for line in server.lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,14 @@ from conformance.cases import CASES, life
 from conformance.ledger import LEDGER
 
 
-def test_there_are_at_least_300_fixed_cases_of_different_names() -> None:
-    """Each fixed case has a name of its own, so that a failure says which one it is."""
-    names = [*(case.name for case in CASES), *(scenario.name for scenario in life.CASES)]
-    assert len(names) >= 300
-    assert sorted(names) == sorted(set(names))
+def test_fixed_cases_have_different_names() -> None:
+    """A failure shows the name, which has to identify the case."""
+    counts = Counter([*(case.name for case in CASES), *(scenario.name for scenario in life.CASES)])
+    assert [] == [name for name, count in counts.items() if count > 1]
 
 
 def test_the_page_shows_the_table() -> None:
-    """``docs/moving.md`` is what ``make docs-moving`` writes."""
+    """``docs/moving.md`` is what ``make moving`` writes."""
     page = Path(render.PAGE).read_text()
     assert render.rendered(page, LEDGER.rows) == page, "docs/moving.md is out of date: run `make moving`"
 

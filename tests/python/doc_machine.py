@@ -17,8 +17,9 @@ from pathlib import Path
 
 import trustme
 
-from conftest import PATIENCE, Server, command
 from doc_pages import printed_plugins
+from support.server import Server, command
+from support.wait import TIMEOUT
 
 SHIM = """\
 #!/bin/sh
@@ -77,8 +78,8 @@ class Machine:
         if self._server is None:
             ini = self.folder / (self.start.partition(" -i ")[2].split(" ")[0] or "plugincore.ini")
             encrypted = ini.exists() and re.search(r"^\[SSL\]\nenabled *= *bool:true$", ini.read_text(), re.MULTILINE)
-            (self.folder / "scheme").write_text("https" if encrypted else "http")
-            self._server = Server(["bash", "-c", f"exec env {self.start}"], self.folder, self._environment)
+            program = ["bash", "-c", f"exec env {self.start}"]
+            self._server = Server(program, self.folder, self._environment, "https" if encrypted else "http")
             self._server.ready()
         return self._server
 
@@ -111,7 +112,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert 0 == ended.returncode, f"exit code {ended.returncode}:\n{ended.stdout}"

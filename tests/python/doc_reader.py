@@ -13,9 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from conftest import PATIENCE, Server, command
 from doc_machine import Machine
 from doc_pages import PROJECT, Step, plugin_ids, printed_plugins, tests
+from support.server import Server, command
+from support.wait import TIMEOUT
 
 #: Commands that a test cannot run, by how they begin, and why. Their syntax is checked.
 NOT_RUN = {
@@ -59,7 +60,7 @@ class Reader:
         self.sections = {"[paths]": "[paths]\nplugins = plugins\n"}
 
     def follow(self, step: Step) -> None:
-        """Do what one step says; an exception says what is wrong with it."""
+        """Do what one step says; an exception shows what is wrong with it."""
         rule = {
             "needs": self._needs,
             "file": self._file,
@@ -97,7 +98,7 @@ class Reader:
     def _ask(self, requests: str) -> None:
         """Make requests, written as ``/a 200, /b 404``; of a stream the first piece is enough."""
         base = self.machine.serve().base_url
-        with httpx.Client(base_url=base, timeout=PATIENCE, trust_env=False) as client:
+        with httpx.Client(base_url=base, timeout=TIMEOUT, trust_env=False) as client:
             for path, status in (one.split() for one in requests.split(", ")):
                 with client.stream("GET", path) as answer:
                     assert int(status) == answer.status_code, f"{path}: {answer.status_code} {answer.read()!r}"

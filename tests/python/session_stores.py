@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from conftest import PATIENCE
+from support.wait import wait_until
 
 
 def start_redis(folder: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -24,15 +24,14 @@ def start_redis(folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 def wait_for_redis(client: redis.Redis) -> redis.Redis:
     """Return the client when its server answers."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            client.ping()
-        except redis.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return client
+
+    def answers() -> bool:
+        with contextlib.suppress(redis.ConnectionError):
+            return bool(client.ping())
+        return False
+
+    wait_until(answers, "Redis does not answer")
+    return client
 
 
 class Backend:
@@ -63,7 +62,7 @@ class Backend:
         return len(self.client.keys("*:session:*"))
 
     def damage(self, data: str) -> None:
-        """Let other data stand in all sessions, as if somebody had been at the store."""
+        """Replace the data of all sessions, as if another program had written to the store."""
         if self.client is None:
             self.rows("UPDATE session SET data = ?", data)
             return

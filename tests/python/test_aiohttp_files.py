@@ -9,7 +9,8 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from conftest import Server, serving
+from support.server import Server, serving
+from support.wait import wait_until
 
 SENT = """
 import asyncio
@@ -169,8 +170,7 @@ def test_a_download_that_is_given_up_leaves_no_file_open(server: Server) -> None
             ) as answer:
                 next(answer.iter_raw())
     opened = "[p for p in Path('/proc/self/fd').iterdir() if p.resolve().name == 'huge.bin']"
-    while "[]" != sent(server, f"str({opened})").text:
-        pass
+    wait_until(lambda: "[]" == sent(server, f"str({opened})").text, "the file stays open")
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "deflate", "identity"])
@@ -329,7 +329,7 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_plain_response_may_be_shared_by_requests(wrong: Server) -> None:
-    """One that is made once serves any number of times; one that aiohttp sends, only once, and then says so."""
+    """One that is made once serves any number of times; one that aiohttp sends, only once, and then it is an error."""
     for _ in range(3):
         assert "the same" == wrong.get("/wrong/plain").text
     assert "the same" == wrong.get("/wrong/compressed").text
@@ -364,7 +364,7 @@ def test_a_response_of_another_request_is_not_touched(wrong: Server) -> None:
     ],
 )
 def test_what_is_done_wrong_has_a_clear_outcome(wrong: Server, path: str, status: int | None, said: str | None) -> None:
-    """The log says what was wrong; nobody else notices, and no place is lost."""
+    """The log names the mistake; other requests are not affected, and no place is lost."""
     for _ in range(10):  # more than may be in flight
         since = len(wrong.lines)
         if status is None:

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from conftest import Launch, Server
+from support.server import Launch, Server
+from support.wait import wait_until
 
 PLUGIN = """
 import asyncio, gc, os
@@ -101,10 +102,14 @@ def visit(server: Server, rounds: int) -> None:
 
 def counts(server: Server) -> list[int]:
     """Return the numbers of tasks, descriptors and objects, once the tasks of those who left have ended."""
-    while True:
+
+    def at_rest() -> list[int] | None:
         found: list[int] = server.get("/mixed/counts").json()
-        if found[0] <= 2:
-            return found
+        return found if found[0] <= 2 else None
+
+    counted = wait_until(at_rest, "tasks have not ended")
+    assert counted is not None
+    return counted
 
 
 @pytest.mark.timeout(240)

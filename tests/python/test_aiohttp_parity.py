@@ -7,8 +7,6 @@ import contextlib
 import http.client
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +17,9 @@ import pytest
 from aiohttp import web
 
 from aiohttp_table import ANSWERS, DIFFERENCES, REQUESTS, RESPONSES, SHAPES, SHOW, SOCKETS
-from conftest import PATIENCE, serving
+from support.aiohttp_server import aiohttp_serving
+from support.server import serving
+from support.wait import TIMEOUT
 
 #: Runs the code that a request names in a header; a line of it gives a value, several make an answer.
 RUN = (
@@ -102,19 +102,10 @@ async def answer(request):
     result = await run(request)
     return result[1] if isinstance(result, tuple) else result
 
-async def main():
-    app = web.Application()
+def add_routes(app):
     app.router.add_route("*", "/value", value)
     app.router.add_route("*", "/value/{tail:.*}", value)
     app.router.add_route("*", "/answer", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
 """
 )
 
@@ -122,21 +113,16 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """Run our server and aiohttp's own."""
-    command = [sys.executable, "-W", "ignore", "-c", AIOHTTP]
     with (
         serving(tmp_path_factory.mktemp("parity"), {"parity": PLUGIN}) as server,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as other,
+        aiohttp_serving(AIOHTTP) as port,
     ):
-        assert other.stdout is not None
-        try:
-            yield server.port, int(other.stdout.readline())
-        finally:
-            other.kill()
+        yield server.port, port
 
 
 def ask(port: int, method: str, path: str, code: str, headers: dict[str, str], body: bytes | None) -> Any:
     """Run code on one of the servers; return status line, headers and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     with contextlib.closing(connection):
         connection.request(method, path, body, {"Host": "h.example:80", "X-Code": quote(code), **headers})
         answer = connection.getresponse()
@@ -206,10 +192,10 @@ def test_each_web_socket_is_the_same(ports: tuple[int, int], code: str) -> None:
                 await ws.send_bytes(b"bytes")
                 await ws.send_bytes(b"more")
                 await ws.send_str('{"j": 1}')
-            message = await ws.receive(PATIENCE)
+            message = await ws.receive(TIMEOUT)
             while message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 heard.append((message.type, message.data))
-                message = await ws.receive(PATIENCE)
+                message = await ws.receive(TIMEOUT)
             return [*heard, message.type, ws.close_code]
 
     ours, theirs = (asyncio.run(converse(port)) for port in ports)

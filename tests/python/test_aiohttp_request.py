@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import Launch, Server, serving
+from support.aiohttp_server import aiohttp_serving
+from support.server import Launch, Server, serving
 
 #: What both sides run: everything that aiohttp documents for requests, as text.
 DESCRIBE = """
@@ -99,25 +98,15 @@ class Threaded(BasePlugin):
 AIOHTTP = (
     DESCRIBE
     + """
-import asyncio
 from aiohttp import web
 
 async def answer(request):
     return web.json_response(await describe(request))
 
-async def main():
-    app = web.Application()
+def add_routes(app):
     app["key"] = "of the application"
     app.router.add_route("*", "/described", answer)
     app.router.add_route("*", "/described/{tail:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
 """
 )
 
@@ -125,16 +114,11 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
     """Run our server and aiohttp's own."""
-    command = [sys.executable, "-W", "ignore", "-c", AIOHTTP]
     with (
         serving(tmp_path_factory.mktemp("request"), {"described": PLUGIN}) as server,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other,
+        aiohttp_serving(AIOHTTP) as port,
     ):
-        assert other.stdout is not None
-        try:
-            yield server, int(other.stdout.readline())
-        finally:
-            other.kill()
+        yield server, port
 
 
 def asked(port: int, method: str, path: str, headers: dict[str, str], body: bytes) -> dict[str, object]:
@@ -183,7 +167,7 @@ CONDITIONS = {
 def test_the_attributes_are_those_of_aiohttp(
     ports: tuple[Server, int], method: str, path: str, headers: dict[str, str], body: bytes
 ) -> None:
-    """Whatever aiohttp documents for its request is there and says the same."""
+    """Whatever aiohttp documents for its request is there, with the same value."""
     ours, theirs = (asked(port, method, path, headers, body) for port in (ports[0].port, ports[1]))
     assert theirs == ours
 
@@ -195,7 +179,7 @@ def test_the_storage_is_one(ports: tuple[Server, int]) -> None:
 
 
 def test_without_aiohttp_the_rest_works(launch: Launch, tmp_path: Path) -> None:
-    """The request has what it has natively, and says of the rest that it is not there."""
+    """The request has what it has natively, and an `AttributeError` for the rest."""
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "aiohttp.py").write_text("raise ModuleNotFoundError('no aiohttp here')")
     plugin = """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Server, serving
+from support.server import Server, serving
 
 MADE = """
 import array
@@ -158,7 +158,7 @@ def test_the_requests_url_is_yarls(server: Server) -> None:
     ],
 )
 def test_a_response_that_cannot_be_sent_is_a_500_that_says_so(server: Server, expression: str, reason: str) -> None:
-    """The author is told what is wrong with it."""
+    """The message describes the mistake to the author."""
     answer = made(server, expression)
     assert (500, JSON) == (answer.status_code, answer.headers["content-type"])
     assert reason in answer.json()["error"]

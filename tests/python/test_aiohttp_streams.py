@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from conftest import Launch, Server, receive_all, serving
+from support.server import Launch, Server, serving
+from support.wire import receive_all
 
 STREAM = """
 import asyncio
@@ -164,7 +165,7 @@ def test_a_response_that_was_never_prepared_is_sent_empty(server: Server) -> Non
 
 
 def test_a_forgotten_end_is_written_by_the_host(server: Server) -> None:
-    """A handler that returns nothing after it has prepared a response has said all; the compressor is flushed."""
+    """A handler that returns nothing after it has prepared a response is complete; the compressor is flushed."""
     answer = server.get("/stream/forgotten")
     assert ("deflate", "all of it") == (answer.headers["content-encoding"], answer.text)
 
@@ -173,7 +174,7 @@ def test_a_forgotten_end_is_written_by_the_host(server: Server) -> None:
     ("what", "reason"), [("raises", "ValueError: no more"), ("other", "the handler returned a dict after it had begun")]
 )
 def test_an_answer_that_fails_half_way_breaks_the_connection(server: Server, what: str, reason: str) -> None:
-    """A client must not take half an answer for a whole one; the log says why."""
+    """A client must not take half an answer for a whole one; the log has the reason."""
     since = len(server.lines)
     received = raw(server, f"GET /stream/{what} HTTP/1.1")
     assert b"4\r\nsome\r\n" in received

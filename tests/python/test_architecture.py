@@ -87,7 +87,7 @@ def module_of(file: str) -> str:
 
 
 def is_test(file: str) -> bool:
-    """Tell whether a file holds nothing but tests."""
+    """Return whether a file holds nothing but tests."""
     return file.endswith("/tests.rs") or "/tests/" in file
 
 

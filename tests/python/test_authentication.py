@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 import httpx
 import pytest
 
-from conftest import Launch, Server
-from wire import HOST, Wire, ask, eventually, post, serving
+from support.server import Launch, Server, serving
+from support.wait import wait_until
+from support.wire import HOST, Wire, ask, post
 
 ECHO = """
 from plugincore.baseplugin import BasePlugin
@@ -109,7 +110,7 @@ def test_the_body_of_a_get_request_shows_no_key(server: Server) -> None:
 
 
 def test_no_key_at_all_is_refused_and_an_open_plugin_asks_for_none(server: Server) -> None:
-    """A plugin with authentication answers nobody without a key, one without answers everybody."""
+    """A plugin with authentication answers no client without a key, one without answers every client."""
     assert UNAUTHORIZED == seen(server.get("/own"))
     assert UNAUTHORIZED == seen(server.get("/common/below?x=1"))
     assert 200 == server.get("/free", headers={"Authorization": "Bearer whatever"}).status_code
@@ -266,7 +267,7 @@ def test_a_plugin_whose_key_is_missing_is_not_served_open(launch: Launch, line: 
 
 
 def test_legacy_status_answers_a_plugins_refusal_with_200(launch: Launch) -> None:
-    """Clients of pluginserver that look at the body only get its status; the server's own addresses always said 403."""
+    """Clients of pluginserver may look at the body only; the server's own endpoints always answered 403."""
     server = launch({"own": ECHO.format(name="Own")}, ini_more=INI_MORE + "\n[compat]\nlegacy_status=bool:true\n")
     assert (200, *UNAUTHORIZED[1:]) == seen(server.get("/own"))
     assert UNAUTHORIZED == seen(server.get("/plugins"))
@@ -301,7 +302,7 @@ def test_a_plugin_that_changes_its_key_is_obeyed(launch: Launch) -> None:
 
 
 def test_a_plugin_may_open_itself(launch: Launch) -> None:
-    """Without _auth_type no key is asked for."""
+    """Without _auth_type no key is required."""
     server = launch({"changing": CHANGING})
     assert 200 == server.get("/changing?apikey=first&type=&set=first").status_code
     assert {"type": None, "key": "first"} == server.get("/changing").json()
@@ -339,7 +340,7 @@ def test_a_key_in_the_class_is_a_default(launch: Launch) -> None:
 
 
 def test_parameters_stand_above_a_key_in_the_class(launch: Launch) -> None:
-    """The ini file decides over what the class says."""
+    """The ini file overrides the class."""
     server = launch({"inclass": IN_CLASS}, ini_more="[plugin_parms]\ninclass=auth_type=plugin&apikey=ini-key\n")
     assert UNAUTHORIZED == seen(server.get("/inclass?apikey=class-key"))
     assert {"key": "ini-key"} == server.get("/inclass?apikey=ini-key").json()
@@ -393,7 +394,7 @@ class Blocking(BasePlugin):
         return 200, "released"
 """
 
-#: The event loop stands in each case; the last one gives the GIL to nobody either.
+#: The event loop stands in each case; the last one does not release the GIL either.
 WAITS: Mapping[str, str] = {
     "sleeping": "time.sleep(0.01)",
     "spinning": "any(number < 0 for number in range(10_000))",
@@ -409,7 +410,7 @@ def test_a_refusal_never_enters_the_interpreter(launch: Launch, wait: str) -> No
     preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     with Wire(server) as blocked:
         blocked.send(b"GET /blocking" + HOST + b"\r\n")
-        assert eventually((server.folder / "blocked").exists)
+        wait_until((server.folder / "blocked").exists)
         with server.client() as client:
             statuses = [
                 client.get("/own").status_code,

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 import plugincore
-from conftest import PATIENCE, Launch, prepare
 from environments import create, site_packages
+from support.plugins import prepare
+from support.server import Launch
+from support.wait import TIMEOUT
 
 HELLO = """
     from plugincore.baseplugin import BasePlugin
@@ -65,7 +67,7 @@ def run(binary: str, *arguments: str, cwd: Path, env: dict[str, str] = BARE) -> 
     everything = {**os.environ, **env}
     command = [binary, *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=everything, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=cwd, env=everything, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
 
 
@@ -131,7 +133,7 @@ def test_it_never_mixes_with_an_installed_package(launch: Launch, binary: str, t
 
 @pytest.mark.parametrize("key", ["version", "version_info"])
 def test_an_environment_of_another_python_is_refused(binary: str, tmp_path: Path, key: str) -> None:
-    """Its packages would not be found, which is told instead of serving without them."""
+    """Its packages would not be found, which is an error at the start."""
     prepare(tmp_path, {"hello": HELLO}, None)
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv" / "pyvenv.cfg").write_text(f"home = /usr/bin\n{key} = 3.9.18\n")

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import Server, receive_all, serving
+from support.server import Server, serving
+from support.wait import wait_for_file
+from support.websocket import handshake_lines
+from support.wire import receive_all
 
 PLUGINS = {
     "tasks": """
@@ -151,7 +154,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_a_cancelled_request_ends_its_task_as_cancelled_unless_it_goes_on(
     server: Server, handler: str, way: str, ending: tuple[bool, object], answer: tuple[int, str | None]
 ) -> None:
-    """Whoever cancels and awaits a request's task sees what asyncio promises, the message too."""
+    """Code that cancels and awaits a request's task gets what asyncio promises, the message too."""
     with ThreadPoolExecutor() as pool:
         request = pool.submit(server.get, f"/tasks/{handler}")
         told = server.get(f"/cancel/{way}").json()
@@ -167,12 +170,6 @@ def test_a_handler_that_cancels_itself_finds_its_message(server: Server) -> None
     assert {"args": ["of my own"], "cancelled": True} == server.get("/tasks/itself").json()
 
 
-WITH_UPGRADE = (
-    b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
-
-
 def leave(server: Server, handler: str, headers: bytes = b"") -> int:
     """Ask for ``handler`` and leave; return the number of the line of the log since when the client is gone."""
     for name in ("entered", "go"):
@@ -180,8 +177,7 @@ def leave(server: Server, handler: str, headers: bytes = b"") -> int:
     before = len(server.lines)
     with server.connect() as leaving:
         leaving.sendall(b"GET /gone/" + handler.encode() + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
-        while not (server.folder / "entered").exists():
-            assert 200 == server.get("/-/healthy").status_code
+        wait_for_file(server.folder / "entered")
         since = len(server.lines)
     # For a moment it could be one that has only finished sending.
     server.wait_for("connection ended", since)
@@ -192,15 +188,15 @@ def leave(server: Server, handler: str, headers: bytes = b"") -> int:
 
 @pytest.mark.parametrize("handler", ["plain", "pieces", "waiting", "events", "aiohttp"])
 def test_a_client_that_leaves_before_the_first_piece_is_no_error_of_the_plugin(server: Server, handler: str) -> None:
-    """The log says at DEBUG that nobody waits any more."""
+    """The log notes at DEBUG that no client waits any more."""
     before = leave(server, handler)
     server.wait_for("DEBUG - plugincore - plugin gone: .*nobody waits for more", before)
     assert not any("ERROR" in line for line in server.lines[before:])
 
 
 def test_a_web_socket_whose_client_is_gone_at_the_upgrade_is_told_at_once(server: Server) -> None:
-    """It need not wait for a message or a time-out, and it is no error of the plugin."""
-    before = leave(server, "socket", WITH_UPGRADE)
+    """It need not wait for a message or a timeout, and it is no error of the plugin."""
+    before = leave(server, "socket", handshake_lines())
     server.wait_for("told at once", before)
     server.wait_for("DEBUG - plugincore - plugin gone: .*nobody waits for more", before)
     assert not any("ERROR" in line for line in server.lines[before:])
@@ -236,7 +232,7 @@ class Dropped(BasePlugin):
 """
 
 
-@pytest.mark.parametrize(("handler", "headers"), [("stream", b""), ("socket", WITH_UPGRADE)])
+@pytest.mark.parametrize(("handler", "headers"), [("stream", b""), ("socket", handshake_lines())])
 def test_an_answer_under_way_ends_with_the_call_though_somebody_keeps_its_channel(
     tmp_path_factory: pytest.TempPathFactory, handler: str, headers: bytes
 ) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import INI, PATIENCE, Launch, command, prepare
+from support.plugins import INI, prepare
+from support.server import Launch, command
+from support.wait import TIMEOUT
 
 HELLO = """
 from plugincore.baseplugin import BasePlugin
@@ -36,14 +38,14 @@ def run(folder: Path, *arguments: str, program: Sequence[str] | None = None) -> 
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
 
 @pytest.mark.parametrize("program", ["plugincore", "pserve"])
 def test_the_version_is_told(tmp_path: Path, program: str) -> None:
-    """Under either name `--version` tells the product and its version on standard output, and is no error."""
+    """Under either name `--version` prints the product and its version on standard output, and is no error."""
     told = run(tmp_path, "--version", program=command(program))
     assert (0, "") == (told.returncode, told.stderr)
     assert re.fullmatch(r"plugincore \d+\.\d+\.\d+\n", told.stdout)
@@ -74,7 +76,7 @@ def test_help_names_the_original_options(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_code_2(tmp_path: Path, arguments: list[str], told: str) -> None:
-    """A wrong command line is told on standard error and ends with code 2."""
+    """A wrong command line is reported on standard error and ends with code 2."""
     (tmp_path / "folder.ini").mkdir()
     (tmp_path / "file").touch()
     ended = run(tmp_path, *arguments)
@@ -83,7 +85,7 @@ def test_a_wrong_command_line_is_code_2(tmp_path: Path, arguments: list[str], to
 
 
 def test_all_errors_of_the_ini_file_are_told_together(tmp_path: Path) -> None:
-    """A wrong configuration is code 2; every error is told, with file and line, before anything is started."""
+    """A wrong configuration is code 2; every error is reported, with file and line, before anything is started."""
     prepare(tmp_path, {"hello": HELLO}, "[network]\nport = many\n[paths]\n[server]\nbody_limit = int:-1\n")
     ended = run(tmp_path, "-i", "server.ini")
     assert 2 == ended.returncode
@@ -94,7 +96,7 @@ def test_all_errors_of_the_ini_file_are_told_together(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_code_1_and_loads_nothing(tmp_path: Path) -> None:
-    """A port in use is told with the remedy, and no plugin has run by then."""
+    """A port in use is reported with the fix, and no plugin has run by then."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         prepare(tmp_path, {"hello": HELLO}, INI.replace("port = 0", f"port = {port}"))
@@ -106,7 +108,7 @@ def test_a_port_in_use_is_code_1_and_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_a_log_file_that_cannot_be_written_is_code_1(tmp_path: Path) -> None:
-    """The log file is opened before anything else; failing is told without a traceback."""
+    """The log file is opened before anything else; a failure is reported without a traceback."""
     prepare(tmp_path, {"hello": HELLO}, INI)
     ended = run(tmp_path, "-i", "server.ini", "-l", "absent/folder/server.log")
     assert 1 == ended.returncode
@@ -142,7 +144,7 @@ def test_python_dash_m_is_the_same_program(launch: Launch) -> None:
 
 
 def test_the_original_options_work_together(launch: Launch, tmp_path: Path) -> None:
-    """`pserve -i INI -l LOG -v LEVEL` logs to the file, too; plugins see what was asked for."""
+    """`pserve -i INI -l LOG -v LEVEL` logs to the file, too; plugins see the options."""
     log = tmp_path / "server.log"
     server = launch({"hello": HELLO}, program=command("pserve"), args=["-l", str(log), "-v", "info"])
     assert server.wait_for(r"^hello is up server\.ini$")

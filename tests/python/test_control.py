@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Launch, Server
-from wire import serving
+from support.server import Launch, Server, serving
 
 PLUGIN = """
 from plugincore.baseplugin import BasePlugin
@@ -57,7 +56,7 @@ def test_plugins_lists_the_ids_in_load_order(keyed: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/plugins", "/reload/alpha", "/reload/all", "/reload/nobody"])
 def test_the_servers_key_guards_its_addresses(keyed: Server, path: str) -> None:
-    """Nobody without it learns so much as which plugins there are."""
+    """Without it a client does not even learn which plugins there are."""
     since = len(keyed.lines)
     assert UNAUTHORIZED == seen(keyed.get(path))
     assert UNAUTHORIZED == seen(keyed.get(path, params={"apikey": "wrong"}))
@@ -74,7 +73,7 @@ def test_with_the_key_a_reload_may_come_from_anywhere(keyed: Server) -> None:
 
 
 def test_without_a_key_the_list_is_open(keyless: Server) -> None:
-    """To everybody, as it was in pluginserver."""
+    """To every client, as it was in pluginserver."""
     assert 200 == keyless.get("/plugins").status_code
     assert 200 == keyless.get("/plugins", headers=ELSEWHERE).status_code
 
@@ -97,7 +96,7 @@ def test_without_a_key_a_reload_is_taken_only_from_this_machine(keyless: Server,
 
 
 def test_health_and_readiness_are_open_to_all(keyed: Server) -> None:
-    """Whoever watches the server needs no key."""
+    """Monitoring needs no key."""
     assert (200, {"status": "healthy"}) == seen(keyed.get("/-/healthy", headers=ELSEWHERE))
     assert (200, {"status": "ready"}) == seen(keyed.get("/-/ready"))
     for path in ("/-/healthy", "/-/ready"):
@@ -122,7 +121,7 @@ HEALTH = "GET, HEAD, OPTIONS"
     ],
 )
 def test_a_method_that_an_address_does_not_have_is_a_405(keyed: Server, method: str, path: str, allow: str) -> None:
-    """With the methods that it does have, and before any key is asked for."""
+    """With the methods that it does have, and before any key is required."""
     answer = keyed.request(method, path)
     assert (405, allow) == (answer.status_code, answer.headers["allow"])
     assert {"error": f"method not allowed; this address answers {allow}"} == answer.json()
@@ -161,7 +160,7 @@ def test_a_file_named_like_an_address_of_the_server_is_not_served(launch: Launch
 def test_a_web_page_elsewhere_cannot_reload_through_the_browser_of_this_machine(
     launch: Launch, site: str, expected: int
 ) -> None:
-    """Without a key, loopback is no proof of intent when a browser says that another site's page asks."""
+    """Without a key, loopback is no proof of intent when a browser names another site's page as the origin."""
     server = launch()
     assert expected == server.get("/reload/all", headers={"Sec-Fetch-Site": site}).status_code
     assert 200 == server.get("/plugins", headers={"Sec-Fetch-Site": site}).status_code
@@ -180,7 +179,7 @@ def test_a_web_page_elsewhere_cannot_reload_through_the_browser_of_this_machine(
     ],
 )
 def test_without_a_key_no_page_of_another_site_is_answered(keyless: Server, path: str, headers: dict[str, str]) -> None:
-    """Not even under a name that its owner has point here; what to do is told."""
+    """Not even under a name that its owner directs here; the answer names the fix."""
     for method in ("GET", "POST"):
         answer = keyless.request(method, path, headers=headers)
         assert 403 == answer.status_code
@@ -202,7 +201,7 @@ def test_without_a_key_the_servers_own_names_and_pages_are_answered(keyless: Ser
 
 
 def test_with_a_key_a_host_of_any_name_is_answered(keyed: Server) -> None:
-    """No page can know the key; and health is nobody's secret."""
+    """No page can know the key, and health is not a secret."""
     headers = {"Host": "server.example", "Origin": "https://evil.example"}
     assert 200 == keyed.get("/plugins?apikey=k", headers=headers).status_code
     assert 200 == keyed.get("/-/healthy", headers=headers).status_code

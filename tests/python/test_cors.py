@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Launch, Server
-from wire import serving
+from support.server import Launch, Server, serving
 
 PLUGIN = """
 from plugincore.baseplugin import BasePlugin
@@ -109,7 +108,7 @@ def test_any_other_origin_is_served_without_permission(server: Server, origin: s
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 def test_a_preflight_grants_what_it_was_asked_for(server: Server, method: str) -> None:
-    """Status, methods, headers in upper case and the time are pluginserver's, and nothing else is said."""
+    """Status, methods, headers in upper case and the time are pluginserver's, and nothing else is sent."""
     answer = preflight(server, method=method, headers="content-type, Authorization,accept,X-Requested-With")
     assert 200 == answer.status_code
     assert {
@@ -123,12 +122,12 @@ def test_a_preflight_grants_what_it_was_asked_for(server: Server, method: str) -
 
 
 def test_a_preflight_without_headers_grants_none(server: Server) -> None:
-    """Allow-Headers is there only when it was asked for."""
+    """Allow-Headers is there only when it was requested."""
     assert "access-control-allow-headers" not in cors(preflight(server))
 
 
 def test_a_preflight_needs_no_key_and_may_ask_for_the_header_of_one(server: Server) -> None:
-    """Browsers send no key with a preflight; both headers that carry keys may be asked for."""
+    """Browsers send no key with a preflight; both headers that carry keys may be requested."""
     answer = preflight(server, "/keyed", headers="x-custom-auth,authorization")
     assert (200, "X-CUSTOM-AUTH,AUTHORIZATION") == (
         answer.status_code,
@@ -224,7 +223,7 @@ def test_cors_that_is_not_enabled_says_nothing(launch: Launch, switch: str) -> N
 
 
 def test_an_origin_without_a_type_prefix_is_a_list_of_one(launch: Launch) -> None:
-    """In pluginserver the letters of such a text were the origins, so nobody was allowed."""
+    """In pluginserver the letters of such a text were the origins, so that no origin was allowed."""
     server = launch({"any": PLUGIN}, ini_more=f"[cors]\nenabled=bool:true\norigin_url={ORIGIN}\n")
     assert GRANTED == cors(server.get("/any", headers={"Origin": ORIGIN}))
 

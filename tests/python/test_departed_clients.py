@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import re
 import socket
 import ssl
@@ -13,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from conftest import Server, receive_all, serving
-from wire import HOST, Wire, ask, eventually
+from support.server import Server, serving
+from support.wait import wait_until
+from support.websocket import BINARY, frame, handshake_lines
+from support.wire import HOST, Wire, ask, receive_all
 
 PLACES = 3
 
@@ -125,7 +125,7 @@ def leave(server: Server, kind: str, behind: bytes, *, by_force: bool = False) -
         connection = connect(server)
         connections.append(connection)
         connection.sendall(f"GET /endless/{kind}".encode() + HOST + b"\r\n" + behind)
-    assert eventually(lambda: count(server, rf"{kind}: in", since) == PLACES)
+    wait_until(lambda: count(server, rf"{kind}: in", since) == PLACES)
     with Wire(connect(server)) as late:
         assert 503 == late.ask(NEXT).status
     for connection in connections:
@@ -133,7 +133,7 @@ def leave(server: Server, kind: str, behind: bytes, *, by_force: bool = False) -
             reset(connection)
         else:
             connection.close()
-    assert eventually(lambda: count(server, rf"{kind}: out", since) == PLACES)
+    wait_until(lambda: count(server, rf"{kind}: out", since) == PLACES)
     with Wire(connect(server)) as late:
         assert 200 == late.ask(NEXT).status
 
@@ -146,7 +146,7 @@ def count(server: Server, pattern: str, since: int) -> int:
 @pytest.mark.parametrize("behind", BEHIND)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_that_goes_frees_its_place_whatever_it_sent_before(server: Server, kind: str, behind: str) -> None:
-    """The end is seen behind the bytes, too, which nobody reads while the answer is on its way."""
+    """The end is seen behind the bytes, too, which are not read while the answer is on its way."""
     leave(server, kind, BEHIND[behind])
 
 
@@ -163,7 +163,7 @@ def test_so_does_one_over_tls(secure: Server, behind: str) -> None:
 
 
 def test_so_does_one_that_has_sent_more_than_any_buffer_holds(server: Server) -> None:
-    """The system tells the end although it has bytes for which nobody asks."""
+    """The system reports the end although it has bytes that are not read."""
     since = len(server.lines)
     connection = server.connect()
     connection.sendall(b"GET /endless/stream" + HOST + b"\r\n")
@@ -191,7 +191,7 @@ def test_what_is_answered_soon_is_answered_though_the_client_has_finished_sendin
 
 @pytest.mark.parametrize("path", ["/endless/short?number=7", "/-/healthy", "/-/ready"])
 def test_one_request_is_answered_so_too(server: Server, path: str) -> None:
-    """Whoever answers it."""
+    """Native answers and those of plugins alike."""
     for _ in range(5):
         received = server.raw(f"GET {path}".encode() + HOST + b"\r\n")
         assert received.startswith(b"HTTP/1.1 200 OK\r\n"), received
@@ -213,21 +213,17 @@ def test_a_client_that_stays_keeps_its_answer_whatever_it_has_sent(server: Serve
 
 
 def test_a_web_socket_whose_handler_never_reads_is_told_that_its_client_is_gone(server: Server) -> None:
-    """Although more has come than the server takes without being asked for it."""
+    """Although more has come than the server takes before the handler reads."""
     with server.connect() as connection:
-        key = base64.b64encode(os.urandom(16)).decode()
-        connection.sendall(
-            b"GET /endless/socket" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key.encode() + b"\r\n\r\n"
-        )
+        connection.sendall(b"GET /endless/socket" + HOST + handshake_lines() + b"\r\n")
         received = b""
         while b"first" not in received:
             received += connection.recv(4096)
         connection.setblocking(False)
-        message = b"\x82\xff" + struct.pack("!Q", 1000) + b"\0\0\0\0" + b"x" * 1000
+        message = frame(BINARY, b"x" * 1000)
         try:
             while connection.send(message):
                 pass
         except BlockingIOError:
             pass
-    assert eventually(lambda: ask(server, NEXT).status == 200)
+    wait_until(lambda: ask(server, NEXT).status == 200)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Launch
+from support.server import Launch
 
 PLUGIN = """
     import asyncio

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Launch, Server, receive_all, serving
 from plugincore.responses import Event, EventSource
-from wire import eventually
+from support.server import Launch, Server, serving
+from support.wait import wait_until
+from support.wire import receive_all
 
 EVENTS = """
     import asyncio, gc
@@ -124,7 +125,7 @@ def test_headers_can_be_changed_and_added(server: Server) -> None:
 
 
 def test_what_a_client_got_last_is_told_to_the_plugin(server: Server) -> None:
-    """A browser that connects again says so in a header."""
+    """A browser that connects again names the last event in a header."""
     assert "data: from the start\n\n" == made(server, "EventSource(resumed(request))").text
     answer = made(server, "EventSource(resumed(request))", headers={"Last-Event-ID": "7"})
     assert "data: 7\n\n" == answer.text
@@ -180,7 +181,7 @@ def test_a_source_that_fails_later_breaks_the_connection(server: Server) -> None
 
 
 def test_head_has_the_headers_and_runs_nothing(server: Server) -> None:
-    """Nobody would read the events."""
+    """The events would not be read."""
     since = len(server.lines)
     answer = server.request("HEAD", "/events", params={"expression": "EventSource(silent(log))"})
     assert (200, "text/event-stream") == (answer.status_code, answer.headers["content-type"])
@@ -188,7 +189,7 @@ def test_head_has_the_headers_and_runs_nothing(server: Server) -> None:
 
 
 def test_a_source_is_sent_once(server: Server) -> None:
-    """The second use says so."""
+    """The second use is an error with the reason."""
     made(server, "globals().update(kept=EventSource(few()))")
     assert FEW == made(server, "kept").content
     answer = made(server, "kept")
@@ -204,7 +205,7 @@ def test_clients_that_leave_end_their_sources(server: Server) -> None:
             connection.recv(10)
         if "stubborn" not in expression:
             server.wait_for("it ended", since)
-    assert eventually(lambda: {"left": 0} == server.get("/census").json())
+    wait_until(lambda: {"left": 0} == server.get("/census").json())
 
 
 @pytest.mark.parametrize("source", ["silent", "stubborn", "endless"])
@@ -226,7 +227,7 @@ def test_a_reload_and_a_stop_do_not_wait_for_event_sources(launch: Launch, way: 
             assert piece, received[-100:]
             received = received[-100:] + piece
         ending.join()
-    # Far from the time that requests have: the test would not tell the difference otherwise.
+    # Far from the time that requests have: the test would not show the difference otherwise.
     assert time.monotonic() - begun < 25
     assert "requests still run" not in server.log
     if way == "reload":

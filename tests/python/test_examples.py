@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import time
 from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE, Launch, Server, command
 from environments import without_psutil
+from support.server import Launch, Server, command
+from support.wait import wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "plugins"
 
@@ -41,16 +41,15 @@ def test_the_simple_example_loads_and_its_misprint_is_told(launch: Launch) -> No
 
 
 def rates(server: Server) -> list[dict[str, str]]:
-    """Ask until every interface with counters has been measured."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    """Request them until an interface with counters has been measured."""
+
+    def measured() -> list[dict[str, str]]:
         answer = server.get("/netinfo")
         assert 200 == answer.status_code, answer.text
         interfaces: list[dict[str, str]] = answer.json()
-        if any(interface["tx"] != "n/a" for interface in interfaces):
-            return interfaces
-        assert time.monotonic() < deadline, f"no rates: {interfaces}\n{server.log}"
-        time.sleep(0.1)  # the example offers nothing else to wait for
+        return interfaces if any(interface["tx"] != "n/a" for interface in interfaces) else []
+
+    return wait_until(measured, lambda: f"no rates\n{server.log}", interval=0.1)
 
 
 @pytest.mark.parametrize("psutil", ["real", "stand-in"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Server, serving
+from support.server import Server, serving
 
 RAISE = """
 import asyncio
@@ -166,7 +166,7 @@ def test_a_clients_own_request_id_is_kept(server: Server) -> None:
 
 
 def test_each_request_has_an_id_of_its_own(server: Server) -> None:
-    """Two failures can be told apart."""
+    """Two failures can be distinguished."""
     assert raised(server, "ValueError()").json()["request_id"] != raised(server, "ValueError()").json()["request_id"]
 
 

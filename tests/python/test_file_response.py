@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import Server, serving
 from plugincore.responses import FileResponse
-from wire import eventually
+from support.server import Server, serving
+from support.wait import wait_until
 
 PLUGIN = """
     import gc, os, threading, time
@@ -136,7 +136,7 @@ def test_a_download_has_a_name_that_stays_one(server: Server, options: str, disp
 
 @pytest.mark.parametrize("path", ["missing", "folder", "fifo", "page.html/x", "", "a\\0b", "x" * 5000, "\\udc80"])
 def test_what_is_no_file_is_a_404(server: Server, path: str) -> None:
-    """Missing, or something else than a file: the client is told that there is nothing, and not the path."""
+    """Missing, or something else than a file: the client gets a 404 without the path."""
     answer = made(server, f"FileResponse('{path}')")
     assert (404, {"error": "not found"}) == (
         answer.status_code,
@@ -161,7 +161,7 @@ def test_one_response_serves_many_requests_and_leaves_no_file_open(server: Serve
         with server.connect() as connection:
             connection.sendall(b"GET /files?expression=SHARED HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(10)
-    assert eventually(lambda: server.get("/open").json() <= before)
+    wait_until(lambda: server.get("/open").json() <= before)
 
 
 def test_a_path_may_be_anything_that_names_one() -> None:

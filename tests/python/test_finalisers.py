@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 
-from conftest import PATIENCE, Launch, Server, serving
+from support.server import Launch, Server, serving
+from support.wait import TIMEOUT
 
 CYCLES = """
 import asyncio, gc, weakref
@@ -175,7 +176,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_all_kinds_of_answers_are_given_while_the_collector_runs_all_the_time(everything: Server) -> None:
-    """Nothing waits for itself, whatever finalisers look at: streams, event streams, web sockets, plain requests."""
+    """Nothing waits for itself, whatever finalisers look at: streams, event streams, WebSockets, plain requests."""
 
     async def visit(session: aiohttp.ClientSession) -> None:
         async with session.get("/everything/events") as answer:
@@ -194,7 +195,7 @@ def test_all_kinds_of_answers_are_given_while_the_collector_runs_all_the_time(ev
             assert ["x"] == await answer.json()
 
     async def visitors() -> None:
-        timeout = aiohttp.ClientTimeout(PATIENCE)
+        timeout = aiohttp.ClientTimeout(TIMEOUT)
         async with aiohttp.ClientSession(everything.base_url, timeout=timeout) as session:
             await asyncio.gather(*(visit(session) for _ in range(6)))
 

@@ -1,4 +1,4 @@
-"""Children that plugins fork: they end when they are told to, and nothing of the server lives on in them."""
+"""Children that plugins fork: they end on request, and nothing of the server lives on in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import socket
 
 import pytest
 
-from conftest import INI, PATIENCE, Launch, Server, receive_all
+from support.plugins import INI
+from support.server import Launch, Server
+from support.wait import TIMEOUT
+from support.wire import receive_all
 
 FORKER = """
     import asyncio
@@ -220,7 +223,7 @@ def test_a_child_that_logs_or_prints_never_hangs(server: Server) -> None:
     ("what", "code"), [("sys.exit", 9), ("sys.exit of nothing", 0), ("os._exit", 9), ("raises", 1), ("returns", 0)]
 )
 def test_a_child_ends_where_the_plugin_returns_to_the_server(server: Server, what: str, code: int) -> None:
-    """It answers nobody, takes no request from its parent, and ends with the code that it was left with."""
+    """It answers no client, takes no request from its parent, and ends with the code that it was left with."""
     assert code == int(server.get("/forker/ends", params={"what": what}).text)
     assert [200] * 20 == [server.get("/-/healthy").status_code for _ in range(20)]
     assert code == int(server.get("/forker/ends", params={"what": what}).text)
@@ -288,10 +291,10 @@ def test_the_port_is_free_when_the_server_has_ended(launch: Launch, end: signal.
     child = int(server.get("/sleeper/fork").text)
     try:
         server.send(end)
-        server.process.wait(PATIENCE)
+        server.process.wait(TIMEOUT)
         os.kill(child, 0)
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE).close()
+            socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT).close()
         assert 0 == launch({"sleeper": SLEEPER}, ini=ini).stop()
     finally:
         os.kill(child, signal.SIGKILL)
@@ -309,7 +312,7 @@ def test_a_connection_ends_for_its_client_though_a_child_has_it(launch: Launch, 
             assert receive_all(closing).startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
             server.send(signal.SIGTERM)
             assert b"" == receive_all(idle)
-            server.process.wait(PATIENCE)
+            server.process.wait(TIMEOUT)
             os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What nobody should send: a clear refusal or the documented leniency, and a server that goes on."""
+"""What clients should not send: a clear refusal or the documented leniency, and a server that goes on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import re
 import socket
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
-from conftest import Launch, Server, receive_all
-from wire import HOST, Wire, ask, post, serving
+from support.server import Launch, Server, serving
+from support.wait import wait_until
+from support.wire import HOST, Wire, ask, post, receive_all
 
 ECHO = """
 from plugincore.baseplugin import BasePlugin
@@ -201,12 +203,12 @@ def test_a_head_beyond_the_limits_is_refused(server: Server, case: str) -> None:
 
 
 def test_a_hundred_headers_pass(server: Server) -> None:
-    """The limit is what the text says."""
+    """The limit is the documented one."""
     assert 200 == ask(server, b"GET /echo" + HOST + b"A: b\r\n" * 99 + END).status
 
 
-def test_http_2_is_told_apart(server: Server) -> None:
-    """A client with prior knowledge learns what is spoken here."""
+def test_http_2_with_prior_knowledge_is_refused(server: Server) -> None:
+    """The answer names the version that the server supports."""
     status, error = refusal(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
     assert (505, "HTTP/2 is not spoken here: use HTTP/1.1") == (status, error)
 
@@ -265,7 +267,7 @@ def test_a_path_cannot_leave_the_folder_of_a_plugin(server: Server, path: str) -
 
 
 def test_bytes_beyond_ascii_in_a_target_are_refused(server: Server) -> None:
-    """They are to be escaped; whoever sends them as they are means one charset or another."""
+    """They have to be escaped; sent as they are, their charset is unclear."""
     assert 400 == refusal(server, b"GET /echo/\xc3\xa9" + HOST + END)[0]
     assert 400 == refusal(server, b"GET /echo?n=\xff" + HOST + END)[0]
 
@@ -430,7 +432,7 @@ def test_a_head_that_does_not_end_is_a_408(impatient: Server) -> None:
 
 
 def test_a_body_that_does_not_end_is_a_408(impatient: Server) -> None:
-    """Neither with a length nor in chunks; the plugin is never asked."""
+    """Neither with a length nor in chunks; the plugin is never called."""
     for head in (b"Content-Length: 10\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"):
         with Wire(impatient) as wire:
             answer = wire.ask(b"POST /echo" + HOST + head)
@@ -446,12 +448,50 @@ def test_an_idle_connection_is_closed_without_a_word(impatient: Server) -> None:
         assert used.is_closed()
 
 
-def test_clients_that_leave_early_are_forgotten(server: Server) -> None:
-    """In the head, in the body, and before the answer."""
-    for data in (b"GET /ec", b"POST /echo" + HOST + b"Content-Length: 10\r\n\r\nabc", b"GET /echo" + HOST + END):
-        for _ in range(20):
-            with Wire(server) as wire:
-                wire.send(data)
+WAITING = """
+import asyncio
+import os
+from plugincore.baseplugin import BasePlugin
+
+class Waiting(BasePlugin):
+    async def request_handler(self, **data):
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.005)
+        return 200, {}
+
+class Tasks(BasePlugin):
+    async def request_handler(self, **data):
+        return 200, len(asyncio.all_tasks())
+"""
+
+LEAVING = {
+    "in the head": b"GET /wai",
+    "in the body": b"POST /waiting" + HOST + b"Content-Length: 10\r\n\r\nabc",
+    "before the answer": b"GET /waiting" + HOST + END,
+}
+
+
+@pytest.mark.parametrize("when", LEAVING)
+def test_clients_that_leave_early_are_forgotten(launch: Launch, when: str) -> None:
+    """Descriptors, tasks and places are free again, the places of handlers that run when these return."""
+    places = 8
+    server = launch({"waiting": WAITING}, ini_more=f"[server]\nmax_in_flight={places}\n")
+    process = psutil.Process(server.pid)
+    count = b"GET /tasks" + HOST + END
+    tasks = ask(server, count).body
+    descriptors = process.num_fds()
+    for _ in range(5):  # so that each place would be lost more than once
+        wires = [Wire(server) for _ in range(places)]
+        for wire in wires:
+            wire.send(LEAVING[when])
+        if when == "before the answer":
+            wait_until(lambda: ask(server, count).status == 503, "not all are inside")
+        for wire in wires:
+            wire.close()
+        (server.folder / "go").touch()
+        wait_until(lambda: ask(server, count).body == tasks, lambda: ask(server, count).body)
+        (server.folder / "go").unlink()
+    wait_until(lambda: process.num_fds() <= descriptors, lambda: f"{descriptors} became {process.num_fds()}")
 
 
 def test_a_client_that_expects_100_continue_gets_it_or_the_refusal(server: Server) -> None:
@@ -488,7 +528,7 @@ def test_a_thousand_pipelined_requests_are_answered_in_order(server: Server) -> 
 
 
 def test_http_1_0_is_closed_unless_it_asks_otherwise(server: Server) -> None:
-    """And needs no host."""
+    """It needs no host either."""
     with Wire(server) as wire:
         assert 200 == wire.ask(b"GET /echo HTTP/1.0\r\n\r\n").status
         assert wire.is_closed()
@@ -506,7 +546,7 @@ def test_the_absolute_form_of_a_target_is_read(server: Server) -> None:
 
 @pytest.mark.parametrize("target", [b"CONNECT example.org:443", b"CONNECT /echo", b"GET echo", b"GET *"])
 def test_targets_that_are_no_path_are_refused(server: Server, target: bytes) -> None:
-    """Nobody may tunnel through, and nothing is answered as a plugin."""
+    """The server is not a tunnel, and no plugin answers."""
     assert refusal(server, target + HOST + END)[0] in (400, 501)
 
 
@@ -524,7 +564,7 @@ def test_idle_connections_do_not_keep_others_out(launch: Launch) -> None:
             connection.close()
 
 
-def test_a_client_that_only_closes_its_sending_side_harms_nobody(server: Server) -> None:
+def test_a_client_that_only_closes_its_sending_side_does_no_harm(server: Server) -> None:
     """It counts as gone, so an answer is possible but not promised; either way the connection ends."""
     with Wire(server) as wire:
         wire.send(b"GET /echo" + HOST + END)

@@ -1,4 +1,4 @@
-"""What is easily got wrong in an ini file: it is told where it stands, and nothing is open that was to be closed."""
+"""What is easily got wrong in an ini file: it is reported with its line, and nothing is open that was to be closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from conftest import INI, Launch, Server, command, prepare
+from support.plugins import INI, prepare
+from support.server import Launch, Server, command
 
 OPEN = """
 from plugincore.baseplugin import BasePlugin
@@ -22,7 +23,7 @@ class Hello(BasePlugin):
 
 
 def refusal(folder: Path, ini: str, env: Mapping[str, str] | None = None) -> str:
-    """Start with an ini file that cannot be used; return what is told, in place of a start."""
+    """Start with an ini file that cannot be used; return its output."""
     prepare(folder, {"hello": OPEN}, ini)
     with Server([*command(), "-i", "server.ini"], folder, env or {}) as server:
         assert 2 == server.wait(), server.log
@@ -56,7 +57,7 @@ def test_tls_is_on_whatever_way_yes_is_said(launch: Launch, tmp_path: Path, word
 )
 @pytest.mark.parametrize("switch", ["[SSL]\nenabled", "[cors]\nenabled", "[compat]\nlegacy_status"])
 def test_a_word_that_is_neither_yes_nor_no_is_refused(tmp_path: Path, switch: str, word: str) -> None:
-    """A switch that does not say what is wanted must not be taken for a no."""
+    """A switch with an unclear value must not be taken for a no."""
     told = refusal(tmp_path, f"{INI}{switch} = {word}\n")
     section, key = switch.split("\n")
     assert re.search(rf"^server\.ini:8: {re.escape(section)} {key}: .*\(.+\)$", told, re.MULTILINE), told
@@ -94,7 +95,7 @@ def test_values_of_plugins_keep_the_rule_of_pluginserver(launch: Launch) -> None
 
 
 def test_a_certificate_without_enabled_is_warned_of(launch: Launch, tmp_path: Path) -> None:
-    """Plain HTTP is served, and nobody is left in the belief that it is not."""
+    """Plain HTTP is served, and a warning makes that clear."""
     more = "[ssl]\n" + certificate(tmp_path / "here")
     server = launch({"hello": OPEN}, ini_more=more, folder=tmp_path / "here")
     server.wait_for(r"WARN - .*server\.ini:9: \[ssl\] certfile: is not used, .* plain HTTP \(add enabled=bool:true\)")
@@ -169,7 +170,7 @@ def test_a_bracket_that_is_not_closed_is_told(tmp_path: Path, before: str, line:
 
 
 def test_a_port_in_use_can_be_changed_without_an_ini_file(tmp_path: Path) -> None:
-    """Whoever has no file is told of the variable."""
+    """Without a file, the error names the variable."""
     prepare(tmp_path, {"hello": OPEN}, INI)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

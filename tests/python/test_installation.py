@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import plugincore
-from conftest import PATIENCE, prepare
+from support.plugins import prepare
+from support.wait import TIMEOUT
 
 HELLO = "from plugincore.baseplugin import BasePlugin\n\nclass Hello(BasePlugin): pass\n"
 
@@ -26,21 +27,21 @@ def site(tmp_path: Path) -> Path:
 
 
 def start(site: Path, *arguments: str) -> tuple[int, str]:
-    """Start what is in the folder, and no other; return the exit code and what is told."""
+    """Start what is in the folder, and no other; return the exit code and the output."""
     ended = subprocess.run(
         [sys.executable, "-S", *(arguments or ("-m", "plugincore")), "-i", "server.ini"],
         cwd=site.parent,
         env={"PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     return ended.returncode, ended.stderr
 
 
 def told(site: Path) -> str:
-    """Start by module and by command; return the one line that both tell."""
+    """Start by module and by command; return the one line that both print."""
     command = site.parent / "command"
     command.write_text("import sys\nfrom plugincore.__main__ import main\nsys.exit(main())\n")
     seen = {start(site), start(site, str(command))}

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from conftest import Launch
+from support.server import Launch
 
 CANCELS = """
 import asyncio

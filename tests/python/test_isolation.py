@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import Launch, Server, receive_all, serving
+from support.server import Launch, Server, serving
+from support.wait import wait_until
+from support.wire import receive_all
 
 CONTEXTS = """
 import asyncio
@@ -249,16 +250,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds."""
-    pause = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("it never came true")
-
-
 def exists(file: Path) -> Callable[[], bool]:
     """Return the question whether ``file`` is there."""
     return file.exists
@@ -327,7 +318,7 @@ def waiting(launch: Launch) -> Server:
 def enter(server: Server, pool: ThreadPoolExecutor, path: str, file: str = "entered") -> Future[httpx.Response]:
     """Send a request whose handler waits; return when it is inside."""
     answer = pool.submit(server.get, path)
-    until(exists(server.folder / file))
+    wait_until(exists(server.folder / file))
     return answer
 
 
@@ -351,7 +342,7 @@ def test_native_answers_come_while_a_plugin_blocks(waiting: Server, pool: Thread
 
 
 def test_a_request_whose_client_left_while_it_was_queued_is_skipped(waiting: Server, pool: ThreadPoolExecutor) -> None:
-    """Nobody would read the answer, so the handler does not run."""
+    """The answer would not be read, so the handler does not run."""
     blocked = enter(waiting, pool, "/blocking")
     with waiting.connect() as leaving:
         leaving.sendall(b"GET /counting HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -369,9 +360,9 @@ def test_a_client_that_leaves_while_its_handler_runs_disturbs_nothing(waiting: S
     """The handler runs to its end, as in pluginserver."""
     with waiting.connect() as leaving:
         leaving.sendall(b"GET /slow/1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        until(exists(waiting.folder / "entered1"))
+        wait_until(exists(waiting.folder / "entered1"))
     (waiting.folder / "go").touch()
-    until(exists(waiting.folder / "left"))
+    wait_until(exists(waiting.folder / "left"))
     assert "1" == waiting.get("/counting").text
     assert 0 == waiting.stop()
     assert "Traceback" not in waiting.log
@@ -394,7 +385,7 @@ def test_requests_above_the_limit_of_the_server_are_refused_at_once(waiting: Ser
     running = [enter(waiting, pool, f"/slow/{number}", f"entered{number}") for number in (1, 2)]
     running.append(enter(waiting, pool, "/blocking"))
     others = [pool.submit(waiting.get, "/counting") for _ in range(3)]
-    until(lambda: sum(other.done() for other in others) == 2)
+    wait_until(lambda: sum(other.done() for other in others) == 2)
     refused = [other.result().status_code for other in others if other.done()]
     (waiting.folder / "go").touch()
     assert ["slow", "slow", "blocked"] == [answer.result().text for answer in running]
@@ -407,7 +398,7 @@ def test_requests_above_the_limit_of_the_server_are_refused_at_once(waiting: Ser
 def test_a_request_whose_task_nobody_can_wake_is_answered(
     waiting: Server, pool: ThreadPoolExecutor, plugin: str
 ) -> None:
-    """A handler that awaits what no one will ever set is garbage; its client is told when it is collected."""
+    """A handler that awaits what no one will ever set is garbage; its client gets a 500 when it is collected."""
     lost = enter(waiting, pool, f"/{plugin}")
     assert 200 == waiting.get("/collect").status_code
     answer = lost.result()
@@ -530,7 +521,7 @@ def together(server: Server, pool: ThreadPoolExecutor, paths: list[str]) -> list
     """Return the answers to ``paths``, all of which wait when the loop begins with the first."""
     with server.client() as client, contextlib.ExitStack() as connections:
         holding = pool.submit(client.get, "/holding")
-        until(exists(server.folder / "holding"))
+        wait_until(exists(server.folder / "holding"))
         asked = []
         for path in paths:
             asked.append(connections.enter_context(server.connect()))
@@ -578,7 +569,7 @@ def test_callbacks_of_a_requests_task_are_called_when_that_request_has_ended(
 def test_a_handler_that_meddles_with_all_tasks_disturbs_no_request_after_it(
     keepsakes: Server, pool: ThreadPoolExecutor, way: str
 ) -> None:
-    """Whoever gets hold of a task between two requests sees it done in the end; the requests are answered."""
+    """Code that keeps a task between two requests sees it done in the end; the requests are answered."""
     assert [["request"], ["met"], ["request"]] * 8 == together(
         keepsakes, pool, ["/named", f"/everybody{way}", "/named"] * 8
     )

@@ -15,7 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import INI, PATIENCE, Launch, Server, command, receive_all
+from support.plugins import INI
+from support.ports import wait_for_port
+from support.server import Launch, Server, command
+from support.wait import TIMEOUT, wait_for_file, wait_until
+from support.wire import receive_all
 
 #: Notes what happens to it in the file ``events``; ``/plugin?gate=x`` answers when the file ``x`` exists.
 PLUGIN = """
@@ -57,23 +61,17 @@ def events(server: Server) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def wait_for_file(file: Path) -> None:
-    """Wait until `file` is there."""
-    deadline = time.monotonic() + PATIENCE
-    while not file.exists():
-        assert time.monotonic() < deadline, f"{file} never came"
-        time.sleep(0.002)
-
-
 def wait_until_refused(server: Server) -> None:
     """Wait until no new connection is accepted."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def refuses() -> bool:
         try:
             server.connect().close()
         except ConnectionError:
-            return
-        assert time.monotonic() < deadline, "connections are still accepted"
+            return True
+        return False
+
+    wait_until(refuses, "connections are still accepted")
 
 
 def assert_clean(server: Server) -> None:
@@ -104,7 +102,7 @@ def test_a_stop_terminates_every_plugin_and_is_code_0(launch: Launch, number: si
     server = launch({"plugin": PLUGIN, "other": OTHER})
     began = time.monotonic()
     assert 0 == server.stop(number)
-    assert PATIENCE / 4 > time.monotonic() - began, "an idle server need not wait for anything"
+    assert TIMEOUT / 4 > time.monotonic() - began, "an idle server need not wait for anything"
     assert ["other starts", "start", "other ends", "end"] == events(server)
     assert_clean(server)
 
@@ -185,9 +183,12 @@ def test_a_second_ctrl_c_ends_at_once(launch: Launch) -> None:
         server.wait_for("^inside$")
         server.send(signal.SIGINT)
         server.wait_for("Received SIGINT")
-        while server.process.poll() is None:
-            time.sleep(0.1)
+
+        def ends() -> bool:
             server.send(signal.SIGINT)
+            return not server.alive
+
+        wait_until(ends, lambda: server.log, interval=0.1)
         assert 0 == server.wait()
     assert server.wait_for("Received SIGINT again; ending at once")
 
@@ -328,7 +329,7 @@ def test_a_stop_while_a_plugin_blocks_its_load_is_obeyed(launch: Launch) -> None
 
 
 def test_a_stop_interrupts_a_reload(launch: Launch) -> None:
-    """Its client is told that the server stops; the old version is terminated, and so is what was to replace it."""
+    """Its client gets a 503; the version that serves is terminated, and so is the one that was to replace it."""
     server = launch({"plugin": PLUGIN})
     file = server.plugins / "plugin.py"
     file.write_text(PLUGIN.replace('note("start")', 'print("inside")\n        await asyncio.sleep(60)'))
@@ -355,16 +356,15 @@ def test_a_discarded_instance_does_not_use_up_the_time_of_a_stop(launch: Launch)
 
 def test_nothing_is_served_before_all_plugins_are_ready(launch: Launch) -> None:
     """The socket is bound before the plugins load; a client that comes early waits and is answered."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
     slow = PLUGIN.replace(
         'note("start")',
         'note("start")\n        while not os.path.exists("go"):\n            await asyncio.sleep(0.002)',
     )
-    server = launch({"plugin": slow, "zz": OTHER}, ini=INI.replace("port = 0", f"port = {port}"), ready=False)
+    server = launch({"plugin": slow, "zz": OTHER}, ready=False)
     wait_for_file(server.folder / "events")
+    port = wait_for_port(server.pid)
     with ThreadPoolExecutor() as pool:
-        early = pool.submit(httpx.get, f"http://127.0.0.1:{port}/other", timeout=PATIENCE, trust_env=False)
+        early = pool.submit(httpx.get, f"http://127.0.0.1:{port}/other", timeout=TIMEOUT, trust_env=False)
         (server.folder / "go").touch()
         assert 200 == early.result().status_code
     server.ready()
@@ -426,14 +426,15 @@ def test_signals_in_a_row_do_not_kill_a_restarting_server(launch: Launch) -> Non
     """SIGUSR1 and SIGHUP that come while a restart is under way ask for nothing more."""
     server = launch({"plugin": PLUGIN})
     since = len(server.lines)
-    end = time.monotonic() + PATIENCE
     server.send(signal.SIGUSR1)
-    while not any("Server started" in line for line in server.lines[since:]):
+
+    def started() -> bool:
+        assert server.alive, f"ended with {server.process.poll()}:\n{server.log}"
         server.send(signal.SIGUSR1)
         server.send(signal.SIGHUP)
-        time.sleep(0.02)
-        if server.process.poll() is not None or time.monotonic() > end:
-            pytest.fail(f"ended with {server.process.poll()}:\n{server.log}")
+        return any("Server started" in line for line in server.lines[since:])
+
+    wait_until(started, lambda: server.log, interval=0.02)
     assert 0 == server.stop()
 
 
@@ -466,7 +467,7 @@ def test_a_stop_while_the_process_is_replaced_is_a_stop(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not show masks of signals")
 def test_a_restarted_server_holds_no_signal_back(launch: Launch) -> None:
-    """Signals are held back only while nobody listens, and child processes of plugins get all of them."""
+    """Signals are held back only while there is no handler, and child processes of plugins get all of them."""
     server = launch({"plugin": PLUGIN})
     since = len(server.lines)
     server.send(signal.SIGUSR1)
@@ -557,7 +558,7 @@ def test_sighup_with_a_broken_ini_file_changes_nothing(launch: Launch) -> None:
 
 
 def test_sighup_names_what_counts_only_after_a_restart(launch: Launch) -> None:
-    """A new port cannot be had while serving; the log says so, and SIGUSR1 does it."""
+    """A new port cannot be bound while serving; the log warns of it, and SIGUSR1 applies it."""
     server = launch({"plugin": PLUGIN})
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -590,7 +591,7 @@ def test_the_interpreter_finalises_cleanly_under_load(launch: Launch, round_: in
     with ThreadPoolExecutor(4) as pool:
         for path in ("/plugin", "/other", "/plugin", "/other"):
             pool.submit(ask, path)
-        assert enough.wait(PATIENCE)
+        assert enough.wait(TIMEOUT)
         assert 0 == server.stop()
     assert {200} == set(statuses) - {503}
     assert ["end", "other ends", "other starts", "start"] == sorted(events(server))

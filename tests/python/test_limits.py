@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import Launch, Server, receive_all
-from wire import HOST, Answer, Wire, ask, eventually, post
+from support.server import Launch, Server
+from support.wait import wait_until
+from support.wire import HOST, Answer, Wire, ask, post, receive_all
 
 GATE = """
 import asyncio, pathlib
@@ -87,7 +88,7 @@ def test_a_plugin_takes_only_so_many_requests_at_a_time(launch: Launch) -> None:
 
 
 def test_all_plugins_together_take_only_so_many_requests(launch: Launch) -> None:
-    """Whoever is inside counts, whatever the plugin; native answers come all the same."""
+    """Every request inside counts, whatever the plugin; native answers come all the same."""
     server = launch(GATES, ini_more="[server]\nmax_in_flight=3\n")
     waiting = [*wait_inside(server, "one", 2, "go"), *wait_inside(server, "two", 1, "go")]
     with Wire(server) as wire:
@@ -123,7 +124,7 @@ def test_a_place_is_free_again_after_its_client_has_left(launch: Launch) -> None
     assert overloaded(ask(server, asked("/one")))
     (server.folder / "go").touch()
     with Wire(server) as wire:
-        assert eventually(lambda: 200 == wire.ask(asked("/one")).status)
+        wait_until(lambda: 200 == wire.ask(asked("/one")).status)
 
 
 SLOW = """
@@ -148,7 +149,7 @@ def test_requests_whose_clients_have_left_never_reach_the_plugin(launch: Launch)
         gone = [Wire(server) for _ in range(3)]
         assert all(wire.still_serves() for wire in gone)
         blocking.send(asked("/slow/block"))
-        assert eventually(entered.exists)
+        wait_until(entered.exists)
         for wire in gone:
             wire.send(asked("/slow/gone"))
         # The answer to what was sent later proves that what was sent before has been read.
@@ -158,7 +159,7 @@ def test_requests_whose_clients_have_left_never_reach_the_plugin(launch: Launch)
         for wire in gone:
             wire.socket.close()
         # Each has a moment in which it could be one that has only finished sending.
-        assert eventually(lambda: sum("connection ended" in line for line in server.lines[since:]) == len(gone))
+        wait_until(lambda: sum("connection ended" in line for line in server.lines[since:]) == len(gone))
         (server.folder / "go").touch()
         assert 200 == blocking.answer().status
     assert 200 == server.get("/slow/last").status_code
@@ -226,7 +227,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(launch: Launch) ->
     with Wire(server) as deaf:
         assert deaf.still_serves()
         deaf.send(asked("/big?size=50000000"))
-        assert eventually(lambda: all(found.status != "ESTABLISHED" for found in process.net_connections()))
+        wait_until(lambda: all(found.status != "ESTABLISHED" for found in process.net_connections()))
         assert 50_000_000 > len(receive_all(deaf.socket))
 
 
@@ -278,7 +279,7 @@ def test_as_many_threads_serve_as_configured(launch: Launch, count: int) -> None
     def threads() -> int:
         return sum(task.joinpath("comm").read_text().startswith("plugincore-io") for task in tasks.iterdir())
 
-    assert eventually(lambda: count == threads())
+    wait_until(lambda: count == threads())
     waiting = wait_inside(server, "one", 40, "go")
     (server.folder / "go").touch()
     assert [200] * 40 == answers(waiting)
@@ -294,8 +295,8 @@ def test_descriptors_are_given_back(launch: Launch) -> None:
     wires = [Wire(server) for _ in range(60)]
     for number, wire in enumerate(wires):
         wire.send([asked("/one"), b"nonsense\r\n\r\n", b"GET /", b"", post("/nowhere", b"x")][number % 5])
-    assert eventually(lambda: before + 10 < process.num_fds())
+    wait_until(lambda: before + 10 < process.num_fds())
     for wire in wires:
         receive_all(wire.socket)
         wire.socket.close()
-    assert eventually(lambda: process.num_fds() <= before)
+    wait_until(lambda: process.num_fds() <= before)

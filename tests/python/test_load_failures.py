@@ -1,4 +1,4 @@
-"""What is told of a plugin that does not load, and what becomes of what it had opened until then."""
+"""What is reported of a plugin that does not load, and what becomes of what it had opened until then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import INI, Launch, Server
+from support.plugins import INI
+from support.server import Launch, Server
 
 HEAD = "from plugincore.baseplugin import BasePlugin\n"
 HANDLER = "    async def request_handler(self, **data):\n        return 200, {}\n"
@@ -82,7 +83,7 @@ def test_an_instance_that_does_not_come_to_serve_is_terminated_once(launch: Laun
 
 
 def test_the_words_for_a_discarded_plugin_are_not_those_for_a_good_one(launch: Launch) -> None:
-    """Whoever reads the log must not think that the plugin which serves has been ended."""
+    """The log must not suggest that the plugin which serves has been ended."""
     server = launch({"a": GOOD, "b": GOOD})
     server.wait_for(r"INFO - plugincore - discarding plugin good of plugins/b\.py, which does not serve")
     assert not [line for line in server.lines if "Terminating" in line]
@@ -289,7 +290,7 @@ def test_a_handler_that_wants_a_variable_is_not_refused(launch: Launch) -> None:
 def test_a_bad_parameter_is_blamed_on_its_line(
     launch: Launch, parameters: str, files: dict[str, str], reason: str
 ) -> None:
-    """Not on a line of the plugin, which is right; for two classes in a file it is told once."""
+    """Not on a line of the plugin, which is right; for two classes in a file it is reported once."""
     meter = "".join(CLASS.replace("Bad", name) + HANDLER for name in ("Meter", "Meters"))
     more = f"[plugin_parms]\nother = a=1\nmeter = {parameters}\n"
     server = launch({"good": GOOD, "meter": meter, **files}, ini_more=more)
@@ -325,7 +326,7 @@ def test_a_bad_parameter_of_the_environment_is_blamed_on_its_variable(launch: La
 def test_a_bad_parameter_of_somebody_else_is_not_blamed_on_the_ini_file(
     launch: Launch, source: str, parameters: str, told: str
 ) -> None:
-    """Whoever gave it is named."""
+    """The error names the ini line or the file that gave it."""
     plugins = {"meter": source, "p.json": '{"auth_type": "glbal"}'}
     launch(plugins, ini_more=f"[plugin_parms]\nmeter = {parameters}\n").wait_for("ERROR - plugincore - " + told)
 

@@ -1,4 +1,4 @@
-"""From plugin files to endpoints: what is loaded, with which parameters, and what is told when it fails."""
+"""From plugin files to endpoints: what is loaded, with which parameters, and what is reported when it fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import INI, Launch
+from support.plugins import INI
+from support.server import Launch
 
 GOOD = """
 from plugincore.baseplugin import BasePlugin
@@ -124,7 +125,7 @@ CLASS = HEAD + "class Bad(BasePlugin):\n"
 def test_a_plugin_that_fails_is_reported_and_the_others_serve(
     launch: Launch, source: str, line: int | None, reason: str
 ) -> None:
-    """Whatever a file does when it is loaded, it is told with file, line and reason, and nothing else is affected."""
+    """Whatever a file does when it is loaded, the log has file, line and reason, and nothing else is affected."""
     server = launch({"alpha": GOOD.replace("Good", "Alpha"), "bad": source, "good": GOOD})
     place = r"plugins/bad\.py" + (f":{line}" if line else "")
     assert server.wait_for(rf"ERROR - plugincore - {place}: .*{reason}")
@@ -138,7 +139,7 @@ def test_a_plugin_that_fails_is_reported_and_the_others_serve(
     [
         "await asyncio.sleep(3600)",
         "await asyncio.get_running_loop().create_future()",
-        # Whoever swallows cancellations is not waited for, either.
+        # A plugin that swallows cancellations is not waited for, either.
         "while True:\n            try:\n                await asyncio.sleep(3600)\n"
         "            except asyncio.CancelledError:\n                pass",
     ],
@@ -521,7 +522,7 @@ def test_a_plugin_without_a_handler_says_what_was_meant(launch: Launch, method: 
 
 
 def test_a_file_without_a_plugin_class_is_no_error(launch: Launch) -> None:
-    """Such as a helper module; the log says so at the level for finding faults."""
+    """Such as a helper module; the log notes it at DEBUG."""
     server = launch({"helper": "VALUE = 1\n", "good": GOOD})
     assert server.wait_for(r"DEBUG - .*plugins/helper\.py: no class derived from BasePlugin")
     assert "ERROR" not in server.log
@@ -555,7 +556,7 @@ def test_initialize_runs_on_the_loop_that_serves(launch: Launch) -> None:
 
 
 def test_an_unreadable_file_is_reported(launch: Launch, tmp_path: Path) -> None:
-    """Bytes that are not Python's encoding are told like any other error."""
+    """Bytes that are not Python's encoding are reported like any other error."""
     folder = tmp_path / "server0" / "plugins"
     folder.mkdir(parents=True)
     (folder / "bad.py").write_bytes(b"x = '\xff'\n")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Launch, Server, serving
 from plugincore.testing import SyncPluginClient
+from support.server import Launch, Server, serving
 
 PLUGIN = """
 import asyncio, decimal

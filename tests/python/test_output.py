@@ -16,7 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import INI, PATIENCE, Launch, command, prepare, receive_all
+from support.plugins import INI, prepare
+from support.ports import wait_for_port
+from support.server import Launch, command
+from support.wait import TIMEOUT, wait_until
+from support.wire import receive_all
 
 TALKER = """
     import ctypes
@@ -55,48 +59,46 @@ LOCKED = "from plugincore.baseplugin import BasePlugin\nclass Locked(BasePlugin)
 
 
 class Running:
-    """A server whose output the test owns, found by a port that was free."""
+    """A server whose output the test owns, so that its port cannot be read there."""
 
     def __init__(self, folder: Path, stdout: int, stderr: int | None = None, *args: str) -> None:
         """Start it in ``folder``."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        ini = INI.replace("port = 0", f"port = {self.port}") + "[server]\nshutdown_timeout = 2\n" + REFUSALS
-        prepare(folder, {"talker": TALKER, "locked": LOCKED}, ini)
+        self.port = 0
+        prepare(folder, {"talker": TALKER, "locked": LOCKED}, INI + "[server]\nshutdown_timeout = 2\n" + REFUSALS)
         self.process = subprocess.Popen(
             [*command(), "-i", "server.ini", *args], cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
 
     def get(self, path: str) -> int:
         """Return the status of the answer to a request."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE, trust_env=False).status_code
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=TIMEOUT, trust_env=False).status_code
 
     def pipelined(self, path: str, count: int) -> bytes:
         """Return the answers to many requests that are sent without waiting."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             request = f"GET {path} HTTP/1.1\r\nHost: x\r\n"
             requests = (request + "\r\n") * (count - 1) + request + "Connection: close\r\n\r\n"
             sending = threading.Thread(target=connection.sendall, args=(requests.encode(),))
             sending.start()
             answers = receive_all(connection)
-            sending.join(PATIENCE)
+            sending.join(TIMEOUT)
         return answers
 
     def ready(self) -> Running:
         """Wait until it answers."""
-        for _ in range(int(PATIENCE * 50)):
+        self.port = wait_for_port(self.process.pid)
+
+        def answers() -> bool:
             assert self.process.poll() is None
-            with contextlib.suppress(httpx.TransportError):
-                if self.get("/-/ready") == 200:
-                    return self
-            threading.Event().wait(0.02)
-        raise AssertionError("it does not answer")
+            return self.get("/-/ready") == 200
+
+        wait_until(answers, "it is not ready")
+        return self
 
     def stop(self) -> int:
         """Ask for a stop and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
 
 @pytest.fixture
@@ -168,13 +170,13 @@ def test_what_was_lost_is_told_to_a_late_reader(running: Callable[..., Running])
     received: list[bytes] = []
     thread = read_all(reader, received)
     report = rb"<4> - WARN - plugincore - (\d+) log lines were lost because the output did not take them\n"
-    for _ in range(int(PATIENCE * 50)):
+    for _ in range(int(TIMEOUT * 50)):
         if re.search(report, b"".join(received)):
             break
         threading.Event().wait(0.02)
     assert 200 == server.get("/talker/log")
     assert 0 == server.stop()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     os.close(reader)
     text = b"".join(received)
     (lost,) = re.findall(report, text)
@@ -186,7 +188,7 @@ def test_what_was_lost_is_told_to_a_late_reader(running: Callable[..., Running])
 def test_a_log_file_that_is_a_pipe_without_a_reader_holds_nobody(
     running: Callable[..., Running], tmp_path: Path
 ) -> None:
-    """It is opened and reopened all the same, and gets its lines as soon as somebody reads."""
+    """It is opened and reopened all the same, and gets its lines as soon as there is a reader."""
     fifo = tmp_path / "fifo.log"
     os.mkfifo(fifo)
     server = running(subprocess.DEVNULL, None, "-l", str(fifo)).ready()
@@ -198,7 +200,7 @@ def test_a_log_file_that_is_a_pipe_without_a_reader_holds_nobody(
     received: list[bytes] = []
     thread = read_all(reader, received)
     assert 0 == server.stop()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     os.close(reader)
     assert b"Server started on" in b"".join(received)
     assert re.search(rb" - plugincore - WARN - \d+ log lines were lost", b"".join(received))
@@ -235,8 +237,8 @@ def test_the_last_words_before_a_crash_are_out(running: Callable[..., Running], 
         thread = read_all(reader, received) if kind != "file" else None
         with pytest.raises(httpx.TransportError):
             server.get(f"/talker/{what}")
-        assert code == server.process.wait(PATIENCE)
-        (thread or read_all(reader, received)).join(PATIENCE)
+        assert code == server.process.wait(TIMEOUT)
+        (thread or read_all(reader, received)).join(TIMEOUT)
         text = b"".join(received).replace(b"\r\n", b"\n").decode()
         words = re.findall(r"(last printed|last logged)(?: (x+))?\n", text)
         order = ["last printed", "last logged"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import plugincore
-from conftest import PATIENCE, command
+from support.server import command
+from support.wait import TIMEOUT
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -24,7 +25,7 @@ def test_the_version_is_that_of_the_crate() -> None:
     version = toml("Cargo.toml")["package"]["version"]
     assert version == plugincore.__version__
     assert version == importlib.metadata.version("plugincore")
-    printed = subprocess.run([*command(), "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    printed = subprocess.run([*command(), "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert f"plugincore {version}\n" == printed.stdout
     assert "version" not in toml("pyproject.toml")["project"]
 

@@ -16,8 +16,8 @@ import mdurl
 import pytest
 
 import plugincore
-from conftest import Launch, Server, serving
 from environments import create
+from support.server import Launch, Server, serving
 
 PLUGIN = (Path(__file__).parent.parent.parent / "plugins" / "pages.py").read_text()
 MISSING = "no such file in the documents folder"
@@ -148,7 +148,7 @@ def test_a_pipe_keeps_nobody_waiting(server: Server, site: Path) -> None:
 
 
 def test_what_is_no_regular_file_is_404(server: Server, site: Path) -> None:
-    """Nobody is sent on to a pipe, since the route of the files has none either."""
+    """No redirect leads to a pipe, since the route of the files has none either."""
     os.mkfifo(site / "pipe")
     (site / "link").symlink_to("pipe")
     for name in ("pipe", "link"):
@@ -240,7 +240,7 @@ def test_include_is_verbatim(server: Server, site: Path) -> None:
 )
 @pytest.mark.parametrize("kind", ["INCLUDE", "FILETIME"])
 def test_nothing_outside_can_be_included(server: Server, site: Path, kind: str, name: str) -> None:
-    """The page says so in its text, alike for what is missing, hidden and outside, and shows the rest."""
+    """The page shows an error in its text, alike for what is missing, hidden and outside, and shows the rest."""
     name = name.format(neighbour=server.folder / "site-two" / "x")
     (server.folder / "site-two").mkdir(exist_ok=True)
     (server.folder / "site-two" / "x").write_text("the secret")
@@ -331,7 +331,7 @@ def test_any_bytes_make_a_page(server: Server, site: Path, data: bytes, shown: s
 
 
 def test_a_document_too_long_is_refused(server: Server, site: Path) -> None:
-    """4 MiB is the limit for a page and what it includes, and the reason is told."""
+    """4 MiB is the limit for a page and what it includes, and the reason is reported."""
     with (site / "x.md").open("wb") as file:
         file.truncate((4 << 20) + 1)
     answer = server.get("/pages/x")
@@ -371,7 +371,7 @@ def test_a_client_can_ask_whether_a_page_has_changed(server: Server, site: Path)
 
 
 def test_an_edit_that_keeps_size_and_date_is_seen(server: Server, site: Path) -> None:
-    """As after `cp -p`: what counts is what the document says."""
+    """As after `cp -p`: what counts is the content of the document."""
     document = site / "page.md"
     document.write_text("one")
     before = document.stat()
@@ -468,7 +468,7 @@ def test_the_route_of_other_files(launch: Launch, tmp_path: Path, setting: str, 
 
 
 def test_pages_may_share_the_route_of_the_files(launch: Launch, tmp_path: Path) -> None:
-    """With the documents' own route as its own, the plugin sends nobody in circles."""
+    """With the static files' route as its own, the plugin does not redirect in circles."""
     (tmp_path / "x.txt").write_text("x")
     (tmp_path / "x.md").write_text("x")
     server = launch(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from conftest import Launch
+from support.server import Launch
 
 HELLO = """
 from plugincore.baseplugin import BasePlugin
@@ -46,7 +46,7 @@ KEY = "[auth]\napikey = k\n[plugin_parms]\n"
     ],
 )
 def test_a_plugin_that_was_probably_to_ask_for_a_key_is_refused(launch: Launch, line: str) -> None:
-    """With the place of the line, and both ways out; a reload says the same."""
+    """With the place of the line, and both ways out; a reload reports the same."""
     files = {"near.json": '{"authtype": "global"}', "apikey.json": '{"apikey": "k"}'}
     server = launch({"hello": HELLO.format(name="Hello"), **files}, ini_more=f"{KEY}hello = {line}\n")
     assert 404 == server.get("/hello").status_code
@@ -59,7 +59,7 @@ def test_a_plugin_that_was_probably_to_ask_for_a_key_is_refused(launch: Launch, 
 
 @pytest.mark.parametrize("line", ["auth_type=none&apikey=theirs", "auth_type=None&verbose", "", "auth_token=x&words=y"])
 def test_a_plugin_that_is_open_on_purpose_is_served(launch: Launch, line: str) -> None:
-    """`auth_type=none` says so, and names that are only a little like the host's are the plugin's own."""
+    """`auth_type=none` is explicit, and names that are only a little like the host's are the plugin's own."""
     server = launch({"hello": HELLO.format(name="Hello")}, ini_more=f"{KEY}hello = {line}\n")
     assert 200 == server.get("/hello").status_code
     server.wait_for(r"Serving http://.*/hello  \[open\]$")

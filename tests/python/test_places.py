@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from conftest import INI, Launch, Server, command, prepare
+from support.plugins import INI, prepare
+from support.server import Launch, Server, command
 
 WHERE = """
 from plugincore.baseplugin import BasePlugin
@@ -41,8 +42,7 @@ def beside(home: Path) -> Iterator[Beside]:
         def start(scheme: str = "http") -> Server:
             folder = home.parent / "elsewhere"
             folder.mkdir(exist_ok=True)
-            (folder / "scheme").write_text(scheme)
-            server = servers.enter_context(Server([*command(), "-i", "../home/server.ini"], folder, {}))
+            server = servers.enter_context(Server([*command(), "-i", "../home/server.ini"], folder, {}, scheme))
             return server.ready()
 
         yield start
@@ -58,7 +58,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["nothere", "./nothere", "server.ini", "plugins ; mine", "/nothere/at/all"])
 def test_a_folder_of_plugins_that_the_ini_file_names_must_be_there(home: Path, name: str) -> None:
-    """A service without plugins is no healthy service; the whole path is told, and nothing starts."""
+    """A service without plugins is no healthy service; the whole path is reported, and nothing starts."""
     (home / "server.ini").write_text(INI.replace("plugins = plugins", f"plugins = {name}"))
     code, told = outcome(home, "-i", "server.ini")
     whole = home / name if name != "./nothere" else home / "nothere"
@@ -68,14 +68,14 @@ def test_a_folder_of_plugins_that_the_ini_file_names_must_be_there(home: Path, n
 
 
 def test_a_folder_that_a_variable_names_must_be_there(home: Path) -> None:
-    """Whoever names it means it, wherever it is named."""
+    """A folder that is named is meant, wherever it is named."""
     with Server([*command(), "-i", "server.ini"], home, {"PLUGINCORE_PATHS_PLUGINS": "nothere"}) as server:
         assert 2 == server.wait()
     assert f"environment variable PLUGINCORE_PATHS_PLUGINS: [paths] plugins: {home}/nothere is not" in server.log
 
 
 def test_a_reload_without_the_folder_changes_nothing(launch: Launch) -> None:
-    """The plugins go on, and the reason is told."""
+    """The plugins go on, and the reason is reported."""
     server = launch({"where": PLUGIN})
     ini = server.folder / "server.ini"
     ini.write_text(ini.read_text().replace("plugins = plugins", "plugins = nothere"))
@@ -118,7 +118,7 @@ keyfile = ./key.pem
         server.wait_for("Server started on ", mark)
     assert (home / "log" / "access.log").read_text().count('"GET /pages/') == 2
     assert 0 == server.stop()
-    assert ["scheme"] == [file.name for file in server.folder.iterdir()]
+    assert [] == list(server.folder.iterdir())
     assert "WARN" not in server.log, server.log
 
 

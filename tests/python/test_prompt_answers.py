@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Launch, Server, receive_all
+from support.server import Launch, Server
+from support.wait import wait_until
+from support.wire import receive_all
 
 #: How long a handler of these plugins blocks at most, in seconds.
 BLOCKING = 6.0
@@ -80,16 +82,17 @@ def server(launch: Launch) -> Server:
 
 
 def until(happened: Callable[[], bool], server: Server) -> None:
-    """Wait until something has happened, with requests that the plugins' thread is not asked for."""
-    for _ in range(20_000):
-        if happened():
-            return
+    """Wait until something has happened; meanwhile make requests that do not need the plugins' thread."""
+
+    def served_until() -> bool:
         assert 200 == server.get("/-/healthy").status_code
-    raise AssertionError("it does not happen")
+        return happened()
+
+    wait_until(served_until)
 
 
 def file(server: Server, name: str) -> Path:
-    """Return the path of a file by which the plugins tell and are told."""
+    """Return the path of a file by which plugins and tests signal each other."""
     return server.folder / name
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from conftest import INI, Launch, Server
+from support.plugins import INI
+from support.server import Launch, Server
 
 #: A plugin that answers with its version and notes what happens to it in the file ``events``.
 PLUGIN = """
@@ -226,7 +227,7 @@ def test_new_files_are_found_and_deleted_ones_let_go(launch: Launch) -> None:
 
 
 def test_a_renamed_file_keeps_its_endpoint(launch: Launch) -> None:
-    """The id of a deleted file is free for another one in the same reload; nobody meets a gap."""
+    """The id of a deleted file is free for another one in the same reload; no request meets a gap."""
     server = launch({"versioned": PLUGIN})
     (server.plugins / "versioned.py").rename(server.plugins / "renamed.py")
     edit(server, "VERSION = 1", "VERSION = 2", name="renamed.py")
@@ -239,7 +240,7 @@ def test_a_renamed_file_keeps_its_endpoint(launch: Launch) -> None:
 
 
 def test_a_new_file_that_fails_is_told_and_the_rest_reloads(launch: Launch) -> None:
-    """It served nothing before, so the reload as a whole is no failure; `failed` says what it is."""
+    """It served nothing before, so the reload as a whole is not a failure; `failed` names the plugin."""
     server = launch({"versioned": PLUGIN})
     (server.plugins / "bad.py").write_text("\n1 / 0\n")
     edit(server, "VERSION = 1", "VERSION = 2")
@@ -267,7 +268,7 @@ PAIR = """
 
 @pytest.mark.parametrize("target", ["good", "all"])
 def test_a_class_that_never_loads_does_not_hold_back_the_rest_of_its_file(launch: Launch, target: str) -> None:
-    """What can be renewed is renewed, and the answer says what failed."""
+    """What can be renewed is renewed, and the answer names what failed."""
     server = launch({"pair": PAIR})
     (server.plugins / "pair.py").write_text(textwrap.dedent(PAIR).replace('"version": 1', '"version": 2'))
     answer = server.get(f"/reload/{target}")

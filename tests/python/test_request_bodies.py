@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import Launch, Server, serving
+from support.server import Launch, Server, serving
 
 BODY = """
 from plugincore.baseplugin import BasePlugin
@@ -108,7 +108,7 @@ def test_a_body_of_another_coding_passes_as_it_came(server: Server, coding: str)
 
 @pytest.mark.parametrize("coding", ["br", "zstd"])
 def test_a_coding_that_plugins_never_see_is_refused(server: Server, coding: str) -> None:
-    """The client is told those that are decoded."""
+    """The answer lists those that are decoded."""
     answer = post(server, JSON, Content_Encoding=coding)
     assert (415, "gzip, deflate") == (answer.status_code, answer.headers["Accept-Encoding"])
     assert "Content-Encoding" in answer.json()["error"]
@@ -231,7 +231,7 @@ def test_a_part_with_a_type_of_its_own_is_a_variable_if_it_is_text(server: Serve
 
 
 def test_an_unknown_charset_of_the_whole_form_does_not_count(server: Server) -> None:
-    """The parts say themselves what they are."""
+    """Each part has headers of its own."""
     answer = post(server, multipart((field("a"), "é".encode())), Content_Type=MULTIPART + "; charset=klingon")
     assert {"a": "é"} == answer.json()["data"]
 
@@ -268,7 +268,7 @@ def test_an_empty_charset_is_none(server: Server, kind: str, declared: str) -> N
     assert ({"a": "é"}, body) == (answer["data"], answer["text"])
 
 
-#: Python's charsets that the server knows, with a letter that tells them from others.
+#: Python's charsets that the server knows, with a letter that distinguishes them from others.
 LETTERS = {
     **dict.fromkeys(["utf_8", "utf_8_sig", "utf_16", "utf_16_le", "utf_16_be", "gb18030", "latin_1"], "é"),
     **dict.fromkeys(["cp1252", "cp1250", "cp1254", "cp1257", "cp1258", "iso8859_15", "iso8859_16"], "€"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import httpx
 import pytest
 
-from conftest import Launch, Server, serving
+from support.server import Launch, Server, serving
 
 ECHO = """
 from plugincore.baseplugin import BasePlugin
@@ -214,14 +214,14 @@ def test_a_json_object_counts_whatever_the_content_type_says(server: Server, con
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "utf-8", '"UTF-8"', "windows-1252"])
 def test_the_declared_charset_of_a_body_is_honoured(server: Server, charset: str) -> None:
-    """JSON in another charset is read as what it says it is."""
+    """JSON in another charset is read in the charset that it declares."""
     body = '{"a": "é"}'.encode(charset.strip('"'))
     headers = {"Content-Type": f"application/json; charset={charset}"}
     assert {"a": "é"} == variables(server.post("/echo", content=body, headers=headers))
 
 
 def test_an_unknown_charset_makes_no_variables(server: Server) -> None:
-    """A body that nobody can read is ignored."""
+    """A body that cannot be read is ignored."""
     headers = {"Content-Type": "application/json; charset=klingon"}
     assert {} == variables(server.post("/echo", content=b'{"a": 1}', headers=headers))
 
@@ -326,7 +326,7 @@ def test_without_opting_in_other_methods_are_refused(server: Server, method: str
 
 @pytest.mark.parametrize("path", ["/echo?a=1", "/hostile/x"])
 def test_head_is_get_without_the_body(server: Server, path: str) -> None:
-    """HEAD runs the handler and tells the length that GET would have."""
+    """HEAD runs the handler and has the length that GET would have."""
     with server.client() as client:
         head = client.head(path)
         assert b"" == head.content
@@ -389,7 +389,7 @@ def test_the_body_is_read_by_coroutines_in_every_way(server: Server) -> None:
 
 
 def test_the_body_of_a_get_is_readable_but_gives_no_variables(server: Server) -> None:
-    """A GET with a body is odd but legal; what it carries is there for whoever asks."""
+    """A GET with a body is odd but legal; what it carries is there for the handler."""
     seen = server.request("GET", "/reader", content=b'{"a": "x"}').json()
     assert ('{"a": "x"}', {"a": "x"}, None) == (seen["text"], seen["json"], seen["data"])
 
@@ -439,7 +439,7 @@ def test_a_chunked_body_is_a_body(server: Server) -> None:
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(
     launch: Launch, proxies: str, forwarded: str, expected: str
 ) -> None:
-    """`client_ip` is what the nearest proxies vouch for; loopback is trusted unless the ini says otherwise."""
+    """`client_ip` is what the nearest proxies vouch for; loopback is trusted unless the ini file excludes it."""
     server = launch({"echo": ECHO, "seen": SEEN}, ini_more=f"[server]\n{proxies}\n" if proxies else "")
     headers = {"X-Forwarded-For": forwarded}
     assert expected == server.get("/echo?client_ip=10.0.0.1", headers=headers).json()["client_ip"]

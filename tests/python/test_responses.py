@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from conftest import Server, serving
 from plugincore.responses import Headers, Redirect, Response
+from support.server import Server, serving
 
 MADE = """
     from datetime import date, datetime, timezone
@@ -143,7 +143,7 @@ def test_headers_in_a_tuple_take_the_place_of_the_responses_own(server: Server) 
 
 
 def test_a_response_can_be_changed_until_it_is_sent(server: Server) -> None:
-    """Status, text and headers are the last ones; a JSON answer that becomes text says so in its type alone."""
+    """Status, text and headers are the last ones; a JSON answer that becomes text changes its type alone."""
     answer = made(server, "changed(Response(body=b'x', headers={'X-A': '1'}))")
     assert (202, "changed", PLAIN) == (answer.status_code, answer.text, answer.headers["content-type"])
     assert ["only", "second"] == answer.headers.get_list("x-a")
@@ -217,7 +217,7 @@ def test_one_response_serves_many_requests_at_once(server: Server) -> None:
     ],
 )
 def test_what_cannot_be_sent_is_a_clear_500(server: Server, expression: str, hint: str) -> None:
-    """The answer says what is wrong, nothing is smuggled into it, and the server serves on."""
+    """The answer describes the mistake, nothing is smuggled into it, and the server serves on."""
     answer = made(server, expression)
     assert 500 == answer.status_code
     assert hint in answer.text
@@ -244,7 +244,7 @@ def test_the_place_of_what_is_no_json_is_told_to_the_log_alone(server: Server) -
     ],
 )
 def test_a_redirect_sends_the_client_to_a_url_that_is_one(server: Server, url: str, location: str) -> None:
-    """What a URL cannot hold is percent-encoded, line breaks too, so that nobody adds headers by a URL."""
+    """What a URL cannot hold is percent-encoded, line breaks too, so that a URL cannot add headers."""
     for status in (301, 302, 303, 307, 308):
         answer = made(server, f"Redirect({url!r}, {status}, headers={{'X-A': '1'}})")
         assert (status, location, "1") == (answer.status_code, answer.headers["location"], answer.headers["x-a"])
@@ -252,7 +252,7 @@ def test_a_redirect_sends_the_client_to_a_url_that_is_one(server: Server, url: s
 
 
 def test_headers_are_a_mapping_in_any_case() -> None:
-    """Everything that a mapping offers works, and repetitions are kept where pairs are asked for."""
+    """Everything that a mapping offers works, and repetitions are kept where pairs are wanted."""
     headers = Headers([("A", "1"), ("a", "2"), ("B", "3")])
     assert ["A", "a", "B"] == list(headers)
     assert [("A", "1"), ("a", "2"), ("B", "3")] == list(headers.items()) == list(Headers(headers).items())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from conftest import Launch, command, prepare
+from support.plugins import prepare
+from support.server import Launch, command
+from support.wait import wait_until
 
 WHERE = """
     import os
@@ -52,10 +53,11 @@ def test_closed_standard_descriptors_do_no_harm(launch: Launch, tmp_path: Path, 
 
 def wait_for_line(pid: int, file: Path, text: str, count: int = 1) -> None:
     """Wait until a file holds a text that many times."""
-    deadline = time.monotonic() + 20
-    while not file.exists() or file.read_text().count(text) < count:
-        assert time.monotonic() < deadline, (pid, file.read_text() if file.exists() else "no file")
-        time.sleep(0.02)
+
+    def written() -> str:
+        return file.read_text() if file.exists() else "there is no file"
+
+    wait_until(lambda: written().count(text) >= count, lambda: f"process {pid} has written: {written()}")
 
 
 @pytest.mark.parametrize("program", ["plugincore", "-m"])
@@ -170,7 +172,7 @@ def test_a_wrong_name_of_the_folder_is_not_believed(launch: Launch, name: str) -
 
 @pytest.mark.parametrize("gone", ["the folder", "the program"])
 def test_a_restart_that_cannot_be_is_refused(launch: Launch, tmp_path: Path, gone: str) -> None:
-    """The server says why, and goes on."""
+    """The server logs the reason, and goes on."""
     program = tmp_path / "bin" / "python"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -225,7 +227,7 @@ def test_relative_paths_begin_where_the_server_was_started(launch: Launch, tmp_p
 
 @pytest.mark.parametrize("numbers", ["0,1,2", "7", "8", "9,9", "-1,99999,x,"])
 def test_foreign_descriptors_are_never_taken_for_listening_sockets(launch: Launch, numbers: str) -> None:
-    """A variable that names what is no listening socket has no effect, whoever set it."""
+    """A variable that names what is no listening socket has no effect."""
     script = f'exec 7</dev/null; PLUGINCORE_LISTENERS=$$:{numbers} exec "$@"'
     server = launch({"where": WHERE}, program=shell(script))
     answer = server.get("/where").json()

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Launch, Server, receive_all, serving
+from support.server import Launch, Server, serving
+from support.wire import receive_all
 
 #: What results are made of; the server and the tests evaluate the same expressions with these names.
 NAMES = """
@@ -369,7 +370,7 @@ def test_a_result_that_cannot_be_sent_is_a_500_with_the_reason_in_the_log(
 
 
 def test_an_error_deep_inside_a_value_is_told_with_its_place(server: Server) -> None:
-    """In a large result it matters where the one bad value is; the log says it, not the answer."""
+    """In a large result it matters where the one bad value is; the log names it, the answer does not."""
     answer = result(server, "(200, {'rows': [1, {'when': {3}}]})").json()
     server.wait_for(rf'{answer["request_id"]}: .*result\["rows"\]\[1\]\["when"\]: TypeError')
     assert "rows" not in answer["error"]
@@ -410,7 +411,7 @@ class Forgetful(BasePlugin):
     ],
 )
 def test_a_forgotten_await_is_called_by_its_name(launch: Launch, expression: str, told: str) -> None:
-    """`Object of type coroutine is not JSON serializable` leads nobody to the helper that was not awaited."""
+    """`Object of type coroutine is not JSON serializable` does not lead to the helper that was not awaited."""
     answer = launch({"forgetful": FORGETFUL}).get("/forgetful", params={"expression": expression})
     assert 500 == answer.status_code
     assert told in answer.json()["error"], answer.text
@@ -520,7 +521,7 @@ def test_a_handler_may_be_anything_that_can_be_called(server: Server, plugin: st
 def test_a_handler_that_returns_something_unfinished_is_told_what_it_returned(
     server: Server, plugin: str, kind: str
 ) -> None:
-    """A generator, or an awaitable that nobody awaited, is no result."""
+    """A generator, or an awaitable that was not awaited, is not a result."""
     answer = server.get(f"/{plugin}")
     assert 500 == answer.status_code
     assert f"Object of type {kind} is not JSON serializable" in answer.json()["error"]
@@ -552,7 +553,7 @@ def test_an_overloaded_handle_request_may_call_the_one_it_overloads(server: Serv
 
 @pytest.mark.parametrize("plugin", ["checked", "checkedlater"])
 def test_an_overloaded_check_decides_who_comes_in(server: Server, plugin: str) -> None:
-    """`_check_auth` of the plugin, plain or async, is asked for each request."""
+    """`_check_auth` of the plugin, plain or async, is called for each request."""
     assert (202, "in") == ((answer := server.get(f"/{plugin}?user=me")).status_code, answer.text)
     assert (403, {"error": "unauthorized"}) == ((answer := server.get(f"/{plugin}")).status_code, answer.json())
 
@@ -566,7 +567,7 @@ def test_the_host_never_imports_aiohttp(server: Server) -> None:
 
 @pytest.mark.parametrize("code", [200, 201, 404, 500])
 def test_legacy_status_answers_200_whatever_the_code(launch: Launch, code: int) -> None:
-    """`[compat] legacy_status` is for clients that were written for pluginserver, which always said 200."""
+    """`[compat] legacy_status` is for clients that were written for pluginserver, which always answered 200."""
     server = launch({"result": RESULT}, ini_more="[compat]\nlegacy_status = bool:true\n")
     answer = result(server, f"({code}, {{'a': 1}})")
     assert (200, {"a": 1}) == (answer.status_code, answer.json())

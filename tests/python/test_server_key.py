@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import Launch, Server
+from support.server import Launch, Server
 
 ECHO = """
 from plugincore.baseplugin import BasePlugin

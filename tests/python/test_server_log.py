@@ -1,4 +1,4 @@
-"""The log of a running server: one stream, two formats, nothing in it that is nobody's business."""
+"""The log of a running server: one stream, two formats, and no secrets in it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import pty
 import re
 import signal
 import subprocess
-import threading
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from conftest import INI, PATIENCE, Launch, Server, command, prepare
+from support.plugins import INI, prepare
+from support.ports import wait_for_port
+from support.server import Launch, Server, command
+from support.wait import TIMEOUT
 
 DATED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - (\S+) - ([A-Z]+) - (.*)")
 PIPED = re.compile(r"<(\d)> - ([A-Z]+) - (\S+) - (.*)")
@@ -112,7 +113,7 @@ def test_all_who_speak_are_in_one_stream_in_order(launch: Launch) -> None:
 
 
 def test_asyncio_s_complaints_are_records(launch: Launch) -> None:
-    """An exception that nobody retrieves and a coroutine that nobody awaits are told, each on one line."""
+    """An exception that is not retrieved and a coroutine that is not awaited are logged, each on one line."""
     server = launch({"speaker": SPEAKER})
     (task,) = records(asked(server, "/speaker/task"))
     assert ("ERROR", "plugincore") == task[:2]
@@ -179,21 +180,9 @@ def test_a_file_gets_the_same_records_dated(launch: Launch, tmp_path: Path) -> N
 def test_the_level_holds_for_everybody_who_speaks(launch: Launch, level: str, expected: set[str]) -> None:
     """`-v` counts for the server, plugins and `logging` alike, without `-l` too."""
     server = launch({"speaker": SPEAKER}, args=["-v", level], ready=False)
-    # Below INFO the start is not told, so the port comes from the kernel's table.
-    server.base_url = f"http://127.0.0.1:{listening_port(server)}"
+    # Above INFO the start is not logged, so the port comes from the kernel's table.
+    server.base_url = f"http://127.0.0.1:{wait_for_port(server.pid)}"
     assert expected == {level for level, _, _ in records(asked(server, "/speaker/all"))}
-
-
-def listening_port(server: Server) -> int:
-    """Return the port on which a server listens, as soon as it serves."""
-    process = psutil.Process(server.process.pid)
-    deadline = threading.Event()
-    for _ in range(int(PATIENCE * 100)):
-        for connection in process.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                return int(connection.laddr.port)
-        deadline.wait(0.01)
-    raise AssertionError(f"it does not listen: {server.log}")
 
 
 def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
@@ -214,7 +203,7 @@ def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
                 output += chunk
         except OSError:  # Linux's end of file on a terminal
             pass
-        assert 0 == process.wait(PATIENCE)
+        assert 0 == process.wait(TIMEOUT)
     os.close(master)
     lines = output.decode().replace("\r\n", "\n").splitlines()
     dated = [DATED.fullmatch(line) for line in lines]
@@ -236,7 +225,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_server(tmp_path: Path) -> None
             answer = httpx.get(f"http://{started[1]}/speaker/all", trust_env=False)  # type: ignore[index]
             assert 200 == answer.status_code
         process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(PATIENCE)
+        assert 0 == process.wait(TIMEOUT)
 
 
 SECRET = "s3cr3t"
@@ -301,7 +290,7 @@ discreet = auth_type=plugin&apikey={SECRET}-own&json=params.json&token={SECRET}-
 
 
 def test_a_refusal_names_the_client_and_the_plugin(launch: Launch) -> None:
-    """Who was refused is told, as in the original, with what was asked for."""
+    """The client that was refused is logged, as in the original, with the target."""
     server = launch({"discreet": DISCREET}, ini_more="[plugin_parms]\ndiscreet = auth_type=plugin&apikey=k\n")
     server.get("/discreet")
     assert server.wait_for(r"<4> - WARN - plugincore - 127\.0\.0\.1 - request for discreet - Not authorized$")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Launch
+from support.server import Launch
 
 HELLO = """
 from plugincore.baseplugin import BasePlugin

@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +19,10 @@ import redis
 import trustme
 
 import plugincore
-from conftest import PATIENCE, Launch, Server
 from environments import create
 from session_stores import Backend, start_redis, wait_for_redis
+from support.server import Launch, Server
+from support.wait import TIMEOUT, wait_until
 
 PLUGIN = (Path(__file__).parent.parent.parent / "plugins" / "sessman.py").read_text()
 HELLO = """
@@ -280,14 +280,10 @@ def test_sessions_expire(start: Start, backend: Backend) -> None:
     server = start(f"{backend.parameters}&session_ttl=1")
     session_id = new(server)
     assert 200 == get(server, session_id).status_code
-    deadline = time.monotonic() + PATIENCE
-    while (answer := get(server, session_id)).status_code == 200:
-        assert time.monotonic() < deadline
-    assert NOT_FOUND == outcome(answer)
+    wait_until(lambda: get(server, session_id).status_code != 200, "the session stays")
+    assert NOT_FOUND == outcome(get(server, session_id))
     assert NOT_FOUND == outcome(server.post("/sessman/update", json={"session_id": session_id, "data": 1}))
-    while backend.sessions():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not backend.sessions(), "the session is not deleted")
     assert "Max-Age=1" in server.get("/sessman/new").headers["Set-Cookie"].split("; ")
 
 
@@ -425,13 +421,13 @@ def test_a_locked_file_holds_up_sessions_only(start: Start, tmp_path: Path) -> N
         assert ["hello"] * 20 == [server.get("/hello").text for _ in range(20)]
         assert not answers
         other.execute("COMMIT")
-        waiting.join(PATIENCE)
+        waiting.join(TIMEOUT)
     other.close()
     assert [200] == answers
 
 
 def test_a_damaged_session_is_503_and_can_be_replaced(server: Server, backend: Backend) -> None:
-    """Clients are told nothing about the store; the log has the reason, without the data."""
+    """Clients learn nothing about the store; the log has the reason, without the data."""
     session_id = new(server)
     backend.damage('{"half')
     answer = get(server, session_id)
@@ -464,7 +460,7 @@ def test_the_file_is_private(start: Start, tmp_path: Path) -> None:
 
 
 def test_without_a_file_sessions_are_in_memory(start: Start) -> None:
-    """The log says so, and how to keep them."""
+    """The log warns of it, and shows how to keep them."""
     server = start()
     assert " - INFO - " in server.wait_for("sessions are kept in memory, .*: database=PATH keeps them longer")
     session_id = new(server, 1)
@@ -536,7 +532,7 @@ def test_a_file_of_something_else_is_left_alone(start: Start, tmp_path: Path) ->
 
 
 def test_a_redis_that_comes_later(start: Start, socket_folder: Path) -> None:
-    """Until it is there, sessions are 503 and nothing else suffers; the log says why. The same when it goes."""
+    """Until it is there, sessions are 503 and nothing else suffers; the log has the reason. The same when it goes."""
     server = start(f"backend=redis&server_url=unix://{socket_folder}/redis")
     assert " - WARN - " in server.wait_for("there are no sessions until Redis answers")
     unavailable = (503, {"error": "sessions are not available at the moment"})

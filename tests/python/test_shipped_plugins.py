@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE, Launch, Server, command
 from environments import without_psutil
+from support.server import Launch, Server, command
+from support.wait import wait_until
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -35,9 +36,7 @@ def shipped(launch: Launch, tmp_path: Path, request: pytest.FixtureRequest, bare
     ini = ini.replace("\nport = 9192\n", "\nport = 0\n") + "\n[plugin_parms]\nnetrates = interval=0.1\n"
     assert ini.count("[plugin_parms]") == 2
     ini = ini.replace("[plugin_parms]\n", "", 1)
-    server = launch(folder=folder, ini=ini, program=program, ready=False)
-    (folder / "scheme").write_text("http")  # its [SSL] is not enabled
-    return server.ready()
+    return launch(folder=folder, ini=ini, program=program, scheme="http")  # its [SSL] is not enabled
 
 
 def test_all_of_them_load_without_a_complaint(shipped: Server) -> None:
@@ -58,9 +57,8 @@ def test_hello_greets(shipped: Server) -> None:
 
 def test_netrates_measures_in_the_background(shipped: Server) -> None:
     """Rates of every interface appear, of one by its name; an unknown one is 404 with the known names."""
-    deadline = time.monotonic() + PATIENCE
-    while not (answer := shipped.get("/netrates").json())["interfaces"]:
-        assert time.monotonic() < deadline, answer
+    wait_until(lambda: shipped.get("/netrates").json()["interfaces"], "nothing is measured")
+    answer = shipped.get("/netrates").json()
     assert ("bytes/s", 0.1) == (answer["unit"], answer["interval"])
     names = sorted(answer["interfaces"])
     assert {name for _, name in socket.if_nameindex()} >= set(names)
@@ -98,7 +96,7 @@ def test_a_reload_and_a_stop_end_the_background_task(shipped: Server) -> None:
 
 
 def test_their_types_are_right() -> None:
-    """They show how a plugin is written, so a strict type checker has nothing to say."""
+    """They show how a plugin is written, so a strict type checker has no complaint."""
     with tempfile.TemporaryDirectory() as cache:
         options = ["--strict", "--cache-dir", cache]
         files = sorted(map(str, (PROJECT / "plugins").glob("*.py")))

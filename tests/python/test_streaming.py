@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from conftest import Server, receive_all, serving
-from wire import eventually
+from support.server import Server, serving
+from support.wait import wait_until
+from support.wire import receive_all
 
 PLUGINS = {
     "stream": """
@@ -183,7 +184,7 @@ def test_a_plain_iterable_and_a_plain_handler_stream_too(server: Server) -> None
 
 
 def test_a_client_that_leaves_ends_the_generator(server: Server) -> None:
-    """The generator is closed, so that it can tidy up; an endless one does not go on for nobody."""
+    """The generator is closed, so that it can tidy up; an endless one ends with its client."""
     since = len(server.lines)
     with server.client() as client, client.stream("GET", "/stream/endless") as answer:
         next(answer.iter_raw())
@@ -222,7 +223,7 @@ def request_for(expression: str, path: str = "/odd") -> bytes:
 
 @pytest.mark.parametrize("path", ["/odd", "/oddplain", "/whole"])
 def test_texts_and_bytes_may_be_mixed(server: Server, path: str) -> None:
-    """A text is sent as UTF-8, and an empty piece does not end the answer; whoever returned it."""
+    """A text is sent as UTF-8, and an empty piece does not end the answer."""
     answer = made(server, "StreamingResponse(texts())", path)
     assert (200, "Grüße und mehr", "chunked") == (
         answer.status_code,
@@ -270,13 +271,13 @@ def test_what_goes_wrong_before_the_first_piece_is_a_500(server: Server, source:
     ],
 )
 def test_a_stream_that_cannot_be_sent_is_a_clear_500(server: Server, expression: str, hint: str) -> None:
-    """The answer says what is wrong."""
+    """The answer describes the mistake."""
     answer = made(server, expression)
     assert (500, True) == (answer.status_code, hint in answer.text), answer.text
 
 
 def test_a_stream_is_sent_once(server: Server) -> None:
-    """A generator that is used up would be an empty answer; the second use is an error that says so."""
+    """A generator that is used up would be an empty answer; the second use is an error with the reason."""
     assert "once" == made(server, "used").text
     answer = made(server, "used")
     assert (500, True) == (answer.status_code, "has been sent; make one for each request" in answer.text)
@@ -308,7 +309,7 @@ def test_no_body_runs_no_generator(server: Server) -> None:
 
 @pytest.mark.parametrize("tidy", [None, "raise", "hang"])
 def test_a_client_that_leaves_before_the_first_piece_ends_the_generator(server: Server, tidy: str | None) -> None:
-    """Nobody waits for ever for a piece that nobody wants, however badly the generator takes it."""
+    """The server does not wait for a piece that is not wanted, however badly the generator takes it."""
     since = len(server.lines)
     connection = server.connect()
     connection.sendall(request_for(f"StreamingResponse(never(log, {tidy!r}))"))
@@ -317,7 +318,7 @@ def test_a_client_that_leaves_before_the_first_piece_ends_the_generator(server: 
     server.wait_for("it was told to end", since)
     if tidy == "hang":
         server.wait_for("it was made to end", since)
-    assert eventually(lambda: 0 == server.get("/census").json()["_Sender"])
+    wait_until(lambda: 0 == server.get("/census").json()["_Sender"])
     assert "ERROR" not in "\n".join(server.lines[since:])
 
 
@@ -329,11 +330,11 @@ def test_a_generator_that_ignores_its_end_is_left_behind(server: Server) -> None
         connection.recv(10)
         leave(connection)
     server.wait_for("it ignores its end", since)
-    assert eventually(lambda: 0 == server.get("/census").json()["_Sender"])
+    wait_until(lambda: 0 == server.get("/census").json()["_Sender"])
 
 
 def test_a_slow_client_stops_the_generator(server: Server) -> None:
-    """What is not read is not made: the generator is far from its end while nobody reads."""
+    """What is not read is not made: the generator is far from its end while the client does not read."""
     since = len(server.lines)
     with server.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -362,7 +363,7 @@ def test_a_generator_that_never_waits_does_not_keep_others_waiting(server: Serve
         for _ in range(10):
             assert "1" == made(server, "1").text
         leave(connection)
-    assert eventually(lambda: 0 == server.get("/census").json()["_Sender"])
+    wait_until(lambda: 0 == server.get("/census").json()["_Sender"])
 
 
 def test_clients_that_come_and_leave_leave_nothing_behind(server: Server) -> None:
@@ -389,7 +390,9 @@ def test_clients_that_come_and_leave_leave_nothing_behind(server: Server) -> Non
         return counted
 
     visit(5)
-    assert eventually(lambda: 0 == census()["_Sender"] == census()["Channel"])
+    wait_until(lambda: 0 == census()["_Sender"] == census()["Channel"])
     before = census()
     visit(500)
-    assert eventually(lambda: all(count <= before[name] for name, count in census().items())), (before, census())
+    wait_until(
+        lambda: all(count <= before[name] for name, count in census().items()), lambda: f"{before} became {census()}"
+    )

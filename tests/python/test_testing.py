@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from conftest import Launch
 from plugincore.baseplugin import BasePlugin
 from plugincore.configfile import Config
 from plugincore.responses import StreamingResponse
 from plugincore.testing import PluginClient, SyncPluginClient
+from support.server import Launch
 
 ROOT = Path(__file__).parent.parent.parent
 pytest_plugins = ["plugincore.testing_pytest"]
@@ -50,7 +50,7 @@ class Raises(BasePlugin):
     """Fails at each request."""
 
     async def request_handler(self, **data: Any) -> None:
-        """Raise what is asked for."""
+        """Raise the requested exception."""
         raise LookupError("no", data["subpath"])
 
 
@@ -114,7 +114,7 @@ def test_bodies_of_all_kinds_can_be_sent(plugin_client: Open, options: dict[str,
 
 
 def test_a_request_has_one_body(plugin_client: Open) -> None:
-    """Two bodies are a mistake of the test, and told as one."""
+    """Two bodies are a mistake of the test, and reported as one."""
     with pytest.raises(ValueError, match="json or data"):
         plugin_client(Mirror).post(json=1, data="x")
 
@@ -200,7 +200,7 @@ def test_keys_are_asked_for_as_by_the_server(plugin_client: Open) -> None:
 
 
 def test_the_server_s_settings_count(plugin_client: Open) -> None:
-    """Limits, CORS and compatibility are read from the configuration; a wrong value is told."""
+    """Limits, CORS and compatibility are read from the configuration; a wrong value is reported."""
     config = {
         "server": {"body_limit": 10},
         "cors": {"enabled": True, "origin_url": ["https://a.example"]},
@@ -290,7 +290,7 @@ def test_a_file_that_does_not_load_raises(tmp_path: Path, source: str, error: ty
 
 
 def test_only_plugins_can_be_tested() -> None:
-    """A class that is none is told before anything runs."""
+    """A class that is not a plugin is refused before anything runs."""
     with pytest.raises(TypeError, match="dict is not derived from BasePlugin"):
         PluginClient(dict)  # type: ignore[arg-type]
 
@@ -317,7 +317,7 @@ def test_an_answer_can_be_looked_at(plugin_client: Open) -> None:
 
 
 def test_a_client_that_stops_waiting_is_seen_as_gone(plugin_client: Open) -> None:
-    """A time-out of the test ends the wait, and the client goes on to work."""
+    """A timeout of the test ends the wait, and the client goes on to work."""
 
     class Slow(BasePlugin):
         async def initialize(self, **kwargs: Any) -> None:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from conftest import INI, Launch, Server
-from wire import HOST, Wire
+from support.plugins import INI
+from support.server import Launch, Server
+from support.wire import HOST, Wire
 
 PLUGIN = """
 from plugincore.baseplugin import BasePlugin
@@ -57,7 +58,7 @@ def rewrite(file: Path, form: PrivateFormat, passphrase: bytes | None = None) ->
 
 
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """Return a client's context that trusts ``authority`` and nobody else."""
+    """Return a client's context that trusts ``authority`` alone."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -170,7 +171,7 @@ def another_kind(folder: Path) -> None:
 
 
 def another_curve(folder: Path) -> None:
-    """Replace the key by one on a curve that nobody uses."""
+    """Replace the key by one on a curve that is not in use."""
     (folder / "key.pem").write_bytes(pem(ec.generate_private_key(ec.SECP256K1())))
 
 
@@ -296,7 +297,7 @@ def test_what_goes_wrong_over_tls_is_answered_over_tls(launch: Launch, tmp_path:
 def test_a_whole_url_as_target_has_the_scheme_of_the_port(
     launch: Launch, tmp_path: Path, authority: trustme.CA
 ) -> None:
-    """Its host is the one that was asked for."""
+    """Its host is that of the target."""
     issue(authority, tmp_path / "tls")
     server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path / "tls")
     with trusting(authority).wrap_socket(server.connect(), server_hostname="127.0.0.1") as connection:
@@ -338,7 +339,7 @@ def test_hangup_takes_a_new_certificate_and_keeps_the_old_one_if_it_is_bad(
 
 
 def hangup(server: Server, told: str) -> None:
-    """Have the server read its files again, and wait for what it says about it."""
+    """Have the server read its files again, and wait for its report."""
     since = len(server.lines)
     server.send(signal.SIGHUP)
     server.wait_for(told, since)

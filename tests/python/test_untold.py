@@ -1,4 +1,4 @@
-"""What plugins do behind everybody's back is told: exceptions that nobody catches, silenced logs, endless loads."""
+"""What would go unnoticed is logged: exceptions that are not caught, silenced logs, endless loads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Launch, Server
+from support.server import Launch, Server
 
-#: Lets go of an exception in the way that is asked for.
+#: Lets go of an exception in the requested way.
 CARELESS = """
 import asyncio, gc, sys, threading, weakref
 from plugincore.baseplugin import BasePlugin
@@ -103,7 +103,7 @@ def test_a_message_that_is_no_proper_text_is_told_all_the_same(launch: Launch) -
 
 @pytest.mark.parametrize("what", ["handled", "exit"])
 def test_what_somebody_handles_is_not_told(launch: Launch, what: str) -> None:
-    """An awaited task that failed, a thread that ended itself; told would be what fails a second later."""
+    """What the plugin has handled is not logged: an awaited task that failed, a thread that ended itself."""
     server = launch({"careless": CARELESS})
     assert 200 == server.get(f"/careless/{what}").status_code
     assert 200 == server.get("/careless/kept").status_code
@@ -209,7 +209,7 @@ ROOT = "'root': {'level': 'ERROR', 'handlers': ['null']}, "
     ],
 )
 def test_no_plugin_silences_the_others(launch: Launch, bullying: str, reason: str, at_import: bool) -> None:
-    """Whatever it does to `logging`, at the import or in a request: the others' records come, and it is told once."""
+    """Whatever it does to `logging`, when imported or when called: the others' records come, and one warning."""
     source = BULLY.replace("BULLYING", bullying)
     server = launch({"awitness": WITNESS, "bully": source + ("\nbully()\n" * at_import)}, args=["-v", "INFO"])
     if not at_import:
@@ -235,7 +235,7 @@ def test_no_plugin_silences_the_others(launch: Launch, bullying: str, reason: st
     ],
 )
 def test_one_logger_may_be_turned_off_on_purpose(launch: Launch, setting: str) -> None:
-    """A library that talks too much is somebody's to silence."""
+    """A plugin may silence a library that logs too much."""
     server = launch({"awitness": WITNESS, "bully": BULLY.replace("BULLYING", setting)})
     assert [200, 200] == [server.get(path).status_code for path in ("/bully", "/witness")]
     server.wait_for("own speaks")

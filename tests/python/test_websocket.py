@@ -1,4 +1,4 @@
-"""Web sockets that plugins open with aiohttp, with aiohttp's client and that of `websockets`."""
+"""WebSockets that plugins open with aiohttp, with aiohttp's client and that of `websockets`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect as connect_sync
 
-from conftest import Launch, Server, serving
+from support.server import Launch, Server, serving
 
 SOCKETS = """
 import asyncio
@@ -158,7 +158,7 @@ def test_messages_come_back(server: Server, compress: int) -> None:
 
 
 def test_either_side_closes_with_its_code(server: Server) -> None:
-    """The code of whoever closes first arrives at the other side."""
+    """The code of the side that closes first arrives at the other side."""
 
     async def talk(client: aiohttp.ClientSession) -> None:
         for code in [1000, 1001, 1008, 1011, 3000, 4999]:
@@ -193,7 +193,7 @@ def test_pings_are_answered_by_either_side(server: Server) -> None:
 
 
 def test_an_idle_socket_stays_open(server: Server) -> None:
-    """The time-outs of requests do not apply to it."""
+    """The timeouts of requests do not apply to it."""
     with connect_sync(at(server), ping_interval=None) as socket:
         with pytest.raises(TimeoutError):
             socket.recv(timeout=2.5)
@@ -210,7 +210,7 @@ def test_the_sub_protocol_is_agreed_on(server: Server) -> None:
 
 
 def test_a_plain_request_gets_400(server: Server) -> None:
-    """As with aiohttp; a handler may ask first whether it is a web socket."""
+    """As with aiohttp; a handler may check first whether it is a WebSocket."""
     answer = server.get("/sockets/echo")
     assert 400 == answer.status_code
     assert "No WebSocket UPGRADE hdr" in answer.text
@@ -235,7 +235,7 @@ def test_a_socket_that_is_used_too_early_or_never_is_a_clear_error(server: Serve
 
 
 def test_a_message_that_is_too_long_closes_with_1009(server: Server) -> None:
-    """The client is told, although it is still sending."""
+    """The client gets the code, although it is still sending."""
     address = at(server, "echo?max_msg_size=1000")
     with connect_sync(address, compression=None) as socket:
 
@@ -273,7 +273,7 @@ def test_a_receive_that_takes_too_long_times_out(server: Server) -> None:
 
 
 def test_a_client_that_vanishes_ends_the_socket(server: Server) -> None:
-    """The handler's loop comes to its end, whether the client says goodbye or not."""
+    """The handler's loop comes to its end, whether the client closes or just goes."""
     since = len(server.lines)
     with connect_sync(at(server)) as socket:
         socket.socket.shutdown(2)
@@ -318,7 +318,7 @@ GUARDED = {
 
 
 def test_a_socket_stands_behind_authentication_cors_and_tls(launch: Launch, tmp_path: Path) -> None:
-    """The key is asked for before the handler runs, in the header or the query; the answer carries CORS headers."""
+    """The key is checked before the handler runs, in the header or the query; the answer carries CORS headers."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     context = ssl.create_default_context()
@@ -404,7 +404,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("way", ["stop", "restart", "reload", "removal"])
 def test_what_has_no_end_is_ended_when_the_server_or_the_plugin_goes(launch: Launch, way: str) -> None:
-    """Web sockets get 1001 and streams of events end, at once, also where their handlers do not listen."""
+    """WebSockets get 1001 and streams of events end, at once, also where their handlers do not listen."""
     server = launch(ENDLESS, ini_more="[server]\nshutdown_timeout = int:60\n")
     address = at(server).replace("/sockets/", "/endless/")
     since = len(server.lines)

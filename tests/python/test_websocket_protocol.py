@@ -1,19 +1,17 @@
-"""The web socket protocol frame by frame (RFC 6455), against our server and aiohttp's own with the same handler."""
+"""The WebSocket protocol frame by frame (RFC 6455), against our server and aiohttp's own with the same handler."""
 
 from __future__ import annotations
 
-import base64
-import os
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from conftest import receive_all, serving
-from wire import Wire
+from support.aiohttp_server import aiohttp_serving
+from support.server import serving
+from support.websocket import BINARY, CLOSE, PING, PONG, TEXT, close_payload, frame, frames, handshake_lines
+from support.wire import Wire, receive_all
 
 ECHO = """
 from aiohttp import web, WSMsgType
@@ -43,19 +41,8 @@ class Echo(BasePlugin):
 AIOHTTP = (
     ECHO
     + """
-import asyncio
-
-async def main():
-    app = web.Application()
+def add_routes(app):
     app.router.add_get("/echo", echo)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
 """
 )
 
@@ -63,61 +50,20 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """Run our server and aiohttp's own."""
-    command = [sys.executable, "-W", "ignore", "-c", AIOHTTP]
     with (
         serving(tmp_path_factory.mktemp("protocol"), {"echo": PLUGIN}) as server,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other,
+        aiohttp_serving(AIOHTTP) as port,
     ):
-        assert other.stdout is not None
-        try:
-            yield {"plugincore": server.port, "aiohttp": int(other.stdout.readline())}
-        finally:
-            other.kill()
-
-
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-
-
-def frame(
-    opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0, length: int | None = None
-) -> bytes:
-    """Return a frame as a client sends it; ``length`` claims another length than there is."""
-    size = len(payload) if length is None else length
-    first = (0x80 if fin else 0) | reserved << 4 | opcode
-    if size < 126:
-        head = bytes([first, 0x80 | size])
-    elif size < 65536:
-        head = bytes([first, 0x80 | 126]) + struct.pack("!H", size)
-    else:
-        head = bytes([first, 0x80 | 127]) + struct.pack("!Q", size)
-    mask = os.urandom(4)
-    return head + mask + bytes(byte ^ mask[number % 4] for number, byte in enumerate(payload))
-
-
-def frames(data: bytes) -> list[tuple[int, bytes]]:
-    """Return opcode and payload of each frame that a server has sent."""
-    found = []
-    while data:
-        size, rest = data[1], data[2:]
-        assert size < 128, "a server does not mask"
-        if size == 126:
-            size, rest = struct.unpack("!H", rest[:2])[0], rest[2:]
-        elif size == 127:
-            size, rest = struct.unpack("!Q", rest[:8])[0], rest[8:]
-        assert data[0] & 0x80, "answers are not fragmented"
-        found.append((data[0] & 0x0F, rest[:size]))
-        data = rest[size:]
-    return found
+        yield {"plugincore": server.port, "aiohttp": port}
 
 
 def talk(port: int, *pieces: bytes) -> list[tuple[int, bytes]]:
     """Open a socket, send pieces of bytes, and return the frames that come until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        key = base64.b64encode(os.urandom(16)).decode()
-        connection.sendall(
-            f"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        headers = handshake_lines().replace(
+            b"Upgrade\r\nUpgrade: websocket", b"keep-alive, Upgrade\r\nUpgrade: WebSocket"
         )
+        connection.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += connection.recv(1)
@@ -127,14 +73,9 @@ def talk(port: int, *pieces: bytes) -> list[tuple[int, bytes]]:
         return frames(receive_all(connection))
 
 
-def code(number: int, reason: bytes = b"") -> bytes:
-    """Return the payload of a closing frame."""
-    return struct.pack("!H", number) + reason
-
-
-END = frame(CLOSE, code(1000))
-#: What the server sends when it is told goodbye.
-BYE = (CLOSE, code(1000))
+END = frame(CLOSE, close_payload(1000))
+#: The answer to it.
+BYE = (CLOSE, close_payload(1000))
 
 
 def one_by_one(data: bytes) -> list[bytes]:
@@ -185,7 +126,7 @@ def test_what_is_allowed_is_understood(
         *(pytest.param(frame(TEXT, b"x", reserved=bits), 1002, id=f"reserved bits {bits}") for bits in (1, 2, 3, 7)),
         *(pytest.param(frame(opcode, b"x"), 1002, id=f"opcode {opcode}") for opcode in (3, 7, 11, 15)),
         pytest.param(frame(PING, b"x" * 126), 1002, id="a ping that is too long"),
-        pytest.param(frame(CLOSE, code(1000, b"x" * 124)), 1002, id="a close that is too long"),
+        pytest.param(frame(CLOSE, close_payload(1000, b"x" * 124)), 1002, id="a close that is too long"),
         pytest.param(frame(PING, b"x", fin=False), 1002, id="a fragmented ping"),
         pytest.param(frame(0, b"x"), 1002, id="a continuation of nothing"),
         pytest.param(frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), 1002, id="a message inside another"),
@@ -193,9 +134,15 @@ def test_what_is_allowed_is_understood(
         pytest.param(frame(TEXT, b"\xed\xa0\x80"), 1007, id="a surrogate"),
         pytest.param(frame(TEXT, b"\xc3", fin=False) + frame(0, b"x"), 1007, id="no UTF-8 in fragments"),
         pytest.param(frame(CLOSE, b"x"), 1002, id="half a close code"),
-        pytest.param(frame(CLOSE, code(1000, b"\xff")), 1007, id="a reason that is no UTF-8"),
-        *(pytest.param(frame(CLOSE, code(number)), 1002, id=f"close code {number}") for number in (0, 999, 1004, 1005)),
-        *(pytest.param(frame(CLOSE, code(number)), 1002, id=f"close code {number}") for number in (1016, 2999)),
+        pytest.param(frame(CLOSE, close_payload(1000, b"\xff")), 1007, id="a reason that is no UTF-8"),
+        *(
+            pytest.param(frame(CLOSE, close_payload(number)), 1002, id=f"close code {number}")
+            for number in (0, 999, 1004, 1005)
+        ),
+        *(
+            pytest.param(frame(CLOSE, close_payload(number)), 1002, id=f"close code {number}")
+            for number in (1016, 2999)
+        ),
         # 1006 must not travel either, but aiohttp's reader takes it.
         pytest.param(frame(BINARY, b"x", length=5_000_000), 1009, id="a message that is too big"),
     ],
@@ -203,7 +150,7 @@ def test_what_is_allowed_is_understood(
 def test_what_is_not_allowed_ends_the_socket_with_its_code(
     ports: dict[str, int], side: str, sent: bytes, expected: int
 ) -> None:
-    """The client is told what it did, and nothing of it reaches the handler."""
+    """The close code shows what was wrong, and nothing of it reaches the handler."""
     opcode, payload = talk(ports[side], sent)[-1]
     assert (CLOSE, expected) == (opcode, struct.unpack("!H", payload[:2])[0])
 
@@ -211,7 +158,7 @@ def test_what_is_not_allowed_ends_the_socket_with_its_code(
 @pytest.mark.parametrize("number", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999])
 def test_codes_that_may_be_sent_are_accepted(ports: dict[str, int], number: int) -> None:
     """Those of the RFC that travel, those of libraries and private ones."""
-    assert [BYE] == talk(ports["plugincore"], frame(CLOSE, code(number, b"why")))
+    assert [BYE] == talk(ports["plugincore"], frame(CLOSE, close_payload(number, b"why")))
 
 
 @pytest.mark.parametrize(
@@ -235,28 +182,19 @@ def test_a_frame_that_is_not_masked_ends_the_socket(ports: dict[str, int], befor
 @pytest.mark.parametrize(
     ("line", "version", "status"),
     [
-        pytest.param(b"POST /echo HTTP/1.1", b"13", 400, id="by POST"),
-        pytest.param(b"GET /echo HTTP/1.0", b"13", 400, id="by HTTP/1.0"),
-        pytest.param(b"GET /echo HTTP/1.1", b"12", 426, id="version 12"),
-        pytest.param(b"GET /echo HTTP/1.1", b"8", 426, id="version 8"),
-        pytest.param(b"GET /echo HTTP/1.1", b"14", 426, id="version 14"),
-        pytest.param(b"GET /echo HTTP/1.1", b"", 426, id="an empty version"),
-        pytest.param(b"POST /echo HTTP/1.1", b"12", 400, id="by POST and version 12"),
+        pytest.param(b"POST /echo HTTP/1.1", "13", 400, id="by POST"),
+        pytest.param(b"GET /echo HTTP/1.0", "13", 400, id="by HTTP/1.0"),
+        pytest.param(b"GET /echo HTTP/1.1", "12", 426, id="version 12"),
+        pytest.param(b"GET /echo HTTP/1.1", "8", 426, id="version 8"),
+        pytest.param(b"GET /echo HTTP/1.1", "14", 426, id="version 14"),
+        pytest.param(b"GET /echo HTTP/1.1", "", 426, id="an empty version"),
+        pytest.param(b"POST /echo HTTP/1.1", "12", 400, id="by POST and version 12"),
     ],
 )
-def test_a_handshake_that_is_none_gets_no_socket(
-    ports: dict[str, int], line: bytes, version: bytes, status: int
-) -> None:
+def test_a_handshake_that_is_none_gets_no_socket(ports: dict[str, int], line: bytes, version: str, status: int) -> None:
     """RFC 6455, 4.2.1 and 4.4: by GET and HTTP/1.1 only, and with the name of the version that is spoken."""
     with socket.create_connection(("127.0.0.1", ports["plugincore"]), timeout=20) as connection:
-        connection.sendall(
-            line
-            + b"\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
-            + version
-            + b"\r\nSec-WebSocket-Key: "
-            + base64.b64encode(os.urandom(16))
-            + b"\r\n\r\n"
-        )
+        connection.sendall(line + b"\r\nHost: x\r\n" + handshake_lines(version=version) + b"\r\n")
         answer = Wire(connection).answer()
     assert status == answer.status
     if status == 426:

@@ -9,9 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from support.wait import wait_until
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -24,7 +25,7 @@ KEY = "the right key"
 INI = f"""\
 [network]
 bindto = 127.0.0.1
-port = {{port}}
+port = 0
 
 [paths]
 plugins = plugins
@@ -40,7 +41,7 @@ shutdown_timeout = 20
 locked = auth_type=plugin&apikey={KEY.replace(" ", "+")}
 """
 
-#: Lines that tell of a fault: records at ERROR and worse, and what is written past the log.
+#: Lines that report a fault: records at ERROR and worse, and what is written past the log.
 BAD = re.compile(r"^<[0-3]>|panicked at|Fatal Python error|^Traceback|Segmentation fault|Task was destroyed")
 #: Those that the traffic provokes.
 PROVOKED = re.compile(r"deliberate|: the earlier version goes on serving$|a tuple of 4 items; return \(code, body\)")
@@ -57,10 +58,8 @@ class Server:
         shutil.copytree(PLUGINS / "common", folder / "plugins" / "common")
         (folder / "static").mkdir()
         (folder / "static" / "large.bin").write_bytes(bytes(4_000_000))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        (folder / "server.ini").write_text(INI.format(port=self.port))
+        self.port = 0
+        (folder / "server.ini").write_text(INI)
         for name in self.files():
             self.write(name, 0)
 
@@ -77,7 +76,7 @@ class Server:
         new.replace(self.folder / "plugins" / f"{name}.py")
 
     def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start it and wait until it serves; its own log names the port, which the system chose for it alone."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*self.command, "-i", "server.ini"],
@@ -88,11 +87,15 @@ class Server:
                 start_new_session=True,
                 env={**os.environ, "PYTHONFAULTHANDLER": "1"},
             )
-        end = time.monotonic() + 60
-        while "Server started on" not in self.log.read_text(errors="replace"):
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"the server does not start:\n{self.log.read_text(errors='replace')}")
-            time.sleep(0.02)
+
+        def port() -> int:
+            text = self.log.read_text(errors="replace")
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server does not start:\n{text}")
+            started = re.search(r"Server started on [\d.]+:(\d+)$", text, re.MULTILINE)
+            return int(started[1]) if started else 0
+
+        self.port = wait_until(port, lambda: self.log.read_text(errors="replace"), timeout=60, interval=0.02)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there still is one."""
@@ -114,7 +117,7 @@ class Server:
         return True
 
     def is_port_free(self) -> bool:
-        """Whether somebody else can listen where it did."""
+        """Whether another process can listen where it did."""
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -125,7 +128,7 @@ class Server:
         return True
 
     def complaints(self) -> Iterator[str]:
-        """Yield the lines of its log that nobody provoked."""
+        """Yield the lines of its log that the traffic did not provoke."""
         with self.log.open(errors="replace") as lines:
             for line in lines:
                 if BAD.search(line) and not PROVOKED.search(line):

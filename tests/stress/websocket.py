@@ -1,15 +1,13 @@
-"""The client's side of RFC 6455, as far as it takes to talk with a well-behaved server."""
+"""A WebSocket connection from the client's side, as far as a well-behaved server needs it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-import struct
 
 from stress.wire import Connection, Lost
-
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+from support.websocket import CLOSE, PING, PONG, frame
 
 
 class Closed(Exception):
@@ -31,19 +29,9 @@ class WebSocket:
 
     async def send(self, kind: int, data: bytes) -> None:
         """Send a message, or a control frame, masked as clients must."""
-        size = len(data)
-        if size < 126:
-            head = bytes([0x80 | kind, 0x80 | size])
-        elif size < 65536:
-            head = struct.pack("!BBH", 0x80 | kind, 0x80 | 126, size)
-        else:
-            head = struct.pack("!BBQ", 0x80 | kind, 0x80 | 127, size)
-        mask = self.chance.randbytes(4)
-        key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-        masked = (int.from_bytes(data, "big") ^ key).to_bytes(size, "big")
-        # The server may close at any time; what it said before that is still to be read.
+        # The server may close at any time; what it sent before that is still to be read.
         with contextlib.suppress(Lost):
-            await self.connection.send(head + mask + masked)
+            await self.connection.send(frame(kind, data, mask=self.chance.randbytes(4)))
 
     async def receive(self) -> tuple[int, bytes]:
         """Return the next frame but for the server's pings, which are answered; a close is answered and raised."""
@@ -55,7 +43,7 @@ class WebSocket:
                     size = int.from_bytes(await self.connection.reader.readexactly(2 if size == 126 else 8), "big")
                 data = await self.connection.reader.readexactly(size)
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise Lost(f"the web socket breaks off: {error!r}") from error
+                raise Lost(f"the WebSocket breaks off: {error!r}") from error
             kind = first & 0x0F
             if kind == CLOSE:
                 await self.send(CLOSE, data[:2])

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from conformance.difference import Difference
-from conformance.differences import cors, failures, keys, life, requests, results
+from conformance.differences import cors, failures, keys, life, requests, results, routing
 
-ROWS: list[Difference] = [*results.ROWS, *failures.ROWS, *requests.ROWS, *keys.ROWS, *cors.ROWS, *life.ROWS]
+ROWS: list[Difference] = [
+    *results.ROWS,
+    *failures.ROWS,
+    *routing.ROWS,
+    *requests.ROWS,
+    *keys.ROWS,
+    *cors.ROWS,
+    *life.ROWS,
+]

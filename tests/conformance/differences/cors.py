@@ -29,7 +29,7 @@ def on_refusals(exchange: Exchange) -> Collection[str]:
 
 
 def asks_for(exchange: Exchange, method: str) -> bool:
-    """Tell whether a preflight asks for a method that matches."""
+    """Return whether a preflight asks for a method that matches."""
     asked = exchange.header("Access-Control-Request-Method") or ""
     return exchange.method == "OPTIONS" and re.fullmatch(method, asked) is not None
 

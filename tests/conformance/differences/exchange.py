@@ -21,6 +21,9 @@ BODY = {"body", "header content-type", "header content-length"}
 #: What aiohttp says when a handler fails.
 TROUBLE = b"500 Internal Server Error\n\nServer got itself in trouble"
 
+#: The start of the body of a plugin that answers with what it was given.
+ECHO = b'{"echo": true'
+
 
 class Seen(dict[str, Any]):
     """What was seen of one answer. An aspect that was not seen is empty, so that predicates need not ask twice."""
@@ -51,7 +54,7 @@ class Exchange:
 
     @property
     def target(self) -> str:
-        """What was asked for."""
+        """The target."""
         return self.head.partition("\r\n")[0].partition(" ")[2].rpartition(" ")[0]
 
     @cached_property
@@ -80,24 +83,29 @@ class Exchange:
             return ""
 
     def statuses(self, original: int, ours: int) -> bool:
-        """Tell whether the answers had these statuses."""
+        """Return whether the answers had these statuses."""
         return (self.original["status"], self.ours["status"]) == (original, ours)
 
     def says(self, side: Seen, text: str) -> bool:
-        """Tell whether one side's body is JSON with an `error` that begins so."""
+        """Return whether one side's body is JSON with an `error` that begins with ``text``."""
         error = json_of(side).get("error")
         return isinstance(error, str) and error.startswith(text)
 
     @property
     def shielded(self) -> bool:
-        """Whether the original's answer is an exception of the handler, told with status 200."""
+        """Whether the original's answer is an exception of the handler, with status 200."""
         return self.original["status"] == 200 and self.exception is not None
 
     @property
     def exception(self) -> dict[str, Any] | None:
-        """The exception that the original told of."""
+        """The exception that the original's answer describes."""
         told = json_of(self.original)
         return told if list(told) == ["status", "type", "message"] and told["status"] == "exception" else None
+
+
+def echoed(body: object) -> bool:
+    """Return whether a body is what a handler was given."""
+    return isinstance(body, bytes) and body.startswith(ECHO)
 
 
 def json_of(side: Seen) -> dict[str, Any]:

@@ -16,7 +16,7 @@ LENGTH_OF_ID = len(', "request_id": ""') + 32
 
 
 def told_by_ours(exchange: Exchange) -> bool:
-    """Tell whether ours answers with an exception of the handler, as JSON with status 500."""
+    """Return whether ours answers with an exception of the handler, as JSON with status 500."""
     told = json_of(exchange.ours)
     return exchange.ours["status"] == 500 and list(told) == ["status", "type", "message", "request_id"]
 

@@ -16,23 +16,23 @@ REFUSAL = {"error": "unauthorized"}
 
 
 def refused(side: Seen) -> bool:
-    """Tell whether one side did not let a request in, whatever the status."""
+    """Return whether one side did not let a request in, whatever the status."""
     return json_of(side) == REFUSAL
 
 
 def let_in(side: Seen) -> bool:
-    """Tell whether a request reached a plugin, or the list of them."""
+    """Return whether a request reached a plugin, or the list of them."""
     answer = json_of(side)
     return side["status"] == 200 and ("in" in answer or "loaded_plugins" in answer)
 
 
 def only_ours_lets_in(exchange: Exchange) -> bool:
-    """Tell whether the original refused and ours did not."""
+    """Return whether the original refused and ours did not."""
     return refused(exchange.original) and let_in(exchange.ours)
 
 
 def only_ours_reads(exchange: Exchange) -> bool:
-    """Tell whether a key that the original passed over made the difference: it let in, or it was wrong."""
+    """Return whether a key that the original passed over made the difference: it let in, or it was wrong."""
     wrong = let_in(exchange.original) and refused(exchange.ours) and exchange.ours["status"] == 403
     return wrong or only_ours_lets_in(exchange)
 

@@ -30,7 +30,7 @@ def shown(exchange: Exchange) -> Any:
 
 
 def unsendable(exchange: Exchange, reason: str = "") -> bool:
-    """Tell whether ours says that the result cannot be sent."""
+    """Return whether ours says that the result cannot be sent."""
     body = exchange.ours["body"]
     begins = exchange.says(exchange.ours, f"the plugin's answer cannot be sent: {reason}")
     return exchange.ours["status"] == 500 and begins and REQUEST_ID.search(body) is not None

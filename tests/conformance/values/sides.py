@@ -18,7 +18,7 @@ from conformance.difference import Observation
 WORKER = Path(__file__).with_name("worker.py")
 
 #: Longest wait for the answer to one script, in seconds.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Side:
         )
 
     def run(self, case: Case) -> dict[str, Any]:
-        """Run the case's script; return what the worker says of it."""
+        """Run the case's script; return the worker's report."""
         files = {name: text if isinstance(text, str) else [encoded(text)] for name, text in case.files.items()}
         request = {"script": case.script, "files": files, "env": dict(case.env), "given": case.given}
         assert self._process.stdin is not None
@@ -63,9 +63,9 @@ class Side:
             self._process.stdin.flush()
         except BrokenPipeError:
             return {"raised": ["ended"], "message": f"the process ended before, with {self._process.wait()}"}
-        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+        if not select.select([self._process.stdout], [], [], TIMEOUT)[0]:
             self._process.kill()
-            return {"raised": ["hung"], "message": f"no answer in {PATIENCE} s"}
+            return {"raised": ["hung"], "message": f"no answer in {TIMEOUT} s"}
         line = self._process.stdout.readline()
         if not line:
             return {"raised": ["ended"], "message": f"the process ended with {self._process.wait()}"}
@@ -79,7 +79,7 @@ class Side:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
         finally:
             self._process.kill()
             self._process.stdout.close()
@@ -104,7 +104,7 @@ class Sides:
             return dict(aspects(first["result"])), dict(aspects(second["result"]))
         raised = [side.get("raised", []) for side in (first, second)]
         if raised[0] and set(raised[0]) <= set(raised[1]):
-            # Whoever catches what the original raises catches ours too.
+            # Code that catches what the original raises catches ours too.
             return {}, {}
         return raising(first), raising(second)
 

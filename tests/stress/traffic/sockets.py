@@ -1,4 +1,4 @@
-"""Web sockets, which aiohttp speaks at the server's side.
+"""WebSockets, which aiohttp speaks at the server's side.
 
 What: up to 60 messages, of text and of bytes, one at a time or several at once, with pings in between; then one side
 closes.
@@ -9,23 +9,23 @@ reload of the plugin closes with 1001.
 
 from __future__ import annotations
 
-import base64
 import random
 
 from stress.traffic.base import Traffic
-from stress.websocket import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket
+from stress.websocket import Closed, WebSocket
 from stress.wire import request
 from stress.world import Wrong, expect
+from support.websocket import BINARY, CLOSE, PING, PONG, TEXT, handshake_headers
 
 
 class Sockets(Traffic):
-    """Web sockets."""
+    """WebSockets."""
 
     workers = 3
     pace = 10
 
     async def converse(self, chance: random.Random) -> None:
-        """Have a conversation by web socket."""
+        """Have a conversation by WebSocket."""
         if not self.world.websockets:
             return
         with self.world.generation("sockets") as generation:
@@ -71,11 +71,5 @@ class Sockets(Traffic):
 
 
 def upgrade(chance: random.Random) -> dict[str, str]:
-    """Return the headers that ask for a web socket."""
-    key = base64.b64encode(chance.randbytes(16)).decode()
-    return {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": key,
-    }
+    """Return the headers that request a WebSocket."""
+    return handshake_headers(chance.randbytes(16))
