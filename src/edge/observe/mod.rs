@@ -1,4 +1,4 @@
-//! The one log stream of the process: every line, from Rust or from Python, is made by [`line`] and written by
+//! The one log stream of the process: every line, from Rust or from Python, is made by [`mod@line`] and written by
 //! [`sink`].
 //!
 //! Used on all threads. Each record is one line, whatever its text contains, so that no text can forge a second one.
