@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::measured::{
-    BodyData, Client, HeaderTemplates, Request, RequestData, RequestHeaders, Variables, invoke, step,
+    BodyData, Client, HeaderCache, Request, RequestData, RequestHeaders, Variables, invoke, step,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -68,7 +68,7 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function("eight headers", |bencher| {
             bencher.iter(|| black_box(RequestHeaders::new(py, &headers).expect("there is memory")));
         });
-        let templates = HeaderTemplates::default();
+        let templates = HeaderCache::default();
         group.bench_function("eight headers that came before", |bencher| {
             bencher.iter(|| black_box(templates.dict(py, &headers, 40000).expect("there is memory")));
         });

@@ -24,7 +24,7 @@ pub mod measured {
     pub use crate::edge::policy::address::Client;
     pub use crate::edge::queue::request_data::RequestData;
     pub use crate::host::bridge::{invoke, step};
-    pub use crate::host::python::header_templates::HeaderTemplates;
+    pub use crate::host::python::header_cache::HeaderCache;
     pub use crate::host::python::headers::RequestHeaders;
     pub use crate::host::python::request::Request;
     pub use crate::json::{decode_into, encode};

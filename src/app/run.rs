@@ -17,7 +17,7 @@ use super::pidfile::{self, PidFile, PidFileError};
 use super::supervisor::{self, Request};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
-use crate::edge::config::launch::Launch;
+use crate::edge::config::launch::LaunchOptions;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
 use crate::edge::http::tls::{self, TlsError};
@@ -80,7 +80,7 @@ pub(crate) enum StartError {
 ///
 /// # Errors
 /// When the server cannot start; nothing is left running then.
-pub(crate) fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> {
+pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
@@ -103,12 +103,12 @@ pub(crate) fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> 
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let patience = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
-    let last_resort = last_resort(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
+    let force_exit = force_exit(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
     let supervisor = supervisor::start(
         patience,
         host.acknowledged(),
         signal_handler(Arc::clone(&host), launch.clone()),
-        last_resort,
+        force_exit,
     )?;
 
     reports::install(&event_loop, &host)?;
@@ -122,7 +122,7 @@ pub(crate) fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> 
     let Some(listeners) = restart else { return Ok(Ending::Stopped) };
     // What Python does at its end, which does not come otherwise. The supervisor limits its time.
     interpreter::run_exit_functions(py);
-    if py.detach(|| supervisor.last_word()) == Request::Stop {
+    if py.detach(|| supervisor.final_request()) == Request::Stop {
         return Ok(Ending::Stopped);
     }
     interpreter::prepare_replacement(py)?;
@@ -130,7 +130,7 @@ pub(crate) fn run(py: Python<'_>, launch: Launch) -> Result<Ending, StartError> 
 }
 
 /// Reads and checks the ini file; warnings go to the log.
-fn read(py: Python<'_>, launch: &Launch) -> Result<Reading, ConfigErrors> {
+fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<Reading, ConfigErrors> {
     let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
     diagnostic::log_warnings(&warnings);
     reading
@@ -184,7 +184,7 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 }
 
 /// What the supervisor calls for each signal, on its own thread.
-fn signal_handler(host: Arc<Host>, launch: Launch) -> impl Fn(Request) -> Result<(), String> + Send {
+fn signal_handler(host: Arc<Host>, launch: LaunchOptions) -> impl Fn(Request) -> Result<(), String> + Send {
     move |request| {
         match request {
             Request::Reload => host.hang_up(),
@@ -200,7 +200,7 @@ fn signal_handler(host: Arc<Host>, launch: Launch) -> impl Fn(Request) -> Result
 }
 
 /// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
-fn last_resort(host: Arc<Host>, launch: Launch, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
+fn force_exit(host: Arc<Host>, launch: LaunchOptions, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
             supervisor::hold_stop();

@@ -30,10 +30,10 @@ pub(crate) enum Request {
 pub(crate) type Acknowledged = Arc<AtomicBool>;
 
 /// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
-const SAME_STOP: Duration = Duration::from_secs(1);
+const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Longest way of a signal that has been delivered already to whoever waits for it.
-const ON_ITS_WAY: Duration = Duration::from_millis(5);
+const SIGNAL_GRACE: Duration = Duration::from_millis(5);
 
 /// The thread that hears signals.
 pub(crate) struct Supervisor {
@@ -43,7 +43,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// What is wanted in the end: `Restart`, or `Stop` if that was asked for later. A SIGINT or SIGTERM that comes from
     /// here on is held back for the next image of the process. Blocks for a moment.
-    pub(crate) fn last_word(&self) -> Request {
+    pub(crate) fn final_request(&self) -> Request {
         hold_stop();
         let (reply, answer) = oneshot::channel();
         // Without the thread nobody can have asked for anything else.
@@ -150,7 +150,7 @@ async fn supervise(
             }
             Some(reply) = asked_for_last_word.recv() => {
                 hold_stop();
-                while let Ok((request, name)) = timeout(ON_ITS_WAY, signals.next()).await {
+                while let Ok((request, name)) = timeout(SIGNAL_GRACE, signals.next()).await {
                     if request == Request::Stop {
                         tracing::info!("Received {name}; stopping instead of starting again");
                         wanted = request;
@@ -169,7 +169,7 @@ async fn supervise(
                 tracing::info!("Received {name}; stopping instead of starting again");
                 (wanted, asked) = (request, Instant::now());
             }
-            (_, Request::Stop) if asked.elapsed() > SAME_STOP => {
+            (_, Request::Stop) if asked.elapsed() > SIGNAL_DEBOUNCE => {
                 tracing::error!("Received {name} again; ending at once");
                 break;
             }

@@ -13,7 +13,7 @@ use clap::Parser;
 use pyo3::prelude::*;
 
 use crate::app::run::{StartError, run};
-use crate::edge::config::launch::Launch;
+use crate::edge::config::launch::LaunchOptions;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::{log_file, output, sink};
 
@@ -61,7 +61,8 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         Err(error) => return told(&format!("the working directory cannot be used: {error}"), FAILED),
     };
     log_file::begin_at(&folder);
-    let launch = Launch { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
+    let launch =
+        LaunchOptions { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
     let ended = run(py, launch);
     sink::finish();
     match ended {

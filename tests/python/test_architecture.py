@@ -45,7 +45,7 @@ WITH_UNSAFE = {
     "json/cursor.rs": "writes behind the bytes that a buffer counts",
     "json/new_string.rs": "writes the characters of new Python strings",
     "json/plain.rs": "promises that no Python code runs while objects are borrowed",
-    "host/bridge/starter.rs": "counts references",
+    "host/bridge/eager_tasks.rs": "counts references",
     "host/bridge/step.rs": "steps coroutines by the C interface",
     "host/python/embed.rs": "starts and ends the interpreter",
     "host/python/interpreter.rs": "ends the process at once",

@@ -1,14 +1,14 @@
 //! The options of the command line.
 //!
 //! Plain data that does not change while the process serves; a restart in place uses the same options. Caveat: paths
-//! are as written, relative to [`Launch::folder`].
+//! are as written, relative to [`LaunchOptions::folder`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct Launch {
+pub(crate) struct LaunchOptions {
     /// Name of the program in the log: `plugincore` or `pserve`.
     pub name: String,
     /// The ini file; without one, the folder `plugins` is served with the defaults.

@@ -17,7 +17,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::state::{Live, Shared};
+use super::state::{ServerState, Snapshot};
 use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
@@ -34,20 +34,20 @@ use crate::edge::policy::admission::admit;
 use crate::edge::policy::cors;
 use crate::edge::policy::credential::{Access, AuthPolicy};
 use crate::edge::policy::own_host;
-use crate::edge::queue::exchange::{Exchange, Job, Outbox, Outcome, Reply};
 use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Reply, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
 
 /// Answers the requests of one I/O thread.
-pub(crate) struct Front {
-    shared: Arc<Shared>,
+pub(crate) struct AppService {
+    shared: Arc<ServerState>,
     submitter: Rc<Submitter>,
-    outbox: Arc<Outbox>,
+    completions: Arc<CompletionQueue>,
 }
 
 /// A request whose head has been read.
-struct Visit {
+struct RequestContext {
     parts: Parts,
     query: Variables,
     client: Client,
@@ -56,21 +56,21 @@ struct Visit {
 }
 
 /// Why a request was not answered by what it asked for.
-enum Refusal {
+enum RequestError {
     Rejected(Rejection),
     Failed(Failure),
 }
 
-impl From<Rejection> for Refusal {
+impl From<Rejection> for RequestError {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
 }
 
-impl Service for Front {
+impl Service for AppService {
     fn call(self: Rc<Self>, peer: Rc<ConnectInfo>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
         // A thread that requests keep awake never comes to where it looks before it sleeps.
-        self.outbox.look();
+        self.completions.look();
         self.answer(peer, request)
     }
 }
@@ -78,10 +78,14 @@ impl Service for Front {
 /// How an answer comes: now or later. What is answered now needs no future that keeps the request.
 type Answer<F> = Either<Ready<Response<Body>>, F>;
 
-impl Front {
-    /// A front for the thread that runs `submitter` and `outbox`.
-    pub(crate) fn new(shared: Arc<Shared>, submitter: Rc<Submitter>, outbox: Arc<Outbox>) -> Rc<Self> {
-        Rc::new(Self { shared, submitter, outbox })
+impl AppService {
+    /// A front for the thread that runs `submitter` and `completions`.
+    pub(crate) fn new(
+        shared: Arc<ServerState>,
+        submitter: Rc<Submitter>,
+        completions: Arc<CompletionQueue>,
+    ) -> Rc<Self> {
+        Rc::new(Self { shared, submitter, completions })
     }
 
     fn answer(
@@ -91,25 +95,25 @@ impl Front {
     ) -> Answer<impl Future<Output = Response<Body>>> {
         let live = self.shared.live.load();
         let (parts, body) = request.into_parts();
-        let body = Unread { body: Some(body), broken: false };
+        let body = RequestBody { body: Some(body), broken: false };
         let id = RequestId::from_headers(&parts.headers);
         let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
         // To OPTIONS the host itself says all that there is to say, a preflight's permission included.
         let is_options = parts.method == Method::OPTIONS;
         let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
-        let visit = Visit { parts, query, client, peer, id: id.clone() };
+        let visit = RequestContext { parts, query, client, peer, id: id.clone() };
         let begun = match self.begin(&live, visit, !body.is_absent()) {
-            Ok(Begun::Answered(response)) => Ok(response),
+            Ok(Progress::Answered(response)) => Ok(response),
             Err(refusal) => Err(refusal),
-            Ok(Begun::Asked(outcome)) => {
+            Ok(Progress::Asked(outcome)) => {
                 let live = Guard::into_inner(live);
                 return Either::Right(Either::Left(async move {
-                    let answered = settle(outcome).await;
+                    let answered = await_outcome(outcome).await;
                     finish(&live, answered, &id, origin.as_ref(), body)
                 }));
             }
-            Ok(Begun::Waits(errand)) => {
+            Ok(Progress::Waits(errand)) => {
                 let (live, mut body) = (Guard::into_inner(live), body);
                 return Either::Right(Either::Right(Box::pin(async move {
                     let answered = self.proceed(&live, *errand, &mut body).await;
@@ -121,45 +125,50 @@ impl Front {
     }
 
     /// Goes as far as nothing has to be waited for.
-    fn begin(&self, live: &Live, visit: Visit, has_body: bool) -> Result<Begun, Refusal> {
+    fn begin(&self, live: &Snapshot, visit: RequestContext, has_body: bool) -> Result<Progress, RequestError> {
         if visit.parts.uri.path() == "*" {
-            return Ok(Begun::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
+            return Ok(Progress::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
         }
         let path = decode_path(visit.parts.uri.path()).map_err(Rejection::from)?;
         Ok(match live.table.lookup(&path)? {
-            Route::Healthy => Begun::Answered(own(&visit, MethodSet::READ_ONLY, control::healthy)?),
-            Route::Ready => Begun::Answered(own(&visit, MethodSet::READ_ONLY, || {
+            Route::Healthy => Progress::Answered(builtin_endpoint(&visit, MethodSet::READ_ONLY, control::healthy)?),
+            Route::Ready => Progress::Answered(builtin_endpoint(&visit, MethodSet::READ_ONLY, || {
                 control::ready(self.shared.is_ready(), visit.id.header())
             })?),
-            Route::Plugins => Begun::Waits(Box::new(Errand::Plugins(visit))),
-            Route::Reload(name) => Begun::Waits(Box::new(Errand::Reload(visit, name))),
-            Route::StaticFile { subpath } => Begun::Waits(Box::new(Errand::Document(visit, subpath))),
+            Route::Plugins => Progress::Waits(Box::new(Deferred::Plugins(visit))),
+            Route::Reload(name) => Progress::Waits(Box::new(Deferred::Reload(visit, name))),
+            Route::StaticFile { subpath } => Progress::Waits(Box::new(Deferred::Document(visit, subpath))),
             Route::Plugin { endpoint, subpath } => {
                 if let Some(response) = options(live, &visit, endpoint.methods)? {
-                    return Ok(Begun::Answered(response));
+                    return Ok(Progress::Answered(response));
                 }
                 let access = admit_head(&endpoint, &visit)?;
-                let place = Place { decoded: path.into_changed(), subpath };
+                let place = PluginPath { decoded: path.into_changed(), subpath };
                 if has_body {
-                    Begun::Waits(Box::new(Errand::Body { endpoint, visit, place }))
+                    Progress::Waits(Box::new(Deferred::Body { endpoint, visit, place }))
                 } else {
-                    Begun::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
+                    Progress::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
                 }
             }
         })
     }
 
     /// Does what has to be waited for.
-    async fn proceed(&self, live: &Live, errand: Errand, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+    async fn proceed(
+        &self,
+        live: &Snapshot,
+        errand: Deferred,
+        body: &mut RequestBody,
+    ) -> Result<Response<Body>, RequestError> {
         match errand {
-            Errand::Plugins(visit) => {
+            Deferred::Plugins(visit) => {
                 if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
                     return Ok(response);
                 }
                 Self::admit_control(live, &visit, body).await?;
                 Ok(control::plugins(live.table.ids()))
             }
-            Errand::Reload(visit, name) => {
+            Deferred::Reload(visit, name) => {
                 if let Some(response) = options(live, &visit, MethodSet::ACTING)? {
                     return Ok(response);
                 }
@@ -171,8 +180,8 @@ impl Front {
                 let report = self.shared.operator.reload(ReloadTarget::named(name)).await;
                 Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), visit.id.header()))
             }
-            Errand::Document(visit, tail) => document(live, visit, tail).await,
-            Errand::Body { endpoint, visit, place } => {
+            Deferred::Document(visit, tail) => document(live, visit, tail).await,
+            Deferred::Body { endpoint, visit, place } => {
                 let bytes = body.read(live, &visit.parts.headers).await?;
                 // While the body came, a reload may have put another version there, or another key: the one that
                 // answers decides who may call it.
@@ -181,14 +190,18 @@ impl Front {
                     return Err(Rejection::MethodNotAllowed { allow: endpoint.methods }.into());
                 }
                 let access = admit_head(&endpoint, &visit)?;
-                settle(self.ask(&endpoint, visit, place, access, bytes)?).await
+                await_outcome(self.ask(&endpoint, visit, place, access, bytes)?).await
             }
         }
     }
 
     /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without one, whoever asks is
     /// admitted, but for web pages of others.
-    async fn admit_control(live: &Live, visit: &Visit, body: &mut Unread) -> Result<(), Refusal> {
+    async fn admit_control(
+        live: &Snapshot,
+        visit: &RequestContext,
+        body: &mut RequestBody,
+    ) -> Result<(), RequestError> {
         if matches!(live.control, AuthPolicy::Open) {
             let is_friend = |origin: &HeaderValue| live.cors.as_ref().is_some_and(|cors| cors.names(origin));
             let is_foreign = own_host::may_be_foreign(&visit.parts.uri, &visit.parts.headers, is_friend);
@@ -209,25 +222,25 @@ impl Front {
     fn ask(
         &self,
         endpoint: &Endpoint,
-        visit: Visit,
-        place: Place,
+        visit: RequestContext,
+        place: PluginPath,
         access: Access,
         body: Bytes,
-    ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
+    ) -> Result<oneshot::Receiver<Outcome>, RequestError> {
         let variables = variables(&visit, &body);
         if access == Access::BodyDecides && !endpoint.auth.load().admits_body(&variables) {
             return Err(refused(&visit, Realm::Plugin, endpoint.id()));
         }
         let permit = admit(&self.shared.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
-        let (exchange, outcome) = Exchange::open(Arc::clone(&self.outbox), permit, visit.id.clone());
+        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, visit.id.clone());
         let request = request_data(visit, place, body, variables);
-        self.submitter.submit(Job { plugin: Arc::clone(endpoint.id()), request, exchange });
+        self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
         Ok(outcome)
     }
 }
 
 /// What a plugin's policy says to the head of a request.
-fn admit_head(endpoint: &Endpoint, visit: &Visit) -> Result<Access, Refusal> {
+fn admit_head(endpoint: &Endpoint, visit: &RequestContext) -> Result<Access, RequestError> {
     match endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query) {
         Access::Refused => Err(refused(visit, Realm::Plugin, endpoint.id())),
         access => Ok(access),
@@ -236,11 +249,11 @@ fn admit_head(endpoint: &Endpoint, visit: &Visit) -> Result<Access, Refusal> {
 
 /// Turns what came of a request into its answer.
 fn finish(
-    live: &Live,
-    answered: Result<Response<Body>, Refusal>,
+    live: &Snapshot,
+    answered: Result<Response<Body>, RequestError>,
     id: &RequestId,
     origin: Option<&HeaderValue>,
-    body: Unread,
+    body: RequestBody,
 ) -> Response<Body> {
     let mut response = match answered {
         Ok(mut response) => {
@@ -250,8 +263,8 @@ fn finish(
             }
             response
         }
-        Err(Refusal::Rejected(rejection)) => rejection.respond(id.header(), live.legacy_status),
-        Err(Refusal::Failed(failure)) => failure.respond(id.header(), live.legacy_status),
+        Err(RequestError::Rejected(rejection)) => rejection.respond(id.header(), live.legacy_status),
+        Err(RequestError::Failed(failure)) => failure.respond(id.header(), live.legacy_status),
     };
     if let Some(cors) = &live.cors {
         cors.decorate(origin, response.headers_mut());
@@ -263,29 +276,29 @@ fn finish(
 }
 
 /// How far a request came without waiting.
-enum Begun {
+enum Progress {
     /// To its end.
     Answered(Response<Body>),
     /// To a plugin.
     Asked(oneshot::Receiver<Outcome>),
     /// To something that has to be waited for; boxed, because most requests do not and would carry the room for it.
-    Waits(Box<Errand>),
+    Waits(Box<Deferred>),
 }
 
 /// What has to wait: for a body, for the disk, or for the Python thread to reload.
-enum Errand {
-    Plugins(Visit),
-    Reload(Visit, String),
-    Document(Visit, Option<String>),
-    Body { endpoint: Arc<Endpoint>, visit: Visit, place: Place },
+enum Deferred {
+    Plugins(RequestContext),
+    Reload(RequestContext, String),
+    Document(RequestContext, Option<String>),
+    Body { endpoint: Arc<Endpoint>, visit: RequestContext, place: PluginPath },
 }
 
 /// Waits for what a plugin makes of a request.
-async fn settle(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, Refusal> {
+async fn await_outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, RequestError> {
     // The sender answers even when it is dropped; an error is left only when this thread itself ends.
     match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
         Outcome::Reply(reply) => Ok(response(reply)),
-        Outcome::Failed(failure) => Err(Refusal::Failed(failure)),
+        Outcome::Failed(failure) => Err(RequestError::Failed(failure)),
         Outcome::Rejected(rejection) => Err(rejection.into()),
         Outcome::File(sending) => Ok(Box::pin(off_thread(move || sending.respond())).await?),
         Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
@@ -293,10 +306,14 @@ async fn settle(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, R
 }
 
 /// Answers with a file of the documents' folder, and notes it in the access log.
-async fn document(live: &Live, visit: Visit, tail: Option<String>) -> Result<Response<Body>, Refusal> {
+async fn document(
+    live: &Snapshot,
+    visit: RequestContext,
+    tail: Option<String>,
+) -> Result<Response<Body>, RequestError> {
     let Some(documents) = live.documents.clone() else { return Err(Rejection::NotFound.into()) };
     let answered = options(live, &visit, MethodSet::READ_ONLY).transpose();
-    let Visit { parts, client, .. } = visit;
+    let RequestContext { parts, client, .. } = visit;
     let from = ClientInfo { client, version: parts.version };
     let asked = FileRequest { method: parts.method, headers: parts.headers };
     let work = move || {
@@ -316,13 +333,13 @@ async fn off_thread<T: Send + 'static>(
 }
 
 /// A body that nobody has asked for yet.
-struct Unread {
+struct RequestBody {
     body: Option<Incoming>,
     broken: bool,
 }
 
-impl Unread {
-    async fn read(&mut self, live: &Live, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+impl RequestBody {
+    async fn read(&mut self, live: &Snapshot, headers: &HeaderMap) -> Result<Bytes, Rejection> {
         let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
         let read = body::read(body, coding, live.body_limit, live.read_timeout).await;
@@ -355,14 +372,18 @@ impl Unread {
 }
 
 /// Where in the plugin's tree of paths a request goes.
-struct Place {
+struct PluginPath {
     /// The path, if decoding changed it.
     decoded: Option<String>,
     subpath: Option<String>,
 }
 
 /// Answers one of the host's own read-only addresses.
-fn own(visit: &Visit, methods: MethodSet, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Refusal> {
+fn builtin_endpoint(
+    visit: &RequestContext,
+    methods: MethodSet,
+    answer: impl FnOnce() -> Response<Body>,
+) -> Result<Response<Body>, RequestError> {
     if visit.parts.method == Method::OPTIONS {
         return Ok(allowed(methods));
     }
@@ -374,7 +395,7 @@ fn own(visit: &Visit, methods: MethodSet, answer: impl FnOnce() -> Response<Body
 }
 
 /// Answers OPTIONS, preflights included, and refuses methods that the route does not have.
-fn options(live: &Live, visit: &Visit, methods: MethodSet) -> Result<Option<Response<Body>>, Rejection> {
+fn options(live: &Snapshot, visit: &RequestContext, methods: MethodSet) -> Result<Option<Response<Body>>, Rejection> {
     let (method, headers) = (&visit.parts.method, &visit.parts.headers);
     if *method == Method::OPTIONS {
         return match &live.cors {
@@ -393,7 +414,7 @@ fn allowed(methods: MethodSet) -> Response<Body> {
 }
 
 /// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.
-fn variables(visit: &Visit, body: &Bytes) -> BodyData {
+fn variables(visit: &RequestContext, body: &Bytes) -> BodyData {
     let parts = &visit.parts;
     if parts.method == Method::GET || parts.method == Method::HEAD {
         return BodyData::None;
@@ -405,13 +426,13 @@ fn variables(visit: &Visit, body: &Bytes) -> BodyData {
     })
 }
 
-fn refused(visit: &Visit, realm: Realm, what: &str) -> Refusal {
+fn refused(visit: &RequestContext, realm: Realm, what: &str) -> RequestError {
     tracing::warn!("{} - request for {what} - Not authorized", visit.client);
     Rejection::Unauthorized(realm).into()
 }
 
-fn request_data(visit: Visit, place: Place, body: Bytes, variables: BodyData) -> Box<RequestData> {
-    let Visit { parts, query, client, peer, .. } = visit;
+fn request_data(visit: RequestContext, place: PluginPath, body: Bytes, variables: BodyData) -> Box<RequestData> {
+    let RequestContext { parts, query, client, peer, .. } = visit;
     Box::new(RequestData {
         method: parts.method,
         uri: parts.uri,

@@ -1,6 +1,6 @@
 //! What the I/O threads and the Python thread have in common.
 //!
-//! Promise: what a reload can change is in [`Live`], which is immutable and replaced whole; a request reads it once
+//! Promise: what a reload can change is in [`Snapshot`], which is immutable and replaced whole; a request reads it once
 //! and is decided by that one reading. Caveat: sizes and timings of sockets are fixed at the start.
 
 use std::net::SocketAddr;
@@ -12,18 +12,18 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use super::static_mount::Served;
+use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::Reloader;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::submission_queue::SubmissionQueue;
 use crate::edge::routing::RouteTable;
 
 /// What a reload replaces.
-pub(crate) struct Live {
+pub(crate) struct Snapshot {
     /// The endpoints.
     pub table: RouteTable,
     /// The folder of documents, if one is served.
@@ -42,9 +42,9 @@ pub(crate) struct Live {
     pub legacy_status: bool,
 }
 
-impl Live {
+impl Snapshot {
     /// What `settings` say, for the endpoints in `table` and `documents`.
-    pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&Served>) -> Self {
+    pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&StaticMount>) -> Self {
         let documents = documents.filter(|served| table.serve_static_files(served.route()).is_ok());
         Self {
             documents: documents.map(|served| Arc::clone(&served.documents)),
@@ -60,13 +60,13 @@ impl Live {
 }
 
 /// One for the process.
-pub(crate) struct Shared {
+pub(crate) struct ServerState {
     /// Replaced by reloads.
-    pub live: ArcSwap<Live>,
+    pub live: ArcSwap<Snapshot>,
     /// The certificate, if TLS is on; replaced by reloads.
     pub tls: Arc<ArcSwapOption<ServerConfig>>,
     /// The way to the Python thread.
-    pub inbox: Arc<Inbox>,
+    pub submissions: Arc<SubmissionQueue>,
     /// Requests in flight over all plugins.
     pub total: Arc<Limit>,
     /// Who reloads.
@@ -74,19 +74,19 @@ pub(crate) struct Shared {
     ready: AtomicBool,
 }
 
-impl Shared {
+impl ServerState {
     /// Not ready yet.
     pub(crate) fn new(
-        live: Live,
+        live: Snapshot,
         tls: Option<Arc<ServerConfig>>,
-        inbox: Arc<Inbox>,
+        submissions: Arc<SubmissionQueue>,
         most_in_flight: usize,
         operator: Box<dyn Reloader>,
     ) -> Arc<Self> {
         Arc::new(Self {
             live: ArcSwap::from_pointee(live),
             tls: Arc::new(ArcSwapOption::new(tls)),
-            inbox,
+            submissions,
             total: Limit::new(most_in_flight),
             operator,
             ready: AtomicBool::new(false),

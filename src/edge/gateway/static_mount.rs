@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::edge::config::launch::Launch;
+use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::{Settings, StaticFilesSettings};
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::observe::log_file::LogFile;
@@ -15,15 +15,15 @@ use crate::edge::routing::RouteTable;
 
 /// The documents, and where they are served.
 #[derive(Clone)]
-pub(crate) struct Served {
+pub(crate) struct StaticMount {
     settings: StaticFilesSettings,
     /// The folder.
     pub documents: Arc<StaticFiles>,
 }
 
-impl Served {
+impl StaticMount {
     /// What `all` settings of `launch` name.
-    pub(crate) fn new(all: &Settings, launch: &Launch) -> Option<Self> {
+    pub(crate) fn new(all: &Settings, launch: &LaunchOptions) -> Option<Self> {
         let settings = all.static_files.clone()?;
         let start = &launch.folder;
         if RouteTable::default().serve_static_files(&settings.route).is_err() {
@@ -40,7 +40,7 @@ impl Served {
             let message = format!("{} cannot be read: {error}", documents.folder().display());
             tracing::warn!("{}", settings.warning(message, "create the folder; requests are 404 until it is there"));
         }
-        for (what, secret) in exposed(all, launch, documents.folder()) {
+        for (what, secret) in exposed_secrets(all, launch, documents.folder()) {
             let message = format!("everybody can read {what} there, which is {}", secret.display());
             tracing::warn!("{}", settings.warning(message, "name a folder that holds nothing but documents"));
         }
@@ -53,7 +53,7 @@ impl Served {
     }
 
     /// Tells that the plugin `id` of `file` is asked instead.
-    pub(crate) fn step_back(&self, id: &str, file: &Path) {
+    pub(crate) fn warn_shadowed(&self, id: &str, file: &Path) {
         if id == self.route() {
             let message =
                 format!("the plugin in {} has the id {id:?} and answers instead of the server", file.display());
@@ -63,7 +63,11 @@ impl Served {
 }
 
 /// What lies in the `documents` and was hardly meant for everybody.
-fn exposed<'a>(settings: &'a Settings, launch: &'a Launch, documents: &Path) -> Vec<(&'static str, &'a Path)> {
+fn exposed_secrets<'a>(
+    settings: &'a Settings,
+    launch: &'a LaunchOptions,
+    documents: &Path,
+) -> Vec<(&'static str, &'a Path)> {
     let Ok(documents) = documents.canonicalize() else { return Vec::new() };
     let key = settings.tls.as_ref().map(|files| files.keyfile.as_path());
     let secrets = [

@@ -14,12 +14,12 @@ use futures_util::future::join_all;
 use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 
-use super::service::Front;
-use super::state::Shared;
+use super::service::AppService;
+use super::state::ServerState;
 use crate::edge::http::connection::{ConnectionParams, serve};
 use crate::edge::http::drain::{self, Drain};
 use crate::edge::http::forked::Listening;
-use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::queue::submitter::Submitter;
 
 /// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs holds them and
@@ -34,26 +34,26 @@ pub(crate) struct IoThreads {
 }
 
 impl IoThreads {
-    /// Starts a thread for each outbox; all of them accept from all `listeners`. `ended` is called on each thread when
+    /// Starts a thread for each completions; all of them accept from all `listeners`. `ended` is called on each thread when
     /// its last connection has ended.
     ///
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
     pub(crate) fn start(
         listeners: &[Listening],
-        outboxes: &[Arc<Outbox>],
-        shared: &Arc<Shared>,
+        completion_queues: &[Arc<CompletionQueue>],
+        shared: &Arc<ServerState>,
         params: &ConnectionParams,
         ended: &Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
         let (trigger, draining) = drain::channel();
         let (halt, halted) = watch::channel(false);
         let mut threads = Vec::new();
-        for (number, outbox) in outboxes.iter().enumerate() {
+        for (number, completions) in completion_queues.iter().enumerate() {
             let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
             let thread = Thread {
                 share,
-                outbox: Arc::clone(outbox),
+                completions: Arc::clone(completions),
                 shared: Arc::clone(shared),
                 params: params.clone(),
                 draining: draining.clone(),
@@ -102,8 +102,8 @@ impl IoThreads {
 
 struct Thread {
     share: Vec<TcpListener>,
-    outbox: Arc<Outbox>,
-    shared: Arc<Shared>,
+    completions: Arc<CompletionQueue>,
+    shared: Arc<ServerState>,
     params: ConnectionParams,
     draining: Drain,
     halted: watch::Receiver<bool>,
@@ -112,7 +112,7 @@ struct Thread {
 impl Thread {
     fn run(self) -> io::Result<()> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let (sleeping, waking) = (Arc::clone(&self.outbox), Arc::clone(&self.outbox));
+        let (sleeping, waking) = (Arc::clone(&self.completions), Arc::clone(&self.completions));
         runtime.on_thread_park(move || sleeping.fall_asleep()).on_thread_unpark(move || waking.wake_up());
         let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build_local(LocalOptions::default())?;
         let served = runtime.block_on(self.serve());
@@ -122,12 +122,12 @@ impl Thread {
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        let submitter = Submitter::new(Arc::clone(&self.shared.inbox));
-        let front = Front::new(Arc::clone(&self.shared), Rc::clone(&submitter), Arc::clone(&self.outbox));
+        let submitter = Submitter::new(Arc::clone(&self.shared.submissions));
+        let front = AppService::new(Arc::clone(&self.shared), Rc::clone(&submitter), Arc::clone(&self.completions));
         let listeners =
             self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
         tokio::task::spawn_local(async move { submitter.run().await });
-        tokio::task::spawn_local(async move { self.outbox.run().await });
+        tokio::task::spawn_local(async move { self.completions.run().await });
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
         let served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
             let tls = Arc::clone(&self.shared.tls);

@@ -3,7 +3,7 @@
 //! Runs on the I/O threads, one local task a connection: TLS if it is configured, then HTTP/1.1 by hyper, which keeps
 //! pipelined requests in order, decodes chunked bodies and answers `Expect: 100-continue` as soon as a body is read. A
 //! panic ends its connection and no other. Caveat: every answer of a service with a status of 400 or more must have a
-//! content type, by which [`malformed`](super::malformed) distinguishes it from one that hyper made.
+//! content type, by which [`malformed`] distinguishes it from one that hyper made.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::exchange::Job;
-use super::inbox::Inbox;
+use super::responder::QueuedRequest;
+use super::submission_queue::SubmissionQueue;
 
 /// Gathers the jobs of one turn.
 pub(crate) struct Submitter {
-    inbox: Arc<Inbox>,
-    gathered: RefCell<Vec<Job>>,
+    submissions: Arc<SubmissionQueue>,
+    gathered: RefCell<Vec<QueuedRequest>>,
     notify: Notify,
 }
 
 impl Submitter {
     /// A submitter for the current thread.
-    pub(crate) fn new(inbox: Arc<Inbox>) -> Rc<Self> {
-        Rc::new(Self { inbox, gathered: RefCell::default(), notify: Notify::new() })
+    pub(crate) fn new(submissions: Arc<SubmissionQueue>) -> Rc<Self> {
+        Rc::new(Self { submissions, gathered: RefCell::default(), notify: Notify::new() })
     }
 
     /// Puts a job in; it goes over when the connections that are ready now have had their turn.
-    pub(crate) fn submit(&self, job: Job) {
+    pub(crate) fn submit(&self, job: QueuedRequest) {
         let mut gathered = self.gathered.borrow_mut();
         gathered.push(job);
         if gathered.len() == 1 {
@@ -36,12 +36,12 @@ impl Submitter {
 
     /// Hands jobs over for as long as the thread serves.
     pub(crate) async fn run(&self) {
-        // Swapped rather than lent: a job that the closed inbox drops may end in `submit` again.
+        // Swapped rather than lent: a job that the closed submissions drops may end in `submit` again.
         let mut batch = Vec::new();
         loop {
             self.notify.notified().await;
             std::mem::swap(&mut batch, &mut *self.gathered.borrow_mut());
-            self.inbox.submit(&mut batch);
+            self.submissions.submit(&mut batch);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A file descriptor that asyncio can watch and any thread can make readable.
 //!
 //! Promise: after [`Wake::set`] the descriptor stays readable until [`Wake::clear`], however often it was set; neither
-//! ever blocks. Caveat: a `set` is a system call, so [`super::inbox`] makes one only when the reader is asleep.
+//! ever blocks. Caveat: a `set` is a system call, so [`super::submission_queue`] makes one only when the reader is asleep.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyString};
 
 use super::reply::{self, BadResult};
-use crate::edge::queue::exchange::Reply;
+use crate::edge::queue::responder::Reply;
 
 /// Gets ready for aiohttp's objects if a plugin has imported it; what is not possible with its version is logged.
 pub(crate) fn get_ready(py: Python<'_>) {

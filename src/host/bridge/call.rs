@@ -1,6 +1,6 @@
 //! One run of a handler: who runs, who waits, and how the end is told.
 //!
-//! Promise: [`Call::finish`] turns whatever a handler did into one outcome and frees its place; a call that is dropped
+//! Promise: [`InFlightCall::finish`] turns whatever a handler did into one outcome and frees its place; a call that is dropped
 //! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
 //! Python thread only.
 
@@ -12,26 +12,26 @@ use http::HeaderMap;
 use pyo3::exceptions::{PyConnectionResetError, PyRuntimeError};
 use pyo3::prelude::*;
 
-use super::channel::{Channel, Downlink, Unsent};
+use super::channel::{BodySender, Channel, PendingBody};
 use super::event_loop::EventLoop;
 use super::fork;
 use super::in_flight::{Guard, InFlight};
 use super::locked::Locked;
-use super::outcome::{self, Source};
+use super::outcome::{self, ResultContext};
 use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
-use crate::edge::queue::exchange::{Exchange, Outcome, Reply};
+use crate::edge::queue::responder::{Outcome, Reply, Responder};
 
 /// A handler that is running for a client.
-pub struct Call {
-    exchange: Exchange,
+pub struct InFlightCall {
+    responder: Responder,
     event_loop: Arc<EventLoop>,
-    source: Arc<Source>,
+    source: Arc<ResultContext>,
     guard: Guard,
     /// What an answer that is opened and not begun will be read from, and written to.
-    opened: Option<(Arc<Unsent>, Arc<Downlink>)>,
+    opened: Option<(Arc<PendingBody>, Arc<BodySender>)>,
     /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
     headers: HeaderMap,
     /// Set once an answer has been begun.
@@ -42,7 +42,7 @@ pub struct Call {
 }
 
 /// An answer that was begun: if the call goes without an end, so does the answer, whoever else holds its channel.
-struct Begun(Arc<Downlink>);
+struct Begun(Arc<BodySender>);
 
 impl Drop for Begun {
     fn drop(&mut self) {
@@ -50,17 +50,17 @@ impl Drop for Begun {
     }
 }
 
-impl Call {
-    /// Starts a call: from here on the exchange counts as inside the plugin.
+impl InFlightCall {
+    /// Starts a call: from here on the responder counts as inside the plugin.
     pub(super) fn start(
-        mut exchange: Exchange,
+        mut responder: Responder,
         event_loop: &Arc<EventLoop>,
-        source: &Arc<Source>,
+        source: &Arc<ResultContext>,
         in_flight: &Arc<InFlight>,
     ) -> Self {
-        exchange.start();
+        responder.start();
         Self {
-            exchange,
+            responder,
             event_loop: Arc::clone(event_loop),
             source: Arc::clone(source),
             guard: in_flight.enter(),
@@ -88,16 +88,16 @@ impl Call {
             return;
         }
         let outcome = match result {
-            Ok(value) => outcome::of_result(&value, &self.source, self.exchange.request_id()),
-            Err(error) => outcome::of_exception(py, &error, &self.source, self.exchange.request_id()),
+            Ok(value) => outcome::of_result(&value, &self.source, self.responder.request_id()),
+            Err(error) => outcome::of_exception(py, &error, &self.source, self.responder.request_id()),
         };
         self.answer(py, outcome);
     }
 
     /// Ends the call with an outcome that no handler had a part in.
     pub fn answer(self, py: Python<'_>, outcome: Outcome) {
-        let Self { exchange, event_loop, guard, .. } = self;
-        exchange.complete(outcome);
+        let Self { responder, event_loop, guard, .. } = self;
+        responder.complete(outcome);
         drop(guard);
         event_loop.completed(py);
     }
@@ -109,8 +109,8 @@ impl Call {
 
     /// A client that left is not an error of the plugin. After the end of an answer it may leave: what the handler
     /// raises then has other reasons.
-    fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &Downlink) {
-        let (plugin, id) = (&self.source.plugin, self.exchange.request_id());
+    fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &BodySender) {
+        let (plugin, id) = (&self.source.plugin, self.responder.request_id());
         let stopped = if downlink.has_ended() { self.is_cancellation(error, py) } else { downlink.is_gone() };
         if stopped {
             tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
@@ -122,16 +122,16 @@ impl Call {
 }
 
 /// Where a running call is kept: both the driver that ends it and the request that may begin its answer know the place.
-pub struct Slot(Locked<Option<Call>>);
+pub struct CallSlot(Locked<Option<InFlightCall>>);
 
-impl Slot {
+impl CallSlot {
     /// Keeps `call`.
-    pub fn new(call: Call) -> Arc<Self> {
+    pub fn new(call: InFlightCall) -> Arc<Self> {
         Arc::new(Self(Locked::new(Some(call))))
     }
 
     /// Takes the call out, to end it; `None` when it has ended.
-    pub fn take(&self) -> Option<Call> {
+    pub fn take(&self) -> Option<InFlightCall> {
         self.0.take()
     }
 
@@ -153,7 +153,7 @@ impl Slot {
 
     /// Keeps what the handler waits for alive, and with it the handler, if an answer has been opened or begun.
     pub fn hold(&self, awaited: &Bound<'_, PyAny>) {
-        let open = |call: &&mut Call| call.begun.is_some() || call.opened.is_some();
+        let open = |call: &&mut InFlightCall| call.begun.is_some() || call.opened.is_some();
         if self.0.with(|call| call.as_mut().is_some_and(|call| open(&call))) {
             let awaited = awaited.clone().unbind();
             drop(self.0.with(|call| call.as_mut().map(|call| call.awaited.replace(awaited))));
@@ -185,11 +185,11 @@ impl Slot {
     pub fn open<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Channel>> {
         let (writer, reader) = pipe(pipe::CAPACITY);
         let (channel, downlink) = self.channel(py, writer, None)?;
-        let unsent = Unsent::new(reader);
+        let unsent = PendingBody::new(reader);
         let waker = Waker::from(Arc::clone(&unsent));
         let earlier = self.0.with(|call| {
             let call = unanswered(call)?;
-            let abandoned = call.exchange.poll_abandoned(&mut Context::from_waker(&waker)).is_ready();
+            let abandoned = call.responder.poll_abandoned(&mut Context::from_waker(&waker)).is_ready();
             let gone = if abandoned { unsent.take() } else { None };
             PyResult::Ok((call.opened.replace((unsent, downlink)), gone))
         });
@@ -223,9 +223,9 @@ impl Slot {
         let ((writer, to_client), (from_client, reader)) = (pipe(pipe::CAPACITY), pipe(pipe::CAPACITY));
         let (channel, downlink) = self.channel(py, writer, Some(reader))?;
         self.answer(py, move |call| {
-            if call.exchange.is_abandoned() {
+            if call.responder.is_abandoned() {
                 // Like an answer that was opened, and whose client has left.
-                let unsent = Unsent::new(to_client);
+                let unsent = PendingBody::new(to_client);
                 drop(unsent.take());
                 call.opened = Some((unsent, downlink));
                 return Err(client_is_gone());
@@ -253,19 +253,19 @@ impl Slot {
         py: Python<'py>,
         writer: Writer,
         up: Option<Reader>,
-    ) -> PyResult<(Bound<'py, Channel>, Arc<Downlink>)> {
+    ) -> PyResult<(Bound<'py, Channel>, Arc<BodySender>)> {
         let (event_loop, closing) = self.0.with(|call| {
             let call = unanswered(call)?;
             PyResult::Ok((Arc::clone(&call.event_loop), Arc::clone(call.guard.closing())))
         })?;
-        Channel::open(py, event_loop.inbox(), writer, up, &closing)
+        Channel::open(py, event_loop.submissions(), writer, up, &closing)
     }
 
-    fn answer(&self, py: Python<'_>, give: impl FnOnce(&mut Call) -> PyResult<Outcome> + Send) -> PyResult<()> {
+    fn answer(&self, py: Python<'_>, give: impl FnOnce(&mut InFlightCall) -> PyResult<Outcome> + Send) -> PyResult<()> {
         let event_loop = self.0.with(|call| {
             let call = unanswered(call)?;
             let outcome = give(call)?;
-            call.exchange.begin(outcome);
+            call.responder.begin(outcome);
             PyResult::Ok(Arc::clone(&call.event_loop))
         })?;
         event_loop.completed(py);
@@ -277,7 +277,7 @@ fn client_is_gone() -> PyErr {
     PyConnectionResetError::new_err("the client is gone")
 }
 
-fn unanswered(slot: &mut Option<Call>) -> PyResult<&mut Call> {
-    let call = slot.as_mut().filter(|call| !call.exchange.is_answered());
+fn unanswered(slot: &mut Option<InFlightCall>) -> PyResult<&mut InFlightCall> {
+    let call = slot.as_mut().filter(|call| !call.responder.is_answered());
     call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
 }

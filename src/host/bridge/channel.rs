@@ -18,15 +18,15 @@ use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
 use super::locked::Locked;
 use crate::edge::http::pipe::{Reader, Writer};
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// What goes to the client.
-pub struct Downlink {
+pub struct BodySender {
     writer: Writer,
     waker: Waker,
 }
 
-impl Downlink {
+impl BodySender {
     fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
@@ -54,9 +54,9 @@ impl Downlink {
 
 /// The reading end of an answer that has not begun. A client that leaves before that takes it away, so that whoever
 /// prepares the answer learns of it as of one who leaves later.
-pub(crate) struct Unsent(Mutex<Option<Reader>>);
+pub(crate) struct PendingBody(Mutex<Option<Reader>>);
 
-impl Unsent {
+impl PendingBody {
     /// Keeps `reader`.
     pub(crate) fn new(reader: Reader) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Some(reader))))
@@ -69,7 +69,7 @@ impl Unsent {
     }
 }
 
-impl Wake for Unsent {
+impl Wake for PendingBody {
     fn wake(self: Arc<Self>) {
         drop(self.take());
     }
@@ -77,9 +77,9 @@ impl Wake for Unsent {
 
 /// Whether answers without an end are asked to end, because their plugin is on its way out.
 #[derive(Default)]
-pub struct Closing(AtomicBool);
+pub struct CloseSignal(AtomicBool);
 
-impl Closing {
+impl CloseSignal {
     /// Asks those that are open, and has those that open later find it so.
     ///
     /// # Errors
@@ -106,10 +106,10 @@ impl Closing {
 #[pyclass(frozen, weakref, module = "plugincore._core")]
 pub struct Channel {
     id: u64,
-    down: Arc<Downlink>,
+    down: Arc<BodySender>,
     up: Option<Locked<Reader>>,
     watcher: Locked<Option<Py<PyAny>>>,
-    closing: Arc<Closing>,
+    closing: Arc<CloseSignal>,
 }
 
 impl Channel {
@@ -119,15 +119,19 @@ impl Channel {
     /// When there is no memory.
     pub fn open<'py>(
         py: Python<'py>,
-        inbox: &Arc<Inbox>,
+        submissions: &Arc<SubmissionQueue>,
         writer: Writer,
         up: Option<Reader>,
-        closing: &Arc<Closing>,
-    ) -> PyResult<(Bound<'py, Self>, Arc<Downlink>)> {
+        closing: &Arc<CloseSignal>,
+    ) -> PyResult<(Bound<'py, Self>, Arc<BodySender>)> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed);
-        let waker = Waker::from(Arc::new(Knock { inbox: Arc::clone(inbox), id, on_its_way: AtomicBool::new(false) }));
-        let down = Arc::new(Downlink { writer, waker });
+        let waker = Waker::from(Arc::new(ChannelWaker {
+            submissions: Arc::clone(submissions),
+            id,
+            on_its_way: AtomicBool::new(false),
+        }));
+        let down = Arc::new(BodySender { writer, waker });
         let (up, closing) = (up.map(Locked::new), Arc::clone(closing));
         let channel = Self { id, down: Arc::clone(&down), up, watcher: Locked::default(), closing };
         let channel = Bound::new(py, channel)?;
@@ -220,19 +224,19 @@ impl Drop for Channel {
 static OPEN: Locked<BTreeMap<u64, Py<PyWeakrefReference>>> = Locked::new(BTreeMap::new());
 
 /// Has the Python thread look at a channel.
-struct Knock {
-    inbox: Arc<Inbox>,
+struct ChannelWaker {
+    submissions: Arc<SubmissionQueue>,
     id: u64,
     on_its_way: AtomicBool,
 }
 
-impl Wake for Knock {
+impl Wake for ChannelWaker {
     fn wake(self: Arc<Self>) {
         if self.on_its_way.swap(true, Ordering::AcqRel) {
             return;
         }
         let knock = Arc::clone(&self);
-        self.inbox.send(Box::new(move || {
+        self.submissions.send(Box::new(move || {
             // First this and then the look, or news that come between would be lost.
             knock.on_its_way.store(false, Ordering::Release);
             Python::attach(|py| {

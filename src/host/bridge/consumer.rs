@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use super::call::{Call, Slot};
+use super::call::{CallSlot, InFlightCall};
 use super::context::OwnContext;
 use super::driver::{Drive, Driver};
+use super::eager_tasks::EagerTaskPool;
 use super::event_loop::EventLoop;
 use super::in_flight::InFlight;
 use super::locked::Locked;
-use super::outcome::Source;
-use super::starter::Starter;
+use super::outcome::ResultContext;
 use super::step;
-use crate::edge::queue::exchange::{Exchange, Job, Outbox, Outcome};
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
+use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// How long outcomes may gather, while the consumer goes on, for an I/O thread that is awake.
 const FLUSH_AFTER: Duration = Duration::from_micros(50);
@@ -29,7 +29,7 @@ const FLUSH_AFTER: Duration = Duration::from_micros(50);
 const YIELD_AFTER: Duration = Duration::from_millis(2);
 
 /// What runs a job: looks the plugin up and calls its handler.
-pub(crate) type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, Job) + Send + Sync>;
+pub(crate) type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, QueuedRequest) + Send + Sync>;
 
 /// What came of the call of a handler.
 pub(crate) struct Called<'py> {
@@ -43,7 +43,7 @@ pub(crate) struct Called<'py> {
 /// result.
 fn unfinished<'py>(
     py: Python<'py>,
-    slot: &Slot,
+    slot: &CallSlot,
     called: PyResult<Bound<'py, PyAny>>,
     request: &Py<PyAny>,
 ) -> ControlFlow<PyResult<Bound<'py, PyAny>>, Bound<'py, PyAny>> {
@@ -54,13 +54,13 @@ fn unfinished<'py>(
     }
 }
 
-/// Takes jobs from the inbox and sends outcomes home.
+/// Takes jobs from the submissions and sends outcomes home.
 pub(crate) struct Consumer {
     event_loop: Arc<EventLoop>,
     dispatch: Dispatch,
     /// Jobs taken and not yet run: what a busy turn leaves for the next.
-    backlog: Locked<VecDeque<Job>>,
-    starter: Starter,
+    backlog: Locked<VecDeque<QueuedRequest>>,
+    starter: EagerTaskPool,
 }
 
 impl Consumer {
@@ -70,12 +70,12 @@ impl Consumer {
     /// When asyncio cannot be imported.
     pub(crate) fn new(
         event_loop: &Bound<'_, PyAny>,
-        inbox: Arc<Inbox>,
-        outboxes: Vec<Arc<Outbox>>,
+        submissions: Arc<SubmissionQueue>,
+        completion_queues: Vec<Arc<CompletionQueue>>,
         dispatch: Dispatch,
     ) -> PyResult<Arc<Self>> {
-        let starter = Starter::new(event_loop)?;
-        let event_loop = Arc::new(EventLoop::new(event_loop, inbox, outboxes)?);
+        let starter = EagerTaskPool::new(event_loop)?;
+        let event_loop = Arc::new(EventLoop::new(event_loop, submissions, completion_queues)?);
         Ok(Arc::new(Self { event_loop, dispatch, backlog: Locked::default(), starter }))
     }
 
@@ -85,18 +85,23 @@ impl Consumer {
     }
 
     /// The queue, for who wants to be run on the Python thread.
-    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
-        self.event_loop.inbox()
+    pub(crate) fn submissions(&self) -> &Arc<SubmissionQueue> {
+        self.event_loop.submissions()
     }
 
     /// Begins a call of the plugin that `source` names.
-    pub(crate) fn begin(&self, exchange: Exchange, source: &Arc<Source>, in_flight: &Arc<InFlight>) -> Call {
-        Call::start(exchange, &self.event_loop, source, in_flight)
+    pub(crate) fn begin(
+        &self,
+        responder: Responder,
+        source: &Arc<ResultContext>,
+        in_flight: &Arc<InFlight>,
+    ) -> InFlightCall {
+        InFlightCall::start(responder, &self.event_loop, source, in_flight)
     }
 
     /// Answers a request that no plugin is called for.
-    pub(crate) fn answer(&self, py: Python<'_>, exchange: Exchange, outcome: Outcome) {
-        exchange.complete(outcome);
+    pub(crate) fn answer(&self, py: Python<'_>, responder: Responder, outcome: Outcome) {
+        responder.complete(outcome);
         self.event_loop.completed(py);
     }
 
@@ -108,9 +113,9 @@ impl Consumer {
     pub(crate) fn run<'py>(
         &self,
         py: Python<'py>,
-        call: Call,
+        call: InFlightCall,
         context: OwnContext,
-        handler: impl FnOnce(Weak<Slot>) -> PyResult<Called<'py>>,
+        handler: impl FnOnce(Weak<CallSlot>) -> PyResult<Called<'py>>,
     ) -> PyResult<()> {
         let entered = match context.enter(py) {
             Ok(entered) => entered,
@@ -119,7 +124,7 @@ impl Consumer {
                 return Ok(());
             }
         };
-        let slot = Slot::new(call);
+        let slot = CallSlot::new(call);
         let ended = match handler(Arc::downgrade(&slot)) {
             Ok(Called { request, result }) => match unfinished(py, &slot, result, &request) {
                 ControlFlow::Continue(inner) => {
@@ -156,13 +161,13 @@ impl Consumer {
         Ok(tasks)
     }
 
-    /// Has the loop call the consumer whenever the inbox has something.
+    /// Has the loop call the consumer whenever the submissions has something.
     ///
     /// # Errors
     /// When the loop cannot watch descriptors.
     pub(crate) fn attach(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let reader = Bound::new(py, Reader { consumer: Arc::clone(self) })?;
-        self.event_loop(py).call_method1("add_reader", (self.inbox().raw_fd(), reader)).map(drop)
+        self.event_loop(py).call_method1("add_reader", (self.submissions().raw_fd(), reader)).map(drop)
     }
 
     /// Takes the consumer off the loop and answers everything that waits with 503.
@@ -170,10 +175,10 @@ impl Consumer {
     /// # Errors
     /// When the loop is closed.
     pub(crate) fn detach(&self, py: Python<'_>) -> PyResult<()> {
-        self.inbox().close();
+        self.submissions().close();
         drop(self.backlog.take());
         self.event_loop.flush();
-        self.event_loop(py).call_method1("remove_reader", (self.inbox().raw_fd(),)).map(drop)
+        self.event_loop(py).call_method1("remove_reader", (self.submissions().raw_fd(),)).map(drop)
     }
 
     fn put_spare_task_away(&self, py: Python<'_>) {
@@ -189,12 +194,12 @@ impl Consumer {
         // Not held while plugin code runs: a handler may run the loop again (nest_asyncio does).
         let mut jobs = self.backlog.take();
         'turn: loop {
-            for errand in self.inbox().take(&mut jobs) {
+            for callback in self.submissions().take(&mut jobs) {
                 self.put_spare_task_away(py);
-                errand();
+                callback();
             }
             if jobs.is_empty() {
-                if self.inbox().fall_asleep() {
+                if self.submissions().fall_asleep() {
                     break;
                 }
                 continue;
@@ -207,7 +212,7 @@ impl Consumer {
                     flushed = now;
                 }
                 if now - started > YIELD_AFTER {
-                    self.inbox().stay_ready();
+                    self.submissions().rearm();
                     break 'turn;
                 }
             }
@@ -227,7 +232,7 @@ struct Turn<'a>(&'a Consumer);
 
 impl<'a> Turn<'a> {
     fn begin(consumer: &'a Consumer) -> Self {
-        consumer.inbox().wake_up();
+        consumer.submissions().wake_up();
         consumer.event_loop.set_draining(true);
         Self(consumer)
     }
@@ -239,12 +244,12 @@ impl Drop for Turn<'_> {
         self.0.event_loop.flush();
         if std::thread::panicking() {
             // The consumer never said that it sleeps, so no producer would wake it.
-            self.0.inbox().stay_ready();
+            self.0.submissions().rearm();
         }
     }
 }
 
-/// What the loop calls when the inbox is readable.
+/// What the loop calls when the submissions is readable.
 #[pyclass(frozen, module = "plugincore._core")]
 struct Reader {
     consumer: Arc<Consumer>,

@@ -212,15 +212,15 @@ async fn await_maybe_within(context: Option<OwnContext>, object: Py<PyAny>) -> P
             PyTypeError::new_err(format!("{name} cannot be awaited"))
         })
     })?;
-    Leaf { context, iterator }.await
+    PythonAwait { context, iterator }.await
 }
 
-struct Leaf {
+struct PythonAwait {
     context: Option<OwnContext>,
     iterator: Py<PyAny>,
 }
 
-impl Future for Leaf {
+impl Future for PythonAwait {
     type Output = PyResult<Py<PyAny>>;
 
     fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {

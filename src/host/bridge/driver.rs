@@ -14,7 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::call::Slot;
+use super::call::CallSlot;
 use super::context::OwnContext;
 use super::coroutine::thrown;
 use super::event_loop::EventLoop;
@@ -28,14 +28,14 @@ pub struct Drive {
     current: Py<PyAny>,
     /// Whether the handler has returned.
     sending: bool,
-    slot: Arc<Slot>,
+    slot: Arc<CallSlot>,
     request: Py<PyAny>,
     context: OwnContext,
 }
 
 impl Drive {
     /// Drives `inner` in `context`; its end is the end of the call in `slot`, for `request`.
-    pub fn new(inner: Bound<'_, PyAny>, slot: Arc<Slot>, request: Py<PyAny>, context: OwnContext) -> Self {
+    pub fn new(inner: Bound<'_, PyAny>, slot: Arc<CallSlot>, request: Py<PyAny>, context: OwnContext) -> Self {
         Self { current: inner.unbind(), sending: false, slot, request, context }
     }
 }

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::edge::queue::exchange::Outbox;
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::responder::CompletionQueue;
+use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// An asyncio loop and the queues that lead to it and away from it.
 pub struct EventLoop {
     object: Py<PyAny>,
     cancelled_error: Py<PyAny>,
-    inbox: Arc<Inbox>,
-    outboxes: Vec<Arc<Outbox>>,
+    submissions: Arc<SubmissionQueue>,
+    completion_queues: Vec<Arc<CompletionQueue>>,
     /// Whether the consumer is taking jobs: it flushes when it has done so.
     draining: AtomicBool,
     flush_scheduled: AtomicBool,
@@ -28,11 +28,15 @@ impl EventLoop {
     ///
     /// # Errors
     /// When asyncio cannot be imported.
-    pub(super) fn new(object: &Bound<'_, PyAny>, inbox: Arc<Inbox>, outboxes: Vec<Arc<Outbox>>) -> PyResult<Self> {
+    pub(super) fn new(
+        object: &Bound<'_, PyAny>,
+        submissions: Arc<SubmissionQueue>,
+        completion_queues: Vec<Arc<CompletionQueue>>,
+    ) -> PyResult<Self> {
         let cancelled_error = object.py().import("asyncio")?.getattr("CancelledError")?.unbind();
         let (draining, flush_scheduled) = (AtomicBool::new(false), AtomicBool::new(false));
         let object = object.clone().unbind();
-        Ok(Self { object, cancelled_error, inbox, outboxes, draining, flush_scheduled })
+        Ok(Self { object, cancelled_error, submissions, completion_queues, draining, flush_scheduled })
     }
 
     /// The loop as Python knows it.
@@ -41,8 +45,8 @@ impl EventLoop {
     }
 
     /// The queue of what is to run on the loop's thread.
-    pub(super) fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
+    pub(super) fn submissions(&self) -> &Arc<SubmissionQueue> {
+        &self.submissions
     }
 
     /// True if `error` is asyncio's `CancelledError`.
@@ -75,16 +79,16 @@ impl EventLoop {
 
     /// Notifies every I/O thread that has outcomes to collect.
     pub(super) fn flush(&self) {
-        for outbox in &self.outboxes {
-            outbox.flush();
+        for completions in &self.completion_queues {
+            completions.flush();
         }
     }
 
     /// Notifies the I/O threads that sleep; true if no other one has outcomes to collect.
     fn flush_to_sleepers(&self) -> bool {
         let mut all = true;
-        for outbox in &self.outboxes {
-            all &= outbox.flush_to_sleeper();
+        for completions in &self.completion_queues {
+            all &= completions.flush_to_sleeper();
         }
         all
     }

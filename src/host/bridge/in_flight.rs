@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::channel::Closing;
+use super::channel::CloseSignal;
 use super::locked::Locked;
 
 /// Set in [`InFlight::calls`] while a future waits for the last call, so that the end of a call costs one comparison.
@@ -23,7 +23,7 @@ pub(crate) struct InFlight {
     calls: AtomicUsize,
     /// The asyncio futures to resolve when the last call has ended.
     waiting: Locked<Vec<Py<PyAny>>>,
-    closing: Arc<Closing>,
+    closing: Arc<CloseSignal>,
 }
 
 /// One call inside a plugin; it has ended when this is dropped.
@@ -89,7 +89,7 @@ fn resolve(future: &Bound<'_, PyAny>) -> PyResult<()> {
 
 impl Guard {
     /// The signal that long-lived responses of the plugin are to end.
-    pub(super) fn closing(&self) -> &Arc<Closing> {
+    pub(super) fn closing(&self) -> &Arc<CloseSignal> {
         &self.0.closing
     }
 }

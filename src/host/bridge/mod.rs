@@ -1,7 +1,7 @@
 //! The only meeting point of tokio and asyncio.
 //!
-//! The way of a request: an I/O thread `submitter` → `inbox` → [`consumer`] on the Python thread → a plugin's
-//! handler, driven by a [`driver`] if it is async → [`outcome`] → `exchange` back to the I/O thread. What is sent piece
+//! The way of a request: an I/O thread `submitter` → `submission_queue` → [`consumer`] on the Python thread → a plugin's
+//! handler, driven by a [`driver`] if it is async → [`outcome`] → `responder` back to the I/O thread. What is sent piece
 //! by piece goes through a [`channel`]. [`coroutine`]
 //! is for life-cycle code: Rust futures that asyncio drives. Promise: I/O threads never attach to the interpreter and
 //! hold no Python object. Caveat: this module knows neither HTTP connections nor how plugins are loaded.
@@ -13,6 +13,7 @@ pub(crate) mod consumer;
 pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod driver;
+mod eager_tasks;
 mod event_loop;
 pub(crate) mod fork;
 pub(crate) mod in_flight;
@@ -21,5 +22,4 @@ pub(crate) mod locked;
 pub(crate) mod missing_module;
 pub(crate) mod outcome;
 pub(crate) mod reply;
-mod starter;
 pub mod step;

@@ -18,14 +18,14 @@ use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
-use crate::edge::queue::exchange::{Outcome, Reply};
+use crate::edge::queue::responder::{Outcome, Reply};
 use crate::json;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Whose result it is, and how it is to be read.
-pub(crate) struct Source {
+pub(crate) struct ResultContext {
     /// Id of the plugin, for the log.
     pub plugin: Arc<str>,
     /// True if the plugin overrides `handle_request`: bare text is then `text/plain`, as it was in pluginserver.
@@ -33,14 +33,14 @@ pub(crate) struct Source {
     /// True if plain results and exceptions answer 200 whatever their code, for clients of pluginserver.
     pub legacy_status: bool,
     /// Who wants to see what handlers raise, besides the log: the tests of a plugin do.
-    pub witness: Option<Witness>,
+    pub witness: Option<ExceptionHook>,
 }
 
 /// Shown an exception that becomes a 500, with the id of its request.
-pub(crate) type Witness = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
+pub(crate) type ExceptionHook = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
 
 /// The answer that a returned `value` stands for.
-pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestId) -> Outcome {
+pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &RequestId) -> Outcome {
     match reply(value, source) {
         Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
         Err(BadResult { reason, place }) => {
@@ -53,7 +53,7 @@ pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &Source, id: &RequestI
 }
 
 /// The answer to a request whose handler raised `error`.
-pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &RequestId) -> Outcome {
+pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext, id: &RequestId) -> Outcome {
     let value = error.value(py);
     if aiohttp::is_response(value.as_any()) {
         return of_result(value.as_any(), source, id);
@@ -75,7 +75,7 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &Source, id: &
 /// When the result cannot be sent.
 pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
     let plugin = Arc::from("");
-    let source = Source { plugin, overrides_handle_request: false, legacy_status, witness: None };
+    let source = ResultContext { plugin, overrides_handle_request: false, legacy_status, witness: None };
     Ok(reply(result, &source)?.fit_for_its_status())
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     formatted().unwrap_or_else(|_| error.to_string())
 }
 
-fn reply(value: &Bound<'_, PyAny>, source: &Source) -> Result<Reply, BadResult> {
+fn reply(value: &Bound<'_, PyAny>, source: &ResultContext) -> Result<Reply, BadResult> {
     let Ok(tuple) = value.cast::<PyTuple>() else {
         let text = if source.overrides_handle_request { PLAIN } else { HTML };
         return body(value, StatusCode::OK, text);

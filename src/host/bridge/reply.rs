@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::edge::http::response::Body;
-use crate::edge::queue::exchange::Reply;
+use crate::edge::queue::responder::Reply;
 use crate::json;
 use crate::json::missing_await::missing_await;
 

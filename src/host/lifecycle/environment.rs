@@ -4,7 +4,7 @@
 
 use pyo3::prelude::*;
 
-use crate::edge::config::launch::Launch;
+use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::Settings;
 use crate::host::plugins::environment::Environment;
 use crate::host::python::interpreter;
@@ -16,7 +16,7 @@ use crate::host::python::logjam::LogJam;
 /// When Python refuses an object.
 pub(super) fn environment(
     py: Python<'_>,
-    launch: &Launch,
+    launch: &LaunchOptions,
     settings: &Settings,
     config: Py<PyAny>,
 ) -> PyResult<Environment> {

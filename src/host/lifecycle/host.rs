@@ -16,18 +16,18 @@ use tokio::sync::oneshot;
 
 use super::environment::environment;
 use super::mailbox::{Command, Mailbox};
-use crate::edge::config::launch::Launch;
+use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
-use crate::edge::gateway::state::{Live, Shared, url};
-use crate::edge::gateway::static_mount::Served;
+use crate::edge::gateway::state::{ServerState, Snapshot, url};
+use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::log_file;
 use crate::edge::policy::admission::Limit;
-use crate::edge::queue::exchange::Outbox;
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::responder::CompletionQueue;
+use crate::edge::queue::submission_queue::SubmissionQueue;
 use crate::edge::routing::RouteTable;
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
@@ -42,7 +42,7 @@ use crate::host::python::logjam::LogJam;
 /// What a host is made from, besides the configuration.
 pub(crate) struct Options {
     /// The command line.
-    pub launch: Launch,
+    pub launch: LaunchOptions,
     /// Where the sockets listen.
     pub addresses: Vec<SocketAddr>,
     /// The certificate, if TLS is on.
@@ -53,24 +53,24 @@ pub(crate) struct Options {
 
 /// The server on the Python thread.
 pub(crate) struct Host {
-    pub(super) launch: Launch,
+    pub(super) launch: LaunchOptions,
     pub(super) addresses: Vec<SocketAddr>,
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
     pub(super) listeners: Mutex<Vec<Listening>>,
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
     pub(super) patience: Duration,
     pub(super) settings: Mutex<Settings>,
-    pub(super) documents: Mutex<Option<Served>>,
+    pub(super) documents: Mutex<Option<StaticMount>>,
     pub(super) environment: Locked<Arc<Environment>>,
     pub(super) registry: Arc<Registry>,
     pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) outboxes: Vec<Arc<Outbox>>,
+    pub(super) shared: Arc<ServerState>,
+    pub(super) completion_queues: Vec<Arc<CompletionQueue>>,
     pub(super) consumer: Arc<Consumer>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) io: Mutex<Option<IoThreads>>,
     /// The asyncio task of the load or reload that is under way.
-    pub(super) under_way: Locked<Option<Py<PyAny>>>,
+    pub(super) current_operation: Locked<Option<Py<PyAny>>>,
     pub(super) acknowledged: Arc<AtomicBool>,
     pub(super) stopping: AtomicBool,
     pub(super) restart: AtomicBool,
@@ -82,16 +82,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Asks the Python thread for a reload.
-struct ReloadDesk {
-    inbox: Arc<Inbox>,
+struct ReloadHandle {
+    submissions: Arc<SubmissionQueue>,
     mailbox: Arc<Mailbox>,
 }
 
-impl Reloader for ReloadDesk {
+impl Reloader for ReloadHandle {
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         let (reply, report) = oneshot::channel();
         let mailbox = Arc::clone(&self.mailbox);
-        self.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
+        self.submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
         report
     }
 }
@@ -105,20 +105,21 @@ impl Host {
         let py = event_loop.py();
         let Options { launch, addresses, certificate, listeners } = options;
         let settings = reading.settings;
-        let inbox = Arc::new(Inbox::new()?);
+        let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
-        let desk = ReloadDesk { inbox: Arc::clone(&inbox), mailbox: Arc::clone(&mailbox) };
+        let desk = ReloadHandle { submissions: Arc::clone(&submissions), mailbox: Arc::clone(&mailbox) };
         let most = settings.server.max_in_flight;
-        let documents = Served::new(&settings, &launch);
-        let live = Live::new(&settings, RouteTable::default(), documents.as_ref());
-        let shared = Shared::new(live, certificate, Arc::clone(&inbox), most, Box::new(desk));
-        let outboxes: Vec<_> = (0..settings.server.io_threads).map(|_| Arc::new(Outbox::default())).collect();
+        let documents = StaticMount::new(&settings, &launch);
+        let live = Snapshot::new(&settings, RouteTable::default(), documents.as_ref());
+        let shared = ServerState::new(live, certificate, Arc::clone(&submissions), most, Box::new(desk));
+        let completion_queues: Vec<_> =
+            (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let environment = environment(py, &launch, &settings, reading.config)?;
         Ok(Arc::new(Self {
-            consumer: Consumer::new(event_loop, inbox, outboxes.clone(), dispatch)?,
+            consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
             launch,
             addresses,
             listeners: Mutex::new(listeners),
@@ -129,10 +130,10 @@ impl Host {
             registry,
             limits: Mutex::default(),
             shared,
-            outboxes,
+            completion_queues,
             mailbox,
             io: Mutex::new(None),
-            under_way: Locked::new(None),
+            current_operation: Locked::new(None),
             acknowledged: Arc::default(),
             stopping: AtomicBool::new(false),
             restart: AtomicBool::new(false),
@@ -147,7 +148,7 @@ impl Host {
     /// Reloads everything and reopens the log files, once the Python thread comes to it. For any thread.
     pub(crate) fn hang_up(&self) {
         let mailbox = Arc::clone(&self.mailbox);
-        self.shared.inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Hangup))));
+        self.shared.submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Sighup))));
     }
 
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
@@ -159,8 +160,8 @@ impl Host {
             lock(&self.listeners).clear();
         }
         self.begin_drain();
-        let errand = Arc::clone(self);
-        self.shared.inbox.send(Box::new(move || Python::attach(|py| errand.take_up_stop(py))));
+        let host = Arc::clone(self);
+        self.shared.submissions.send(Box::new(move || Python::attach(|py| host.take_up_stop(py))));
     }
 
     /// Has the loop take requests and errands.
@@ -197,7 +198,7 @@ impl Host {
 
     fn take_up_stop(&self, py: Python<'_>) {
         self.acknowledged.store(true, Ordering::Release);
-        if let Some(task) = self.under_way.take()
+        if let Some(task) = self.current_operation.take()
             && let Err(error) = task.bind(py).call_method0("cancel")
         {
             tracing::error!("a load cannot be cancelled: {error}");
@@ -208,7 +209,7 @@ impl Host {
     /// The whole life, as one future for the event loop.
     pub(crate) async fn live(self: Arc<Self>) -> PyResult<()> {
         let host = Arc::clone(&self);
-        self.undisturbed(async move { host.load_all().await }).await;
+        self.run_cancellable(async move { host.load_all().await }).await;
         if !self.is_stopping() {
             self.open()?;
         }
@@ -217,27 +218,27 @@ impl Host {
         loop {
             match self.mailbox.next().await? {
                 Command::Reload(target, reply) => {
-                    let report = self.reload_undisturbed(target).await;
+                    let report = self.reload_cancellable(target).await;
                     log_report(&report);
                     // A client that left does not wait for the report.
                     let _ = reply.send(report);
                 }
-                Command::Hangup => {
+                Command::Sighup => {
                     for error in log_file::reopen_all() {
                         tracing::error!("{error}");
                     }
-                    log_report(&self.reload_undisturbed(ReloadTarget::All).await);
+                    log_report(&self.reload_cancellable(ReloadTarget::All).await);
                 }
                 Command::Stop => break,
                 Command::Drained => drained = true,
-                Command::TooLate => {}
+                Command::DrainTimeout => {}
             }
         }
         self.stop(drained).await
     }
 
     /// Runs `future` in a task that a stop cancels; `None` if it did.
-    async fn undisturbed<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    async fn run_cancellable<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
         if self.is_stopping() {
             return None;
         }
@@ -250,14 +251,14 @@ impl Host {
                 Ok(())
             })?;
             let task = host_task(self.consumer.event_loop(py), work)?.unbind();
-            drop(self.under_way.replace(Some(task.clone_ref(py))));
+            drop(self.current_operation.replace(Some(task.clone_ref(py))));
             Ok(task)
         });
         let ended = match task {
             Ok(task) => await_python(task).await,
             Err(error) => Err(error),
         };
-        drop(self.under_way.take());
+        drop(self.current_operation.take());
         if let Err(error) = ended {
             tracing::info!("interrupted: {}", Python::attach(|py| describe(py, &error)));
         }
@@ -268,24 +269,25 @@ impl Host {
         self.stopping.load(Ordering::Acquire)
     }
 
-    async fn reload_undisturbed(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
+    async fn reload_cancellable(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let host = Arc::clone(self);
-        self.undisturbed(async move { host.reload(target).await }).await.unwrap_or(ReloadReport::Stopping)
+        self.run_cancellable(async move { host.reload(target).await }).await.unwrap_or(ReloadReport::Stopping)
     }
 
     /// Starts to accept.
     fn open(&self) -> PyResult<()> {
         let settings = lock(&self.settings).clone();
         let params = ConnectionParams::new(&settings.server);
-        let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.outboxes.len()));
-        let (inbox, mailbox) = (Arc::clone(&self.shared.inbox), Arc::clone(&self.mailbox));
+        let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.completion_queues.len()));
+        let (submissions, mailbox) = (Arc::clone(&self.shared.submissions), Arc::clone(&self.mailbox));
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             if left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 let mailbox = Arc::clone(&mailbox);
-                inbox.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Drained))));
+                submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Drained))));
             }
         });
-        *lock(&self.io) = Some(IoThreads::start(&self.listeners(), &self.outboxes, &self.shared, &params, &ended)?);
+        *lock(&self.io) =
+            Some(IoThreads::start(&self.listeners(), &self.completion_queues, &self.shared, &params, &ended)?);
         self.shared.set_ready(true);
         for address in &self.addresses {
             let url = url(*address, settings.tls.is_some());
@@ -302,7 +304,7 @@ impl Host {
     }
 
     /// The documents that are served, unless a plugin has their place.
-    fn documents(&self) -> Option<Served> {
+    fn documents(&self) -> Option<StaticMount> {
         let serving = self.registry.serving();
         lock(&self.documents).clone().filter(|served| serving.get(served.route()).is_none())
     }

@@ -18,13 +18,13 @@ pub(crate) enum Command {
     /// Load plugins anew and report.
     Reload(ReloadTarget, oneshot::Sender<ReloadReport>),
     /// The same for everything, asked for by a signal: the log is told.
-    Hangup,
+    Sighup,
     /// Stop, and start again in the same process if asked to.
     Stop,
     /// The I/O threads have no connection left.
     Drained,
     /// The time for draining is over.
-    TooLate,
+    DrainTimeout,
 }
 
 /// The life cycle's queue.

@@ -16,16 +16,16 @@ use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget};
-use crate::edge::gateway::state::Live;
-use crate::edge::gateway::static_mount::Served;
+use crate::edge::gateway::state::Snapshot;
+use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::http::tls;
 use crate::edge::policy::admission::Limit;
 use crate::edge::routing::{Endpoint, RouteError, RouteTable};
 use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::load::{LoadedFile, load_file};
+use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module;
-use crate::host::plugins::resident::Resident;
 use crate::host::plugins::terminate::{drain, terminate};
 use crate::host::python::baseplugin::BasePlugin;
 use crate::host::python::config;
@@ -158,7 +158,7 @@ impl Host {
         for option in lock(&self.settings).needing_restart(&before) {
             tracing::warn!("{option} has changed; the new value counts after a restart");
         }
-        *lock(&self.documents) = Served::new(&lock(&self.settings), &self.launch);
+        *lock(&self.documents) = StaticMount::new(&lock(&self.settings), &self.launch);
         self.publish(self.registry.serving().residents().to_vec());
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Host {
         for resident in &loaded.residents {
             tracing::info!("Loaded plugin {} from {}", resident.id, file.display());
             if let Some(documents) = &*lock(&self.documents) {
-                documents.step_back(&resident.id, file);
+                documents.warn_shadowed(&resident.id, file);
             }
         }
         self.end(&old).await;
@@ -213,7 +213,7 @@ impl Host {
         };
         // Of this file alone: each file of many is looked at when it comes, and must not cost a look at all others.
         let mut table = RouteTable::default();
-        let objection = |resident: &Resident| {
+        let objection = |resident: &LoadedPlugin| {
             let endpoint = self.endpoint(resident);
             let free = endpoint.and_then(|endpoint| {
                 if belongs_to_another(endpoint.id()) {
@@ -226,7 +226,7 @@ impl Host {
         loaded.refuse(environment.farewell, objection).await;
     }
 
-    fn endpoint(&self, resident: &Resident) -> Result<Arc<Endpoint>, RouteError> {
+    fn endpoint(&self, resident: &LoadedPlugin) -> Result<Arc<Endpoint>, RouteError> {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
         if let Some(endpoint) = self.shared.live.load().table.get(&resident.id)
             && Arc::ptr_eq(&endpoint.auth, &resident.policy)
@@ -242,13 +242,13 @@ impl Host {
 
     /// Puts `new` where the plugins of `file` are, or at the end. Returns the plugins of other, deleted files whose ids
     /// they take over.
-    fn replace(&self, file: &Path, new: Vec<Arc<Resident>>) -> Vec<Arc<Resident>> {
+    fn replace(&self, file: &Path, new: Vec<Arc<LoadedPlugin>>) -> Vec<Arc<LoadedPlugin>> {
         let serving = self.registry.serving();
         let mut residents: Vec<_> = serving.residents().to_vec();
         let place = residents.iter().position(|resident| resident.file == file).unwrap_or(residents.len());
         residents.retain(|resident| resident.file != file);
         residents.splice(place..place, new.iter().cloned());
-        let heir = |resident: &Resident| new.iter().any(|new| new.id == resident.id && new.file != resident.file);
+        let heir = |resident: &LoadedPlugin| new.iter().any(|new| new.id == resident.id && new.file != resident.file);
         let superseded = residents.iter().filter(|resident| heir(resident)).cloned().collect();
         residents.retain(|resident| !heir(resident));
         self.publish(residents);
@@ -256,7 +256,7 @@ impl Host {
     }
 
     /// Swaps the registry and then the native table, so that whatever the table names is there.
-    fn publish(&self, residents: Vec<Arc<Resident>>) {
+    fn publish(&self, residents: Vec<Arc<LoadedPlugin>>) {
         let mut table = RouteTable::default();
         for resident in &residents {
             if let Err(error) = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint)) {
@@ -264,7 +264,7 @@ impl Host {
             }
         }
         self.registry.publish(residents);
-        let live = Live::new(&lock(&self.settings), table, lock(&self.documents).as_ref());
+        let live = Snapshot::new(&lock(&self.settings), table, lock(&self.documents).as_ref());
         self.shared.live.store(Arc::new(live));
     }
 
@@ -280,7 +280,7 @@ impl Host {
     }
 
     /// Ends plugins that serve no more, once the requests inside them have ended.
-    async fn end(&self, residents: &[Arc<Resident>]) {
+    async fn end(&self, residents: &[Arc<LoadedPlugin>]) {
         let deadline = Instant::now() + self.patience;
         if let Err(error) = drain(residents, deadline).await {
             tracing::warn!("not waiting for requests any longer: {error}");

@@ -15,7 +15,7 @@ use super::mailbox::Command;
 use crate::edge::control::ReloadReport;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::plugins::failure::describe;
-use crate::host::plugins::terminate::{end_endless_answers, report_stubborn, terminate};
+use crate::host::plugins::terminate::{close_long_lived_responses, log_uncancelled_tasks, terminate};
 use crate::host::plugins::timeout::wait_for;
 
 impl Host {
@@ -23,7 +23,7 @@ impl Host {
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let patience = self.patience;
         self.begin_drain();
-        end_endless_answers(self.registry.serving().residents());
+        close_long_lived_responses(self.registry.serving().residents());
         if !drained && lock(&self.io).is_some() {
             self.wait_until_drained(patience).await?;
         }
@@ -44,7 +44,7 @@ impl Host {
             wait_for(py, tasks, deadline.saturating_duration_since(Instant::now()))
         })?;
         if let Some(waiting) = waiting {
-            report_stubborn(await_python(waiting).await?)?;
+            log_uncancelled_tasks(await_python(waiting).await?)?;
         }
         for step in ["shutdown_asyncgens", "shutdown_default_executor"] {
             let step = Python::attach(|py| -> PyResult<Py<PyAny>> {
@@ -63,7 +63,7 @@ impl Host {
         let mailbox = Arc::clone(&self.mailbox);
         let timer = Python::attach(|py| -> PyResult<Py<PyAny>> {
             let too_late = PyCFunction::new_closure(py, None, None, move |arguments, _| {
-                mailbox.post(arguments.py(), Command::TooLate);
+                mailbox.post(arguments.py(), Command::DrainTimeout);
             })?;
             let event_loop = self.consumer.event_loop(py);
             Ok(event_loop.call_method1("call_later", (patience.as_secs_f64(), too_late))?.unbind())
@@ -71,12 +71,12 @@ impl Host {
         loop {
             match self.mailbox.next().await? {
                 Command::Drained => break,
-                Command::TooLate => {
+                Command::DrainTimeout => {
                     tracing::warn!("requests still run; stopping without their answers");
                     break;
                 }
                 Command::Reload(_, reply) => drop(reply.send(ReloadReport::Stopping)),
-                Command::Stop | Command::Hangup => {}
+                Command::Stop | Command::Sighup => {}
             }
         }
         Python::attach(|py| timer.bind(py).call_method0("cancel").map(drop))

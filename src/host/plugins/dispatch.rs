@@ -11,17 +11,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::registry::Registry;
-use super::resident::{Entry, Resident};
 use crate::edge::http::request::BodyData;
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::policy::address::Client;
-use crate::edge::queue::exchange::{Job, Outcome};
 use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::responder::{Outcome, QueuedRequest};
 use crate::host::bridge::consumer::{Called, Consumer, Dispatch};
 use crate::host::bridge::invoke;
 use crate::host::bridge::locked::Locked;
-use crate::host::python::header_templates::HeaderTemplates;
+use crate::host::python::header_cache::HeaderCache;
 use crate::host::python::request::Request;
 use crate::json;
 
@@ -42,7 +42,7 @@ struct HostObjects {
     /// The keys of `data` when the request has no variables.
     keys: Py<PyTuple>,
     /// Headers that came before.
-    headers: HeaderTemplates,
+    headers: HeaderCache,
     /// The last client's address as text: clients come in bunches, behind a proxy all of them.
     client: Locked<Option<(Client, Py<PyString>)>>,
 }
@@ -75,22 +75,22 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
         intern!(py, CLIENT_IP),
     ];
     let keys = PyTuple::new(py, keys)?.unbind();
-    let objects = HostObjects { log, keys, headers: HeaderTemplates::default(), client: Locked::new(None) };
+    let objects = HostObjects { log, keys, headers: HeaderCache::default(), client: Locked::new(None) };
     Ok(Box::new(move |py, consumer, job| {
-        if job.exchange.is_abandoned() {
+        if job.responder.is_abandoned() {
             return;
         }
         // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
         if let Some(resident) = registry.serving().get(&job.plugin) {
             run(py, consumer, resident, job, &objects);
         } else {
-            consumer.answer(py, job.exchange, Outcome::Rejected(Rejection::NotFound));
+            consumer.answer(py, job.responder, Outcome::Rejected(Rejection::NotFound));
         }
     }))
 }
 
-fn run(py: Python<'_>, consumer: &Consumer, resident: &Resident, job: Job, objects: &HostObjects) {
-    let call = consumer.begin(job.exchange, &resident.source, &resident.in_flight);
+fn run(py: Python<'_>, consumer: &Consumer, resident: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {
+    let call = consumer.begin(job.responder, &resident.source, &resident.in_flight);
     if let Entry::Missing(hint) = &resident.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
@@ -112,7 +112,7 @@ fn run(py: Python<'_>, consumer: &Consumer, resident: &Resident, job: Job, objec
 /// `client_ip`.
 fn call_handler<'py>(
     request: &Bound<'py, Request>,
-    resident: &Resident,
+    resident: &LoadedPlugin,
     objects: &HostObjects,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = request.py();

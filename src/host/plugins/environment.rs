@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
-use crate::host::bridge::outcome::Witness;
+use crate::host::bridge::outcome::ExceptionHook;
 use crate::host::python::baseplugin::named;
 
 /// The surroundings of a load.
@@ -41,7 +41,7 @@ pub(crate) struct Environment {
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
     pub overrides: Option<Py<PyDict>>,
     /// Who is shown what handlers raise.
-    pub witness: Option<Witness>,
+    pub witness: Option<ExceptionHook>,
 }
 
 impl Environment {

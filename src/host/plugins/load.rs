@@ -17,13 +17,13 @@ use super::discover::stem;
 use super::dispatch::ALWAYS;
 use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
+use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::module::{self, Registration};
 use super::owner::Scope;
 use super::parameters::keyword_arguments;
-use super::resident::{Entry, Resident};
 use super::signature::{Uncallable, uncallable};
 use super::terminate::{discard, discard_instance, end_tasks};
-use super::timeout::patiently;
+use super::timeout::with_timeout;
 use super::watch::Step;
 use crate::host::bridge::aiohttp;
 use crate::host::bridge::{fork, step};
@@ -32,7 +32,7 @@ use crate::host::bridge::{fork, step};
 #[derive(Default)]
 pub(crate) struct LoadedFile {
     /// The plugins that are ready to serve.
-    pub residents: Vec<Arc<Resident>>,
+    pub residents: Vec<Arc<LoadedPlugin>>,
     /// What went wrong.
     pub failures: Vec<LoadFailure>,
     /// The file's module.
@@ -45,7 +45,7 @@ pub(crate) struct LoadedFile {
 
 impl LoadedFile {
     /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
-    pub(crate) fn may_replace(&self, old: &[Arc<Resident>]) -> bool {
+    pub(crate) fn may_replace(&self, old: &[Arc<LoadedPlugin>]) -> bool {
         self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
     }
 
@@ -53,7 +53,7 @@ impl LoadedFile {
     pub(crate) async fn refuse<E: fmt::Display>(
         &mut self,
         patience: Duration,
-        mut objection: impl FnMut(&Resident) -> Option<E>,
+        mut objection: impl FnMut(&LoadedPlugin) -> Option<E>,
     ) {
         let mut refused = Vec::new();
         for resident in std::mem::take(&mut self.residents) {
@@ -164,7 +164,7 @@ async fn bring_in(
     let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
     let part = Python::attach(|py| scope.part(py));
     let brought = match &part {
-        Ok(part) => bring_up(environment, file, class, (scope, part)).await,
+        Ok(part) => instantiate(environment, file, class, (scope, part)).await,
         Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
     };
     match brought {
@@ -188,7 +188,7 @@ async fn bring_in(
 }
 
 /// What is against a plugin that is ready: that no request could ever call its handler.
-fn objection(py: Python<'_>, environment: &Environment, resident: &Resident, class: &str) -> Option<LoadFailure> {
+fn objection(py: Python<'_>, environment: &Environment, resident: &LoadedPlugin, class: &str) -> Option<LoadFailure> {
     let instance = resident.instance.bind(py);
     let method = match resident.entry {
         Entry::HandleRequest if resident.source.overrides_handle_request => intern!(py, "handle_request"),
@@ -223,12 +223,12 @@ fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &Scope)
     Ok(Imported { classes, module: module.unbind(), registration })
 }
 
-async fn bring_up(
+async fn instantiate(
     environment: &Environment,
     file: &Path,
     class: &Py<PyType>,
     (scope, part): (&Arc<Scope>, &Arc<Scope>),
-) -> PyResult<Resident> {
+) -> PyResult<LoadedPlugin> {
     let made = Python::attach(|py| -> PyResult<_> {
         let _entered = part.enter(py)?;
         let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
@@ -262,7 +262,7 @@ async fn make_ready(
     instance: &Py<PyAny>,
     kwargs: Py<PyDict>,
     (scope, part): (&Arc<Scope>, &Arc<Scope>),
-) -> PyResult<Resident> {
+) -> PyResult<LoadedPlugin> {
     let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;
     let started = Python::attach(|py| {
@@ -273,13 +273,13 @@ async fn make_ready(
     })?;
     if let Some(started) = started {
         let context = Python::attach(|py| part.context(py));
-        patiently(environment.patience, context, started, "initialize").await?;
+        with_timeout(environment.patience, context, started, "initialize").await?;
     }
     drop(step);
     Python::attach(|py| {
         let _entered = part.enter(py)?;
         let scopes = (Arc::clone(scope), Arc::clone(part));
-        Resident::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
+        LoadedPlugin::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
     })
 }
 

@@ -15,9 +15,9 @@ use pyo3::types::{PyDict, PyTuple};
 use super::discover::{discover, stem};
 use super::environment::Environment;
 use super::load::load_file;
+use super::loaded_plugin::LoadedPlugin;
 use super::module;
 use super::registry::Registry;
-use super::resident::Resident;
 use super::terminate::terminate;
 use crate::host::bridge::coroutine::{Coroutine, coroutine};
 
@@ -206,7 +206,7 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
         tell(manager, "info", &format!("Loaded plugin {}", resident.id))?;
         // An id belongs to whoever took it last.
         old.extend(residents.iter().filter(|one| one.id == resident.id).cloned());
-        residents.retain(|one: &Arc<Resident>| one.id != resident.id);
+        residents.retain(|one: &Arc<LoadedPlugin>| one.id != resident.id);
         residents.push(resident);
     }
     publish(manager, residents)?;
@@ -215,7 +215,7 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
 }
 
 /// Makes `residents` the plugins of the manager; what callers put into `plugins` themselves stays there.
-fn publish(manager: &Py<PluginManager>, residents: Vec<Arc<Resident>>) -> PyResult<()> {
+fn publish(manager: &Py<PluginManager>, residents: Vec<Arc<LoadedPlugin>>) -> PyResult<()> {
     let registry = &manager.get().registry;
     Python::attach(|py| {
         let plugins = manager.bind(py).getattr("plugins")?;

@@ -7,48 +7,48 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::resident::Resident;
+use super::loaded_plugin::LoadedPlugin;
 use crate::host::bridge::locked::Locked;
 
 /// The loaded plugins, in load order.
 #[derive(Default)]
 pub(crate) struct Registry {
-    serving: Locked<Arc<Serving>>,
+    serving: Locked<Arc<PluginSet>>,
 }
 
 /// One immutable set of plugins.
 #[derive(Default)]
-pub(crate) struct Serving {
-    residents: Vec<Arc<Resident>>,
+pub(crate) struct PluginSet {
+    residents: Vec<Arc<LoadedPlugin>>,
     by_id: HashMap<Arc<str>, usize>,
 }
 
-impl Serving {
+impl PluginSet {
     /// The plugins in load order.
-    pub(crate) fn residents(&self) -> &[Arc<Resident>] {
+    pub(crate) fn residents(&self) -> &[Arc<LoadedPlugin>] {
         &self.residents
     }
 
     /// The plugin with this id.
-    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Resident>> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<LoadedPlugin>> {
         self.by_id.get(id).map(|index| &self.residents[*index])
     }
 
     /// The plugins of one file.
-    pub(crate) fn of_file(&self, file: &Path) -> Vec<Arc<Resident>> {
+    pub(crate) fn of_file(&self, file: &Path) -> Vec<Arc<LoadedPlugin>> {
         self.residents.iter().filter(|resident| resident.file == file).cloned().collect()
     }
 }
 
 impl Registry {
     /// The plugins that serve now.
-    pub(crate) fn serving(&self) -> Arc<Serving> {
+    pub(crate) fn serving(&self) -> Arc<PluginSet> {
         self.serving.with(|serving| Arc::clone(serving))
     }
 
     /// Has `residents` serve from now on; their ids differ.
-    pub(crate) fn publish(&self, residents: Vec<Arc<Resident>>) {
+    pub(crate) fn publish(&self, residents: Vec<Arc<LoadedPlugin>>) {
         let by_id = residents.iter().enumerate().map(|(index, resident)| (Arc::clone(&resident.id), index)).collect();
-        drop(self.serving.replace(Arc::new(Serving { residents, by_id })));
+        drop(self.serving.replace(Arc::new(PluginSet { residents, by_id })));
     }
 }

@@ -12,15 +12,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::failure::describe;
+use super::loaded_plugin::LoadedPlugin;
 use super::owner::Scope;
-use super::resident::Resident;
-use super::timeout::{patiently, wait_for};
+use super::timeout::{wait_for, with_timeout};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::step;
 
 /// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
-pub(crate) fn end_endless_answers(residents: &[Arc<Resident>]) {
+pub(crate) fn close_long_lived_responses(residents: &[Arc<LoadedPlugin>]) {
     Python::attach(|py| {
         for resident in residents {
             if let Err(error) = resident.in_flight.close(py) {
@@ -34,8 +34,8 @@ pub(crate) fn end_endless_answers(residents: &[Arc<Resident>]) {
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub(crate) async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyResult<()> {
-    end_endless_answers(residents);
+pub(crate) async fn drain(residents: &[Arc<LoadedPlugin>], deadline: Instant) -> PyResult<()> {
+    close_long_lived_responses(residents);
     for resident in residents {
         let mut step = None;
         while let Some(idle) = Python::attach(|py| resident.in_flight.idle(py).map(|idle| idle.map(Bound::unbind)))? {
@@ -57,7 +57,7 @@ pub(crate) async fn drain(residents: &[Arc<Resident>], deadline: Instant) -> PyR
 }
 
 /// Ends `residents` in their order; all of them together have until `deadline`.
-pub(crate) async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
+pub(crate) async fn terminate(residents: &[Arc<LoadedPlugin>], deadline: Instant) {
     for resident in residents {
         tracing::info!("Terminating plugin {}", resident.id);
         let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
@@ -76,7 +76,7 @@ pub(crate) async fn terminate(residents: &[Arc<Resident>], deadline: Instant) {
 
 /// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
 /// the tasks that they started are ended.
-pub(crate) async fn discard(residents: &[Arc<Resident>], patience: Duration) {
+pub(crate) async fn discard(residents: &[Arc<LoadedPlugin>], patience: Duration) {
     for resident in residents {
         tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
         discard_instance(&resident.file, &resident.instance, &resident.part, patience).await;
@@ -116,7 +116,7 @@ pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, pati
         Ok((context, result))
     })?;
     match result {
-        Some(result) => patiently(patience, context, result, "terminate_plugin").await,
+        Some(result) => with_timeout(patience, context, result, "terminate_plugin").await,
         None => Ok(()),
     }
 }
@@ -131,7 +131,7 @@ pub(crate) async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()>
         wait_for(py, tasks, patience)
     })?;
     match waiting {
-        Some(waiting) => report_stubborn(await_python(waiting).await?),
+        Some(waiting) => log_uncancelled_tasks(await_python(waiting).await?),
         None => Ok(()),
     }
 }
@@ -140,7 +140,7 @@ pub(crate) async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()>
 ///
 /// # Errors
 /// When `waited` is not what `asyncio.wait` returns.
-pub(crate) fn report_stubborn(waited: Py<PyAny>) -> PyResult<()> {
+pub(crate) fn log_uncancelled_tasks(waited: Py<PyAny>) -> PyResult<()> {
     Python::attach(|py| {
         let (done, pending) = waited.bind(py).extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
         for task in pending.try_iter()? {

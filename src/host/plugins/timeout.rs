@@ -39,7 +39,7 @@ const TIDYING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
-pub(crate) async fn patiently(
+pub(crate) async fn with_timeout(
     patience: Duration,
     context: OwnContext,
     awaitable: Py<PyAny>,

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::headers::{canonical_name, value_text};
 use crate::edge::http::response::Body;
-use crate::edge::queue::exchange::Reply;
+use crate::edge::queue::responder::Reply;
 use crate::host::bridge::outcome;
 
 /// A `plugincore.responses.Response` of what `request_handler` returned.

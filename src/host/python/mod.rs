@@ -8,7 +8,7 @@ pub(crate) mod baseplugin;
 pub(crate) mod config;
 pub(crate) mod embed;
 pub(crate) mod fallback;
-pub(crate) mod header_templates;
+pub(crate) mod header_cache;
 pub(crate) mod headers;
 pub(crate) mod interpreter;
 pub(crate) mod logjam;

@@ -24,27 +24,27 @@ use self::wire::{Answer, Ask, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
-use crate::edge::gateway::state::{Live, Shared};
+use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
 use crate::edge::policy::admission::Limit;
-use crate::edge::queue::exchange::Outbox;
-use crate::edge::queue::inbox::Inbox;
+use crate::edge::queue::responder::CompletionQueue;
+use crate::edge::queue::submission_queue::SubmissionQueue;
 use crate::edge::routing::{Endpoint, RouteTable};
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{Coroutine, await_python, coroutine};
 use crate::host::bridge::locked::Locked;
-use crate::host::bridge::outcome::Witness;
+use crate::host::bridge::outcome::ExceptionHook;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::load::{LoadedFile, load_class, load_file};
+use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module::{self, Registration};
 use crate::host::plugins::owner;
 use crate::host::plugins::registry::Registry;
-use crate::host::plugins::resident::Resident;
-use crate::host::plugins::terminate::{end_tasks, report_stubborn, terminate_instance};
+use crate::host::plugins::terminate::{end_tasks, log_uncancelled_tasks, terminate_instance};
 use crate::host::plugins::timeout::wait_for;
 use crate::host::python::logjam::LogJam;
 use crate::host::python::multidict::MultiDict;
@@ -67,7 +67,7 @@ pub struct Rehearsal {
 
 /// What exists between start and stop.
 struct Running {
-    resident: Arc<Resident>,
+    resident: Arc<LoadedPlugin>,
     registration: Option<Registration>,
     consumer: Arc<Consumer>,
     wire: Wire,
@@ -241,7 +241,7 @@ impl Rehearsal {
     }
 
     /// The plugin that is meant; an error of any class in the file is an error here.
-    fn chosen(&self, loaded: &LoadedFile) -> PyResult<Arc<Resident>> {
+    fn chosen(&self, loaded: &LoadedFile) -> PyResult<Arc<LoadedPlugin>> {
         if let Some(failure) = loaded.failures.first() {
             return Err(Python::attach(|py| match &failure.cause {
                 Some(cause) => cause.clone_ref(py),
@@ -249,7 +249,7 @@ impl Rehearsal {
             }));
         }
         let wanted = Python::attach(|py| self.plugin.extract::<String>(py).ok());
-        let class_of = |resident: &Resident| {
+        let class_of = |resident: &LoadedPlugin| {
             Python::attach(|py| resident.instance.bind(py).get_type().name().map(|name| name.to_string()))
         };
         let mut names = Vec::new();
@@ -274,7 +274,12 @@ impl Rehearsal {
         }
     }
 
-    fn serve(&self, py: Python<'_>, resident: Arc<Resident>, registration: Option<Registration>) -> PyResult<Running> {
+    fn serve(
+        &self,
+        py: Python<'_>,
+        resident: Arc<LoadedPlugin>,
+        registration: Option<Registration>,
+    ) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let server = &self.settings.server;
         let mut table = RouteTable::default();
@@ -282,16 +287,16 @@ impl Rehearsal {
         Endpoint::new(&resident.id, limit, resident.methods, policy)
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let inbox = Arc::new(Inbox::new()?);
-        let live = Live::new(&self.settings, table, None);
-        let shared = Shared::new(live, None, Arc::clone(&inbox), server.max_in_flight, Box::new(NoReload));
-        let outbox = Arc::<Outbox>::default();
+        let submissions = Arc::new(SubmissionQueue::new()?);
+        let live = Snapshot::new(&self.settings, table, None);
+        let shared = ServerState::new(live, None, Arc::clone(&submissions), server.max_in_flight, Box::new(NoReload));
+        let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&resident)]);
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
-        let consumer = Consumer::new(&event_loop, inbox, vec![Arc::clone(&outbox)], dispatch)?;
+        let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, outbox, ConnectionParams::new(server))?;
+        let wire = Wire::start(shared, completions, ConnectionParams::new(server))?;
         Ok(Running { resident, registration, consumer, wire })
     }
 
@@ -303,9 +308,10 @@ impl Rehearsal {
             let future = consumer.event_loop(py).call_method0("create_future")?.unbind();
             let (open, waiting) = oneshot::channel();
             let place = self.waiting.enter(future.clone_ref(py), open);
-            let (queue, serial, inbox) = (Arc::clone(&self.waiting), place.serial, Arc::clone(consumer.inbox()));
+            let (queue, serial, submissions) =
+                (Arc::clone(&self.waiting), place.serial, Arc::clone(consumer.submissions()));
             let answer = Box::new(move |answer: Answer| {
-                inbox.send(Box::new(move || Python::attach(|py| queue.settle(py, serial, answer))));
+                submissions.send(Box::new(move || Python::attach(|py| queue.settle(py, serial, answer))));
             });
             let ask = Ask { request, client, answer, waiting };
             self.running.with(|running| running.as_ref().map(|running| running.wire.ask(ask))).ok_or_else(closed)?;
@@ -327,7 +333,7 @@ impl Rehearsal {
             wait_for(py, running.consumer.cancel(py)?, self.settings.server.shutdown_timeout)
         })?;
         if let Some(interrupted) = interrupted {
-            report_stubborn(await_python(interrupted).await?)?;
+            log_uncancelled_tasks(await_python(interrupted).await?)?;
         }
         if let Some(registration) = running.registration {
             Python::attach(|py| registration.undo(py));
@@ -336,7 +342,7 @@ impl Rehearsal {
     }
 
     /// Ends a plugin as the server does, but tells what it raises.
-    async fn end(&self, resident: &Resident) -> PyResult<()> {
+    async fn end(&self, resident: &LoadedPlugin) -> PyResult<()> {
         let patience = self.settings.server.shutdown_timeout;
         let terminated = terminate_instance(&resident.instance, &resident.scope, patience).await;
         end_tasks(&resident.scope, patience).await?;
@@ -366,7 +372,7 @@ impl Waiting {
     }
 
     /// Keeps what handlers raise for [`Self::settle`].
-    fn witness(self: &Arc<Self>) -> Witness {
+    fn witness(self: &Arc<Self>) -> ExceptionHook {
         let waiting = Arc::downgrade(self);
         Arc::new(move |py, id, error| {
             if let Some(waiting) = waiting.upgrade() {

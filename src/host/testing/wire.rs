@@ -19,11 +19,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::edge::gateway::service::Front;
-use crate::edge::gateway::state::Shared;
+use crate::edge::gateway::service::AppService;
+use crate::edge::gateway::state::ServerState;
 use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
-use crate::edge::queue::exchange::Outbox;
+use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::queue::submitter::Submitter;
 
 /// Bytes that a connection holds in each direction before the writer waits.
@@ -55,11 +55,15 @@ impl Wire {
     ///
     /// # Errors
     /// When the system refuses it.
-    pub(crate) fn start(shared: Arc<Shared>, outbox: Arc<Outbox>, params: ConnectionParams) -> io::Result<Self> {
+    pub(crate) fn start(
+        shared: Arc<ServerState>,
+        completions: Arc<CompletionQueue>,
+        params: ConnectionParams,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (asks, asked) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("plugincore-rehearsal".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, serve(shared, outbox, params, asked));
+            LocalSet::new().block_on(&runtime, serve(shared, completions, params, asked));
         })?;
         Ok(Self { asks, thread })
     }
@@ -79,15 +83,15 @@ impl Wire {
 }
 
 async fn serve(
-    shared: Arc<Shared>,
-    outbox: Arc<Outbox>,
+    shared: Arc<ServerState>,
+    completions: Arc<CompletionQueue>,
     params: ConnectionParams,
     mut asked: mpsc::UnboundedReceiver<Ask>,
 ) {
-    let submitter = Submitter::new(Arc::clone(&shared.inbox));
-    let front = Front::new(shared, Rc::clone(&submitter), Arc::clone(&outbox));
+    let submitter = Submitter::new(Arc::clone(&shared.submissions));
+    let front = AppService::new(shared, Rc::clone(&submitter), Arc::clone(&completions));
     spawn_local(async move { submitter.run().await });
-    spawn_local(async move { outbox.run().await });
+    spawn_local(async move { completions.run().await });
     let (_open, drain) = drain::channel();
     while let Some(Ask { request, client, answer, mut waiting }) = asked.recv().await {
         let (front, params, drain) = (Rc::clone(&front), params.clone(), drain.clone());
@@ -97,7 +101,7 @@ async fn serve(
             let peer = ConnectInfo { remote: client, local, secure: false };
             let served = spawn_local(serve_connection(far, peer, params, front, drain));
             tokio::select! {
-                given = exchange(near, request) => answer(given.map_err(|error| told(&*error))),
+                given = responder(near, request) => answer(given.map_err(|error| told(&*error))),
                 // Nobody ever sends: this is the other end being dropped, and with it the connection's near end.
                 _ = &mut waiting => {}
             }
@@ -106,7 +110,7 @@ async fn serve(
     }
 }
 
-async fn exchange(
+async fn responder(
     near: tokio::io::DuplexStream,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Bytes>, Box<dyn Error>> {

@@ -31,10 +31,10 @@ use super::ready::Ready;
 use crate::edge::files::response::{FileReply, FileRequest};
 use crate::edge::http::request::Charset;
 use crate::edge::http::response::Body;
-use crate::edge::queue::exchange::Reply;
 use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::responder::Reply;
 use crate::host::bridge::aiohttp;
-use crate::host::bridge::call::Slot;
+use crate::host::bridge::call::CallSlot;
 use crate::host::bridge::channel::Channel;
 use crate::host::bridge::locked::made_once;
 use crate::host::bridge::reply;
@@ -43,7 +43,7 @@ use crate::host::bridge::reply;
 #[pyclass(frozen, weakref, mapping, module = "plugincore")]
 pub struct Request {
     data: Box<RequestData>,
-    slot: Weak<Slot>,
+    slot: Weak<CallSlot>,
     headers: OnceLock<Py<MultiDict>>,
     query: OnceLock<Py<MultiDict>>,
     cookies: OnceLock<Py<PyDict>>,
@@ -73,7 +73,7 @@ fn cached<'py, T>(
 
 impl Request {
     /// A request whose answer can be begun through `slot` as long as the call in it runs.
-    pub fn new(data: Box<RequestData>, slot: Weak<Slot>) -> Self {
+    pub fn new(data: Box<RequestData>, slot: Weak<CallSlot>) -> Self {
         Self {
             data,
             slot,
@@ -94,7 +94,7 @@ impl Request {
         &self.data
     }
 
-    fn slot(&self) -> PyResult<Arc<Slot>> {
+    fn slot(&self) -> PyResult<Arc<CallSlot>> {
         self.slot.upgrade().ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
     }
 

@@ -9,14 +9,14 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::exchange::Job;
+use super::responder::QueuedRequest;
 use super::wake::Wake;
 
 /// Work for the thread that takes requests from the queue, which is not a request itself: reload, stop.
-pub(crate) type Errand = Box<dyn FnOnce() + Send>;
+pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
 /// Requests and errands on their way to the Python thread.
-pub struct Inbox {
+pub struct SubmissionQueue {
     queue: Mutex<Queue>,
     /// True while the consumer sleeps, that is while a producer has to wake it.
     idle: AtomicBool,
@@ -25,12 +25,12 @@ pub struct Inbox {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
-    errands: Vec<Errand>,
+    jobs: VecDeque<QueuedRequest>,
+    callbacks: Vec<Callback>,
     closed: bool,
 }
 
-impl Inbox {
+impl SubmissionQueue {
     /// An empty queue whose consumer is asleep.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Inbox {
     }
 
     /// Moves all `jobs` into the queue. Once the queue is closed they are dropped, which answers them with 503.
-    pub fn submit(&self, jobs: &mut Vec<Job>) {
+    pub fn submit(&self, jobs: &mut Vec<QueuedRequest>) {
         let mut queue = self.lock();
         if queue.closed {
             drop(queue);
@@ -57,11 +57,11 @@ impl Inbox {
         self.wake_if_idle();
     }
 
-    /// Has `errand` run on the Python thread. Once the queue is closed it is dropped instead.
-    pub fn send(&self, errand: Errand) {
+    /// Has `callback` run on the Python thread. Once the queue is closed it is dropped instead.
+    pub fn send(&self, callback: Callback) {
         let mut queue = self.lock();
         if !queue.closed {
-            queue.errands.push(errand);
+            queue.callbacks.push(callback);
         }
         drop(queue);
         self.wake_if_idle();
@@ -78,14 +78,14 @@ impl Inbox {
     }
 
     /// Takes everything that waits: jobs to the end of `jobs`, errands as the result.
-    pub fn take(&self, jobs: &mut VecDeque<Job>) -> Vec<Errand> {
+    pub fn take(&self, jobs: &mut VecDeque<QueuedRequest>) -> Vec<Callback> {
         let mut queue = self.lock();
         if jobs.is_empty() {
             std::mem::swap(jobs, &mut queue.jobs);
         } else {
             jobs.append(&mut queue.jobs);
         }
-        std::mem::take(&mut queue.errands)
+        std::mem::take(&mut queue.callbacks)
     }
 
     /// The consumer is about to look: no producer needs to wake it until it is [`Self::fall_asleep`].
@@ -99,13 +99,13 @@ impl Inbox {
         self.idle.store(true, Ordering::SeqCst);
         // Looking again after arming closes the gap in which a producer saw a consumer that was still awake.
         let queue = self.lock();
-        let empty = queue.jobs.is_empty() && queue.errands.is_empty();
+        let empty = queue.jobs.is_empty() && queue.callbacks.is_empty();
         drop(queue);
         empty || !self.idle.swap(false, Ordering::SeqCst)
     }
 
     /// The consumer yields with work left: the loop must call it again after its timers.
-    pub fn stay_ready(&self) {
+    pub fn rearm(&self) {
         self.wake.set();
     }
 

@@ -4,7 +4,7 @@
 //! else's. A handler that waits keeps the task to its end. From one that does not, the task is taken back if it is as it
 //! was before: nobody holds it, directly or weakly, it has no callbacks, no cancellation and no other name. Whoever kept
 //! it sees it done. Caveat: between two requests such a task is pending, so the consumer has it put away
-//! ([`Starter::rest`]) before anybody else has a turn of the loop. A plain handler in between may find it in
+//! ([`EagerTaskPool::rest`]) before anybody else has a turn of the loop. A plain handler in between may find it in
 //! `asyncio.all_tasks()`: nothing comes of it for a request if it is cancelled, and who waits for it sees it end.
 
 use pyo3::ffi;
@@ -16,7 +16,7 @@ use super::driver::{Drive, Driver};
 use super::locked::Locked;
 
 /// Starts requests on one event loop.
-pub(crate) struct Starter {
+pub(crate) struct EagerTaskPool {
     asyncio: Asyncio,
     /// Arguments of a new task, besides its coroutine.
     options: Py<PyDict>,
@@ -115,7 +115,7 @@ impl CallSoon {
     }
 }
 
-impl Starter {
+impl EagerTaskPool {
     /// A starter for `event_loop`.
     ///
     /// # Errors

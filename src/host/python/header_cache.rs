@@ -17,7 +17,7 @@ const PLACES: usize = 256;
 const MOST_BYTES: usize = 4096;
 
 /// Dicts made of the headers of recent requests.
-pub struct HeaderTemplates(Locked<Box<[Option<Template>]>>);
+pub struct HeaderCache(Locked<Box<[Option<Template>]>>);
 
 /// Headers as they were sent, and what was made of them.
 struct Template {
@@ -43,13 +43,13 @@ impl Template {
     }
 }
 
-impl Default for HeaderTemplates {
+impl Default for HeaderCache {
     fn default() -> Self {
         Self(Locked::new(std::iter::repeat_with(|| None).take(PLACES).collect()))
     }
 }
 
-impl HeaderTemplates {
+impl HeaderCache {
     /// The dict for `headers` that came from the client's `port`.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ mod tests {
     fn each_request_has_a_dict_of_its_own_and_of_its_own_headers() {
         Python::initialize();
         Python::attach(|py| {
-            let templates = HeaderTemplates::default();
+            let templates = HeaderCache::default();
             let first = headers(&[(HOST, "a"), (ACCEPT, "x"), (ACCEPT, "y"), (AUTHORIZATION, "Bearer one")]);
             let others = [
                 headers(&[(HOST, "a"), (ACCEPT, "x"), (ACCEPT, "y"), (AUTHORIZATION, "Bearer two")]),
@@ -118,7 +118,7 @@ mod tests {
     fn headers_that_take_much_room_are_not_kept() {
         Python::initialize();
         Python::attach(|py| {
-            let templates = HeaderTemplates::default();
+            let templates = HeaderCache::default();
             let mut large = HeaderMap::new();
             large.insert(HOST, HeaderValue::from_str(&"x".repeat(MOST_BYTES)).unwrap());
             assert_eq!(templates.dict(py, &large, 1).unwrap().len(), 1);

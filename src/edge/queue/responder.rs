@@ -1,8 +1,8 @@
 //! One request on its way through Python and back: the job, the outcome, and the way home.
 //!
-//! Promise: every [`Exchange`] is answered exactly once. If it is dropped on the way, because the server stops or a
+//! Promise: every [`Responder`] is answered exactly once. If it is dropped on the way, because the server stops or a
 //! task was destroyed, that is an answer too. Caveat: outcomes reach the I/O thread in batches; after
-//! [`Exchange::complete`] somebody must call [`Outbox::flush`] or [`Outbox::flush_to_sleeper`].
+//! [`Responder::complete`] somebody must call [`CompletionQueue::flush`] or [`CompletionQueue::flush_to_sleeper`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +21,13 @@ use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::admission::Permit;
 
 /// A request that was admitted, for the plugin named in it.
-pub struct Job {
+pub struct QueuedRequest {
     /// Id of the plugin that answers.
     pub plugin: Arc<str>,
     /// What the client sent.
     pub request: Box<RequestData>,
     /// The way home.
-    pub exchange: Exchange,
+    pub responder: Responder,
 }
 
 /// What came out of a plugin.
@@ -66,19 +66,23 @@ pub struct Reply {
 }
 
 /// The way home of one request; holds its permit until it is answered.
-pub struct Exchange {
+pub struct Responder {
     reply: Option<oneshot::Sender<Outcome>>,
-    outbox: Arc<Outbox>,
+    completions: Arc<CompletionQueue>,
     request_id: RequestId,
     started: bool,
     _permit: Permit,
 }
 
-impl Exchange {
-    /// Opens an exchange whose outcome is fulfilled on the I/O thread that runs `outbox`.
-    pub fn open(outbox: Arc<Outbox>, permit: Permit, request_id: RequestId) -> (Self, oneshot::Receiver<Outcome>) {
+impl Responder {
+    /// Opens an responder whose outcome is fulfilled on the I/O thread that runs `completions`.
+    pub fn open(
+        completions: Arc<CompletionQueue>,
+        permit: Permit,
+        request_id: RequestId,
+    ) -> (Self, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { reply: Some(reply), outbox, request_id, started: false, _permit: permit }, outcome)
+        (Self { reply: Some(reply), completions, request_id, started: false, _permit: permit }, outcome)
     }
 
     /// The name of the request in the log.
@@ -114,12 +118,12 @@ impl Exchange {
     /// Answers the request and keeps its place, because the answer is the beginning of a longer one.
     pub fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
-            self.outbox.push(reply, outcome);
+            self.completions.push(reply, outcome);
         }
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Responder {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
             let outcome = if self.started {
@@ -127,15 +131,15 @@ impl Drop for Exchange {
             } else {
                 Outcome::Rejected(Rejection::ShuttingDown)
             };
-            self.outbox.push(reply, outcome);
-            self.outbox.flush();
+            self.completions.push(reply, outcome);
+            self.completions.flush();
         }
     }
 }
 
 /// Outcomes on their way to one I/O thread.
 #[derive(Default)]
-pub struct Outbox {
+pub struct CompletionQueue {
     done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
     dirty: AtomicBool,
     /// True while the I/O thread is known to look at `dirty` before it sleeps; false for one that says nothing about it.
@@ -143,7 +147,7 @@ pub struct Outbox {
     notify: Notify,
 }
 
-impl Outbox {
+impl CompletionQueue {
     fn push(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push((reply, outcome));
         self.dirty.store(true, Ordering::SeqCst);
@@ -207,21 +211,21 @@ mod tests {
     use super::*;
     use crate::edge::policy::admission::{Limit, admit};
 
-    fn exchange(outbox: &Arc<Outbox>) -> (Exchange, oneshot::Receiver<Outcome>) {
+    fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<Outcome>) {
         let permit = admit(&Limit::new(1), &Limit::new(1)).expect("a free place");
-        Exchange::open(Arc::clone(outbox), permit, RequestId::fresh())
+        Responder::open(Arc::clone(completions), permit, RequestId::fresh())
     }
 
     #[tokio::test]
     async fn a_dropped_exchange_is_answered_by_how_far_it_came() {
-        let outbox = Arc::new(Outbox::default());
-        let (waiting, unavailable) = exchange(&outbox);
-        let (mut running, interrupted) = exchange(&outbox);
+        let completions = Arc::new(CompletionQueue::default());
+        let (waiting, unavailable) = responder(&completions);
+        let (mut running, interrupted) = responder(&completions);
         running.start();
         drop((waiting, running));
         let answers = async { (unavailable.await, interrupted.await) };
         tokio::select! {
-            () = outbox.run() => unreachable!("it runs for ever"),
+            () = completions.run() => unreachable!("it runs for ever"),
             (first, second) = answers => {
                 assert!(matches!(first, Ok(Outcome::Rejected(Rejection::ShuttingDown))));
                 assert!(matches!(second, Ok(Outcome::Failed(Failure::Interrupted))));
@@ -231,9 +235,9 @@ mod tests {
 
     #[test]
     fn an_exchange_whose_client_left_is_abandoned() {
-        let (exchange, outcome) = exchange(&Arc::default());
-        assert!(!exchange.is_abandoned());
+        let (responder, outcome) = responder(&Arc::default());
+        assert!(!responder.is_abandoned());
         drop(outcome);
-        assert!(exchange.is_abandoned());
+        assert!(responder.is_abandoned());
     }
 }

@@ -17,11 +17,11 @@ use super::owner::Scope;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::host::bridge::in_flight::InFlight;
-use crate::host::bridge::outcome::Source;
+use crate::host::bridge::outcome::ResultContext;
 use crate::host::python::baseplugin::BasePlugin;
 
 /// A loaded plugin.
-pub(crate) struct Resident {
+pub(crate) struct LoadedPlugin {
     /// The id under which it is reached, without a leading slash.
     pub id: Arc<str>,
     /// The file it came from.
@@ -39,7 +39,7 @@ pub(crate) struct Resident {
     /// Whether the plugin itself decides whom it lets in.
     pub checks_itself: bool,
     /// How its results are read.
-    pub source: Arc<Source>,
+    pub source: Arc<ResultContext>,
     /// Calls inside it.
     pub in_flight: Arc<InFlight>,
     /// Its background tasks and its context; shared by the plugins of one file.
@@ -59,7 +59,7 @@ pub(crate) enum Entry {
     Missing(String),
 }
 
-impl Resident {
+impl LoadedPlugin {
     /// Looks at an initialised `instance`.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Resident {
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
         Ok(Self {
-            source: Arc::new(Source {
+            source: Arc::new(ResultContext {
                 plugin: Arc::clone(&id),
                 overrides_handle_request,
                 legacy_status: environment.legacy_status,
@@ -104,7 +104,7 @@ impl Resident {
     }
 }
 
-impl Resident {
+impl LoadedPlugin {
     /// Who may call it, in words for people.
     pub(crate) fn audience(&self, py: Python<'_>) -> &'static str {
         if self.checks_itself {
