@@ -114,6 +114,10 @@ impl InFlightCall {
         let stopped = if downlink.has_ended() { self.is_cancellation(error, py) } else { downlink.is_gone() };
         if stopped {
             tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
+        } else if downlink.has_ended() && error.is_instance_of::<PyConnectionResetError>(py) {
+            // aiohttp's transport ends the answer when it sees that the client has left; a write that comes before the
+            // cancellation raises this. The plugin's own connections may, too, so it is not hidden.
+            tracing::warn!("plugin {plugin}: request {id}: its answer has ended, and then the handler raised: {error}");
         } else {
             let traceback = outcome::traceback(py, error);
             tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
