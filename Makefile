@@ -144,7 +144,7 @@ bench: target/bench/requirements
 bench-quick: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/run.py --quick
 
-# What got slower since the last release, or since BASE: make bench-guard BASE=main
+# What takes more instructions than in the last release, or in BASE: make bench-guard BASE=main; needs valgrind and openssl.
 bench-guard: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/guard.py $(BASE)
 

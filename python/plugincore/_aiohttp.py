@@ -226,7 +226,9 @@ class _Transport(transports._FlowControlMixin):
         """Handle the disconnect of the client."""
         self._closing = True
         task = self._handler()
-        if (channel := self._release()) is not None:
+        channel = self._release()
+        # Nothing ends an answer that has no receiver any more; after an end the handler's exceptions would be errors.
+        if channel is not None and not channel.is_gone():
             channel.finish()
         error = None if self._switched else ConnectionResetError("Connection lost")
         self._connection_lost(error, self.get_protocol())

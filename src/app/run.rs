@@ -101,15 +101,11 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
     install_task_factory(&event_loop)?;
     fork::prepare(&event_loop)?;
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
-    let patience = settings.server.shutdown_timeout;
+    let grace = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
     let force_exit = force_exit(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
-    let supervisor = supervisor::start(
-        patience,
-        host.acknowledged(),
-        signal_handler(Arc::clone(&host), launch.clone()),
-        force_exit,
-    )?;
+    let supervisor =
+        supervisor::start(grace, host.acknowledged(), signal_handler(Arc::clone(&host), launch.clone()), force_exit)?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;

@@ -65,16 +65,16 @@ pub(crate) fn hold_stop() {
 
 /// Starts the thread; `act` is called on it for each request, and may refuse one that is no stop.
 ///
-/// A stop that Python does not take up within `patience`, or does not finish within twice that, is left to `give_up`;
+/// A stop that Python does not take up within `grace`, or does not finish within twice that, is left to `on_timeout`;
 /// so is another SIGINT or SIGTERM more than a second after the first.
 ///
 /// # Errors
 /// When the signals cannot be watched.
 pub(crate) fn start(
-    patience: Duration,
+    grace: Duration,
     acknowledged: Acknowledged,
     act: impl Fn(Request) -> Result<(), String> + Send + 'static,
-    give_up: impl Fn(Request) + Send + 'static,
+    on_timeout: impl Fn(Request) + Send + 'static,
 ) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
@@ -84,7 +84,7 @@ pub(crate) fn start(
     // An earlier image of the process may have held them back until somebody listens, which is now.
     stop_signals().thread_unblock()?;
     let (questions, asked) = mpsc::unbounded_channel();
-    let supervise = move || runtime.block_on(supervise(signals, asked, patience, acknowledged, act, give_up));
+    let supervise = move || runtime.block_on(supervise(signals, asked, grace, acknowledged, act, on_timeout));
     std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise)?;
     Ok(Supervisor { questions })
 }
@@ -118,11 +118,11 @@ impl Signals {
 
 async fn supervise(
     mut signals: Signals,
-    mut asked_for_last_word: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
-    patience: Duration,
+    mut final_requests: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
+    grace: Duration,
     acknowledged: Acknowledged,
     act: impl Fn(Request) -> Result<(), String>,
-    give_up: impl Fn(Request),
+    on_timeout: impl Fn(Request),
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
@@ -136,9 +136,9 @@ async fn supervise(
         }
     };
     let mut limit = pin!(async {
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(grace).await;
         if acknowledged.load(Ordering::Acquire) {
-            tokio::time::sleep(patience + Duration::from_secs(1)).await;
+            tokio::time::sleep(grace + Duration::from_secs(1)).await;
         }
     });
     let mut asked = Instant::now();
@@ -148,7 +148,7 @@ async fn supervise(
                 tracing::error!("a plugin kept the server from ending in time; ending without it");
                 break;
             }
-            Some(reply) = asked_for_last_word.recv() => {
+            Some(reply) = final_requests.recv() => {
                 hold_stop();
                 while let Ok((request, name)) = timeout(SIGNAL_GRACE, signals.next()).await {
                     if request == Request::Stop {
@@ -176,5 +176,5 @@ async fn supervise(
             _ => {}
         }
     }
-    give_up(wanted);
+    on_timeout(wanted);
 }

@@ -324,7 +324,7 @@ impl<'a> Ascii<'a> {
 
     /// The last eight bytes, the first of them in the lowest; what precedes a shorter text is of no use.
     #[inline]
-    pub(super) fn final_request(self) -> u64 {
+    pub(super) fn last_word(self) -> u64 {
         const { assert!(size_of::<ffi::PyASCIIObject>() >= size_of::<u64>()) };
         // SAFETY: what lies before the text is the header of the same live object, which is longer than a word.
         u64::from_le(unsafe { self.data.add(self.length).sub(size_of::<u64>()).cast::<u64>().read_unaligned() })

@@ -25,7 +25,7 @@ pub(super) fn put_text<'id, const ROOM: usize, const LEFT: usize>(
     let length = bytes.len();
     if length < WORD {
         // Moves the text to the front; in two steps, as an empty text shifts everything out.
-        let padded = text.final_request() >> (8 * (WORD - 1 - length)) >> 8 | SPACES << (8 * length);
+        let padded = text.last_word() >> (8 * (WORD - 1 - length)) >> 8 | SPACES << (8 * length);
         if first_escape(block_of(padded, SPACES)).is_some() {
             return Err(cursor.limit());
         }

@@ -49,6 +49,16 @@ class Stream(BasePlugin):
         finally:
             self.log("the handler ended")
 
+    async def parting(self, request):
+        response = web.StreamResponse(headers={"Content-Type": request.query["type"]})
+        await response.prepare(request)
+        await response.write(b"now")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.log("the handler writes once more")
+            await response.write(b"good-bye")
+
     async def quiet(self, request):
         response = web.StreamResponse()
         await response.prepare(request)
@@ -139,6 +149,21 @@ def test_a_client_that_leaves_ends_the_handler(server: Server, what: str, line: 
         next(answer.iter_raw())
     server.wait_for(line, since)
     assert not [text for text in server.lines[since:] if "Traceback" in text]
+
+
+@pytest.mark.parametrize("end", ["the client leaves", "the plugin is reloaded"])
+def test_a_handler_that_writes_once_more_when_it_is_cancelled_has_not_failed(launch: Launch, end: str) -> None:
+    """Its answer has ended for reasons that are not its own; the write raises in it, and is no error in the log."""
+    server = launch({"stream": STREAM})
+    kind = "text/plain" if end == "the client leaves" else "text/event-stream"
+    since = len(server.lines)
+    with server.client() as client, client.stream("GET", "/stream/parting", params={"type": kind}) as answer:
+        assert b"now" == next(answer.iter_raw())
+        if end == "the plugin is reloaded":
+            assert 200 == server.get("/reload/stream").status_code
+    server.wait_for("the handler writes once more", since)
+    server.wait_for("DEBUG - plugincore - plugin stream: .*nobody waits for more", since)
+    assert not [line for line in server.lines[since:] if re.search(r"- (ERROR|WARN)|Traceback", line)]
 
 
 def test_a_slow_client_makes_the_handler_wait(server: Server) -> None:

@@ -203,8 +203,8 @@ pub(crate) fn networks(value: &Value) -> ParseResult<Vec<IpNet>> {
     };
     if words.is_empty() {
         return Err(InvalidValue::new(
-            "names nobody",
-            "write none to believe nobody, or leave the key out for loopback",
+            "names no proxy",
+            "write none to trust no proxy, or leave the key out for loopback",
         ));
     }
     words.iter().map(network).collect()

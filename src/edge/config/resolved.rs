@@ -42,7 +42,7 @@ pub(crate) struct Section {
 pub(crate) struct Item {
     /// Key in lower case.
     pub key: String,
-    /// The value; `None` when it could not be made, which is told in [`ResolvedConfig::errors`].
+    /// The value; `None` when it could not be made, which is reported in [`ResolvedConfig::errors`].
     pub value: Option<Value>,
     /// The resolved text without its type prefix.
     pub text: String,

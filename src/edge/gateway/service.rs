@@ -41,7 +41,7 @@ use crate::edge::routing::{Endpoint, Route};
 
 /// Answers the requests of one I/O thread.
 pub(crate) struct AppService {
-    shared: Arc<ServerState>,
+    state: Arc<ServerState>,
     submitter: Rc<Submitter>,
     completions: Arc<CompletionQueue>,
 }
@@ -81,11 +81,11 @@ type Answer<F> = Either<Ready<Response<Body>>, F>;
 impl AppService {
     /// A front for the thread that runs `submitter` and `completions`.
     pub(crate) fn new(
-        shared: Arc<ServerState>,
+        state: Arc<ServerState>,
         submitter: Rc<Submitter>,
         completions: Arc<CompletionQueue>,
     ) -> Rc<Self> {
-        Rc::new(Self { shared, submitter, completions })
+        Rc::new(Self { state, submitter, completions })
     }
 
     fn answer(
@@ -93,61 +93,61 @@ impl AppService {
         peer: Rc<ConnectInfo>,
         request: Request<Incoming>,
     ) -> Answer<impl Future<Output = Response<Body>>> {
-        let live = self.shared.live.load();
+        let snapshot = self.state.snapshot.load();
         let (parts, body) = request.into_parts();
         let body = RequestBody { body: Some(body), broken: false };
         let id = RequestId::from_headers(&parts.headers);
-        let client = client_address(peer.remote.ip(), &parts.headers, &live.trusted_proxies);
+        let client = client_address(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies);
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
         // To OPTIONS the host itself says all that there is to say, a preflight's permission included.
         let is_options = parts.method == Method::OPTIONS;
-        let origin = if live.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
-        let visit = RequestContext { parts, query, client, peer, id: id.clone() };
-        let begun = match self.begin(&live, visit, !body.is_absent()) {
+        let origin = if snapshot.cors.is_some() && !is_options { parts.headers.get(ORIGIN).cloned() } else { None };
+        let context = RequestContext { parts, query, client, peer, id: id.clone() };
+        let answered = match self.begin(&snapshot, context, !body.is_absent()) {
             Ok(Progress::Answered(response)) => Ok(response),
             Err(refusal) => Err(refusal),
             Ok(Progress::Asked(outcome)) => {
-                let live = Guard::into_inner(live);
+                let snapshot = Guard::into_inner(snapshot);
                 return Either::Right(Either::Left(async move {
                     let answered = await_outcome(outcome).await;
-                    finish(&live, answered, &id, origin.as_ref(), body)
+                    finish(&snapshot, answered, &id, origin.as_ref(), body)
                 }));
             }
-            Ok(Progress::Waits(errand)) => {
-                let (live, mut body) = (Guard::into_inner(live), body);
+            Ok(Progress::Waits(deferred)) => {
+                let (snapshot, mut body) = (Guard::into_inner(snapshot), body);
                 return Either::Right(Either::Right(Box::pin(async move {
-                    let answered = self.proceed(&live, *errand, &mut body).await;
-                    finish(&live, answered, &id, origin.as_ref(), body)
+                    let answered = self.proceed(&snapshot, *deferred, &mut body).await;
+                    finish(&snapshot, answered, &id, origin.as_ref(), body)
                 })));
             }
         };
-        Either::Left(ready(finish(&live, begun, &id, origin.as_ref(), body)))
+        Either::Left(ready(finish(&snapshot, answered, &id, origin.as_ref(), body)))
     }
 
     /// Goes as far as nothing has to be waited for.
-    fn begin(&self, live: &Snapshot, visit: RequestContext, has_body: bool) -> Result<Progress, RequestError> {
-        if visit.parts.uri.path() == "*" {
+    fn begin(&self, snapshot: &Snapshot, context: RequestContext, has_body: bool) -> Result<Progress, RequestError> {
+        if context.parts.uri.path() == "*" {
             return Ok(Progress::Answered(allowed(MethodSet::ALL))); // only OPTIONS comes here with it
         }
-        let path = decode_path(visit.parts.uri.path()).map_err(Rejection::from)?;
-        Ok(match live.table.lookup(&path)? {
-            Route::Healthy => Progress::Answered(builtin_endpoint(&visit, MethodSet::READ_ONLY, control::healthy)?),
-            Route::Ready => Progress::Answered(builtin_endpoint(&visit, MethodSet::READ_ONLY, || {
-                control::ready(self.shared.is_ready(), visit.id.header())
+        let path = decode_path(context.parts.uri.path()).map_err(Rejection::from)?;
+        Ok(match snapshot.table.lookup(&path)? {
+            Route::Healthy => Progress::Answered(builtin_endpoint(&context, MethodSet::READ_ONLY, control::healthy)?),
+            Route::Ready => Progress::Answered(builtin_endpoint(&context, MethodSet::READ_ONLY, || {
+                control::ready(self.state.is_ready(), context.id.header())
             })?),
-            Route::Plugins => Progress::Waits(Box::new(Deferred::Plugins(visit))),
-            Route::Reload(name) => Progress::Waits(Box::new(Deferred::Reload(visit, name))),
-            Route::StaticFile { subpath } => Progress::Waits(Box::new(Deferred::Document(visit, subpath))),
+            Route::Plugins => Progress::Waits(Box::new(Deferred::Plugins(context))),
+            Route::Reload(name) => Progress::Waits(Box::new(Deferred::Reload(context, name))),
+            Route::StaticFile { subpath } => Progress::Waits(Box::new(Deferred::StaticFile(context, subpath))),
             Route::Plugin { endpoint, subpath } => {
-                if let Some(response) = options(live, &visit, endpoint.methods)? {
+                if let Some(response) = options(snapshot, &context, endpoint.methods)? {
                     return Ok(Progress::Answered(response));
                 }
-                let access = admit_head(&endpoint, &visit)?;
+                let access = admit_head(&endpoint, &context)?;
                 let place = PluginPath { decoded: path.into_changed(), subpath };
                 if has_body {
-                    Progress::Waits(Box::new(Deferred::Body { endpoint, visit, place }))
+                    Progress::Waits(Box::new(Deferred::Body { endpoint, context, place }))
                 } else {
-                    Progress::Asked(self.ask(&endpoint, visit, place, access, Bytes::new())?)
+                    Progress::Asked(self.ask(&endpoint, context, place, access, Bytes::new())?)
                 }
             }
         })
@@ -156,41 +156,42 @@ impl AppService {
     /// Does what has to be waited for.
     async fn proceed(
         &self,
-        live: &Snapshot,
-        errand: Deferred,
+        snapshot: &Snapshot,
+        deferred: Deferred,
         body: &mut RequestBody,
     ) -> Result<Response<Body>, RequestError> {
-        match errand {
-            Deferred::Plugins(visit) => {
-                if let Some(response) = options(live, &visit, MethodSet::DEFAULT)? {
+        match deferred {
+            Deferred::Plugins(context) => {
+                if let Some(response) = options(snapshot, &context, MethodSet::DEFAULT)? {
                     return Ok(response);
                 }
-                Self::admit_control(live, &visit, body).await?;
-                Ok(control::plugins(live.table.ids()))
+                Self::admit_control(snapshot, &context, body).await?;
+                Ok(control::plugins(snapshot.table.ids()))
             }
-            Deferred::Reload(visit, name) => {
-                if let Some(response) = options(live, &visit, MethodSet::ACTING)? {
+            Deferred::Reload(context, name) => {
+                if let Some(response) = options(snapshot, &context, MethodSet::ACTING)? {
                     return Ok(response);
                 }
-                Self::admit_control(live, &visit, body).await?;
-                let is_stranger = !visit.client.is_local() || cors::is_cross_site(&visit.parts.headers);
-                if matches!(live.control, AuthPolicy::Open) && is_stranger {
+                Self::admit_control(snapshot, &context, body).await?;
+                let is_stranger = !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
+                if matches!(snapshot.control, AuthPolicy::Open) && is_stranger {
                     return Err(Rejection::ControlRefused.into());
                 }
-                let report = self.shared.operator.reload(ReloadTarget::named(name)).await;
-                Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), visit.id.header()))
+                let report = self.state.operator.reload(ReloadTarget::named(name)).await;
+                Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
             }
-            Deferred::Document(visit, tail) => document(live, visit, tail).await,
-            Deferred::Body { endpoint, visit, place } => {
-                let bytes = body.read(live, &visit.parts.headers).await?;
+            Deferred::StaticFile(context, tail) => static_file(snapshot, context, tail).await,
+            Deferred::Body { endpoint, context, place } => {
+                let bytes = body.read(snapshot, &context.parts.headers).await?;
                 // While the body came, a reload may have put another version there, or another key: the one that
                 // answers decides who may call it.
-                let endpoint = self.shared.live.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
-                if !endpoint.methods.contains(&visit.parts.method) {
+                let endpoint =
+                    self.state.snapshot.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                if !endpoint.methods.contains(&context.parts.method) {
                     return Err(Rejection::MethodNotAllowed { allow: endpoint.methods }.into());
                 }
-                let access = admit_head(&endpoint, &visit)?;
-                await_outcome(self.ask(&endpoint, visit, place, access, bytes)?).await
+                let access = admit_head(&endpoint, &context)?;
+                await_outcome(self.ask(&endpoint, context, place, access, bytes)?).await
             }
         }
     }
@@ -198,58 +199,58 @@ impl AppService {
     /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without one, whoever asks is
     /// admitted, but for web pages of others.
     async fn admit_control(
-        live: &Snapshot,
-        visit: &RequestContext,
+        snapshot: &Snapshot,
+        context: &RequestContext,
         body: &mut RequestBody,
     ) -> Result<(), RequestError> {
-        if matches!(live.control, AuthPolicy::Open) {
-            let is_friend = |origin: &HeaderValue| live.cors.as_ref().is_some_and(|cors| cors.names(origin));
-            let is_foreign = own_host::may_be_foreign(&visit.parts.uri, &visit.parts.headers, is_friend);
+        if matches!(snapshot.control, AuthPolicy::Open) {
+            let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
+            let is_foreign = own_host::may_be_foreign(&context.parts.uri, &context.parts.headers, is_friend);
             return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(()) };
         }
-        let granted = match live.control.admits_head(&visit.parts.headers, &visit.query) {
+        let granted = match snapshot.control.admits_head(&context.parts.headers, &context.query) {
             Access::Granted => true,
             Access::Refused => false,
             Access::BodyDecides => {
-                let bytes = body.read(live, &visit.parts.headers).await?;
-                live.control.admits_body(&variables(visit, &bytes))
+                let bytes = body.read(snapshot, &context.parts.headers).await?;
+                snapshot.control.admits_body(&variables(context, &bytes))
             }
         };
-        if granted { Ok(()) } else { Err(refused(visit, Realm::Control, visit.parts.uri.path())) }
+        if granted { Ok(()) } else { Err(refused(context, Realm::Control, context.parts.uri.path())) }
     }
 
     /// Hands the request to its plugin.
     fn ask(
         &self,
         endpoint: &Endpoint,
-        visit: RequestContext,
+        context: RequestContext,
         place: PluginPath,
         access: Access,
         body: Bytes,
     ) -> Result<oneshot::Receiver<Outcome>, RequestError> {
-        let variables = variables(&visit, &body);
+        let variables = variables(&context, &body);
         if access == Access::BodyDecides && !endpoint.auth.load().admits_body(&variables) {
-            return Err(refused(&visit, Realm::Plugin, endpoint.id()));
+            return Err(refused(&context, Realm::Plugin, endpoint.id()));
         }
-        let permit = admit(&self.shared.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
-        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, visit.id.clone());
-        let request = request_data(visit, place, body, variables);
+        let permit = admit(&self.state.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
+        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, context.id.clone());
+        let request = request_data(context, place, body, variables);
         self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
         Ok(outcome)
     }
 }
 
 /// What a plugin's policy says to the head of a request.
-fn admit_head(endpoint: &Endpoint, visit: &RequestContext) -> Result<Access, RequestError> {
-    match endpoint.auth.load().admits_head(&visit.parts.headers, &visit.query) {
-        Access::Refused => Err(refused(visit, Realm::Plugin, endpoint.id())),
+fn admit_head(endpoint: &Endpoint, context: &RequestContext) -> Result<Access, RequestError> {
+    match endpoint.auth.load().admits_head(&context.parts.headers, &context.query) {
+        Access::Refused => Err(refused(context, Realm::Plugin, endpoint.id())),
         access => Ok(access),
     }
 }
 
 /// Turns what came of a request into its answer.
 fn finish(
-    live: &Snapshot,
+    snapshot: &Snapshot,
     answered: Result<Response<Body>, RequestError>,
     id: &RequestId,
     origin: Option<&HeaderValue>,
@@ -263,10 +264,10 @@ fn finish(
             }
             response
         }
-        Err(RequestError::Rejected(rejection)) => rejection.respond(id.header(), live.legacy_status),
-        Err(RequestError::Failed(failure)) => failure.respond(id.header(), live.legacy_status),
+        Err(RequestError::Rejected(rejection)) => rejection.respond(id.header(), snapshot.legacy_status),
+        Err(RequestError::Failed(failure)) => failure.respond(id.header(), snapshot.legacy_status),
     };
-    if let Some(cors) = &live.cors {
+    if let Some(cors) = &snapshot.cors {
         cors.decorate(origin, response.headers_mut());
     }
     if body.leaves_bytes() {
@@ -289,8 +290,8 @@ enum Progress {
 enum Deferred {
     Plugins(RequestContext),
     Reload(RequestContext, String),
-    Document(RequestContext, Option<String>),
-    Body { endpoint: Arc<Endpoint>, visit: RequestContext, place: PluginPath },
+    StaticFile(RequestContext, Option<String>),
+    Body { endpoint: Arc<Endpoint>, context: RequestContext, place: PluginPath },
 }
 
 /// Waits for what a plugin makes of a request.
@@ -306,14 +307,14 @@ async fn await_outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Response<B
 }
 
 /// Answers with a file of the documents' folder, and notes it in the access log.
-async fn document(
-    live: &Snapshot,
-    visit: RequestContext,
+async fn static_file(
+    snapshot: &Snapshot,
+    context: RequestContext,
     tail: Option<String>,
 ) -> Result<Response<Body>, RequestError> {
-    let Some(documents) = live.documents.clone() else { return Err(Rejection::NotFound.into()) };
-    let answered = options(live, &visit, MethodSet::READ_ONLY).transpose();
-    let RequestContext { parts, client, .. } = visit;
+    let Some(documents) = snapshot.static_files.clone() else { return Err(Rejection::NotFound.into()) };
+    let answered = options(snapshot, &context, MethodSet::READ_ONLY).transpose();
+    let RequestContext { parts, client, .. } = context;
     let from = ClientInfo { client, version: parts.version };
     let asked = FileRequest { method: parts.method, headers: parts.headers };
     let work = move || {
@@ -339,10 +340,10 @@ struct RequestBody {
 }
 
 impl RequestBody {
-    async fn read(&mut self, live: &Snapshot, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+    async fn read(&mut self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Bytes, Rejection> {
         let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
-        let read = body::read(body, coding, live.body_limit, live.read_timeout).await;
+        let read = body::read(body, coding, snapshot.body_limit, snapshot.read_timeout).await;
         self.broken = read.is_err();
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
@@ -380,14 +381,14 @@ struct PluginPath {
 
 /// Answers one of the host's own read-only addresses.
 fn builtin_endpoint(
-    visit: &RequestContext,
+    context: &RequestContext,
     methods: MethodSet,
     answer: impl FnOnce() -> Response<Body>,
 ) -> Result<Response<Body>, RequestError> {
-    if visit.parts.method == Method::OPTIONS {
+    if context.parts.method == Method::OPTIONS {
         return Ok(allowed(methods));
     }
-    if methods.contains(&visit.parts.method) {
+    if methods.contains(&context.parts.method) {
         Ok(answer())
     } else {
         Err(Rejection::MethodNotAllowed { allow: methods }.into())
@@ -395,10 +396,14 @@ fn builtin_endpoint(
 }
 
 /// Answers OPTIONS, preflights included, and refuses methods that the route does not have.
-fn options(live: &Snapshot, visit: &RequestContext, methods: MethodSet) -> Result<Option<Response<Body>>, Rejection> {
-    let (method, headers) = (&visit.parts.method, &visit.parts.headers);
+fn options(
+    snapshot: &Snapshot,
+    context: &RequestContext,
+    methods: MethodSet,
+) -> Result<Option<Response<Body>>, Rejection> {
+    let (method, headers) = (&context.parts.method, &context.parts.headers);
     if *method == Method::OPTIONS {
-        return match &live.cors {
+        return match &snapshot.cors {
             Some(cors) if cors::is_preflight(method, headers) => Ok(Some(cors.preflight(headers, methods)?)),
             _ => Ok(Some(allowed(methods))),
         };
@@ -414,25 +419,25 @@ fn allowed(methods: MethodSet) -> Response<Body> {
 }
 
 /// What the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for `request.read()`.
-fn variables(visit: &RequestContext, body: &Bytes) -> BodyData {
-    let parts = &visit.parts;
+fn variables(context: &RequestContext, body: &Bytes) -> BodyData {
+    let parts = &context.parts;
     if parts.method == Method::GET || parts.method == Method::HEAD {
         return BodyData::None;
     }
     classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
-        let (client, path) = (visit.client, parts.uri.path());
+        let (client, path) = (context.client, parts.uri.path());
         tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
         BodyData::None
     })
 }
 
-fn refused(visit: &RequestContext, realm: Realm, what: &str) -> RequestError {
-    tracing::warn!("{} - request for {what} - Not authorized", visit.client);
+fn refused(context: &RequestContext, realm: Realm, what: &str) -> RequestError {
+    tracing::warn!("{} - request for {what} - Not authorized", context.client);
     Rejection::Unauthorized(realm).into()
 }
 
-fn request_data(visit: RequestContext, place: PluginPath, body: Bytes, variables: BodyData) -> Box<RequestData> {
-    let RequestContext { parts, query, client, peer, .. } = visit;
+fn request_data(context: RequestContext, place: PluginPath, body: Bytes, variables: BodyData) -> Box<RequestData> {
+    let RequestContext { parts, query, client, peer, .. } = context;
     Box::new(RequestData {
         method: parts.method,
         uri: parts.uri,

@@ -27,7 +27,7 @@ pub(crate) struct Snapshot {
     /// The endpoints.
     pub table: RouteTable,
     /// The folder of documents, if one is served.
-    pub documents: Option<Arc<StaticFiles>>,
+    pub static_files: Option<Arc<StaticFiles>>,
     /// Who may use `/plugins` and `/reload/…`; open without `[auth] apikey`.
     pub control: AuthPolicy,
     /// CORS, if it is enabled.
@@ -47,7 +47,7 @@ impl Snapshot {
     pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&StaticMount>) -> Self {
         let documents = documents.filter(|served| table.serve_static_files(served.route()).is_ok());
         Self {
-            documents: documents.map(|served| Arc::clone(&served.documents)),
+            static_files: documents.map(|served| Arc::clone(&served.documents)),
             table,
             control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
             cors: settings.cors.as_ref().map(Cors::new),
@@ -62,7 +62,7 @@ impl Snapshot {
 /// One for the process.
 pub(crate) struct ServerState {
     /// Replaced by reloads.
-    pub live: ArcSwap<Snapshot>,
+    pub snapshot: ArcSwap<Snapshot>,
     /// The certificate, if TLS is on; replaced by reloads.
     pub tls: Arc<ArcSwapOption<ServerConfig>>,
     /// The way to the Python thread.
@@ -77,14 +77,14 @@ pub(crate) struct ServerState {
 impl ServerState {
     /// Not ready yet.
     pub(crate) fn new(
-        live: Snapshot,
+        snapshot: Snapshot,
         tls: Option<Arc<ServerConfig>>,
         submissions: Arc<SubmissionQueue>,
         most_in_flight: usize,
         operator: Box<dyn Reloader>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            live: ArcSwap::from_pointee(live),
+            snapshot: ArcSwap::from_pointee(snapshot),
             tls: Arc::new(ArcSwapOption::new(tls)),
             submissions,
             total: Limit::new(most_in_flight),

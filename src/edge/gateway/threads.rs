@@ -81,11 +81,11 @@ impl IoThreads {
         self.halt.send_replace(true);
     }
 
-    /// Waits for the threads, at most for `patience`. False if one is still there.
-    pub(crate) fn join(self, patience: Duration) -> bool {
+    /// Waits for the threads, at most for `timeout`. False if one is still there.
+    pub(crate) fn join(self, timeout: Duration) -> bool {
         self.drain();
         self.halt();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while !self.threads.iter().all(JoinHandle::is_finished) {
             if Instant::now() > deadline {
                 return false;

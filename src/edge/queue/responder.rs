@@ -2,7 +2,7 @@
 //!
 //! Promise: every [`Responder`] is answered exactly once. If it is dropped on the way, because the server stops or a
 //! task was destroyed, that is an answer too. Caveat: outcomes reach the I/O thread in batches; after
-//! [`Responder::complete`] somebody must call [`CompletionQueue::flush`] or [`CompletionQueue::flush_to_sleeper`].
+//! [`Responder::complete`] the caller has to call [`CompletionQueue::flush`] or [`CompletionQueue::flush_to_sleeper`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

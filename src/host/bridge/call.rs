@@ -111,13 +111,12 @@ impl InFlightCall {
     /// raises then has other reasons.
     fn tell_of_break(&self, py: Python<'_>, error: &PyErr, downlink: &BodySender) {
         let (plugin, id) = (&self.source.plugin, self.responder.request_id());
-        let stopped = if downlink.has_ended() { self.is_cancellation(error, py) } else { downlink.is_gone() };
+        // The host ends a long-lived answer itself when the plugin is on its way out; a write after that raises.
+        let is_refused = || self.guard.closing().is_set() && error.is_instance_of::<PyConnectionResetError>(py);
+        let stopped =
+            if downlink.has_ended() { self.is_cancellation(error, py) || is_refused() } else { downlink.is_gone() };
         if stopped {
             tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
-        } else if downlink.has_ended() && error.is_instance_of::<PyConnectionResetError>(py) {
-            // aiohttp's transport ends the answer when it sees that the client has left; a write that comes before the
-            // cancellation raises this. The plugin's own connections may, too, so it is not hidden.
-            tracing::warn!("plugin {plugin}: request {id}: its answer has ended, and then the handler raised: {error}");
         } else {
             let traceback = outcome::traceback(py, error);
             tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");

@@ -80,6 +80,11 @@ impl Wake for PendingBody {
 pub struct CloseSignal(AtomicBool);
 
 impl CloseSignal {
+    /// True once they have been asked.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Asks those that are open, and has those that open later find it so.
     ///
     /// # Errors
@@ -174,7 +179,7 @@ impl Channel {
 
     /// Return whether an answer without an end should end now: the server stops, or the plugin is reloaded or removed.
     fn is_closing(&self) -> bool {
-        self.closing.0.load(Ordering::Acquire)
+        self.closing.is_set()
     }
 
     /// Return what the client has sent after an upgrade: bytes, `None` when nothing waits, `b""` after the end.

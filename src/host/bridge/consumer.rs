@@ -1,7 +1,7 @@
 //! The Python end of the queue: a reader callback of the event loop that takes jobs and hands them to the plugins.
 //!
-//! Promise: outcomes go home in batches, yet none waits for the next handler, which may block: an I/O thread that sleeps
-//! is told before it begins, one that is awake looks by itself. The consumer gives the loop back after 2 ms, so that
+//! Runs on the Python thread. Promise: outcomes return in batches, yet none waits for the next handler, which may block: an
+//! I/O thread that sleeps is woken before it begins, one that is awake looks by itself. The consumer gives the loop back after 2 ms, so that
 //! timers and other tasks run however many requests come in. Caveat: one consumer a process, attached to one loop.
 
 use std::collections::VecDeque;

@@ -54,7 +54,7 @@ struct FirstStep {
 
 /// Stands in for `loop.call_soon` while the task of `driver` is made: it keeps the first step of that task. Everything
 /// else goes on to the loop, since whatever runs meanwhile (finalisers, callbacks of weak references, signal handlers,
-/// other threads) means the loop; also if somebody keeps this for later.
+/// other threads) means the loop; also if the caller keeps this for later.
 #[pyclass(frozen, module = "plugincore._core", name = "call_soon")]
 struct CallSoon {
     event_loop: Py<PyAny>,
@@ -144,7 +144,7 @@ impl EagerTaskPool {
     }
 
     /// Has a task drive `drive`, whose first step is taken before this returns. If another task is running, or if the
-    /// loop's `call_soon` is somebody else's or cannot be hidden, it is taken a turn of the loop later.
+    /// loop's `call_soon` has been replaced or cannot be hidden, it is taken a turn of the loop later.
     ///
     /// # Errors
     /// When there is no memory; the request is answered even then.
@@ -174,7 +174,7 @@ impl EagerTaskPool {
     /// Puts away the task that waits for the next request.
     ///
     /// # Errors
-    /// When somebody got hold of it and the loop cannot be told that it is done.
+    /// When a plugin has a reference to it and the loop cannot be told that it is done.
     pub(crate) fn rest(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         let Some(spare) = self.spare.take() else { return Ok(()) };
         match &spare.first {
@@ -183,7 +183,7 @@ impl EagerTaskPool {
         }
     }
 
-    /// The task that waits for the next request, unless somebody cancelled it meanwhile.
+    /// The task that waits for the next request, unless it was cancelled meanwhile.
     fn take_spare(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Ready>> {
         let spare = self.spare.take();
         if let Some(Ready { task, first: Some(first), .. }) = &spare

@@ -69,7 +69,7 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     Outcome::Failed(Failure::Exception { type_name, message })
 }
 
-/// The answer that `result` of `request_handler` stands for, whoever's it is.
+/// The answer that `result` of `request_handler` stands for, of whatever type it is.
 ///
 /// # Errors
 /// When the result cannot be sent.

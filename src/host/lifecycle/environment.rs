@@ -29,7 +29,7 @@ pub(super) fn environment(
         args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
         base: launch.folder.clone(),
         folder: settings.paths.plugins.clone(),
-        patience: settings.server.plugin_timeout,
+        timeout: settings.server.plugin_timeout,
         // A stop that interrupts a load has the other half for the plugins that serve.
         farewell: settings.server.shutdown_timeout / 2,
         legacy_status: settings.legacy_status,

@@ -58,7 +58,7 @@ pub(crate) struct Host {
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
     pub(super) listeners: Mutex<Vec<Listening>>,
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     pub(super) settings: Mutex<Settings>,
     pub(super) documents: Mutex<Option<StaticMount>>,
     pub(super) environment: Locked<Arc<Environment>>,
@@ -123,7 +123,7 @@ impl Host {
             launch,
             addresses,
             listeners: Mutex::new(listeners),
-            patience: settings.server.shutdown_timeout,
+            timeout: settings.server.shutdown_timeout,
             settings: Mutex::new(settings),
             documents: Mutex::new(documents),
             environment: Locked::new(Arc::new(environment)),
@@ -173,10 +173,10 @@ impl Host {
     }
 
     /// Ends the I/O threads; returns the sockets if the server is to start again.
-    pub(crate) fn finish(&self, py: Python<'_>, patience: Duration) -> Option<Vec<Listening>> {
+    pub(crate) fn finish(&self, py: Python<'_>, timeout: Duration) -> Option<Vec<Listening>> {
         let threads = lock(&self.io).take();
         if let Some(threads) = threads
-            && !py.detach(|| threads.join(patience))
+            && !py.detach(|| threads.join(timeout))
         {
             tracing::error!("an I/O thread did not end in time");
         }

@@ -228,7 +228,7 @@ impl Host {
 
     fn endpoint(&self, resident: &LoadedPlugin) -> Result<Arc<Endpoint>, RouteError> {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
-        if let Some(endpoint) = self.shared.live.load().table.get(&resident.id)
+        if let Some(endpoint) = self.shared.snapshot.load().table.get(&resident.id)
             && Arc::ptr_eq(&endpoint.auth, &resident.policy)
         {
             return Ok(Arc::clone(endpoint));
@@ -265,7 +265,7 @@ impl Host {
         }
         self.registry.publish(residents);
         let live = Snapshot::new(&lock(&self.settings), table, lock(&self.documents).as_ref());
-        self.shared.live.store(Arc::new(live));
+        self.shared.snapshot.store(Arc::new(live));
     }
 
     /// Ends the plugins whose files are gone.
@@ -281,7 +281,7 @@ impl Host {
 
     /// Ends plugins that serve no more, once the requests inside them have ended.
     async fn end(&self, residents: &[Arc<LoadedPlugin>]) {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         if let Err(error) = drain(residents, deadline).await {
             tracing::warn!("not waiting for requests any longer: {error}");
         }

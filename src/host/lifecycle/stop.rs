@@ -21,14 +21,14 @@ use crate::host::plugins::timeout::wait_for;
 impl Host {
     /// Drains, ends the plugins and whatever they left behind.
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
-        let patience = self.patience;
+        let timeout = self.timeout;
         self.begin_drain();
         close_long_lived_responses(self.registry.serving().residents());
         if !drained && lock(&self.io).is_some() {
-            self.wait_until_drained(patience).await?;
+            self.wait_until_drained(timeout).await?;
         }
         Python::attach(|py| self.consumer.detach(py))?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         terminate(self.registry.serving().residents(), deadline).await;
         let waiting = Python::attach(|py| -> PyResult<_> {
             let asyncio = py.import("asyncio")?;
@@ -59,14 +59,14 @@ impl Host {
         Ok(())
     }
 
-    async fn wait_until_drained(&self, patience: Duration) -> PyResult<()> {
+    async fn wait_until_drained(&self, timeout: Duration) -> PyResult<()> {
         let mailbox = Arc::clone(&self.mailbox);
         let timer = Python::attach(|py| -> PyResult<Py<PyAny>> {
             let too_late = PyCFunction::new_closure(py, None, None, move |arguments, _| {
                 mailbox.post(arguments.py(), Command::DrainTimeout);
             })?;
             let event_loop = self.consumer.event_loop(py);
-            Ok(event_loop.call_method1("call_later", (patience.as_secs_f64(), too_late))?.unbind())
+            Ok(event_loop.call_method1("call_later", (timeout.as_secs_f64(), too_late))?.unbind())
         })?;
         loop {
             match self.mailbox.next().await? {

@@ -29,7 +29,7 @@ pub(crate) struct Environment {
     /// Folder of the plugin files; parameter files are looked up here too.
     pub folder: PathBuf,
     /// How long an async `initialize` may take.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// How long an async `terminate_plugin` and the tasks of what does not come to serve may take.
     pub farewell: Duration,
     /// `[compat] legacy_status`.

@@ -52,7 +52,7 @@ impl LoadedFile {
     /// Turns the plugins that `objection` has something against into failures, and discards them.
     pub(crate) async fn refuse<E: fmt::Display>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         mut objection: impl FnMut(&LoadedPlugin) -> Option<E>,
     ) {
         let mut refused = Vec::new();
@@ -65,16 +65,16 @@ impl LoadedFile {
                 }
             }
         }
-        discard(&refused, patience).await;
+        discard(&refused, timeout).await;
         if self.residents.is_empty() {
-            self.end_tasks(patience).await;
+            self.end_tasks(timeout).await;
         }
     }
 
     /// Takes everything back: the plugins, the tasks, the module.
-    pub(crate) async fn give_up(self, patience: Duration) {
-        discard(&self.residents, patience).await;
-        self.end_tasks(patience).await;
+    pub(crate) async fn give_up(self, timeout: Duration) {
+        discard(&self.residents, timeout).await;
+        self.end_tasks(timeout).await;
         if let Some(registration) = self.registration {
             Python::attach(|py| registration.undo(py));
         }
@@ -88,9 +88,9 @@ impl LoadedFile {
         }
     }
 
-    async fn end_tasks(&self, patience: Duration) {
+    async fn end_tasks(&self, timeout: Duration) {
         let Some(scope) = &self.scope else { return };
-        if let Err(error) = end_tasks(scope, patience).await {
+        if let Err(error) = end_tasks(scope, timeout).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("ending background tasks: {reason}");
         }
@@ -273,7 +273,7 @@ async fn make_ready(
     })?;
     if let Some(started) = started {
         let context = Python::attach(|py| part.context(py));
-        with_timeout(environment.patience, context, started, "initialize").await?;
+        with_timeout(environment.timeout, context, started, "initialize").await?;
     }
     drop(step);
     Python::attach(|py| {

@@ -22,7 +22,7 @@ use super::terminate::terminate;
 use crate::host::bridge::coroutine::{Coroutine, coroutine};
 
 /// How long plugins of a manager may take to initialise or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Loads the plugin files of a folder, without a server.
 ///
@@ -123,7 +123,7 @@ impl PluginManager {
                     slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&resident.file), py.None())).map(drop)
                 })?;
             }
-            terminate(&[resident], Instant::now() + PATIENCE).await;
+            terminate(&[resident], Instant::now() + TIMEOUT).await;
             Ok(())
         })
     }
@@ -172,8 +172,8 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
             .map(Bound::unbind),
         base: PathBuf::new(),
         folder: manager.getattr("plugin_dir")?.extract()?,
-        patience: PATIENCE,
-        farewell: PATIENCE,
+        timeout: TIMEOUT,
+        farewell: TIMEOUT,
         legacy_status: false,
         places: Vec::new(),
         given: Some(given.unbind()),
@@ -193,7 +193,7 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
         tell(manager, "exception", &format!("Exception loading plugin from {record}"))?;
     }
     if !loaded.may_replace(&old) {
-        loaded.give_up(PATIENCE).await;
+        loaded.give_up(TIMEOUT).await;
         return Ok(());
     }
     if let Some(module) = loaded.module {
@@ -210,7 +210,7 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
         residents.push(resident);
     }
     publish(manager, residents)?;
-    terminate(&old, Instant::now() + PATIENCE).await;
+    terminate(&old, Instant::now() + TIMEOUT).await;
     Ok(())
 }
 

@@ -76,11 +76,11 @@ pub(crate) async fn terminate(residents: &[Arc<LoadedPlugin>], deadline: Instant
 
 /// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
 /// the tasks that they started are ended.
-pub(crate) async fn discard(residents: &[Arc<LoadedPlugin>], patience: Duration) {
+pub(crate) async fn discard(residents: &[Arc<LoadedPlugin>], timeout: Duration) {
     for resident in residents {
         tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
-        discard_instance(&resident.file, &resident.instance, &resident.part, patience).await;
-        if let Err(error) = end_tasks(&resident.part, patience).await {
+        discard_instance(&resident.file, &resident.instance, &resident.part, timeout).await;
+        if let Err(error) = end_tasks(&resident.part, timeout).await {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::warn!("{}: ending its background tasks: {reason}", resident.file.display());
         }
@@ -88,9 +88,9 @@ pub(crate) async fn discard(residents: &[Arc<LoadedPlugin>], patience: Duration)
 }
 
 /// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
-pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, patience: Duration) {
+pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, timeout: Duration) {
     let _step = Step::begin(file, "terminate_plugin of a discarded instance");
-    if let Err(error) = terminate_instance(instance, scope, patience).await {
+    if let Err(error) = terminate_instance(instance, scope, timeout).await {
         let reason = Python::attach(|py| describe(py, &error));
         tracing::warn!("{}: discarding an instance: terminate_plugin: {reason}", file.display());
     }
@@ -101,11 +101,11 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
 
-/// Calls `terminate_plugin` and awaits what it returns, if it can be awaited, at most for `patience`.
+/// Calls `terminate_plugin` and awaits what it returns, if it can be awaited, at most for `timeout`.
 ///
 /// # Errors
 /// What it raised, or a time-out.
-pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, patience: Duration) -> PyResult<()> {
+pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, timeout: Duration) -> PyResult<()> {
     let (context, result) = Python::attach(|py| -> PyResult<_> {
         let context = scope.copy_context(py)?;
         let entered = context.enter(py)?;
@@ -116,19 +116,19 @@ pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, pati
         Ok((context, result))
     })?;
     match result {
-        Some(result) => with_timeout(patience, context, result, "terminate_plugin").await,
+        Some(result) => with_timeout(timeout, context, result, "terminate_plugin").await,
         None => Ok(()),
     }
 }
 
-/// Cancels the tasks of the scope and awaits them, at most for `patience`.
+/// Cancels the tasks of the scope and awaits them, at most for `timeout`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub(crate) async fn end_tasks(scope: &Scope, patience: Duration) -> PyResult<()> {
+pub(crate) async fn end_tasks(scope: &Scope, timeout: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
         let tasks = scope.owner.get().cancel(py)?;
-        wait_for(py, tasks, patience)
+        wait_for(py, tasks, timeout)
     })?;
     match waiting {
         Some(waiting) => log_uncancelled_tasks(await_python(waiting).await?),

@@ -17,16 +17,12 @@ use crate::host::bridge::coroutine::{await_python, await_python_within, coroutin
 ///
 /// # Errors
 /// When something in `tasks` is not a task.
-pub(crate) fn wait_for(
-    py: Python<'_>,
-    tasks: Vec<Bound<'_, PyAny>>,
-    patience: Duration,
-) -> PyResult<Option<Py<PyAny>>> {
+pub(crate) fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, timeout: Duration) -> PyResult<Option<Py<PyAny>>> {
     if tasks.is_empty() {
         return Ok(None);
     }
     let options = PyDict::new(py);
-    options.set_item("timeout", patience.as_secs_f64())?;
+    options.set_item("timeout", timeout.as_secs_f64())?;
     let waiting = py.import("asyncio")?.getattr("wait")?.call((PyList::new(py, tasks)?,), Some(&options))?;
     Ok(Some(waiting.unbind()))
 }
@@ -40,7 +36,7 @@ const TIDYING: Duration = Duration::from_secs(1);
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.
 pub(crate) async fn with_timeout(
-    patience: Duration,
+    timeout: Duration,
     context: OwnContext,
     awaitable: Py<PyAny>,
     what: &str,
@@ -54,7 +50,7 @@ pub(crate) async fn with_timeout(
         })?;
         let task = py.import("asyncio")?.call_method1("ensure_future", (fenced,))?;
         drop(entered);
-        let waiting = wait_for(py, vec![task.clone()], patience)?;
+        let waiting = wait_for(py, vec![task.clone()], timeout)?;
         Ok((task.unbind(), waiting))
     })?;
     let waited = match waiting {
@@ -68,13 +64,13 @@ pub(crate) async fn with_timeout(
         }
         task.call_method0("cancel")?;
         waited?;
-        Ok(Some(wait_for(py, vec![task.clone()], patience.min(TIDYING))?))
+        Ok(Some(wait_for(py, vec![task.clone()], timeout.min(TIDYING))?))
     })?;
     let Some(tidying) = ended else { return Ok(()) };
     if let Some(tidying) = tidying {
         await_python(tidying).await?;
     }
-    Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(patience))))
+    Err(PyTimeoutError::new_err(format!("{what} did not end within {} s", seconds(timeout))))
 }
 
 /// A time as a person would write it: what is left of ten seconds is ten seconds.

@@ -131,7 +131,7 @@ impl Rehearsal {
             task_callback: None,
             base: PathBuf::new(),
             folder: settings.paths.plugins.clone(),
-            patience: settings.server.plugin_timeout,
+            timeout: settings.server.plugin_timeout,
             farewell: settings.server.shutdown_timeout,
             legacy_status: settings.legacy_status,
             places: Vec::new(),
@@ -343,9 +343,9 @@ impl Rehearsal {
 
     /// Ends a plugin as the server does, but tells what it raises.
     async fn end(&self, resident: &LoadedPlugin) -> PyResult<()> {
-        let patience = self.settings.server.shutdown_timeout;
-        let terminated = terminate_instance(&resident.instance, &resident.scope, patience).await;
-        end_tasks(&resident.scope, patience).await?;
+        let timeout = self.settings.server.shutdown_timeout;
+        let terminated = terminate_instance(&resident.instance, &resident.scope, timeout).await;
+        end_tasks(&resident.scope, timeout).await?;
         terminated
     }
 }
