@@ -1,9 +1,12 @@
-//! The request's way through the native stages.
+//! The request flow through the native stages.
 //!
-//! Runs on the I/O threads. [`state`] is what they share with the Python thread, [`service`] the stages, [`static_mount`]
-//! the folder of static files, [`threads`] the threads themselves. Caveat: what a stage decides is in `policy`.
+//! Runs on the I/O threads. Read [`service`] first: it calls the [`stages`] in their order, and [`builtin`] for what
+//! the server answers without a plugin. [`state`] is what they share with the Python thread, [`static_mount`] the
+//! folder of static files, [`threads`] the threads themselves. Caveat: what a stage decides about is in `policy`.
 
+mod builtin;
 pub(crate) mod service;
+mod stages;
 pub(crate) mod state;
 pub(crate) mod static_mount;
 pub(crate) mod threads;

@@ -1,0 +1,311 @@
+//! The stages of a request, in the order in which [`service`](super::service) calls them.
+//!
+//! Run on the I/O threads. What a stage decides about is in `policy` and `routing`; here it is applied to one request.
+//! Promise: only [`RequestBody::read`] and [`await_outcome`] wait. Caveat: each stage takes the [`Snapshot`] that the
+//! request began with as an argument; none looks for a newer one.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::state::Snapshot;
+use crate::edge::http::body::{self, BodyError};
+use crate::edge::http::connection::ConnectInfo;
+use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
+use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
+use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
+use crate::edge::http::rescue::{Failure, Realm, Rejection};
+use crate::edge::http::response::Body;
+use crate::edge::http::upgrade::Upgrade;
+use crate::edge::policy::address::{Client, client_address};
+use crate::edge::policy::cors;
+use crate::edge::policy::credential::Access;
+use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::responder::{Outcome, Reply};
+use crate::edge::routing::{Endpoint, Route};
+
+/// Why a request does not get the response that it asked for.
+pub(super) enum RequestError {
+    /// It was refused.
+    Rejected(Rejection),
+    /// Its plugin failed.
+    Failed(Failure),
+}
+
+impl From<Rejection> for RequestError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// A request whose head has been read.
+pub(super) struct RequestContext {
+    pub(super) parts: Parts,
+    pub(super) query: Variables,
+    pub(super) client: Client,
+    pub(super) id: RequestId,
+    peer: Rc<ConnectInfo>,
+}
+
+impl RequestContext {
+    /// Stage: request id, client address and variables of the query.
+    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts) -> Self {
+        let id = RequestId::from_headers(&parts.headers);
+        let client = client_address(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies);
+        let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
+        Self { parts, query, client, id, peer }
+    }
+
+    /// True for `OPTIONS *`, which asks about the server and not about a path.
+    pub(super) fn is_for_whole_server(&self) -> bool {
+        self.parts.uri.path() == "*"
+    }
+}
+
+/// Stage: the route, and the decoded path if decoding changed it.
+pub(super) fn route(snapshot: &Snapshot, context: &RequestContext) -> Result<(Route, Option<String>), Rejection> {
+    let path = decode_path(context.parts.uri.path())?;
+    Ok((snapshot.table.lookup(&path)?, path.into_changed()))
+}
+
+/// The part of a path that concerns the plugin behind it.
+pub(super) struct PluginPath {
+    /// The whole path, if decoding changed it.
+    pub(super) decoded: Option<String>,
+    /// What follows the plugin's id.
+    pub(super) subpath: Option<String>,
+}
+
+/// Stage: OPTIONS, which the server answers for all routes, CORS preflights included.
+pub(super) fn answer_options(
+    snapshot: &Snapshot,
+    context: &RequestContext,
+    methods: MethodSet,
+) -> Result<Option<Response<Body>>, Rejection> {
+    let (method, headers) = (&context.parts.method, &context.parts.headers);
+    if *method != Method::OPTIONS {
+        return Ok(None);
+    }
+    match &snapshot.cors {
+        Some(cors) if cors::is_preflight(method, headers) => Ok(Some(cors.preflight(headers, methods)?)),
+        _ => Ok(Some(allowed(methods))),
+    }
+}
+
+/// The answer to OPTIONS for a route that has `methods`.
+pub(super) fn allowed(methods: MethodSet) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, methods.allow());
+    response
+}
+
+/// Stage: refuses methods that the route does not have.
+pub(super) fn check_method(context: &RequestContext, methods: MethodSet) -> Result<(), Rejection> {
+    if methods.contains(&context.parts.method) { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
+}
+
+/// Stage: the plugin's key in the head of the request, if that is where it has to be.
+pub(super) fn check_key_in_head(endpoint: &Endpoint, context: &RequestContext) -> Result<Access, RequestError> {
+    match endpoint.auth.load().admits_head(&context.parts.headers, &context.query) {
+        Access::Refused => Err(refuse_key(context, Realm::Plugin, endpoint.id())),
+        access => Ok(access),
+    }
+}
+
+/// Logs a missing or wrong key for `what` and refuses the request.
+pub(super) fn refuse_key(context: &RequestContext, realm: Realm, what: &str) -> RequestError {
+    tracing::warn!("{} - request for {what} - Not authorized", context.client);
+    Rejection::Unauthorized(realm).into()
+}
+
+/// A body that has not been asked for yet.
+pub(super) struct RequestBody {
+    body: Option<Incoming>,
+    broken: bool,
+}
+
+impl RequestBody {
+    /// The body of a request as hyper has it.
+    pub(super) fn new(body: Incoming) -> Self {
+        Self { body: Some(body), broken: false }
+    }
+
+    /// False if the request has none.
+    pub(super) fn is_expected(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+
+    /// Stage: the whole body, within its limit and decoded.
+    pub(super) async fn read(&mut self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+        let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
+        let read = body::read(body, coding, snapshot.body_limit, snapshot.read_timeout).await;
+        self.broken = read.is_err();
+        read.map_err(|error| match error {
+            BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
+            BodyError::Timeout { .. } => Rejection::BodyTimeout,
+            BodyError::Malformed | BodyError::Undecodable | BodyError::Disconnected => {
+                Rejection::BadRequest(error.to_string())
+            }
+        })
+    }
+
+    /// True if bytes of it may still be on their way, so that the connection cannot be used again. They are discarded,
+    /// because a client that is still sending must be able to read its response.
+    fn leaves_bytes(self) -> bool {
+        match self.body.filter(|body| !body.is_end_stream()) {
+            Some(body) => {
+                body::discard(body);
+                true
+            }
+            None => self.broken,
+        }
+    }
+}
+
+/// Stage: what the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for
+/// `request.read()`.
+pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData {
+    let parts = &context.parts;
+    if parts.method == Method::GET || parts.method == Method::HEAD {
+        return BodyData::None;
+    }
+    classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
+        let (client, path) = (context.client, parts.uri.path());
+        tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+        BodyData::None
+    })
+}
+
+/// Stage: the plugin's key among the variables of the body, unless the head has granted `access` already.
+pub(super) fn check_key_in_body(
+    endpoint: &Endpoint,
+    context: &RequestContext,
+    access: Access,
+    variables: &BodyData,
+) -> Result<(), RequestError> {
+    if access == Access::BodyDecides && !endpoint.auth.load().admits_body(variables) {
+        return Err(refuse_key(context, Realm::Plugin, endpoint.id()));
+    }
+    Ok(())
+}
+
+/// Stage: the request as it crosses to the Python thread.
+pub(super) fn request_data(
+    context: RequestContext,
+    path: PluginPath,
+    body: Bytes,
+    variables: BodyData,
+) -> Box<RequestData> {
+    let RequestContext { parts, query, client, peer, .. } = context;
+    Box::new(RequestData {
+        method: parts.method,
+        uri: parts.uri,
+        decoded_path: path.decoded,
+        query,
+        headers: parts.headers,
+        version: parts.version,
+        remote: peer.remote,
+        local: peer.local,
+        client,
+        secure: peer.secure,
+        subpath: path.subpath,
+        body,
+        variables,
+    })
+}
+
+/// Stage: waits for the plugin's outcome and makes it a response.
+pub(super) async fn await_outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, RequestError> {
+    // The sender answers even when it is dropped; an error is left only when this thread itself ends.
+    match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
+        Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::Failed(failure) => Err(RequestError::Failed(failure)),
+        Outcome::Rejected(rejection) => Err(rejection.into()),
+        Outcome::File(sending) => Ok(Box::pin(off_thread(move || sending.respond())).await?),
+        Outcome::Switched { headers, upgrade } => Ok(switching_protocols(headers, upgrade)),
+    }
+}
+
+fn response(reply: Reply) -> Response<Body> {
+    let mut response = Response::new(reply.body);
+    *response.status_mut() = reply.status;
+    if let Some(reason) = reply.reason {
+        response.extensions_mut().insert(reason);
+    }
+    let headers = response.headers_mut();
+    *headers = reply.headers;
+    if let Some(content_type) = reply.content_type {
+        headers.entry(CONTENT_TYPE).or_insert(content_type);
+    }
+    response
+}
+
+fn switching_protocols(headers: HeaderMap, upgrade: Upgrade) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    upgrade.attach_to(&mut response);
+    response
+}
+
+/// Runs `work`, which may wait for the disk, on a blocking thread.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Rejection> {
+    // It is lost only when the threads end, and with them this connection.
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Rejection::ShuttingDown))
+}
+
+/// What the response takes from the head of its request.
+pub(super) struct ResponseContext {
+    id: RequestId,
+    /// Where CORS has to be granted.
+    origin: Option<HeaderValue>,
+}
+
+impl ResponseContext {
+    /// Keeps what the response to `context` needs.
+    pub(super) fn new(snapshot: &Snapshot, context: &RequestContext) -> Self {
+        let parts = &context.parts;
+        // The answer to OPTIONS is complete, a preflight's permission included.
+        let adds_cors = snapshot.cors.is_some() && parts.method != Method::OPTIONS;
+        let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
+        Self { id: context.id.clone(), origin }
+    }
+
+    /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
+    /// the request: its id if it failed, CORS, and `Connection` if its body has not been read.
+    pub(super) fn complete(
+        &self,
+        snapshot: &Snapshot,
+        answered: Result<Response<Body>, RequestError>,
+        body: RequestBody,
+    ) -> Response<Body> {
+        let mut response = match answered {
+            Ok(mut response) => {
+                if response.status().is_client_error() || response.status().is_server_error() {
+                    // A plugin that chose an id of its own keeps it.
+                    response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.header());
+                }
+                response
+            }
+            Err(RequestError::Rejected(rejection)) => rejection.respond(self.id.header(), snapshot.legacy_status),
+            Err(RequestError::Failed(failure)) => failure.respond(self.id.header(), snapshot.legacy_status),
+        };
+        if let Some(cors) = &snapshot.cors {
+            cors.decorate(self.origin.as_ref(), response.headers_mut());
+        }
+        if body.leaves_bytes() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
