@@ -1,14 +1,16 @@
 //! The I/O threads: each a current-thread runtime that serves its share of the listening sockets.
 //!
-//! Promise: nothing here attaches to the interpreter, so these threads answer while a plugin blocks it, and can be
-//! joined at any time. Caveat: a thread ends when its last connection has ended; [`IoThreads::halt`] cuts that short.
+//! [`IoThreads`] is used on the Python thread and the signal thread. Promise: nothing here attaches to the interpreter,
+//! so the I/O threads answer while a plugin blocks it, and can be joined at any time. Caveat: a thread ends when its
+//! last connection has ended; [`IoThreads::halt`] cuts that short.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::runtime::LocalOptions;
@@ -26,16 +28,22 @@ use crate::edge::queue::submitter::Submitter;
 /// no others.
 const FILE_THREADS: usize = 16;
 
+/// How long a halted thread keeps its connections, unless they end before: time for the responses that have just been
+/// handed over to be written.
+const HALT_GRACE: Duration = Duration::from_millis(50);
+
 /// Starts and stops the I/O threads.
 pub(crate) struct IoThreads {
     threads: Vec<JoinHandle<()>>,
+    /// Never receives anything: each thread has a sender, so this is disconnected once the last thread has ended.
+    all_ended: mpsc::Receiver<Infallible>,
     drain: drain::Trigger,
     halt: watch::Sender<bool>,
 }
 
 impl IoThreads {
-    /// Starts a thread for each completions; all of them accept from all `listeners`. `ended` is called on each thread when
-    /// its last connection has ended.
+    /// Starts a thread for each of the `completion_queues`; all of them accept from all `listeners`. `ended` is called
+    /// on each thread when its last connection has ended.
     ///
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
@@ -48,6 +56,7 @@ impl IoThreads {
     ) -> io::Result<Self> {
         let (trigger, draining) = drain::channel();
         let (halt, halted) = watch::channel(false);
+        let (alive, all_ended) = mpsc::channel();
         let mut threads = Vec::new();
         for (number, completions) in completion_queues.iter().enumerate() {
             let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
@@ -59,16 +68,17 @@ impl IoThreads {
                 draining: draining.clone(),
                 halted: halted.clone(),
             };
-            let ended = Arc::clone(ended);
+            let (ended, alive) = (Arc::clone(ended), alive.clone());
             let handle = std::thread::Builder::new().name(format!("plugincore-io-{number}")).spawn(move || {
                 if let Err(error) = thread.run() {
                     tracing::error!("an I/O thread cannot serve: {error}");
                 }
                 ended();
+                drop(alive);
             })?;
             threads.push(handle);
         }
-        Ok(Self { threads, drain: trigger, halt })
+        Ok(Self { threads, all_ended, drain: trigger, halt })
     }
 
     /// Accepts no more; each connection ends after the request that it is in.
@@ -85,15 +95,11 @@ impl IoThreads {
     pub(crate) fn join(self, timeout: Duration) -> bool {
         self.drain();
         self.halt();
-        let deadline = Instant::now() + timeout;
-        while !self.threads.iter().all(JoinHandle::is_finished) {
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::park_timeout(Duration::from_millis(2));
+        if self.all_ended.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
         }
         for thread in self.threads {
-            // A panic in it has been reported by the panic hook; here it is only an end like any other.
+            // Nothing is left for it to do. A panic in it has been reported by the panic hook; here it is only an end.
             let _ = thread.join();
         }
         true
@@ -129,17 +135,16 @@ impl Thread {
         tokio::task::spawn_local(async move { submitter.run().await });
         tokio::task::spawn_local(async move { self.completions.run().await });
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
-        let served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
+        let mut served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
             let tls = Arc::clone(&self.shared.tls);
             serve(listener, tls, self.params.clone(), Rc::clone(&front), self.draining.clone())
         })));
         tokio::select! {
-            served = served => { served.map_err(io::Error::other)?; }
-            _ = self.halted.wait_for(|halted| *halted) => {
-                // Answers that were just handed over get a moment to be written.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            served = &mut served => served.map(drop).map_err(io::Error::other),
+            _ = self.halted.wait_for(|halted| *halted) => match tokio::time::timeout(HALT_GRACE, served).await {
+                Ok(served) => served.map(drop).map_err(io::Error::other),
+                Err(_) => Ok(()), // what is left is closed with the runtime
+            },
         }
-        Ok(())
     }
 }
