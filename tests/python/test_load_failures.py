@@ -122,7 +122,7 @@ def test_a_reload_discards_what_cannot_take_over(launch: Launch) -> None:
     assert 500 == server.get("/reload/opener").status_code
     server.wait_for("closed", since)
     assert 200 == server.get("/opener").status_code
-    server.wait_for("Not everything was reloaded; plugins that serve: opener", since)
+    server.wait_for("Nothing was reloaded; plugins that serve: opener", since)
     said = [line for line in server.lines[since:] if not line.startswith("<")]
     assert ["opened", "closed", "task ended"] == said
 
@@ -146,7 +146,7 @@ def test_a_failed_reload_tells_each_reason_once(launch: Launch) -> None:
     answer = server.get("/reload/bad")
     (reason,) = answer.json()["reasons"]
     assert re.fullmatch(REASON + "; the earlier version goes on serving", reason)
-    server.wait_for("Not everything was reloaded")
+    server.wait_for("Nothing was reloaded")
     (line,) = [line for line in server.lines if "ZeroDivisionError" in line]
     assert re.search(REASON + r"; the earlier version goes on serving\\nTraceback", line)
     assert 1 == len(errors(server)), errors(server)

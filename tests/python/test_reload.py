@@ -515,7 +515,7 @@ def test_other_methods_are_refused(launch: Launch, path: str, method: str) -> No
 
 
 def test_the_master_configuration_is_the_one_that_the_server_goes_by(launch: Launch) -> None:
-    """A mistake in the ini file changes nothing that plugins see; one that is right counts though plugins fail."""
+    """A mistake in the ini file, or a plugin that fails, changes nothing that plugins see."""
     source = """
     from plugincore import configfile
     from plugincore.baseplugin import BasePlugin
@@ -537,6 +537,10 @@ def test_the_master_configuration_is_the_one_that_the_server_goes_by(launch: Lau
         assert 500 == server.get("/reload/all").status_code
         assert {"word": "one", "logging": True} == server.get("/master").json()
     ini.write_text(text.replace("one", "two"))
+    right = (server.plugins / "master.py").read_text()
     (server.plugins / "master.py").write_text("def broken(:")
     assert 500 == server.get("/reload/all").status_code
+    assert {"word": "one", "logging": True} == server.get("/master").json()
+    (server.plugins / "master.py").write_text(right)
+    assert 200 == server.get("/reload/all").status_code
     assert {"word": "two", "logging": True} == server.get("/master").json()

@@ -38,7 +38,7 @@ pub(crate) enum ReloadReport {
         /// Other classes of its file that did not load, and served nothing before either, each with line and reason.
         failed: Vec<String>,
     },
-    /// Whatever served before was loaded anew, and new files were added.
+    /// All that served before was replaced, and new files were added.
     All {
         /// Ids that serve now, in load order.
         loaded: Vec<String>,
@@ -50,7 +50,7 @@ pub(crate) enum ReloadReport {
         /// The id asked for.
         plugin: String,
     },
-    /// Something went wrong; what it concerns serves as before.
+    /// Something went wrong; nothing has changed.
     Failed {
         /// What was to be reloaded.
         target: ReloadTarget,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
@@ -40,11 +40,18 @@ pub(crate) struct Snapshot {
     pub read_timeout: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// The certificate that new connections get, if TLS is on.
+    pub certificate: Option<Arc<ServerConfig>>,
 }
 
 impl Snapshot {
-    /// What `settings` say, for the endpoints in `table` and `documents`.
-    pub(crate) fn new(settings: &Settings, mut table: RouteTable, documents: Option<&StaticMount>) -> Self {
+    /// What `settings` say, for the endpoints in `table`, for `documents` and with the certificate that they name.
+    pub(crate) fn new(
+        settings: &Settings,
+        mut table: RouteTable,
+        documents: Option<&StaticMount>,
+        certificate: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let documents = documents.filter(|served| table.serve_static_files(served.route()).is_ok());
         Self {
             static_files: documents.map(|served| Arc::clone(&served.documents)),
@@ -55,6 +62,7 @@ impl Snapshot {
             body_limit: settings.server.body_limit,
             read_timeout: settings.server.read_timeout,
             legacy_status: settings.legacy_status,
+            certificate,
         }
     }
 }
@@ -63,8 +71,6 @@ impl Snapshot {
 pub(crate) struct ServerState {
     /// Replaced by reloads.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The certificate, if TLS is on; replaced by reloads.
-    pub tls: Arc<ArcSwapOption<ServerConfig>>,
     /// The way to the Python thread.
     pub submissions: Arc<SubmissionQueue>,
     /// Requests in flight over all plugins.
@@ -78,14 +84,12 @@ impl ServerState {
     /// Not ready yet.
     pub(crate) fn new(
         snapshot: Snapshot,
-        tls: Option<Arc<ServerConfig>>,
         submissions: Arc<SubmissionQueue>,
         most_in_flight: usize,
         operator: Box<dyn Reloader>,
     ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
-            tls: Arc::new(ArcSwapOption::new(tls)),
             submissions,
             total: Limit::new(most_in_flight),
             operator,

@@ -136,8 +136,9 @@ impl Thread {
         tokio::task::spawn_local(async move { self.completions.run().await });
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
         let mut served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
-            let tls = Arc::clone(&self.shared.tls);
-            serve(listener, tls, self.params.clone(), Rc::clone(&front), self.draining.clone())
+            let shared = Arc::clone(&self.shared);
+            let certificate = Box::new(move || shared.snapshot.load().certificate.clone());
+            serve(listener, certificate, self.params.clone(), Rc::clone(&front), self.draining.clone())
         })));
         tokio::select! {
             served = &mut served => served.map(drop).map_err(io::Error::other),

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use http::{Request, Response, StatusCode};
@@ -99,18 +98,21 @@ impl ConnectionParams {
     }
 }
 
+/// Returns the certificate of the moment; none for plain HTTP.
+pub(crate) type CertificateSource = Box<dyn Fn() -> Option<Arc<ServerConfig>>>;
+
 /// Serves a listening socket until the drain starts and its last connection has ended.
 ///
-/// New connections use the certificate that `tls` holds at that moment, or speak plain HTTP when it holds none. To be
+/// New connections use what `certificate` returns at that moment, or speak plain HTTP when it returns none. To be
 /// awaited where local tasks can be spawned; dropping the future closes every connection that is left.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    certificate: CertificateSource,
     params: ConnectionParams,
     service: Rc<S>,
     mut drain: Drain,
 ) {
-    let server = Rc::new(Server::new(tls, params, service, drain.clone()));
+    let server = Rc::new(Server::new(certificate, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -136,12 +138,12 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     service: Rc<S>,
     drain: Drain,
 ) {
-    Server::new(Arc::default(), params, service, drain).serve_connection(io, connect_info).await;
+    Server::new(Box::new(|| None), params, service, drain).serve_connection(io, connect_info).await;
 }
 
 /// What all connections of a listener share.
 struct Server<S> {
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    certificate: CertificateSource,
     http: http1::Builder,
     params: ConnectionParams,
     service: Rc<S>,
@@ -149,12 +151,12 @@ struct Server<S> {
 }
 
 impl<S: Service> Server<S> {
-    fn new(tls: Arc<ArcSwapOption<ServerConfig>>, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
+    fn new(certificate: CertificateSource, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
         let mut http = http1::Builder::new();
         http.header_read_timeout(params.read_timeout)
             .max_header_size(params.head_limit)
             .max_buf_size(params.head_limit.max(MIN_BUFFER));
-        Self { tls, http, params, service, drain }
+        Self { certificate, http, params, service, drain }
     }
 
     /// Attends to one connection from its first byte to its last.
@@ -162,7 +164,7 @@ impl<S: Service> Server<S> {
         let Ok(local) = stream.0.local_addr() else {
             return; // the client has gone already
         };
-        match self.tls.load_full() {
+        match (self.certificate)() {
             None => self.serve_connection(stream, ConnectInfo { remote, local, secure: false }).await,
             Some(config) => {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.

@@ -15,9 +15,9 @@ use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
 use super::environment::environment;
+use super::generation::Generation;
 use super::mailbox::{Command, Mailbox};
 use crate::edge::config::launch::LaunchOptions;
-use crate::edge::config::settings::Settings;
 use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
@@ -33,7 +33,6 @@ use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::host::bridge::locked::Locked;
 use crate::host::plugins::dispatch::dispatcher;
-use crate::host::plugins::environment::Environment;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::registry::Registry;
 use crate::host::python::config::Reading;
@@ -59,9 +58,8 @@ pub(crate) struct Host {
     pub(super) listeners: Mutex<Vec<Listening>>,
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
     pub(super) timeout: Duration,
-    pub(super) settings: Mutex<Settings>,
-    pub(super) documents: Mutex<Option<StaticMount>>,
-    pub(super) environment: Locked<Arc<Environment>>,
+    /// What serves; its plugins are in the registry.
+    generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
     pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
     pub(super) shared: Arc<ServerState>,
@@ -109,24 +107,23 @@ impl Host {
         let mailbox = Arc::new(Mailbox::default());
         let desk = ReloadHandle { submissions: Arc::clone(&submissions), mailbox: Arc::clone(&mailbox) };
         let most = settings.server.max_in_flight;
-        let documents = StaticMount::new(&settings, &launch);
-        let live = Snapshot::new(&settings, RouteTable::default(), documents.as_ref());
-        let shared = ServerState::new(live, certificate, Arc::clone(&submissions), most, Box::new(desk));
+        let static_mount = StaticMount::new(&settings, &launch);
+        let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
+        let shared = ServerState::new(live, Arc::clone(&submissions), most, Box::new(desk));
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
-        let environment = environment(py, &launch, &settings, reading.config)?;
+        let environment = Arc::new(environment(py, &launch, &settings, reading.config)?);
+        let timeout = settings.server.shutdown_timeout;
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
             launch,
             addresses,
             listeners: Mutex::new(listeners),
-            timeout: settings.server.shutdown_timeout,
-            settings: Mutex::new(settings),
-            documents: Mutex::new(documents),
-            environment: Locked::new(Arc::new(environment)),
+            timeout,
+            generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
             registry,
             limits: Mutex::default(),
             shared,
@@ -276,8 +273,8 @@ impl Host {
 
     /// Starts to accept.
     fn open(&self) -> PyResult<()> {
-        let settings = lock(&self.settings).clone();
-        let params = ConnectionParams::new(&settings.server);
+        let generation = self.generation();
+        let params = ConnectionParams::new(&generation.settings.server);
         let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.completion_queues.len()));
         let (submissions, mailbox) = (Arc::clone(&self.shared.submissions), Arc::clone(&self.mailbox));
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -290,27 +287,29 @@ impl Host {
             Some(IoThreads::start(&self.listeners(), &self.completion_queues, &self.shared, &params, &ended)?);
         self.shared.set_ready(true);
         for address in &self.addresses {
-            let url = url(*address, settings.tls.is_some());
+            let url = url(*address, generation.certificate.is_some());
             tracing::info!("Server started on {address}");
             for resident in self.registry.serving().residents() {
                 let audience = Python::attach(|py| resident.audience(py));
                 tracing::info!("Serving {url}/{}  [{audience}]", resident.id);
             }
-            if let Some(served) = self.documents() {
-                tracing::info!("Serving {url}/{}/ from {}", served.route(), served.documents.folder().display());
+            // Unless a plugin has their place.
+            let mount = generation.static_mount.as_ref();
+            if let Some(mount) = mount.filter(|mount| self.registry.serving().get(mount.route()).is_none()) {
+                tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.documents.folder().display());
             }
         }
         Ok(())
     }
 
-    /// The documents that are served, unless a plugin has their place.
-    fn documents(&self) -> Option<StaticMount> {
-        let serving = self.registry.serving();
-        lock(&self.documents).clone().filter(|served| serving.get(served.route()).is_none())
+    /// What serves.
+    pub(super) fn generation(&self) -> Arc<Generation> {
+        self.generation.with(|generation| Arc::clone(generation))
     }
 
-    pub(super) fn environment(&self) -> Arc<Environment> {
-        self.environment.with(|environment| Arc::clone(environment))
+    /// Has `generation` serve from now on, as soon as its plugins are published; returns the one before.
+    pub(super) fn replace_generation(&self, generation: Arc<Generation>) -> Arc<Generation> {
+        self.generation.replace(generation)
     }
 }
 
@@ -321,7 +320,7 @@ fn log_report(report: &ReloadReport) {
         ReloadReport::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
         ReloadReport::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
         ReloadReport::Failed { loaded, .. } => {
-            tracing::info!("Not everything was reloaded; plugins that serve: {}", listed(loaded));
+            tracing::info!("Nothing was reloaded; plugins that serve: {}", listed(loaded));
         }
         ReloadReport::Stopping => tracing::info!("no reload, since the server stops"),
     }

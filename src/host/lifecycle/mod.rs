@@ -4,6 +4,7 @@
 //! the steps; [`reports`] installs the hooks for exceptions that no plugin catches.
 
 pub(crate) mod environment;
+pub(crate) mod generation;
 pub(crate) mod host;
 pub(crate) mod mailbox;
 pub(crate) mod reload;

@@ -23,7 +23,7 @@ impl PluginFiles {
     /// The name of a file in messages and the ids of the plugins in it; None for a file from elsewhere.
     fn find(&self, file: PathBuf) -> Option<(PathBuf, String)> {
         let host = self.host.upgrade()?;
-        let shown = host.environment().shown(&file)?;
+        let shown = host.generation().environment.shown(&file)?;
         let plugins: Vec<_> = host.registry.serving().of_file(&shown).iter().map(|one| one.id.to_string()).collect();
         Some((shown, plugins.join(", ")))
     }

@@ -288,8 +288,8 @@ impl Rehearsal {
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
-        let live = Snapshot::new(&self.settings, table, None);
-        let shared = ServerState::new(live, None, Arc::clone(&submissions), server.max_in_flight, Box::new(NoReload));
+        let live = Snapshot::new(&self.settings, table, None, None);
+        let shared = ServerState::new(live, Arc::clone(&submissions), server.max_in_flight, Box::new(NoReload));
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&resident)]);

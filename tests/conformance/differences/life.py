@@ -447,7 +447,7 @@ ROWS = [
                 },
                 "reload of all, a new file": {
                     "/b": ("404 404: Not Found", "200 one"),
-                    "marks": (["made a", "made a", "made b"], ["made a", "made a", "ended a", "made b"]),
+                    "marks": (["made a", "made a", "made b"], ["made a", "made a", "made b", "ended a"]),
                 },
             }
         ),

@@ -72,7 +72,14 @@ impl Server {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 tokio::task::LocalSet::new().block_on(&runtime, async {
                     let listener = tokio::net::TcpListener::from_std((*socket).try_clone().unwrap()).unwrap();
-                    serve(listener, tls, params, Rc::new(Desk { entered, release }), drain).await;
+                    serve(
+                        listener,
+                        Box::new(move || tls.load_full()),
+                        params,
+                        Rc::new(Desk { entered, release }),
+                        drain,
+                    )
+                    .await;
                 });
             }
         });

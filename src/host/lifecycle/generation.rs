@@ -1,0 +1,231 @@
+//! What the server goes by, as one value: a start makes the first, each reload of everything another.
+//!
+//! Promise: a [`Generation`] is never changed. A [`Draft`] is the next one while it is being made: its plugins are loaded
+//! beside those that serve, and until it is put into service [`Draft::discard`] takes all of it back, the modules of
+//! Python included. Runs on the Python thread. Caveat: what plugin code does elsewhere while it is loaded (a file that
+//! it writes, a module of others that it changes) is not taken back.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use rustls::ServerConfig;
+
+use super::environment::environment;
+use crate::edge::config::diagnostic::log_warnings;
+use crate::edge::config::launch::LaunchOptions;
+use crate::edge::config::settings::{Secret, Settings};
+use crate::edge::gateway::static_mount::StaticMount;
+use crate::edge::http::tls;
+use crate::edge::routing::RouteError;
+use crate::host::plugins::environment::Environment;
+use crate::host::plugins::load::{LoadedFile, load_file};
+use crate::host::plugins::loaded_plugin::LoadedPlugin;
+use crate::host::plugins::module;
+use crate::host::plugins::registry::PluginSet;
+use crate::host::python::baseplugin::BasePlugin;
+use crate::host::python::config;
+
+/// One reading of the ini file and what it names; the plugins loaded with it are in the registry.
+pub(super) struct Generation {
+    /// What the ini file and the command line say.
+    pub settings: Settings,
+    /// What plugins are loaded with.
+    pub environment: Arc<Environment>,
+    /// The certificate, if TLS is on.
+    pub certificate: Option<Arc<ServerConfig>>,
+    /// The folder of static files, if one is served.
+    pub static_mount: Option<StaticMount>,
+}
+
+/// What a reload may change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All that the ini file says, and all plugins.
+    Everything,
+    /// The plugins of one file, with the parameters that the ini file has for them now.
+    OneFile,
+}
+
+/// A generation that is being made.
+pub(super) struct Draft {
+    /// The one that serves.
+    serving: Arc<Generation>,
+    /// The next one; without it the one that serves stays, and some of its plugins are replaced.
+    next: Option<Arc<Generation>>,
+    /// What plugins are loaded with.
+    environment: Arc<Environment>,
+    /// The server's key that plugins read in `environment`.
+    key: Option<Secret>,
+    /// Modules beside the plugins that were imported when the draft began.
+    helpers: Vec<(String, Py<PyAny>)>,
+    files: Vec<DraftFile>,
+}
+
+/// What came of one file.
+pub(super) struct DraftFile {
+    /// The file, as messages name it.
+    pub file: PathBuf,
+    /// Its plugins, and what went wrong.
+    pub loaded: LoadedFile,
+    /// False if plugins that serve would be lost with it.
+    pub may_replace: bool,
+}
+
+impl Draft {
+    /// For the first load, whose plugins come into service file by file.
+    pub(super) fn first(serving: Arc<Generation>) -> Self {
+        let environment = Arc::clone(&serving.environment);
+        let key = serving.settings.apikey.clone();
+        Self { serving, next: None, environment, key, helpers: Vec::new(), files: Vec::new() }
+    }
+
+    /// Reads the ini file again and, for everything, the certificate.
+    ///
+    /// # Errors
+    /// Why the reload cannot begin, each with file and line; nothing has changed then.
+    pub(super) fn begin(
+        py: Python<'_>,
+        launch: &LaunchOptions,
+        serving: Arc<Generation>,
+        scope: Scope,
+    ) -> Result<Self, Vec<String>> {
+        let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
+        let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
+        log_warnings(&warnings);
+        let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let settings = reading.settings;
+        let environment = environment(py, launch, &settings, reading.config).map_err(|error| reason(&error))?;
+        let environment = Arc::new(environment);
+        let key = settings.apikey.clone();
+        let next = match scope {
+            Scope::OneFile => None,
+            Scope::Everything => {
+                let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose();
+                let next = Generation {
+                    certificate: certificate.map_err(|error| reason(&error))?,
+                    static_mount: StaticMount::new(&settings, launch),
+                    environment: Arc::clone(&environment),
+                    settings,
+                };
+                Some(Arc::new(next))
+            }
+        };
+        let helpers = module::forget_helpers(py, &environment.locate(&environment.folder)).unwrap_or_default();
+        let draft = Self { serving, next, environment, key, helpers, files: Vec::new() };
+        // Plugins look at it while they are imported.
+        if let Err(error) = config::proclaim(draft.environment.config.bind(py)) {
+            draft.restore_modules(py);
+            return Err(reason(&error));
+        }
+        Ok(draft)
+    }
+
+    /// What plugins are loaded with.
+    pub(super) fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+
+    /// The generation that serves once this has been put into service.
+    pub(super) fn generation(&self) -> &Arc<Generation> {
+        self.next.as_ref().unwrap_or(&self.serving)
+    }
+
+    /// The files so far.
+    pub(super) fn files(&self) -> &[DraftFile] {
+        &self.files
+    }
+
+    /// Loads a file, beside what serves.
+    pub(super) async fn load(&mut self, file: PathBuf) {
+        let mut loaded = load_file(&self.environment, &file).await;
+        // A new key of the server comes with a generation; a plugin that is replaced alone goes by the one that counts.
+        let (read, counts) = (self.key.as_ref(), self.generation().settings.apikey.as_ref());
+        let refusal = |plugin: &LoadedPlugin| {
+            Python::attach(|py| BasePlugin::change_server_key(plugin.instance.bind(py), read, counts)).err()
+        };
+        loaded.refuse(self.environment.farewell, refusal).await;
+        self.files.push(DraftFile { file, loaded, may_replace: true });
+    }
+
+    /// Decides between plugins that have the same id, and which files cannot take the place of their earlier generation.
+    ///
+    /// An id belongs to the file that has it in service, as long as that file still asks for it or, if it is no part of
+    /// the draft, `exists`; else to the first file of the draft that asks for it.
+    pub(super) async fn settle(
+        &mut self,
+        serving: &PluginSet,
+        exists: impl Fn(&Path) -> bool,
+        objection: impl Fn(&LoadedPlugin) -> Option<String>,
+    ) {
+        let mut owners: HashMap<Arc<str>, PathBuf> = HashMap::new();
+        for DraftFile { file, loaded, .. } in &self.files {
+            for plugin in &loaded.residents {
+                let holder = serving.get(&plugin.id).map(|holder| holder.file.as_path());
+                let keeps = |holder: &Path| match self.files.iter().find(|one| one.file == holder) {
+                    Some(again) => again.loaded.residents.iter().any(|one| one.id == plugin.id),
+                    None => exists(holder),
+                };
+                let owner = holder.filter(|holder| keeps(holder)).unwrap_or(file);
+                owners.entry(Arc::clone(&plugin.id)).or_insert_with(|| owner.to_path_buf());
+            }
+        }
+        for DraftFile { file, loaded, .. } in &mut self.files {
+            let mut own: Vec<Arc<str>> = Vec::new();
+            let refusal = |plugin: &LoadedPlugin| {
+                let mine = owners.get(&plugin.id).is_none_or(|owner| owner == file) && !own.contains(&plugin.id);
+                own.push(Arc::clone(&plugin.id));
+                if mine { objection(plugin) } else { Some(RouteError::Taken(plugin.id.to_string()).to_string()) }
+            };
+            loaded.refuse(self.environment.farewell, refusal).await;
+        }
+        let ids: HashSet<_> =
+            self.files.iter().flat_map(|file| &file.loaded.residents).map(|plugin| Arc::clone(&plugin.id)).collect();
+        for DraftFile { file, loaded, may_replace } in &mut self.files {
+            let lost = |old: &Arc<LoadedPlugin>| !ids.contains(&old.id);
+            *may_replace = loaded.failures.is_empty() || !serving.of_file(file).iter().any(lost);
+            if let Some(last) = loaded.failures.last_mut().filter(|_| !*may_replace) {
+                last.add("the earlier version goes on serving");
+            }
+        }
+    }
+
+    /// Takes everything back; what serves finds the modules and the configuration as they were.
+    pub(super) async fn discard(mut self) {
+        let deadline = Instant::now() + self.environment.farewell;
+        while let Some(DraftFile { loaded, .. }) = self.files.pop() {
+            loaded.give_up(deadline.saturating_duration_since(Instant::now())).await;
+        }
+        Python::attach(|py| {
+            self.restore_modules(py);
+            self.restore_configuration(py);
+        });
+    }
+
+    /// Hands out the plugins, to be put into service.
+    pub(super) fn finish(self, py: Python<'_>) -> Vec<DraftFile> {
+        if self.next.is_none() {
+            self.restore_configuration(py);
+        }
+        self.files
+    }
+
+    /// Puts the modules beside the plugins back that were imported before.
+    fn restore_modules(&self, py: Python<'_>) {
+        let folder = self.environment.locate(&self.environment.folder);
+        let helpers = self.helpers.iter().map(|(name, helper)| (name.clone(), helper.clone_ref(py))).collect();
+        let restored = module::forget_helpers(py, &folder).and_then(|_| module::restore_helpers(py, helpers));
+        if let Err(error) = restored {
+            tracing::error!("helper modules cannot be restored: {error}");
+        }
+    }
+
+    /// Makes `masterConfig` the configuration that the server goes by.
+    fn restore_configuration(&self, py: Python<'_>) {
+        if let Err(error) = config::proclaim(self.serving.environment.config.bind(py)) {
+            tracing::error!("masterConfig cannot be restored: {error}");
+        }
+    }
+}
