@@ -1,13 +1,12 @@
 //! The server's own endpoints: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
 //!
 //! Runs on the I/O threads, so that `/plugins` and the health endpoints answer while a plugin blocks Python; only a
-//! reload needs the Python thread, which [`Reloader`] passes it to. The caller decides whether a client may use an
+//! reload needs the Python thread, and its caller awaits the report. The caller decides whether a client may use an
 //! endpoint.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use crate::edge::http::rescue::ControlError;
 use crate::edge::http::response::{Body, json as json_response, json_text};
@@ -61,12 +60,6 @@ pub(crate) enum ReloadReport {
     },
     /// The server is stopping.
     Stopping,
-}
-
-/// Whoever can reload plugins.
-pub(crate) trait Reloader: Send + Sync {
-    /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
-    fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport>;
 }
 
 /// The answer to `/plugins`.

@@ -10,7 +10,7 @@ use super::stages::{
     RequestBody, RequestContext, RequestError, allowed, answer_options, body_variables, check_method, off_thread,
     refuse_key,
 };
-use super::state::{ServerState, Snapshot};
+use super::state::Snapshot;
 use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
@@ -20,6 +20,7 @@ use crate::edge::http::response::Body;
 use crate::edge::policy::cors;
 use crate::edge::policy::credential::{Access, AuthPolicy};
 use crate::edge::policy::own_host;
+use crate::edge::queue::backend::Backend;
 
 /// Answers `/-/healthy`.
 pub(super) fn healthy(context: &RequestContext) -> Result<Response<Body>, Rejection> {
@@ -56,7 +57,7 @@ pub(super) async fn plugins(
 
 /// Answers `/reload/<name>` when the reload is done.
 pub(super) async fn reload(
-    state: &ServerState,
+    backend: &impl Backend,
     snapshot: &Snapshot,
     context: &RequestContext,
     body: &mut RequestBody,
@@ -71,7 +72,7 @@ pub(super) async fn reload(
     if matches!(snapshot.control, AuthPolicy::Open) && is_stranger {
         return Err(Rejection::ControlRefused.into());
     }
-    let report = state.operator.reload(ReloadTarget::named(name)).await;
+    let report = backend.reload(ReloadTarget::named(name)).await;
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
 }
 

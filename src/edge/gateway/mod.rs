@@ -10,3 +10,6 @@ mod stages;
 pub(crate) mod state;
 pub(crate) mod static_mount;
 pub(crate) mod threads;
+
+#[cfg(test)]
+mod tests;

@@ -26,18 +26,19 @@ use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::policy::admission::admit;
 use crate::edge::policy::credential::Access;
+use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
 
 /// Answers the requests of one I/O thread.
-pub(crate) struct AppService {
-    state: Arc<ServerState>,
-    submitter: Rc<Submitter>,
+pub(crate) struct AppService<B> {
+    state: Arc<ServerState<B>>,
+    submitter: Rc<Submitter<B>>,
     completions: Arc<CompletionQueue>,
 }
 
-impl Service for AppService {
+impl<B: Backend> Service for AppService<B> {
     fn call(self: Rc<Self>, peer: Rc<ConnectInfo>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
         // A thread that requests keep awake never gets to the look that it takes before it sleeps.
         self.completions.look();
@@ -66,11 +67,11 @@ enum Waiting {
 /// A response that is there now or comes later. One that is there needs no future that keeps the request.
 type Answer<F> = Either<Ready<Response<Body>>, F>;
 
-impl AppService {
+impl<B: Backend> AppService<B> {
     /// A service for the thread that runs `submitter` and `completions`.
     pub(crate) fn new(
-        state: Arc<ServerState>,
-        submitter: Rc<Submitter>,
+        state: Arc<ServerState<B>>,
+        submitter: Rc<Submitter<B>>,
         completions: Arc<CompletionQueue>,
     ) -> Rc<Self> {
         Rc::new(Self { state, submitter, completions })
@@ -168,7 +169,9 @@ impl AppService {
     ) -> Result<Response<Body>, RequestError> {
         match waiting {
             Waiting::Plugins(context) => builtin::plugins(snapshot, &context, body).await,
-            Waiting::Reload(context, name) => builtin::reload(&self.state, snapshot, &context, body, name).await,
+            Waiting::Reload(context, name) => {
+                builtin::reload(&*self.state.backend, snapshot, &context, body, name).await
+            }
             Waiting::StaticFile(context, subpath) => builtin::static_file(snapshot, context, subpath).await,
             Waiting::PluginBody { endpoint, context, path } => {
                 let bytes = body.read(snapshot, &context.parts.headers).await?;

@@ -14,12 +14,10 @@ use rustls::ServerConfig;
 
 use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::Reloader;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
-use crate::edge::queue::submission_queue::SubmissionQueue;
 use crate::edge::routing::RouteTable;
 
 /// What a reload replaces.
@@ -67,32 +65,24 @@ impl Snapshot {
     }
 }
 
-/// One for the process.
-pub(crate) struct ServerState {
+/// One for the process; `B` is the [`Backend`](crate::edge::queue::backend::Backend) that runs its plugins.
+pub(crate) struct ServerState<B> {
     /// Replaced by reloads.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The way to the Python thread.
-    pub submissions: Arc<SubmissionQueue>,
+    /// Runs the plugins.
+    pub backend: Arc<B>,
     /// Requests in flight over all plugins.
     pub total: Arc<Limit>,
-    /// Who reloads.
-    pub operator: Box<dyn Reloader>,
     ready: AtomicBool,
 }
 
-impl ServerState {
+impl<B> ServerState<B> {
     /// Not ready yet.
-    pub(crate) fn new(
-        snapshot: Snapshot,
-        submissions: Arc<SubmissionQueue>,
-        most_in_flight: usize,
-        operator: Box<dyn Reloader>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, max_in_flight: usize) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
-            submissions,
-            total: Limit::new(most_in_flight),
-            operator,
+            backend,
+            total: Limit::new(max_in_flight),
             ready: AtomicBool::new(false),
         })
     }

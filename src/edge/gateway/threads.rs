@@ -21,6 +21,7 @@ use super::state::ServerState;
 use crate::edge::http::connection::{ConnectionParams, serve};
 use crate::edge::http::drain::{self, Drain};
 use crate::edge::http::forked::Listening;
+use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::queue::submitter::Submitter;
 
@@ -47,10 +48,10 @@ impl IoThreads {
     ///
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
-    pub(crate) fn start(
+    pub(crate) fn start<B: Backend>(
         listeners: &[Listening],
         completion_queues: &[Arc<CompletionQueue>],
-        shared: &Arc<ServerState>,
+        shared: &Arc<ServerState<B>>,
         params: &ConnectionParams,
         ended: &Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
@@ -106,16 +107,16 @@ impl IoThreads {
     }
 }
 
-struct Thread {
+struct Thread<B> {
     share: Vec<TcpListener>,
     completions: Arc<CompletionQueue>,
-    shared: Arc<ServerState>,
+    shared: Arc<ServerState<B>>,
     params: ConnectionParams,
     draining: Drain,
     halted: watch::Receiver<bool>,
 }
 
-impl Thread {
+impl<B: Backend> Thread<B> {
     fn run(self) -> io::Result<()> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let (sleeping, waking) = (Arc::clone(&self.completions), Arc::clone(&self.completions));
@@ -128,7 +129,7 @@ impl Thread {
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        let submitter = Submitter::new(Arc::clone(&self.shared.submissions));
+        let submitter = Submitter::new(Arc::clone(&self.shared.backend));
         let front = AppService::new(Arc::clone(&self.shared), Rc::clone(&submitter), Arc::clone(&self.completions));
         let listeners =
             self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;

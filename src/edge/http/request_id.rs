@@ -18,7 +18,7 @@ const MAX_LENGTH: usize = 128;
 
 /// The id of one request: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone)]
-pub struct RequestId {
+pub(crate) struct RequestId {
     /// What a fresh id is the spelling of.
     bits: u128,
     /// Spelled when somebody asks, which most requests end without.
@@ -27,12 +27,12 @@ pub struct RequestId {
 
 impl RequestId {
     /// The client's own id when it sent a valid one, else a fresh one.
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         headers.get(X_REQUEST_ID).and_then(Self::from_header).unwrap_or_else(Self::fresh)
     }
 
     /// 128 bits as 32 hex digits.
-    pub fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         /// Odd, so that the state takes each of its values once before it repeats one.
         const STEP: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
         thread_local! {
@@ -56,12 +56,12 @@ impl RequestId {
     }
 
     /// The id as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.text.get_or_init(|| self.digits().iter().copied().map(char::from).collect())
     }
 
     /// The id as a header's value.
-    pub fn header(&self) -> HeaderValue {
+    pub(crate) fn header(&self) -> HeaderValue {
         let value = match self.text.get() {
             Some(text) => HeaderValue::from_str(text),
             None => HeaderValue::from_bytes(&self.digits()),

@@ -36,7 +36,7 @@ impl Limit {
 
 /// The right to be in flight: one place in all and one at the plugin, given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     total: Arc<Limit>,
     plugin: Arc<Limit>,
 }

@@ -21,7 +21,7 @@ use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::admission::Permit;
 
 /// A request that was admitted, for the plugin named in it.
-pub struct QueuedRequest {
+pub(crate) struct QueuedRequest {
     /// Id of the plugin that answers.
     pub plugin: Arc<str>,
     /// What the client sent.
@@ -66,7 +66,7 @@ pub struct Reply {
 }
 
 /// The way home of one request; holds its permit until it is answered.
-pub struct Responder {
+pub(crate) struct Responder {
     reply: Option<oneshot::Sender<Outcome>>,
     completions: Arc<CompletionQueue>,
     request_id: RequestId,
@@ -76,7 +76,7 @@ pub struct Responder {
 
 impl Responder {
     /// Opens an responder whose outcome is fulfilled on the I/O thread that runs `completions`.
-    pub fn open(
+    pub(crate) fn open(
         completions: Arc<CompletionQueue>,
         permit: Permit,
         request_id: RequestId,
@@ -86,37 +86,37 @@ impl Responder {
     }
 
     /// The name of the request in the log.
-    pub fn request_id(&self) -> &RequestId {
+    pub(crate) fn request_id(&self) -> &RequestId {
         &self.request_id
     }
 
     /// True when nobody waits for the outcome any more.
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     /// Waits until nobody waits for the outcome any more; at once when there is one already.
-    pub fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(context))
     }
 
     /// True once an outcome has been given.
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.reply.is_none()
     }
 
     /// From here on, being dropped means that the handler was cut off rather than never run.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.started = true;
     }
 
     /// Answers the request, unless it has been begun to answer already.
-    pub fn complete(mut self, outcome: Outcome) {
+    pub(crate) fn complete(mut self, outcome: Outcome) {
         self.begin(outcome);
     }
 
     /// Answers the request and keeps its place, because the answer is the beginning of a longer one.
-    pub fn begin(&mut self, outcome: Outcome) {
+    pub(crate) fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
             self.completions.push(reply, outcome);
         }
@@ -139,7 +139,7 @@ impl Drop for Responder {
 
 /// Outcomes on their way to one I/O thread.
 #[derive(Default)]
-pub struct CompletionQueue {
+pub(crate) struct CompletionQueue {
     done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
     dirty: AtomicBool,
     /// True while the I/O thread is known to look at `dirty` before it sleeps; false for one that says nothing about it.
@@ -154,7 +154,7 @@ impl CompletionQueue {
     }
 
     /// Tells the I/O thread, once for all outcomes since the last time.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         if self.dirty.swap(false, Ordering::SeqCst) {
             self.notify.notify_one();
         }
@@ -162,7 +162,7 @@ impl CompletionQueue {
 
     /// [`Self::flush`], unless the I/O thread is awake: it looks here before it sleeps, and to wake it costs a system
     /// call. True if nothing is left to be told.
-    pub fn flush_to_sleeper(&self) -> bool {
+    pub(crate) fn flush_to_sleeper(&self) -> bool {
         if !self.dirty.load(Ordering::SeqCst) {
             return true;
         }
@@ -175,25 +175,25 @@ impl CompletionQueue {
     }
 
     /// The I/O thread looks what has come, as it does now and then while it is awake.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         if self.dirty.load(Ordering::Relaxed) {
             self.flush();
         }
     }
 
     /// The I/O thread is about to sleep.
-    pub fn fall_asleep(&self) {
+    pub(crate) fn fall_asleep(&self) {
         self.awake.store(false, Ordering::SeqCst);
         self.flush();
     }
 
     /// The I/O thread is awake, until it calls [`Self::fall_asleep`].
-    pub fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.awake.store(true, Ordering::SeqCst);
     }
 
     /// Fulfils outcomes as they come; runs on the I/O thread for as long as it serves.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         let mut batch = Vec::new();
         loop {
             self.notify.notified().await;

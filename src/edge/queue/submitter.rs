@@ -1,7 +1,7 @@
-//! The I/O thread's end of the queue.
+//! The I/O thread's end of the queue to the backend.
 //!
-//! Promise: jobs of one turn of the I/O thread go over together, with one lock and at most one wake-up. Caveat: local
-//! to its thread; [`Submitter::run`] must be spawned there, or nothing goes over.
+//! Promise: the requests of one turn of the I/O thread go over together, by one call of the backend. Caveat: local to
+//! its thread; [`Submitter::run`] must be spawned there, or nothing goes over.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,39 +9,39 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::backend::Backend;
 use super::responder::QueuedRequest;
-use super::submission_queue::SubmissionQueue;
 
-/// Gathers the jobs of one turn.
-pub(crate) struct Submitter {
-    submissions: Arc<SubmissionQueue>,
+/// Gathers the requests of one turn.
+pub(crate) struct Submitter<B> {
+    backend: Arc<B>,
     gathered: RefCell<Vec<QueuedRequest>>,
     notify: Notify,
 }
 
-impl Submitter {
+impl<B: Backend> Submitter<B> {
     /// A submitter for the current thread.
-    pub(crate) fn new(submissions: Arc<SubmissionQueue>) -> Rc<Self> {
-        Rc::new(Self { submissions, gathered: RefCell::default(), notify: Notify::new() })
+    pub(crate) fn new(backend: Arc<B>) -> Rc<Self> {
+        Rc::new(Self { backend, gathered: RefCell::default(), notify: Notify::new() })
     }
 
-    /// Puts a job in; it goes over when the connections that are ready now have had their turn.
-    pub(crate) fn submit(&self, job: QueuedRequest) {
+    /// Puts a request in; it goes over when the connections that are ready now have had their turn.
+    pub(crate) fn submit(&self, request: QueuedRequest) {
         let mut gathered = self.gathered.borrow_mut();
-        gathered.push(job);
+        gathered.push(request);
         if gathered.len() == 1 {
             self.notify.notify_one();
         }
     }
 
-    /// Hands jobs over for as long as the thread serves.
+    /// Hands requests over for as long as the thread serves.
     pub(crate) async fn run(&self) {
-        // Swapped rather than lent: a job that the closed submissions drops may end in `submit` again.
+        // Swapped rather than lent: a request that the backend drops may end in `submit` again.
         let mut batch = Vec::new();
         loop {
             self.notify.notified().await;
             std::mem::swap(&mut batch, &mut *self.gathered.borrow_mut());
-            self.submissions.submit(&mut batch);
+            self.backend.submit(&mut batch);
         }
     }
 }

@@ -17,11 +17,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 
 use super::locked::Locked;
+use super::submission_queue::SubmissionQueue;
 use crate::edge::http::pipe::{Reader, Writer};
-use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// What goes to the client.
-pub struct BodySender {
+pub(crate) struct BodySender {
     writer: Writer,
     waker: Waker,
 }
@@ -32,22 +32,22 @@ impl BodySender {
     }
 
     /// The answer is complete.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.writer.finish();
     }
 
     /// The answer ends here although it is not complete; the client sees a broken connection.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.writer.abort();
     }
 
     /// True once the answer has come to its end, complete or not.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.writer.has_ended()
     }
 
     /// True when nobody reads any more.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.writer.poll_gone(&self.context()).is_ready()
     }
 }
@@ -77,7 +77,7 @@ impl Wake for PendingBody {
 
 /// Whether answers without an end are asked to end, because their plugin is on its way out.
 #[derive(Default)]
-pub struct CloseSignal(AtomicBool);
+pub(crate) struct CloseSignal(AtomicBool);
 
 impl CloseSignal {
     /// True once they have been asked.
@@ -89,7 +89,7 @@ impl CloseSignal {
     ///
     /// # Errors
     /// What a watcher raised; the others have been called all the same.
-    pub fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn announce(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.0.store(true, Ordering::Release);
         let references: Vec<_> =
             OPEN.with_references(py, |open, references| open.values().map(|known| references.again(known)).collect());
@@ -122,7 +122,7 @@ impl Channel {
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn open<'py>(
+    pub(crate) fn open<'py>(
         py: Python<'py>,
         submissions: &Arc<SubmissionQueue>,
         writer: Writer,

@@ -20,8 +20,8 @@ use super::in_flight::InFlight;
 use super::locked::Locked;
 use super::outcome::ResultContext;
 use super::step;
+use super::submission_queue::SubmissionQueue;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
-use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// How long outcomes may gather, while the consumer goes on, for an I/O thread that is awake.
 const FLUSH_AFTER: Duration = Duration::from_micros(50);

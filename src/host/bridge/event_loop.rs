@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::submission_queue::SubmissionQueue;
 use crate::edge::queue::responder::CompletionQueue;
-use crate::edge::queue::submission_queue::SubmissionQueue;
 
 /// An asyncio loop and the queues that lead to it and away from it.
 pub struct EventLoop {

@@ -1,9 +1,8 @@
 //! The only meeting point of tokio and asyncio.
 //!
-//! The way of a request: an I/O thread `submitter` → `submission_queue` → [`consumer`] on the Python thread → a plugin's
-//! handler, driven by a [`driver`] if it is async → [`outcome`] → `responder` back to the I/O thread. What is sent piece
-//! by piece goes through a [`channel`]. [`coroutine`]
-//! is for life-cycle code: Rust futures that asyncio drives. Promise: I/O threads never attach to the interpreter and
+//! The way of a request: an I/O thread → [`submission_queue`] → [`consumer`] on the Python thread → a plugin's handler,
+//! driven by a [`driver`] if it is async → [`outcome`] → `responder` back to the I/O thread. What is sent piece by piece
+//! goes through a [`channel`]. [`coroutine`] is for life-cycle code: Rust futures that asyncio drives. Promise: I/O threads never attach to the interpreter and
 //! hold no Python object. Caveat: this module knows neither HTTP connections nor how plugins are loaded.
 
 pub(crate) mod aiohttp;
@@ -23,3 +22,5 @@ pub(crate) mod missing_module;
 pub(crate) mod outcome;
 pub(crate) mod reply;
 pub mod step;
+pub(crate) mod submission_queue;
+mod wake;

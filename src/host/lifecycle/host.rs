@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use rustls::ServerConfig;
-use tokio::sync::oneshot;
 
+use super::backend::PythonBackend;
 use super::environment::environment;
 use super::generation::Generation;
 use super::mailbox::{Command, Mailbox};
 use crate::edge::config::launch::LaunchOptions;
-use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
+use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
@@ -27,11 +27,11 @@ use crate::edge::http::forked::Listening;
 use crate::edge::observe::log_file;
 use crate::edge::policy::admission::Limit;
 use crate::edge::queue::responder::CompletionQueue;
-use crate::edge::queue::submission_queue::SubmissionQueue;
 use crate::edge::routing::RouteTable;
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::host::bridge::locked::Locked;
+use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::registry::Registry;
@@ -62,7 +62,7 @@ pub(crate) struct Host {
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
     pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
-    pub(super) shared: Arc<ServerState>,
+    pub(super) shared: Arc<ServerState<PythonBackend>>,
     pub(super) completion_queues: Vec<Arc<CompletionQueue>>,
     pub(super) consumer: Arc<Consumer>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -79,21 +79,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks the Python thread for a reload.
-struct ReloadHandle {
-    submissions: Arc<SubmissionQueue>,
-    mailbox: Arc<Mailbox>,
-}
-
-impl Reloader for ReloadHandle {
-    fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
-        let (reply, report) = oneshot::channel();
-        let mailbox = Arc::clone(&self.mailbox);
-        self.submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
-        report
-    }
-}
-
 impl Host {
     /// Puts the parts together; nothing runs yet.
     ///
@@ -105,11 +90,11 @@ impl Host {
         let settings = reading.settings;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
-        let desk = ReloadHandle { submissions: Arc::clone(&submissions), mailbox: Arc::clone(&mailbox) };
+        let backend = PythonBackend::new(Arc::clone(&submissions), Arc::clone(&mailbox));
         let most = settings.server.max_in_flight;
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
-        let shared = ServerState::new(live, Arc::clone(&submissions), most, Box::new(desk));
+        let shared = ServerState::new(live, backend, most);
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());
@@ -145,7 +130,7 @@ impl Host {
     /// Reloads everything and reopens the log files, once the Python thread comes to it. For any thread.
     pub(crate) fn hang_up(&self) {
         let mailbox = Arc::clone(&self.mailbox);
-        self.shared.submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Sighup))));
+        self.consumer.submissions().send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Sighup))));
     }
 
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
@@ -158,7 +143,7 @@ impl Host {
         }
         self.begin_drain();
         let host = Arc::clone(self);
-        self.shared.submissions.send(Box::new(move || Python::attach(|py| host.take_up_stop(py))));
+        self.consumer.submissions().send(Box::new(move || Python::attach(|py| host.take_up_stop(py))));
     }
 
     /// Has the loop take requests and errands.
@@ -276,7 +261,7 @@ impl Host {
         let generation = self.generation();
         let params = ConnectionParams::new(&generation.settings.server);
         let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.completion_queues.len()));
-        let (submissions, mailbox) = (Arc::clone(&self.shared.submissions), Arc::clone(&self.mailbox));
+        let (submissions, mailbox) = (Arc::clone(self.consumer.submissions()), Arc::clone(&self.mailbox));
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             if left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 let mailbox = Arc::clone(&mailbox);

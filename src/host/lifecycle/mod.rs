@@ -1,8 +1,9 @@
 //! The life of all plugins: load, reload, stop.
 //!
-//! Runs on the main thread. [`host`] takes commands from the [`mailbox`] one after the other, [`reload`] and [`stop`] are
-//! the steps; [`reports`] installs the hooks for exceptions that no plugin catches.
+//! Runs on the main thread, but for the [`backend`]. [`host`] takes commands from the [`mailbox`] one after the other,
+//! [`reload`] and [`stop`] are the steps; [`reports`] installs the hooks for exceptions that no plugin catches.
 
+mod backend;
 pub(crate) mod environment;
 pub(crate) mod generation;
 pub(crate) mod host;

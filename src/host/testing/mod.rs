@@ -23,20 +23,21 @@ use tokio::sync::oneshot;
 use self::wire::{Answer, Ask, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
-use crate::edge::control::{ReloadReport, ReloadTarget, Reloader};
+use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
 use crate::edge::policy::admission::Limit;
-use crate::edge::queue::responder::CompletionQueue;
-use crate::edge::queue::submission_queue::SubmissionQueue;
+use crate::edge::queue::backend::Backend;
+use crate::edge::queue::responder::{CompletionQueue, QueuedRequest};
 use crate::edge::routing::{Endpoint, RouteTable};
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{Coroutine, await_python, coroutine};
 use crate::host::bridge::locked::Locked;
 use crate::host::bridge::outcome::ExceptionHook;
+use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::load::{LoadedFile, load_class, load_file};
@@ -90,10 +91,14 @@ struct Asked {
     _open: oneshot::Sender<()>,
 }
 
-/// Nothing is reloaded in a rehearsal.
-struct NoReload;
+/// The plugin as the gateway sees it; nothing is reloaded in a rehearsal.
+pub(crate) struct RehearsalBackend(Arc<SubmissionQueue>);
 
-impl Reloader for NoReload {
+impl Backend for RehearsalBackend {
+    fn submit(&self, requests: &mut Vec<QueuedRequest>) {
+        self.0.submit(requests);
+    }
+
     fn reload(&self, _: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         oneshot::channel().1
     }
@@ -289,7 +294,8 @@ impl Rehearsal {
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let live = Snapshot::new(&self.settings, table, None, None);
-        let shared = ServerState::new(live, Arc::clone(&submissions), server.max_in_flight, Box::new(NoReload));
+        let backend = Arc::new(RehearsalBackend(Arc::clone(&submissions)));
+        let shared = ServerState::new(live, backend, server.max_in_flight);
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&resident)]);

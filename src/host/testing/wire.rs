@@ -23,6 +23,7 @@ use crate::edge::gateway::service::AppService;
 use crate::edge::gateway::state::ServerState;
 use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
+use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::queue::submitter::Submitter;
 
@@ -55,8 +56,8 @@ impl Wire {
     ///
     /// # Errors
     /// When the system refuses it.
-    pub(crate) fn start(
-        shared: Arc<ServerState>,
+    pub(crate) fn start<B: Backend>(
+        shared: Arc<ServerState<B>>,
         completions: Arc<CompletionQueue>,
         params: ConnectionParams,
     ) -> io::Result<Self> {
@@ -82,13 +83,13 @@ impl Wire {
     }
 }
 
-async fn serve(
-    shared: Arc<ServerState>,
+async fn serve<B: Backend>(
+    shared: Arc<ServerState<B>>,
     completions: Arc<CompletionQueue>,
     params: ConnectionParams,
     mut asked: mpsc::UnboundedReceiver<Ask>,
 ) {
-    let submitter = Submitter::new(Arc::clone(&shared.submissions));
+    let submitter = Submitter::new(Arc::clone(&shared.backend));
     let front = AppService::new(shared, Rc::clone(&submitter), Arc::clone(&completions));
     spawn_local(async move { submitter.run().await });
     spawn_local(async move { completions.run().await });

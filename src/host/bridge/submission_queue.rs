@@ -1,7 +1,8 @@
 //! The queue from the I/O threads to the Python thread.
 //!
-//! Promise: whatever is put in is seen by the consumer without a lost wake-up, and one wake-up serves any number of
-//! jobs. Caveat: there is one consumer; the queue itself has no bound, [`crate::edge::policy::admission`] bounds what enters.
+//! Filled on any thread, emptied on the Python thread. Promise: what is put in is seen by the consumer without a lost
+//! wake-up, and one wake-up serves any number of requests. Caveat: there is one consumer; the queue itself has no bound,
+//! [`admission`](crate::edge::policy::admission) bounds what enters.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,14 +10,14 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::responder::QueuedRequest;
 use super::wake::Wake;
+use crate::edge::queue::responder::QueuedRequest;
 
 /// Work for the thread that takes requests from the queue, which is not a request itself: reload, stop.
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
-/// Requests and errands on their way to the Python thread.
-pub struct SubmissionQueue {
+/// Requests and callbacks on their way to the Python thread.
+pub(crate) struct SubmissionQueue {
     queue: Mutex<Queue>,
     /// True while the consumer sleeps, that is while a producer has to wake it.
     idle: AtomicBool,
@@ -35,17 +36,17 @@ impl SubmissionQueue {
     ///
     /// # Errors
     /// When the process has no descriptors left.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { queue: Mutex::default(), idle: AtomicBool::new(true), wake: Wake::new()? })
     }
 
     /// The descriptor that is readable when there is something to take.
-    pub fn raw_fd(&self) -> RawFd {
+    pub(crate) fn raw_fd(&self) -> RawFd {
         self.wake.raw_fd()
     }
 
     /// Moves all `jobs` into the queue. Once the queue is closed they are dropped, which answers them with 503.
-    pub fn submit(&self, jobs: &mut Vec<QueuedRequest>) {
+    pub(crate) fn submit(&self, jobs: &mut Vec<QueuedRequest>) {
         let mut queue = self.lock();
         if queue.closed {
             drop(queue);
@@ -58,7 +59,7 @@ impl SubmissionQueue {
     }
 
     /// Has `callback` run on the Python thread. Once the queue is closed it is dropped instead.
-    pub fn send(&self, callback: Callback) {
+    pub(crate) fn send(&self, callback: Callback) {
         let mut queue = self.lock();
         if !queue.closed {
             queue.callbacks.push(callback);
@@ -68,7 +69,7 @@ impl SubmissionQueue {
     }
 
     /// Refuses everything from now on and drops what waits, which answers it with 503.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut queue = self.lock();
         queue.closed = true;
         let waiting = std::mem::take(&mut *queue);
@@ -77,8 +78,8 @@ impl SubmissionQueue {
         drop(waiting);
     }
 
-    /// Takes everything that waits: jobs to the end of `jobs`, errands as the result.
-    pub fn take(&self, jobs: &mut VecDeque<QueuedRequest>) -> Vec<Callback> {
+    /// Takes everything that waits: jobs to the end of `jobs`, callbacks as the result.
+    pub(crate) fn take(&self, jobs: &mut VecDeque<QueuedRequest>) -> Vec<Callback> {
         let mut queue = self.lock();
         if jobs.is_empty() {
             std::mem::swap(jobs, &mut queue.jobs);
@@ -89,13 +90,13 @@ impl SubmissionQueue {
     }
 
     /// The consumer is about to look: no producer needs to wake it until it is [`Self::fall_asleep`].
-    pub fn wake_up(&self) {
+    pub(crate) fn wake_up(&self) {
         self.idle.store(false, Ordering::SeqCst);
         self.wake.clear();
     }
 
     /// The consumer wants to sleep. False when something came in meanwhile, so that it has to look again.
-    pub fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.idle.store(true, Ordering::SeqCst);
         // Looking again after arming closes the gap in which a producer saw a consumer that was still awake.
         let queue = self.lock();
@@ -105,7 +106,7 @@ impl SubmissionQueue {
     }
 
     /// The consumer yields with work left: the loop must call it again after its timers.
-    pub fn rearm(&self) {
+    pub(crate) fn rearm(&self) {
         self.wake.set();
     }
 

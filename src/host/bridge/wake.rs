@@ -29,7 +29,7 @@ impl Wake {
     /// # Errors
     /// When the process has no descriptors left.
     #[cfg(not(target_os = "linux"))]
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (read, write) = rustix::pipe::pipe()?;
         for end in [&read, &write] {
             rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;

@@ -1,0 +1,21 @@
+//! The boundary between the gateway and what runs the plugins.
+//!
+//! Promise: everything that crosses is plain Rust data: requests and reloads go to a [`Backend`], an outcome comes back
+//! through the [`Responder`](super::responder::Responder) of its request, a report through its channel. The gateway is
+//! generic over the backend, so a call costs what a direct one does, and the gateway's tests run without Python.
+//! Caveat: what the gateway has to know of a plugin is not asked here; it reaches the gateway as data of its route.
+
+use tokio::sync::oneshot;
+
+use super::responder::QueuedRequest;
+use crate::edge::control::{ReloadReport, ReloadTarget};
+
+/// Runs the plugins. Called on the I/O threads, so it must neither block nor attach to the interpreter.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Takes all `requests`, in their order, and leaves the vector empty. Each is answered through its responder; one
+    /// that is dropped is answered with 503.
+    fn submit(&self, requests: &mut Vec<QueuedRequest>);
+
+    /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
+    fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport>;
+}
