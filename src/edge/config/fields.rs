@@ -87,8 +87,9 @@ pub(crate) fn switch(value: &Value, text: &str) -> ParseResult<bool> {
     word.ok_or_else(|| InvalidValue::new("must be on or off", "write bool:true or bool:false"))
 }
 
-/// What a word says of a switch, in any case; nothing at all is off. After `bool:` pluginserver knew five words and took
-/// every other for a no, `True` and `yes` among them: a server that is asked for TLS so must not go without.
+/// The state of a switch that a word in any case stands for; an empty one is off. pluginserver accepted five words
+/// after `bool:` and took all others for off, `True` and `yes` among them; a server configured like that must have TLS
+/// on.
 pub(crate) fn word_of_switch(text: &str) -> Option<bool> {
     match text.trim().to_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "enable" | "enabled" => Some(true),

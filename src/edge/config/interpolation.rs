@@ -65,9 +65,9 @@ impl Resolved {
 
 /// Why a value could not be made.
 enum Failure {
-    /// Its own fault.
+    /// An error in the value itself.
     Here { message: String, remedy: String },
-    /// The fault of a value it refers to, which is told there.
+    /// An error in a value that it refers to, which is reported there.
     Elsewhere,
 }
 

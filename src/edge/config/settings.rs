@@ -137,8 +137,8 @@ pub(crate) struct ServerSettings {
     pub plugin_timeout: Duration,
     /// `event_loop`: what plugins run on (default asyncio).
     pub event_loop: EventLoop,
-    /// `shutdown_timeout`: seconds for the requests that are under way and again for `terminate_plugin`, when the server
-    /// stops or a plugin is replaced (default 10).
+    /// `shutdown_timeout`: seconds for the requests in flight and again for `terminate_plugin`, when the server stops
+    /// or a plugin is replaced (default 10).
     pub shutdown_timeout: Duration,
 }
 

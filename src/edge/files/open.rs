@@ -32,7 +32,7 @@ pub(crate) struct Opened {
     pub coding: Option<Coding>,
     /// Names this version of it and no other.
     pub etag: ETag,
-    /// When it was changed last, if that can be told to clients: not before 1970 and not in the future.
+    /// When it was changed last, if that can be sent to clients: not before 1970 and not in the future.
     pub modified: Option<LastModified>,
 }
 
@@ -87,12 +87,12 @@ pub(super) fn flags() -> i32 {
     (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32
 }
 
-/// How the failure to open `path` is told: to the client by a status, to the log in full where somebody has to act.
+/// Reports the failure to open `path`: to the client by a status, to the log in full if the operator has to act.
 pub(super) fn refusal(path: &Path, error: &io::Error) -> Rejection {
     match Errno::from_io_error(error) {
         Some(Errno::ACCESS | Errno::PERM) => Rejection::Unreadable,
         // No such name; one that cannot be; a socket or a device without a driver; a path that leads out of its folder,
-        // which is told without a number.
+        // which has an error without a number.
         Some(
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::INVAL | Errno::NXIO | Errno::NODEV,
         )
@@ -111,7 +111,7 @@ fn media_type(name: &Path) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// A strong tag. It is a digest because the number of an inode is nobody's business.
+/// A strong tag. It is a digest so that clients do not learn the number of the inode.
 fn etag(metadata: &Metadata, coding: Option<Coding>) -> ETag {
     let mut digest = Sha256::new();
     let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];

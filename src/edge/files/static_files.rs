@@ -100,7 +100,7 @@ impl StaticFiles {
         let (status, size) = match answered {
             Ok(response) if request.method == Method::HEAD => (response.status(), 0),
             Ok(response) => (response.status(), response.body().size_hint().exact().unwrap_or(0)),
-            // The size of what tells of an error is of no interest to anybody.
+            // The size of an error's body is not recorded.
             Err(rejection) => (rejection.status(false), 0),
         };
         let entry = CommonLogEntry {
@@ -171,7 +171,7 @@ fn open_below(top: &Dir, place: &Path) -> io::Result<File> {
     top.open_with(place, &options).map(cap_std::fs::File::into_std)
 }
 
-/// cap-std tells a link that leads out by an error of its own, which has no number.
+/// True for the error by which cap-std reports a link that leads out; it has no number.
 fn is_way_out(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
 }

@@ -1,7 +1,8 @@
-//! What the I/O threads and the Python thread have in common.
+//! What the I/O threads and the Python thread share.
 //!
-//! Promise: what a reload can change is in [`Snapshot`], which is immutable and replaced whole; a request reads it once
-//! and is decided by that one reading. Caveat: sizes and timings of sockets are fixed at the start.
+//! Read on the I/O threads, replaced on the Python thread. Promise: what a reload can change is in [`Snapshot`], which
+//! is immutable and replaced whole; a request reads it once and is decided by that one reading. Caveat: sizes and
+//! timings of sockets are fixed at the start.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,17 +25,17 @@ use crate::edge::routing::RouteTable;
 pub(crate) struct Snapshot {
     /// The endpoints.
     pub table: RouteTable,
-    /// The folder of documents, if one is served.
+    /// The folder of static files, if one is served.
     pub static_files: Option<Arc<StaticFiles>>,
-    /// Who may use `/plugins` and `/reload/…`; open without `[auth] apikey`.
+    /// The key of `/plugins` and `/reload/…`; open without `[auth] apikey`.
     pub control: AuthPolicy,
     /// CORS, if it is enabled.
     pub cors: Option<Cors>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Bytes of a request body.
     pub body_limit: usize,
-    /// Longest gap inside a request body.
+    /// Longest idle time within a request body.
     pub read_timeout: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
@@ -77,7 +78,7 @@ pub(crate) struct ServerState<B> {
 }
 
 impl<B> ServerState<B> {
-    /// Not ready yet.
+    /// The state of a server that is not ready yet.
     pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, max_in_flight: usize) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -87,18 +88,18 @@ impl<B> ServerState<B> {
         })
     }
 
-    /// Whether plugins are loaded and no stop has been asked for.
+    /// True while plugins are loaded and no stop has begun; `/-/ready` reports it.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Says so.
+    /// Sets what [`Self::is_ready`] returns.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
     }
 }
 
-/// `http://127.0.0.1:9192`, or what else a person on this machine would type to reach `address`.
+/// The URL by which a browser on this machine reaches `address`, such as `http://127.0.0.1:9192`.
 pub(crate) fn url(address: SocketAddr, secure: bool) -> String {
     let scheme = if secure { "https" } else { "http" };
     let host = match address {

@@ -1,7 +1,8 @@
-//! The documents' folder of one reading of the ini file, and what is doubtful about it.
+//! The folder of static files that one reading of the ini file names, and warnings about it.
 //!
-//! Promise: nothing that is wrong with the folder keeps the server from its other work; it is told with its place in the
-//! file. Caveat: told once a reading, not when a folder vanishes later; requests are 404 then.
+//! Made on the Python thread, at the start and at a reload. Promise: an unusable folder never stops the server; it is
+//! logged with its place in the file. Caveat: it is checked once for each reading; when the folder vanishes later, its
+//! requests are answered with 404 and no warning.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::edge::files::static_files::StaticFiles;
 use crate::edge::observe::log_file::LogFile;
 use crate::edge::routing::RouteTable;
 
-/// The documents, and where they are served.
+/// The folder of static files, and where it is served.
 #[derive(Clone)]
 pub(crate) struct StaticMount {
     settings: StaticFilesSettings,
@@ -22,7 +23,7 @@ pub(crate) struct StaticMount {
 }
 
 impl StaticMount {
-    /// What `all` settings of `launch` name.
+    /// The folder that `all` settings name, with paths relative to the start of `launch`; `None` without one.
     pub(crate) fn new(all: &Settings, launch: &LaunchOptions) -> Option<Self> {
         let settings = all.static_files.clone()?;
         let start = &launch.folder;
@@ -52,7 +53,7 @@ impl StaticMount {
         &self.settings.route
     }
 
-    /// Tells that the plugin `id` of `file` is asked instead.
+    /// Warns if the plugin `id` of `file` answers in place of the static files.
     pub(crate) fn warn_shadowed(&self, id: &str, file: &Path) {
         if id == self.route() {
             let message =
@@ -62,7 +63,7 @@ impl StaticMount {
     }
 }
 
-/// What lies in the `documents` and was hardly meant for everybody.
+/// Files and folders inside of `documents` that are hardly meant to be public.
 fn exposed_secrets<'a>(
     settings: &'a Settings,
     launch: &'a LaunchOptions,

@@ -25,8 +25,8 @@ use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::queue::submitter::Submitter;
 
-/// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs holds them and
-/// no others.
+/// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs blocks them
+/// and no others.
 const FILE_THREADS: usize = 16;
 
 /// How long a halted thread keeps its connections, unless they end before: time for the responses that have just been
@@ -123,7 +123,7 @@ impl<B: Backend> Thread<B> {
         runtime.on_thread_park(move || sleeping.fall_asleep()).on_thread_unpark(move || waking.wake_up());
         let runtime = runtime.enable_all().max_blocking_threads(FILE_THREADS).build_local(LocalOptions::default())?;
         let served = runtime.block_on(self.serve());
-        // A read that hangs in the system must not keep the server from its end.
+        // A read that hangs in the system must not keep the server from ending.
         runtime.shutdown_background();
         served
     }

@@ -47,7 +47,7 @@ pub(crate) enum BodyError {
     /// The bytes break the content coding that the request declares, or end within it.
     #[error("request body is not valid in its Content-Encoding, or cut short")]
     Undecodable,
-    /// The connection ended before the body did; nobody is left to answer to.
+    /// The connection ended before the body did; no client is left to answer.
     #[error("client closed the connection within the request body")]
     Disconnected,
 }
@@ -58,8 +58,8 @@ impl From<Undecodable> for BodyError {
     }
 }
 
-/// Reads a body of at most `limit` bytes with no gap longer than `idle`, decoded if it comes by a `coding`; the limit is
-/// for the bytes as they come and for those they stand for.
+/// Reads a body of at most `limit` bytes, pausing at most for `idle`, and decodes it if it has a `coding`. The limit is
+/// for the bytes as they arrive and for the decoded ones.
 ///
 /// A body whose `Content-Length` is above the limit is refused without asking for it, so a client that sent
 /// `Expect: 100-continue` gets its refusal instead of the permission to send. A body that arrived in one piece is

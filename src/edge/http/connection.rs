@@ -46,13 +46,13 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection on which nothing was asked yet stays open when a drain starts, and how long before that its TLS
-/// handshake may take: the request of a client that has just connected is on its way, and closing now would lose it
-/// although the listening socket refuses nobody.
+/// How long a connection without a request stays open when a drain starts, and how long before that its TLS handshake
+/// may take: the first request of a client that has just connected is on its way, and closing now would lose it,
+/// although the listening socket has accepted the client.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 
-/// How long after that the rest of a head may take of which a part is there, and then the client's end of the connection: a
-/// client that does nothing more must not hold up the end.
+/// How long after that the rest of a head may take of which a part has arrived, and then the client's end of the
+/// connection: a client that does nothing more must not delay the end of the server.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.

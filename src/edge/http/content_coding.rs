@@ -102,7 +102,7 @@ impl Decoder {
         })
     }
 
-    /// Tells whether the body may end here.
+    /// An error if the body must not end here.
     pub(super) fn finish(self) -> Result<(), Undecodable> {
         if self.member.is_none() { Ok(()) } else { Err(Undecodable) }
     }

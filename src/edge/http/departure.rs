@@ -17,7 +17,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::forked::Stream;
 
-/// How often a connection that is not read is looked at.
+/// How often a connection that is not read is checked. The end behind unread bytes is not an event that can be awaited:
+/// the socket stays readable all the time.
 const PERIOD: Duration = Duration::from_millis(300);
 
 /// A connection that knows whether its other side has closed it.
@@ -28,7 +29,7 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 impl Socket for Stream {
     fn has_ended(&self) -> bool {
-        // The system says so beside the bytes that are there, and tokio keeps it.
+        // The system reports it beside the unread bytes, and tokio stores it.
         matches!(self.0.ready(Interest::READABLE).now_or_never(), Some(Ok(ready)) if ready.is_read_closed())
     }
 }
@@ -46,33 +47,33 @@ impl Socket for DuplexStream {
     }
 }
 
-/// Looks after one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Departure {
-    /// Whether something was read that may not have been all.
+    /// True if the last read got bytes, so that there may be more.
     is_unread: bool,
-    /// Whether that was since the last look.
+    /// True if that was since the last check.
     is_fresh: bool,
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Runs while the end that has been read is kept back.
-    farewell: Option<Pin<Box<Sleep>>>,
+    /// Runs while the end that has been read is held back.
+    end_delay: Option<Pin<Box<Sleep>>>,
 }
 
 impl Departure {
-    /// Takes note of what became of an attempt to read: bytes, or none yet, in which case the reader will see the end.
+    /// Records the result of an attempt to read: bytes, or none yet, in which case the next read will reveal the end.
     pub(crate) fn note_read(&mut self, has_bytes: bool) {
         self.is_unread = has_bytes;
         self.is_fresh |= has_bytes;
     }
 
-    /// Keeps the end that has been read back for a period.
-    pub(crate) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD))).as_mut().poll(cx)
+    /// Waits for a period, for which the end that has been read is held back.
+    pub(crate) fn poll_end_delay(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end_delay.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD))).as_mut().poll(cx)
     }
 
-    /// Ends that; true if the end was being kept back, so that it has to be read once more.
-    pub(crate) fn end_farewell(&mut self) -> bool {
-        self.farewell.take().is_some()
+    /// Stops that wait; true if the end was held back, so that it has to be read once more.
+    pub(crate) fn cancel_end_delay(&mut self) -> bool {
+        self.end_delay.take().is_some()
     }
 
     /// Waits until the client of an unread connection is gone; polled by a task that is woken for other things, too.
@@ -83,7 +84,7 @@ impl Departure {
         loop {
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(PERIOD)));
             ready!(alarm.as_mut().poll(cx));
-            // What goes off now may have been set for something that was read long ago.
+            // The timer may have been started by an earlier read.
             if !std::mem::take(&mut self.is_fresh) && socket.has_ended() {
                 return Poll::Ready(());
             }

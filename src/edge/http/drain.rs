@@ -16,7 +16,7 @@ pub(crate) fn channel() -> (Trigger, Drain) {
     (Trigger(sender), Drain(receiver))
 }
 
-/// Starts the drain. Dropping it starts the drain as well: nobody would be left to do so.
+/// Starts the drain. Dropping it starts the drain as well, since nothing else could start it then.
 #[derive(Debug)]
 pub(crate) struct Trigger(watch::Sender<bool>);
 
@@ -27,22 +27,22 @@ impl Trigger {
     }
 }
 
-/// Tells when draining has started; clone it for every listener and connection.
+/// The receiving end of the signal; clone it for every listener and connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain(watch::Receiver<bool>);
 
 impl Drain {
     /// Waits for the start; returns at once when draining has started already. Safe to drop and call again.
     ///
-    /// Cheap to poll in vain: a connection does so at each of its requests.
+    /// Cheap to poll before the start: a connection does so at each of its requests.
     pub(crate) async fn started(&mut self) {
-        let glance = self.0.clone();
+        let current = self.0.clone();
         // Unconstrained, so that it is registered whenever it has been polled.
         let mut start = pin!(unconstrained(self.0.wait_for(|started| *started)));
         let mut registered: Option<Waker> = None;
         poll_fn(|cx| {
             let is_registered = registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-            if is_registered && matches!(glance.has_changed(), Ok(false)) {
+            if is_registered && matches!(current.has_changed(), Ok(false)) {
                 return Poll::Pending;
             }
             // An error means that the trigger is gone, which counts as a start.
@@ -65,7 +65,7 @@ mod tests {
     use super::channel;
 
     #[test]
-    fn a_signal_is_heard_by_every_clone() {
+    fn every_clone_receives_the_signal() {
         let (trigger, drain) = channel();
         let mut clone = drain.clone();
         assert!(pin!(clone.started()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_asked_in_vain_is_woken_by_whom_it_asked_last() {
+    fn the_waker_of_the_last_poll_is_woken() {
         let (trigger, mut drain) = channel();
         let (first, last) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
         let mut started = pin!(drain.started());

@@ -16,8 +16,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::pipe::Broken;
 
-/// Bytes that are read at one time: a slow client holds some such pieces. In CPU time for each byte of a cached file, half
-/// of it costs an eighth more and a quarter of it twice as much; twice as much saves a quarter, four times as much a third.
+/// Bytes that are read at one time: a slow client holds some such pieces. In CPU time for each byte of a cached file,
+/// half of it costs an eighth more and a quarter of it twice as much; twice as much saves a quarter, four times as much
+/// a third.
 pub(crate) const PIECE: usize = 128 * 1024;
 
 /// What is left to be sent of a file that is read from where it stands.

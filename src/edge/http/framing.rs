@@ -233,8 +233,8 @@ fn line_end(rest: &[u8]) -> Option<usize> {
     rest[before..].iter().position(|&byte| byte == b'\n').map(|end| before + end + 1)
 }
 
-/// Whether the line at the beginning of `rest` may be the end of the head or a header that says where the body ends, or is
-/// too short to tell.
+/// True if the line at the beginning of `rest` may be the end of the head or a header that defines where the body ends,
+/// or is too short to exclude that.
 fn matters(rest: &[u8]) -> bool {
     match rest.first() {
         Some(b'c' | b'C') => rest.get(CONTENT_LENGTH.len()).is_none_or(|&byte| byte == b':'),

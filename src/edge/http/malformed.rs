@@ -49,7 +49,7 @@ pub(crate) struct ErrorInterceptor<I> {
     state: Rc<ConnectionState>,
 }
 
-/// What the service's side of a connection tells the socket's.
+/// State of a connection that the service's side sets and the socket's side reads.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionState {
     /// A request is being answered, and the answer has not begun.
@@ -60,7 +60,7 @@ pub(crate) struct ConnectionState {
 }
 
 impl<I: Socket> ErrorInterceptor<I> {
-    /// Wraps a socket whose client has to take something of an answer within `patience`.
+    /// Wraps a socket whose client has to take something of an answer within `write_timeout`.
     pub(crate) fn new(io: I, write_timeout: Duration, state: Rc<ConnectionState>) -> Self {
         let (framing, departure) = (Framing::default(), Departure::default());
         Self { io, held: Vec::new(), write_timeout, stall: None, framing, departure, state }
@@ -118,7 +118,7 @@ impl<I: Socket> ErrorInterceptor<I> {
     }
 }
 
-/// Whether a write is an answer that hyper makes by itself. Nearly every other write is told apart by its tenth byte.
+/// Whether a write is an answer that hyper makes by itself. Nearly every other write differs in its tenth byte.
 fn is_bare_refusal(bytes: &[u8]) -> bool {
     let has = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
     bytes.get(9) == Some(&b'4')
@@ -205,7 +205,7 @@ impl<I: Socket> AsyncRead for ErrorInterceptor<I> {
             ready!(read)?;
             if !has_bytes && self.state.is_answering.get() {
                 // hyper would drop the request.
-                ready!(self.departure.poll_farewell(cx));
+                ready!(self.departure.poll_end_delay(cx));
             }
             let Some(allowed) = self.framing.follow(&mut buf.filled_mut()[before..]) else {
                 return Poll::Ready(Ok(()));
@@ -270,7 +270,7 @@ impl<I: Socket> AsyncWrite for ErrorInterceptor<I> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes whenever it is polled, even if there is nothing to flush.
         let Self { io, departure, state, .. } = &mut *self;
-        if !state.is_answering.get() && departure.end_farewell() {
+        if !state.is_answering.get() && departure.cancel_end_delay() {
             cx.waker().wake_by_ref();
         }
         if departure.poll(io, cx).is_ready() {

@@ -2,9 +2,9 @@
 //!
 //! Runs on the I/O threads; a connection stays on one of them and is not `Send`. A connection passes [`listener`],
 //! [`tls`], [`connection`] (hyper, with [`malformed`] between it and the socket) and a [`connection::Service`].
-//! [`body`] reads request bodies, [`pipe`] carries bytes of streams between threads, [`mod@file`] sends files, [`upgrade`]
-//! handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children from holding
-//! sockets, and [`drain`] shuts everything down in order.
+//! [`body`] reads request bodies, [`pipe`] carries bytes of streams between threads, [`mod@file`] sends files,
+//! [`upgrade`] handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children
+//! from holding sockets, and [`drain`] shuts everything down in order.
 
 pub(crate) mod body;
 mod conformance;

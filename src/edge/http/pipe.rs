@@ -79,7 +79,7 @@ impl Writer {
     /// Puts `piece` in, whether there is room or not.
     ///
     /// # Errors
-    /// When nobody reads any more.
+    /// When the reader is gone.
     pub fn write(&self, piece: Bytes) -> Result<(), Gone> {
         let mut state = self.shared.lock();
         if state.reader_is_gone {
@@ -97,7 +97,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until there is room for more; an error when nobody reads any more.
+    /// Waits until there is room for more; an error when the reader is gone.
     pub fn poll_room(&self, context: &Context<'_>) -> Poll<Result<(), Gone>> {
         let mut state = self.shared.lock();
         if state.reader_is_gone {
@@ -110,7 +110,7 @@ impl Writer {
         Poll::Pending
     }
 
-    /// Waits until nobody reads any more.
+    /// Waits until the reader is gone.
     pub fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.shared.lock();
         if state.reader_is_gone {
@@ -125,7 +125,7 @@ impl Writer {
         self.shared.end(Ok(()));
     }
 
-    /// True once the end, or the break, has been told.
+    /// True once the stream has been finished or aborted.
     pub fn has_ended(&self) -> bool {
         self.shared.lock().end.is_some()
     }
@@ -142,7 +142,7 @@ impl Drop for Writer {
     }
 }
 
-/// The end that bytes come out of. Dropping it tells the writer.
+/// The end that bytes come out of. Dropping it wakes the writer.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,

@@ -19,9 +19,9 @@ const MAX_LENGTH: usize = 128;
 /// The id of one request: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone)]
 pub(crate) struct RequestId {
-    /// What a fresh id is the spelling of.
+    /// The number that a fresh id spells.
     bits: u128,
-    /// Spelled when somebody asks, which most requests end without.
+    /// Made when it is first used, which for most requests is never.
     text: OnceLock<Box<str>>,
 }
 

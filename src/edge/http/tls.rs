@@ -69,7 +69,7 @@ pub(crate) enum TlsError {
     /// The key file is PEM without a private key.
     #[error("[SSL] keyfile: no private key in {}; it must hold a PKCS#8, PKCS#1 or SEC1 key", .0.display())]
     NoKey(PathBuf),
-    /// The key is protected by a passphrase, which nobody can type in at a server's start.
+    /// The key is protected by a passphrase, which cannot be typed in when a server starts.
     #[error("[SSL] keyfile: the key in {} is encrypted; write it without its passphrase with `openssl pkey -in … \
         -out …` and let only the server's user read it", .0.display())]
     EncryptedKey(PathBuf),

@@ -31,9 +31,9 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The ends of the two pipes that the connection takes over.
 #[derive(Debug)]
 pub struct Upgrade {
-    /// What the client says.
+    /// For the bytes that the client sends.
     pub from_client: Writer,
-    /// What it is told.
+    /// With the bytes for the client.
     pub to_client: Reader,
 }
 
@@ -125,7 +125,7 @@ async fn receive<I: Socket>(mut incoming: Half<'_, I>, from_client: Writer, unre
             departure.poll(&*incoming.0.borrow(), cx).map(|()| Err(Gone))
         });
         if from_client.write(checked.unwrap_or_else(|last| last)).is_err() || room.await.is_err() {
-            return; // nobody listens any more, or nobody speaks
+            return; // the handler no longer reads, or the client has gone
         }
         let mut buffer = BytesMut::with_capacity(PIECE);
         match incoming.read_buf(&mut buffer).await {

@@ -9,7 +9,7 @@ use jiff::Zoned;
 
 use super::line::push_escaped;
 
-/// What a line of the format tells.
+/// The fields of a line.
 #[derive(Clone, Debug)]
 pub(crate) struct CommonLogEntry<'a> {
     /// The client's address.

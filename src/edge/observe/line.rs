@@ -40,8 +40,8 @@ impl Level {
         Self::ALL.into_iter().find(|level| text.eq_ignore_ascii_case(level.name()))
     }
 
-    /// Like [`Level::named`], but an unknown word means `INFO`: in a plugin, a misspelt level must not silence or stop a
-    /// server.
+    /// Like [`Level::named`], but an unknown word means `INFO`: a misspelt level in a plugin must neither silence the
+    /// server nor stop it.
     #[must_use]
     pub(crate) fn parse(text: &str) -> Self {
         Self::named(text).unwrap_or(Self::Info)

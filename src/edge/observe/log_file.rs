@@ -54,8 +54,8 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl LogFile {
-    /// Opens `path` for appending, or gives the file that is already open under this path: opened anew, since the one
-    /// there may have been moved away, and whoever names a path means what is there now.
+    /// Opens `path` for appending, or returns the file that is already open under this path: opened anew, since the
+    /// file may have been moved away, and a path means the file that is there now.
     ///
     /// A new file is readable by its owner and group only (0640, less the umask): what plugins log is theirs to judge.
     ///

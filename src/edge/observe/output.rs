@@ -98,7 +98,7 @@ enum Kind {
     File,
     /// A short one, when it is writable.
     Pipe,
-    /// Nobody can say: it is writable when there is room for one character.
+    /// Unknown: it is writable when there is room for one character.
     Terminal,
 }
 
@@ -193,7 +193,8 @@ impl Output {
         }
     }
 
-    /// Puts bytes in, a whole line as a rule, and never waits. When it returns a turn, nobody else writes what waits.
+    /// Puts bytes in, a whole line as a rule, and never waits. When it returns a turn, no other thread writes what
+    /// waits.
     pub(crate) fn put(self: &Arc<Self>, bytes: Vec<u8>) -> Option<Turn<'_>> {
         if bytes.is_empty() {
             return None;
@@ -435,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_holds_nobody_and_what_it_lost_is_reported() {
+    fn a_pipe_without_reader_blocks_no_thread_and_what_it_lost_is_reported() {
         let (output, reader) = full_pipe();
         for number in 0..3 {
             output.write(format!("lost {number}\n").into_bytes());

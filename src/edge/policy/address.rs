@@ -13,12 +13,12 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who asks: what the log and plugins see as the client's address.
+/// The client's address as the log and plugins see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// The client at this address.
     Known(IpAddr),
-    /// Somebody of whom a trusted proxy passed on no address.
+    /// A client whose address a trusted proxy did not pass on.
     Unknown,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs on the I/O threads. Origins must match exactly, as browsers send them; `null` is allowed only if it is listed.
 //! `*` allows any origin, but without credentials, because every site could use a visitor's cookies otherwise. Caveat:
-//! CORS does not protect the server from anyone; it only tells browsers which answers scripts may read.
+//! CORS does not protect the server; it only lets browsers know which answers scripts may read.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,

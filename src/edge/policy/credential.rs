@@ -101,15 +101,15 @@ fn bearer_token(value: &[u8]) -> Option<Credential<'_>> {
     if scheme.eq_ignore_ascii_case(b"bearer") { Credential::present(token.trim_ascii()) } else { None }
 }
 
-/// Who may use a route.
+/// Which clients may use a route.
 #[derive(Clone, Debug, Default)]
 pub enum AuthPolicy {
-    /// Anybody.
+    /// All.
     #[default]
     Open,
-    /// Whoever shows the key.
+    /// Those that send the key.
     Key(KeyDigest),
-    /// Nobody: authentication is asked for, but there is no key that could match.
+    /// None: authentication is on, but there is no key that could match.
     Closed,
 }
 
@@ -125,8 +125,8 @@ pub enum Access {
 }
 
 impl AuthPolicy {
-    /// Whoever shows `key`; nobody when it is empty. White space around it does not belong to it, wherever it stands: no
-    /// header could show it.
+    /// Admits clients that send `key`, or none if it is empty. White space around a key is not part of it, since no
+    /// header can contain it.
     pub fn key(key: &Secret) -> Self {
         match key.expose().trim() {
             "" => Self::Closed,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn open_admits_anybody_and_closed_nobody() {
+    fn open_admits_all_and_closed_none() {
         let (none, wrong) = (HeaderMap::new(), headers(&[("x-custom-auth", "no")]));
         let query = Variables::default();
         assert_eq!(AuthPolicy::Open.admits_head(&none, &query), Access::Granted);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_opened_by_nobody() {
+    fn an_empty_key_admits_no_client() {
         let policy = AuthPolicy::key(&Secret::new(""));
         assert!(matches!(policy, AuthPolicy::Closed));
         assert_eq!(policy.admits_head(&headers(&[("x-custom-auth", "")]), &Variables::default()), Access::Refused);

@@ -1,7 +1,7 @@
-//! What the I/O thread knows of a request when it hands it over: plain Rust data, parsed and decoded, that can
-//! cross to the Python thread without the interpreter.
+//! A request as it crosses to the Python thread: plain Rust data, parsed and decoded.
 //!
-//! Caveat: nothing here derives `Debug`, because headers and bodies carry keys that must not reach a log.
+//! Made on the I/O threads, read on the Python thread. Caveat: nothing here derives `Debug`, because headers and bodies
+//! carry keys that must not reach a log.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ pub struct RequestData {
     pub query: Variables,
     /// The headers, names in lower case as hyper keeps them.
     pub headers: HeaderMap,
-    /// The version of the protocol the client spoke.
+    /// The version of HTTP that the client used.
     pub version: Version,
     /// The other end of the socket: the client or the nearest proxy.
     pub remote: SocketAddr,

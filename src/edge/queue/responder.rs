@@ -1,8 +1,9 @@
-//! One request on its way through Python and back: the job, the outcome, and the way home.
+//! A request in the queue, its outcome, and the queue that outcomes return by.
 //!
-//! Promise: every [`Responder`] is answered exactly once. If it is dropped on the way, because the server stops or a
-//! task was destroyed, that is an answer too. Caveat: outcomes reach the I/O thread in batches; after
-//! [`Responder::complete`] the caller has to call [`CompletionQueue::flush`] or [`CompletionQueue::flush_to_sleeper`].
+//! Made on an I/O thread, answered on the Python thread. Promise: every [`Responder`] is answered exactly once; one
+//! that is dropped, because the server stops or a task was destroyed, is answered by that. Caveat: outcomes reach the
+//! I/O thread in batches; after [`Responder::complete`] the caller has to call [`CompletionQueue::flush`] or
+//! [`CompletionQueue::flush_to_sleeper`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,7 @@ pub(crate) struct QueuedRequest {
     pub plugin: Arc<str>,
     /// What the client sent.
     pub request: Box<RequestData>,
-    /// The way home.
+    /// Takes the outcome.
     pub responder: Responder,
 }
 
@@ -65,7 +66,7 @@ pub struct Reply {
     pub body: Body,
 }
 
-/// The way home of one request; holds its permit until it is answered.
+/// Takes the outcome of one request; holds its permit until then.
 pub(crate) struct Responder {
     reply: Option<oneshot::Sender<Outcome>>,
     completions: Arc<CompletionQueue>,
@@ -75,7 +76,7 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    /// Opens an responder whose outcome is fulfilled on the I/O thread that runs `completions`.
+    /// A responder whose outcome is delivered on the I/O thread that runs `completions`, and the receiver of it.
     pub(crate) fn open(
         completions: Arc<CompletionQueue>,
         permit: Permit,
@@ -85,17 +86,17 @@ impl Responder {
         (Self { reply: Some(reply), completions, request_id, started: false, _permit: permit }, outcome)
     }
 
-    /// The name of the request in the log.
+    /// The id of the request in the log.
     pub(crate) fn request_id(&self) -> &RequestId {
         &self.request_id
     }
 
-    /// True when nobody waits for the outcome any more.
+    /// True if the outcome is not awaited any more, because the client has gone or has been answered.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    /// Waits until nobody waits for the outcome any more; at once when there is one already.
+    /// Waits until the outcome is not awaited any more; ready at once if there has been one.
     pub(crate) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(context))
     }
@@ -105,17 +106,18 @@ impl Responder {
         self.reply.is_none()
     }
 
-    /// From here on, being dropped means that the handler was cut off rather than never run.
+    /// Records that the handler runs: if the responder is dropped from now on, the request was cut off (500) and not
+    /// left out (503).
     pub(crate) fn start(&mut self) {
         self.started = true;
     }
 
-    /// Answers the request, unless it has been begun to answer already.
+    /// Answers the request, unless [`Self::begin`] has done so.
     pub(crate) fn complete(mut self, outcome: Outcome) {
         self.begin(outcome);
     }
 
-    /// Answers the request and keeps its place, because the answer is the beginning of a longer one.
+    /// Answers the request and keeps its permit, because the body of the answer is still to come.
     pub(crate) fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
             self.completions.push(reply, outcome);
@@ -142,7 +144,8 @@ impl Drop for Responder {
 pub(crate) struct CompletionQueue {
     done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
     dirty: AtomicBool,
-    /// True while the I/O thread is known to look at `dirty` before it sleeps; false for one that says nothing about it.
+    /// True while the I/O thread is sure to check `dirty` before it sleeps; false for a thread that does not report
+    /// that.
     awake: AtomicBool,
     notify: Notify,
 }
@@ -153,20 +156,21 @@ impl CompletionQueue {
         self.dirty.store(true, Ordering::SeqCst);
     }
 
-    /// Tells the I/O thread, once for all outcomes since the last time.
+    /// Wakes the I/O thread, once for all outcomes since the last call.
     pub(crate) fn flush(&self) {
         if self.dirty.swap(false, Ordering::SeqCst) {
             self.notify.notify_one();
         }
     }
 
-    /// [`Self::flush`], unless the I/O thread is awake: it looks here before it sleeps, and to wake it costs a system
-    /// call. True if nothing is left to be told.
+    /// [`Self::flush`], unless the I/O thread is awake: it checks before it sleeps, and to wake it costs a system call.
+    /// True if no outcome is left that it has not been woken for.
     pub(crate) fn flush_to_sleeper(&self) -> bool {
         if !self.dirty.load(Ordering::SeqCst) {
             return true;
         }
-        // The I/O thread says that it sleeps and then looks; here it is the other way round, so one of both sees it.
+        // The I/O thread clears `awake` and then reads `dirty`; here `dirty` was set before `awake` is read, so that at
+        // least one of the two threads sees the other's change.
         let asleep = !self.awake.load(Ordering::SeqCst);
         if asleep {
             self.flush();
@@ -174,25 +178,25 @@ impl CompletionQueue {
         asleep
     }
 
-    /// The I/O thread looks what has come, as it does now and then while it is awake.
+    /// Called by the I/O thread while it is awake, to collect outcomes that have come.
     pub(crate) fn look(&self) {
         if self.dirty.load(Ordering::Relaxed) {
             self.flush();
         }
     }
 
-    /// The I/O thread is about to sleep.
+    /// Called by the I/O thread before it sleeps.
     pub(crate) fn fall_asleep(&self) {
         self.awake.store(false, Ordering::SeqCst);
         self.flush();
     }
 
-    /// The I/O thread is awake, until it calls [`Self::fall_asleep`].
+    /// Called by the I/O thread when it wakes; it is awake until it calls [`Self::fall_asleep`].
     pub(crate) fn wake_up(&self) {
         self.awake.store(true, Ordering::SeqCst);
     }
 
-    /// Fulfils outcomes as they come; runs on the I/O thread for as long as it serves.
+    /// Delivers outcomes as they come; runs on the I/O thread for as long as it serves.
     pub(crate) async fn run(&self) {
         let mut batch = Vec::new();
         loop {
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_exchange_is_answered_by_how_far_it_came() {
+    async fn a_dropped_responder_is_answered_by_how_far_its_request_came() {
         let completions = Arc::new(CompletionQueue::default());
         let (waiting, unavailable) = responder(&completions);
         let (mut running, interrupted) = responder(&completions);
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_whose_client_left_is_abandoned() {
+    fn a_responder_whose_client_left_is_abandoned() {
         let (responder, outcome) = responder(&Arc::default());
         assert!(!responder.is_abandoned());
         drop(outcome);

@@ -1,7 +1,7 @@
 //! The I/O thread's end of the queue to the backend.
 //!
-//! Promise: the requests of one turn of the I/O thread go over together, by one call of the backend. Caveat: local to
-//! its thread; [`Submitter::run`] must be spawned there, or nothing goes over.
+//! Local to its I/O thread. Promise: the requests of one turn of the thread go over together, by one call of the
+//! backend. Caveat: [`Submitter::run`] must be spawned on the thread, or nothing goes over.
 
 use std::cell::RefCell;
 use std::rc::Rc;

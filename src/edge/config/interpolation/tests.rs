@@ -115,17 +115,17 @@ fn mistakes_name_file_line_and_remedy() {
         ("list:a float:y", "t.ini:2: [s] x: what follows float: is not a number"),
         ("${x}", "t.ini:2: [s] x: refers to itself: s:x -> s:x"),
     ] {
-        let told = value_of(given).expect_err(given);
-        assert!(told.starts_with(expected), "{told}");
+        let seen = value_of(given).expect_err(given);
+        assert!(seen.starts_with(expected), "{seen}");
     }
 }
 
 #[test]
-fn a_cycle_is_told_once() {
+fn a_cycle_is_shown_once() {
     let config = resolve(&ini(&[("s", &[("a", "${b}"), ("b", "${c}"), ("c", "${a}"), ("d", "${a}")])]), environment);
-    let told: Vec<_> = config.errors.iter().map(ToString::to_string).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("s:a -> s:b -> s:c -> s:a"), "{told:?}");
+    let seen: Vec<_> = config.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("s:a -> s:b -> s:c -> s:a"), "{seen:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let parameters = parameters.iter().filter(|item| !item.inherited);
     let parameters = parameters.map(|item| (item.key.clone(), item.location.clone())).collect();
     let (errors, warnings) = found.split();
-    // Where an error was told, the value is a stand-in that goes no further.
+    // A value with an error has been replaced by a default, which is not used.
     let settings = match errors {
         None => Ok(Settings { listen, paths, static_files, tls, apikey, cors, server, legacy_status, parameters }),
         Some(errors) => Err(errors),
@@ -62,7 +62,7 @@ impl<'a> SectionReader<'a> {
         self.section.and_then(|section| section.item(key))
     }
 
-    /// The value of `key`, or `default` when it is absent or wrong; the latter is told.
+    /// The value of `key`, or `default` if it is absent or wrong; a wrong one is reported.
     fn read<T>(&mut self, key: &str, default: T, fit: impl FnOnce(&Value) -> ParseResult<T>) -> T {
         let Some(item) = self.item(key) else { return default };
         match item.value.as_ref().map(fit) {
@@ -97,7 +97,7 @@ impl<'a> SectionReader<'a> {
         self.found.push(diagnostic(self.location(key)).in_section(section).at_key(key));
     }
 
-    /// Tells an error, with what was written instead.
+    /// Reports an error, with the text that was written.
     fn invalid(&mut self, key: &str, invalid: InvalidValue) {
         let InvalidValue { mut message, mut remedy } = invalid;
         if let Some(item) = self.item(key) {
@@ -215,7 +215,7 @@ fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PathBuf> {
     ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
 }
 
-/// Whether somebody wrote it, into the file or into a variable; the folder that is there by default may be missing.
+/// True if the file or a variable names it; the folder that is the default may be missing.
 fn is_named(location: &SourceLocation) -> bool {
     location.line().is_some() || matches!(location, SourceLocation::Variable(_))
 }
@@ -336,11 +336,12 @@ fn misspellings(config: &ResolvedConfig, found: &mut Diagnostics) {
             let near = nearest(&item.key, keys.iter().copied(), KEY_TOLERANCE);
             let remedy =
                 near.map_or_else(|| format!("known are {}", keys.join(", ")), |near| format!("is {near} meant?"));
-            let mut told = warn(&item.location, "is not known to the server".into()).at_key(&item.key).remedy(remedy);
+            let mut diagnostic =
+                warn(&item.location, "is not known to the server".into()).at_key(&item.key).remedy(remedy);
             if GUARDS.contains(name) && near.is_some_and(|near| section.item(near).is_none()) {
-                told.severity = Severity::Error;
+                diagnostic.severity = Severity::Error;
             }
-            found.push(told);
+            found.push(diagnostic);
         }
     }
 }

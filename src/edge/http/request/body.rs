@@ -35,7 +35,7 @@ pub(crate) enum UnreadableForm {
     /// It declares a charset that is not known.
     #[error("it declares an unknown charset")]
     UnknownCharset,
-    /// A multipart form without the parameter that says how its parts are told apart.
+    /// A multipart form without the parameter that separates its parts.
     #[error("its content type has no boundary")]
     NoBoundary,
     /// A multipart form that cannot be taken apart; the text says why.

@@ -19,8 +19,8 @@ pub(super) struct Disposition {
 }
 
 impl Disposition {
-    /// Reads the header's value; bytes that are not UTF-8 become U+FFFD. Of repeated parameters the first counts; a quote
-    /// that is never closed leaves nothing that could be relied on.
+    /// Parses the header's value; bytes that are not UTF-8 become U+FFFD. Of repeated parameters the first counts; of a
+    /// value with a quote that is not closed, nothing is used.
     pub(super) fn parse(header: &[u8]) -> Self {
         let text = String::from_utf8_lossy(header);
         let mut plain = Self::default();

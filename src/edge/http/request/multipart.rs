@@ -82,7 +82,7 @@ impl From<multer::Error> for MultipartError {
 }
 
 impl Multipart {
-    /// Takes a whole body apart. `boundary` is the content type's parameter, `charset` that of texts which declare none.
+    /// Splits a whole body. `boundary` is the content type's parameter, `charset` that of texts which declare none.
     pub(super) fn parse(boundary: &str, body: Bytes, charset: Charset) -> Result<Self, MultipartError> {
         // The only chunk is ready, so the future never waits; a parser that did so anyway would be missing bytes.
         read_parts(boundary, body, charset).now_or_never().unwrap_or(Err(MultipartError::Incomplete))

@@ -1,4 +1,4 @@
-//! What HTTP/1.1 promises about connections that nobody breaks.
+//! What HTTP/1.1 promises about connections on which nothing goes wrong.
 
 use std::io::Write;
 use std::time::Duration;

@@ -41,7 +41,7 @@ fn half_a_head_holds_up_the_end_for_moments_alone() {
 }
 
 #[test]
-fn a_draining_server_accepts_nobody() {
+fn a_draining_server_accepts_no_connection() {
     let server = Server::start(Options::default());
     let address = server.address;
     server.stop();

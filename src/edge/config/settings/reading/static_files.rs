@@ -127,8 +127,8 @@ mod tests {
             ("documents=", "names no folder"),
             ("[file_server]\ndocuments=/", "names no request path"),
         ] {
-            let told = errors(text);
-            assert!(told[0].contains(&format!("documents: {why}")), "{text}: {told:?}");
+            let seen = errors(text);
+            assert!(seen[0].contains(&format!("documents: {why}")), "{text}: {seen:?}");
         }
         assert!(errors("indexfile=int:4")[0].contains("indexfile: must be the name of a file"));
     }

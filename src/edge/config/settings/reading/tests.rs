@@ -42,19 +42,19 @@ fn a_file_with_only_the_folder_gets_safe_defaults() {
 
 #[test]
 fn a_file_must_name_the_folder_of_the_plugins() {
-    let told = read("[network]\nport=80").0.unwrap_err().to_string();
-    assert!(told.starts_with("t.ini: [paths] plugins: is missing"), "{told}");
+    let seen = read("[network]\nport=80").0.unwrap_err().to_string();
+    assert!(seen.starts_with("t.ini: [paths] plugins: is missing"), "{seen}");
 }
 
 #[test]
-fn every_error_is_told_at_once_in_file_order() {
-    let told = errors(
+fn every_error_is_shown_at_once_in_file_order() {
+    let seen = errors(
         "[network]\nport=http\nbindto=\n[server]\nread_timeout=0\nbody_limit=int:x\n[compat]\nlegacy_status=maybe",
     );
-    assert_eq!(told.len(), 5, "{told:#?}");
-    assert!(told[0].starts_with("t.ini:4: [network] port: must be a number from 0 to 65535"), "{told:#?}");
-    assert!(told[3].starts_with("t.ini:8: [server] body_limit: what follows int:"), "{told:#?}");
-    assert!(told[4].starts_with("t.ini:10: [compat] legacy_status: must be on or off"), "{told:#?}");
+    assert_eq!(seen.len(), 5, "{seen:#?}");
+    assert!(seen[0].starts_with("t.ini:4: [network] port: must be a number from 0 to 65535"), "{seen:#?}");
+    assert!(seen[3].starts_with("t.ini:8: [server] body_limit: what follows int:"), "{seen:#?}");
+    assert!(seen[4].starts_with("t.ini:10: [compat] legacy_status: must be on or off"), "{seen:#?}");
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn an_apikey_is_a_text_or_a_number_as_text() {
 
 #[test]
 fn a_misspelt_key_is_an_error_where_it_would_leave_the_server_open() {
-    let told = errors("[auth]\napi_key=secret\n[SSL]\nenable=yes");
-    assert!(told[0].starts_with("t.ini:4: [auth] api_key: is not known to the server (is apikey meant?)"), "{told:#?}");
-    assert!(told[1].starts_with("t.ini:6: [SSL] enable: is not known to the server (is enabled meant?)"), "{told:#?}");
+    let seen = errors("[auth]\napi_key=secret\n[SSL]\nenable=yes");
+    assert!(seen[0].starts_with("t.ini:4: [auth] api_key: is not known to the server (is apikey meant?)"), "{seen:#?}");
+    assert!(seen[1].starts_with("t.ini:6: [SSL] enable: is not known to the server (is enabled meant?)"), "{seen:#?}");
     let (_, warnings) = good("[auth]\napikey=k\napikeys=x\nusers=y\n[cors]\nenable=yes");
     assert_eq!(warnings.len(), 3, "{warnings:#?}");
 }
@@ -105,12 +105,12 @@ fn no_key_beyond_loopback_is_warned_of() {
 #[test]
 fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert_eq!(good("[SSL]\ncertfile=/nowhere\nkeyfile=/nowhere").0.tls, None);
-    let told = good("[SSL]\ncertfile=/nowhere").1;
-    assert!(told[0].starts_with("t.ini:4: [SSL] certfile: is not used, since SSL is not enabled"), "{told:#?}");
+    let seen = good("[SSL]\ncertfile=/nowhere").1;
+    assert!(seen[0].starts_with("t.ini:4: [SSL] certfile: is not used, since SSL is not enabled"), "{seen:#?}");
     assert_eq!(good("[SSL]\nenabled=off\ncertfile=/nowhere").1.len(), 0);
-    let told = errors("[SSL]\nenabled=yes\ncertfile=/nowhere/cert.pem");
-    assert!(told[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{told:#?}");
-    assert!(told[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{told:#?}");
+    let seen = errors("[SSL]\nenabled=yes\ncertfile=/nowhere/cert.pem");
+    assert!(seen[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{seen:#?}");
+    assert!(seen[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{seen:#?}");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}")).0.tls;
     assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into() }));
@@ -130,8 +130,8 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 #[test]
 fn every_server_key_takes_effect() {
     let server = good(
-        "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\nmax_in_flight=3\n\
-         max_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5",
+        "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
+         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5",
     )
     .0
     .server;
