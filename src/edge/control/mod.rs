@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::edge::http::rescue::ControlError;
-use crate::edge::http::response::{Body, json as json_response, json_text};
+use crate::edge::http::rescue::{ControlError, unwritable};
+use crate::edge::http::response::{Body, json_text, to_json};
 
 /// What is to be loaded anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,12 @@ pub(crate) enum ReloadReport {
 }
 
 /// The answer to `/plugins`.
-pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>) -> Response<Body> {
-    json_response(StatusCode::OK, &json!({ "loaded_plugins": ids.collect::<Vec<_>>() }))
+pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, request_id: HeaderValue) -> Response<Body> {
+    success(&json!({ "loaded_plugins": ids.collect::<Vec<_>>() }), request_id)
+}
+
+fn success(body: &Value, request_id: HeaderValue) -> Response<Body> {
+    to_json(body).map_or_else(|error| unwritable(&error, request_id), |text| json_text(StatusCode::OK, text))
 }
 
 /// The answer to `/-/healthy`: the process is there and its I/O threads serve.
@@ -82,21 +86,21 @@ pub(crate) fn ready(is_ready: bool, request_id: HeaderValue) -> Response<Body> {
 }
 
 /// The answer to a reload that did what was asked, with what failed besides.
-fn reloaded(mut body: Value, failed: &[String]) -> Response<Body> {
+fn reloaded(mut body: Value, failed: &[String], request_id: HeaderValue) -> Response<Body> {
     if !failed.is_empty() {
         body["failed"] = json!(failed);
     }
-    json_response(StatusCode::OK, &body)
+    success(&body, request_id)
 }
 
 /// The answer to `/reload/…`.
 pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response<Body> {
     let error = match report {
         ReloadReport::One { plugin, failed } => {
-            return reloaded(json!({ "reloaded": plugin, "success": true }), failed);
+            return reloaded(json!({ "reloaded": plugin, "success": true }), failed, request_id);
         }
         ReloadReport::All { loaded, failed } => {
-            return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed);
+            return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed, request_id);
         }
         ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         ReloadReport::Failed { target, reasons, loaded } => {

@@ -52,7 +52,7 @@ pub(super) async fn plugins(
     }
     check_method(context, MethodSet::DEFAULT)?;
     check_server_key(snapshot, context, body).await?;
-    Ok(control::plugins(snapshot.table.ids()))
+    Ok(control::plugins(snapshot.table.ids(), context.id.header()))
 }
 
 /// Answers `/reload/<name>` when the reload is done.

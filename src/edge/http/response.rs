@@ -109,23 +109,17 @@ impl http_body::Body for Body {
 /// `Content-Type` of every JSON answer, as pluginserver sent it.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// A JSON response. A `value` that JSON cannot express (a map with keys that are no texts) is logged and answered by
-/// 500.
-pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+/// `value` as JSON in the spelling of `json.dumps`.
+///
+/// # Errors
+/// When JSON cannot express it, such as a map whose keys are not texts.
+pub(crate) fn to_json(value: &impl Serialize) -> serde_json::Result<Bytes> {
     let mut text = Vec::with_capacity(128);
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonSpelling));
-    let (status, body) = match written {
-        Ok(()) => (status, Bytes::from(text)),
-        Err(error) => {
-            tracing::error!(%error, "an answer of the host cannot be written as JSON");
-            let body = Bytes::from_static(br#"{"error": "the server cannot express its answer as JSON"}"#);
-            (StatusCode::INTERNAL_SERVER_ERROR, body)
-        }
-    };
-    json_text(status, body)
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, PythonSpelling))?;
+    Ok(Bytes::from(text))
 }
 
-/// An answer whose JSON has been written already.
+/// A response with a body that is JSON already.
 pub(crate) fn json_text(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::new(text));
     *response.status_mut() = status;
@@ -184,21 +178,15 @@ pub(crate) mod tests {
     fn separators_and_escapes_are_those_of_json_dumps() {
         let value = json!({"b": [1, 2.5, null, true], "a": {}, "é\u{7f}😀": "\u{1}\n\"\\/\u{8}"});
         assert_eq!(
-            text(super::json(StatusCode::OK, &value)),
+            to_json(&value).unwrap(),
             r#"{"b": [1, 2.5, null, true], "a": {}, "\u00e9\u007f\ud83d\ude00": "\u0001\n\"\\/\b"}"#
         );
     }
 
     #[test]
     fn the_content_type_and_status_are_set() {
-        let response = super::json(StatusCode::NOT_FOUND, &json!({}));
+        let response = json_text(StatusCode::NOT_FOUND, Bytes::from_static(b"{}"));
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json; charset=utf-8");
-    }
-
-    #[test]
-    fn a_value_that_json_cannot_express_is_a_500() {
-        let odd = std::collections::BTreeMap::from([(vec![1], 1)]);
-        assert_eq!(super::json(StatusCode::OK, &odd).status(), 500);
     }
 }

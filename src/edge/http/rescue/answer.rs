@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::edge::http::request_id::X_REQUEST_ID;
-use crate::edge::http::response::{Body, json, json_text};
+use crate::edge::http::response::{Body, json_text, to_json};
 
 /// The body of most errors.
 #[derive(Serialize)]
@@ -28,17 +28,24 @@ impl ErrorBody<'_> {
 
 /// An answer with `body` as JSON.
 pub(super) fn answer(status: StatusCode, body: &impl Serialize, request_id: HeaderValue) -> Response<Body> {
-    named(json(status, body), request_id)
+    match to_json(body) {
+        Ok(text) => answer_text(status, text, request_id),
+        Err(error) => unwritable(&error, request_id),
+    }
 }
 
 /// An answer with a body that is JSON already.
 pub(super) fn answer_text(status: StatusCode, body: Bytes, request_id: HeaderValue) -> Response<Body> {
-    named(json_text(status, body), request_id)
-}
-
-fn named(mut response: Response<Body>, request_id: HeaderValue) -> Response<Body> {
+    let mut response = json_text(status, body);
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     response
+}
+
+/// 500: the server cannot write a body of its own as JSON; `error`, which says why, is logged.
+pub(crate) fn unwritable(error: &serde_json::Error, request_id: HeaderValue) -> Response<Body> {
+    tracing::error!(%error, "an answer of the server cannot be written as JSON");
+    let body = Bytes::from_static(br#"{"error": "the server cannot express its answer as JSON"}"#);
+    answer_text(StatusCode::INTERNAL_SERVER_ERROR, body, request_id)
 }
 
 /// Seconds after which a client that gets a 503 may try again, as the value of `Retry-After`.

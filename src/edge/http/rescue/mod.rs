@@ -12,6 +12,7 @@ mod failure;
 mod rejection;
 mod unserved;
 
+pub(crate) use answer::unwritable;
 pub(crate) use control::ControlError;
 pub(crate) use failure::Failure;
 pub(crate) use rejection::{Realm, Rejection};

@@ -7,8 +7,8 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, CONTENT_TYPE, RETRY_AF
 use super::*;
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::request_id::X_REQUEST_ID;
-use crate::edge::http::response::json;
 use crate::edge::http::response::tests::text;
+use crate::edge::http::response::to_json;
 
 fn id(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
@@ -42,8 +42,8 @@ fn every_rejection_has_its_status_a_content_type_the_request_id_and_an_error_tex
         assert_eq!(response.status(), status, "{rejection:?}");
         assert_eq!(response.headers()[X_REQUEST_ID], "id-1");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json; charset=utf-8");
-        let spelled = json(StatusCode::OK, &serde_json::json!({ "error": rejection.to_string() }));
-        assert_eq!(text(response), text(spelled));
+        let spelled = to_json(&serde_json::json!({ "error": rejection.to_string() })).unwrap();
+        assert_eq!(text(response).as_bytes(), spelled);
     }
 }
 
@@ -96,6 +96,14 @@ fn a_bad_result_and_a_missing_handler_name_the_request() {
     assert_eq!(shown, r#"{"error": "the plugin's answer cannot be sent: no", "request_id": "i"}"#);
     let response = Failure::NoHandler { hint: "define one".into() }.respond(id("i"), false);
     assert_eq!((response.status().as_u16(), response.headers()[X_REQUEST_ID].as_bytes()), (500, &b"i"[..]));
+}
+
+#[test]
+fn a_body_that_json_cannot_express_is_a_500_that_names_the_request() {
+    let odd = std::collections::BTreeMap::from([(vec![1], 1)]);
+    let response = answer::answer(StatusCode::OK, &odd, id("id-1"));
+    assert_eq!((response.status().as_u16(), &response.headers()[X_REQUEST_ID]), (500, &id("id-1")));
+    assert_eq!(text(response), r#"{"error": "the server cannot express its answer as JSON"}"#);
 }
 
 #[test]
