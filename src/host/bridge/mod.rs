@@ -23,4 +23,3 @@ pub(crate) mod outcome;
 pub(crate) mod reply;
 pub mod step;
 pub(crate) mod submission_queue;
-mod wake;

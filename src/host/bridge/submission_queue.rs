@@ -1,16 +1,16 @@
 //! The queue from the I/O threads to the Python thread.
 //!
 //! Filled on any thread, emptied on the Python thread. Promise: what is put in is seen by the consumer without a lost
-//! wake-up, and one wake-up serves any number of requests. Caveat: there is one consumer; the queue itself has no bound,
-//! [`admission`](crate::edge::policy::admission) bounds what enters.
+//! wake-up, and one wake-up serves any number of requests. A wake-up is a system call that makes a descriptor readable,
+//! which the event loop watches; it is made only while the consumer sleeps. Caveat: there is one consumer; the queue
+//! itself has no bound, [`admission`](crate::edge::policy::admission) bounds what enters.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::wake::Wake;
 use crate::edge::queue::responder::QueuedRequest;
 
 /// Work for the thread that takes requests from the queue, which is not a request itself: reload, stop.
@@ -119,5 +119,84 @@ impl SubmissionQueue {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing can panic half-way through a change of the queue, so a poisoned one is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A descriptor that the event loop watches and any thread can make readable; it stays so from [`Wake::set`] until
+/// [`Wake::clear`], neither of which ever blocks. On Linux both ends are one eventfd.
+struct Wake {
+    read: OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    write: OwnedFd,
+}
+
+impl Wake {
+    /// Opens a descriptor that is not readable yet.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    #[cfg(target_os = "linux")]
+    fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Self { read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    /// Opens a descriptor that is not readable yet.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    #[cfg(not(target_os = "linux"))]
+    fn new() -> io::Result<Self> {
+        let (read, write) = rustix::pipe::pipe()?;
+        for end in [&read, &write] {
+            rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        Ok(Self { read, write })
+    }
+
+    /// The descriptor to watch for reading.
+    fn raw_fd(&self) -> RawFd {
+        self.read.as_raw_fd()
+    }
+
+    /// Makes the descriptor readable.
+    fn set(&self) {
+        #[cfg(target_os = "linux")]
+        let (end, token) = (&self.read, 1u64.to_ne_bytes());
+        #[cfg(not(target_os = "linux"))]
+        let (end, token) = (&self.write, [1u8]);
+        // The only failure left is "would block": the counter or the pipe is full, so it is readable already.
+        let _ = rustix::io::write(end, &token);
+    }
+
+    /// Makes the descriptor unreadable again.
+    fn clear(&self) {
+        let mut sink = [0u8; 8];
+        while matches!(rustix::io::read(&self.read, &mut sink), Ok(n) if n == sink.len() && cfg!(not(target_os = "linux")))
+        {
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn readable(wake: &Wake) -> bool {
+        let mut fds = [PollFd::new(&wake.read, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("polling one descriptor") == 1
+    }
+
+    #[test]
+    fn stays_readable_from_the_first_set_until_cleared() {
+        let wake = Wake::new().expect("a descriptor");
+        assert!(!readable(&wake));
+        wake.set();
+        wake.set();
+        assert!(readable(&wake));
+        wake.clear();
+        assert!(!readable(&wake));
     }
 }
