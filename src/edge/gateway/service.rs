@@ -13,6 +13,7 @@ use futures_util::future::{Either, Ready, ready};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 
 use super::builtin;
 use super::stages::{
@@ -68,13 +69,16 @@ enum Waiting {
 type Answer<F> = Either<Ready<Response<Body>>, F>;
 
 impl<B: Backend> AppService<B> {
-    /// A service for the thread that runs `submitter` and `completions`.
-    pub(crate) fn new(
-        state: Arc<ServerState<B>>,
-        submitter: Rc<Submitter<B>>,
-        completions: Arc<CompletionQueue>,
-    ) -> Rc<Self> {
-        Rc::new(Self { state, submitter, completions })
+    /// A service for the current thread, and the two local tasks that hand its requests over and deliver the outcomes
+    /// that come by `completions`. To be called where local tasks can be spawned; they run as long as the thread
+    /// serves.
+    pub(crate) fn start(state: Arc<ServerState<B>>, completions: Arc<CompletionQueue>) -> Rc<Self> {
+        let submitter = Submitter::new(Arc::clone(&state.backend));
+        let service = Rc::new(Self { state, submitter, completions });
+        let (submitter, completions) = (Rc::clone(&service.submitter), Arc::clone(&service.completions));
+        spawn_local(async move { submitter.run().await });
+        spawn_local(async move { completions.run().await });
+        service
     }
 
     /// The whole of a request: reads its head, takes it through the stages of one [`Snapshot`], completes the response.

@@ -29,7 +29,6 @@ use crate::edge::policy::admission::Limit;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Reply};
-use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, RouteTable};
 
 /// Bytes that a body may have.
@@ -130,10 +129,7 @@ impl Gateway {
     fn start() -> Self {
         let state = state();
         let completions = Arc::clone(&state.backend.completions);
-        let submitter = Submitter::new(Arc::clone(&state.backend));
-        let service = AppService::new(Arc::clone(&state), Rc::clone(&submitter), Arc::clone(&completions));
-        spawn_local(async move { submitter.run().await });
-        spawn_local(async move { completions.run().await });
+        let service = AppService::start(Arc::clone(&state), completions);
         Self { state, service }
     }
 

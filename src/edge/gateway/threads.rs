@@ -2,7 +2,7 @@
 //!
 //! [`IoThreads`] is used on the Python thread and the signal thread. Promise: nothing here attaches to the interpreter,
 //! so the I/O threads answer while a plugin blocks it, and can be joined at any time. Caveat: a thread ends when its
-//! last connection has ended; [`IoThreads::halt`] cuts that short.
+//! last connection has ended; [`IoThreads::join`] cuts that short.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,7 +23,6 @@ use crate::edge::http::drain::{self, Drain};
 use crate::edge::http::forked::Listening;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
-use crate::edge::queue::submitter::Submitter;
 
 /// Threads that open and read files for an I/O thread. They come and go with the demand; a disk that hangs blocks them
 /// and no others.
@@ -51,7 +50,7 @@ impl IoThreads {
     pub(crate) fn start<B: Backend>(
         listeners: &[Listening],
         completion_queues: &[Arc<CompletionQueue>],
-        shared: &Arc<ServerState<B>>,
+        state: &Arc<ServerState<B>>,
         params: &ConnectionParams,
         ended: &Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
@@ -64,7 +63,7 @@ impl IoThreads {
             let thread = Thread {
                 share,
                 completions: Arc::clone(completions),
-                shared: Arc::clone(shared),
+                state: Arc::clone(state),
                 params: params.clone(),
                 draining: draining.clone(),
                 halted: halted.clone(),
@@ -87,15 +86,11 @@ impl IoThreads {
         self.drain.start();
     }
 
-    /// Ends what is left: connections are closed as soon as the answers that are ready have been written.
-    pub(crate) fn halt(&self) {
-        self.halt.send_replace(true);
-    }
-
-    /// Waits for the threads, at most for `timeout`. False if one is still there.
+    /// Ends what is left, and waits for the threads, at most for `timeout`: connections are closed as soon as the
+    /// responses that are ready have been written. False if a thread is still there.
     pub(crate) fn join(self, timeout: Duration) -> bool {
         self.drain();
-        self.halt();
+        self.halt.send_replace(true);
         if self.all_ended.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
             return false;
         }
@@ -110,7 +105,7 @@ impl IoThreads {
 struct Thread<B> {
     share: Vec<TcpListener>,
     completions: Arc<CompletionQueue>,
-    shared: Arc<ServerState<B>>,
+    state: Arc<ServerState<B>>,
     params: ConnectionParams,
     draining: Drain,
     halted: watch::Receiver<bool>,
@@ -129,17 +124,14 @@ impl<B: Backend> Thread<B> {
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        let submitter = Submitter::new(Arc::clone(&self.shared.backend));
-        let front = AppService::new(Arc::clone(&self.shared), Rc::clone(&submitter), Arc::clone(&self.completions));
+        let service = AppService::start(Arc::clone(&self.state), self.completions);
         let listeners =
             self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-        tokio::task::spawn_local(async move { submitter.run().await });
-        tokio::task::spawn_local(async move { self.completions.run().await });
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
         let mut served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
-            let shared = Arc::clone(&self.shared);
-            let certificate = Box::new(move || shared.snapshot.load().certificate.clone());
-            serve(listener, certificate, self.params.clone(), Rc::clone(&front), self.draining.clone())
+            let state = Arc::clone(&self.state);
+            let certificate = Box::new(move || state.snapshot.load().certificate.clone());
+            serve(listener, certificate, self.params.clone(), Rc::clone(&service), self.draining.clone())
         })));
         tokio::select! {
             served = &mut served => served.map(drop).map_err(io::Error::other),

@@ -25,7 +25,6 @@ use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connect
 use crate::edge::http::drain;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
-use crate::edge::queue::submitter::Submitter;
 
 /// Bytes that a connection holds in each direction before the writer waits.
 const BUFFER: usize = 64 * 1024;
@@ -89,18 +88,15 @@ async fn serve<B: Backend>(
     params: ConnectionParams,
     mut asked: mpsc::UnboundedReceiver<Ask>,
 ) {
-    let submitter = Submitter::new(Arc::clone(&shared.backend));
-    let front = AppService::new(shared, Rc::clone(&submitter), Arc::clone(&completions));
-    spawn_local(async move { submitter.run().await });
-    spawn_local(async move { completions.run().await });
+    let service = AppService::start(shared, completions);
     let (_open, drain) = drain::channel();
     while let Some(Ask { request, client, answer, mut waiting }) = asked.recv().await {
-        let (front, params, drain) = (Rc::clone(&front), params.clone(), drain.clone());
+        let (service, params, drain) = (Rc::clone(&service), params.clone(), drain.clone());
         spawn_local(async move {
             let (near, far) = tokio::io::duplex(BUFFER);
             let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
             let peer = ConnectInfo { remote: client, local, secure: false };
-            let served = spawn_local(serve_connection(far, peer, params, front, drain));
+            let served = spawn_local(serve_connection(far, peer, params, service, drain));
             tokio::select! {
                 given = responder(near, request) => answer(given.map_err(|error| told(&*error))),
                 // Nobody ever sends: this is the other end being dropped, and with it the connection's near end.
