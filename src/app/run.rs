@@ -26,6 +26,7 @@ use crate::edge::observe::log_file::LogFileError;
 use crate::edge::observe::subscriber;
 use crate::host::bridge::coroutine::{coroutine, host_task};
 use crate::host::bridge::fork;
+use crate::host::lifecycle::handle::HostHandle;
 use crate::host::lifecycle::host::{Host, Options};
 use crate::host::lifecycle::reports;
 use crate::host::plugins::owner::install_task_factory;
@@ -103,9 +104,13 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
     let grace = settings.server.shutdown_timeout;
     let host = Host::new(&event_loop, reading, options)?;
-    let force_exit = force_exit(Arc::clone(&host), launch.clone(), pidfile.as_ref().map(PidFile::path));
-    let supervisor =
-        supervisor::start(grace, host.acknowledged(), signal_handler(Arc::clone(&host), launch.clone()), force_exit)?;
+    let force_exit = force_exit(host.handle(), launch.clone(), pidfile.as_ref().map(PidFile::path));
+    let supervisor = supervisor::start(
+        grace,
+        host.handle().acknowledged(),
+        signal_handler(host.handle(), launch.clone()),
+        force_exit,
+    )?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
@@ -180,7 +185,7 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 }
 
 /// What the supervisor calls for each signal, on its own thread.
-fn signal_handler(host: Arc<Host>, launch: LaunchOptions) -> impl Fn(Request) -> Result<(), String> + Send {
+fn signal_handler(host: Arc<HostHandle>, launch: LaunchOptions) -> impl Fn(Request) -> Result<(), String> + Send {
     move |request| {
         match request {
             Request::Reload => host.hang_up(),
@@ -196,7 +201,7 @@ fn signal_handler(host: Arc<Host>, launch: LaunchOptions) -> impl Fn(Request) ->
 }
 
 /// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
-fn force_exit(host: Arc<Host>, launch: LaunchOptions, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
+fn force_exit(host: Arc<HostHandle>, launch: LaunchOptions, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
     move |request| {
         let code = if request == Request::Restart {
             supervisor::hold_stop();

@@ -54,7 +54,7 @@ WITH_UNSAFE = {
 #: Files on Python's side with other locks or borrowed cells than `bridge/locked.rs`, and why no Python code can run,
 #: and no Python object be made or dropped, while one is held.
 WITH_OTHER_LOCKS = {
-    "host/lifecycle/host.rs": "hold plain data of the life cycle and of the sockets",
+    "host/lifecycle/handle.rs": "hold sockets and threads of the edge",
     "host/bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
     "host/bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
     "host/bridge/locked.rs": "is the lock",

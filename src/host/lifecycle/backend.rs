@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
-use super::mailbox::{Command, Mailbox};
+use super::mailbox::{Command, CommandSender};
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::QueuedRequest;
@@ -17,13 +16,13 @@ use crate::host::bridge::submission_queue::SubmissionQueue;
 /// The way of requests and reloads to the Python thread.
 pub(crate) struct PythonBackend {
     submissions: Arc<SubmissionQueue>,
-    mailbox: Arc<Mailbox>,
+    commands: CommandSender,
 }
 
 impl PythonBackend {
-    /// The backend whose requests go into `submissions`, and whose reloads into `mailbox`.
-    pub(crate) fn new(submissions: Arc<SubmissionQueue>, mailbox: Arc<Mailbox>) -> Arc<Self> {
-        Arc::new(Self { submissions, mailbox })
+    /// The backend whose requests go into `submissions`, and whose reloads are sent by `commands`.
+    pub(crate) fn new(submissions: Arc<SubmissionQueue>, commands: CommandSender) -> Arc<Self> {
+        Arc::new(Self { submissions, commands })
     }
 }
 
@@ -34,8 +33,7 @@ impl Backend for PythonBackend {
 
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         let (reply, report) = oneshot::channel();
-        let mailbox = Arc::clone(&self.mailbox);
-        self.submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Reload(target, reply)))));
+        self.commands.send(Command::Reload(target, reply));
         report
     }
 }

@@ -4,10 +4,9 @@
 //! a load or reload that is under way. The steps themselves are in [`super::reload`] and [`super::stop`]. Caveat: one
 //! host a process.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -16,7 +15,8 @@ use rustls::ServerConfig;
 use super::backend::PythonBackend;
 use super::environment::environment;
 use super::generation::Generation;
-use super::mailbox::{Command, Mailbox};
+use super::handle::HostHandle;
+use super::mailbox::{Command, CommandSender, Mailbox};
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
@@ -25,7 +25,6 @@ use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::log_file;
-use crate::edge::policy::admission::Limit;
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::routing::RouteTable;
 use crate::host::bridge::consumer::Consumer;
@@ -50,33 +49,20 @@ pub(crate) struct Options {
     pub listeners: Vec<Listening>,
 }
 
-/// The server on the Python thread.
+/// The server on the Python thread, which alone uses it.
 pub(crate) struct Host {
+    /// What other threads have a part in.
+    pub(super) handle: Arc<HostHandle>,
     pub(super) launch: LaunchOptions,
-    pub(super) addresses: Vec<SocketAddr>,
-    /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
-    pub(super) listeners: Mutex<Vec<Listening>>,
+    addresses: Vec<SocketAddr>,
     /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
     pub(super) timeout: Duration,
     /// What serves; its plugins are in the registry.
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
-    pub(super) limits: Mutex<HashMap<Arc<str>, Arc<Limit>>>,
-    pub(super) shared: Arc<ServerState<PythonBackend>>,
-    pub(super) completion_queues: Vec<Arc<CompletionQueue>>,
-    pub(super) consumer: Arc<Consumer>,
+    completion_queues: Vec<Arc<CompletionQueue>>,
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) io: Mutex<Option<IoThreads>>,
-    /// The asyncio task of the load or reload that is under way.
-    pub(super) current_operation: Locked<Option<Py<PyAny>>>,
-    pub(super) acknowledged: Arc<AtomicBool>,
-    pub(super) stopping: AtomicBool,
-    pub(super) restart: AtomicBool,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Values are only replaced or read under these locks, so a panic elsewhere leaves them whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) consumer: Arc<Consumer>,
 }
 
 impl Host {
@@ -90,11 +76,12 @@ impl Host {
         let settings = reading.settings;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
-        let backend = PythonBackend::new(Arc::clone(&submissions), Arc::clone(&mailbox));
+        let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
+        let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
         let most = settings.server.max_in_flight;
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
-        let shared = ServerState::new(live, backend, most);
+        let state = ServerState::new(live, backend, most);
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());
@@ -104,46 +91,20 @@ impl Host {
         let timeout = settings.server.shutdown_timeout;
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
+            handle: HostHandle::new(state, commands, listeners),
             launch,
             addresses,
-            listeners: Mutex::new(listeners),
             timeout,
             generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
             registry,
-            limits: Mutex::default(),
-            shared,
             completion_queues,
             mailbox,
-            io: Mutex::new(None),
-            current_operation: Locked::new(None),
-            acknowledged: Arc::default(),
-            stopping: AtomicBool::new(false),
-            restart: AtomicBool::new(false),
         }))
     }
 
-    /// Set when a stop has been taken up.
-    pub(crate) fn acknowledged(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.acknowledged)
-    }
-
-    /// Reloads everything and reopens the log files, once the Python thread comes to it. For any thread.
-    pub(crate) fn hang_up(&self) {
-        let mailbox = Arc::clone(&self.mailbox);
-        self.consumer.submissions().send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Sighup))));
-    }
-
-    /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
-    /// replaced. For any thread, while a plugin blocks Python, too.
-    pub(crate) fn begin_stop(self: &Arc<Self>, restart: bool) {
-        self.stopping.store(true, Ordering::Release);
-        self.restart.store(restart, Ordering::Release);
-        if !restart {
-            lock(&self.listeners).clear();
-        }
-        self.begin_drain();
-        let host = Arc::clone(self);
-        self.consumer.submissions().send(Box::new(move || Python::attach(|py| host.take_up_stop(py))));
+    /// What other threads can ask of it.
+    pub(crate) fn handle(&self) -> Arc<HostHandle> {
+        Arc::clone(&self.handle)
     }
 
     /// Has the loop take requests and errands.
@@ -156,36 +117,10 @@ impl Host {
 
     /// Ends the I/O threads; returns the sockets if the server is to start again.
     pub(crate) fn finish(&self, py: Python<'_>, timeout: Duration) -> Option<Vec<Listening>> {
-        let threads = lock(&self.io).take();
-        if let Some(threads) = threads
-            && !py.detach(|| threads.join(timeout))
-        {
+        if !py.detach(|| self.handle.join(timeout)) {
             tracing::error!("an I/O thread did not end in time");
         }
-        self.restart.load(Ordering::Acquire).then(|| self.listeners())
-    }
-
-    /// The sockets that an image of this process which takes over needs.
-    pub(crate) fn listeners(&self) -> Vec<Listening> {
-        lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
-    }
-
-    /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
-    pub(super) fn begin_drain(&self) {
-        self.shared.set_ready(false);
-        if let Some(threads) = &*lock(&self.io) {
-            threads.drain();
-        }
-    }
-
-    fn take_up_stop(&self, py: Python<'_>) {
-        self.acknowledged.store(true, Ordering::Release);
-        if let Some(task) = self.current_operation.take()
-            && let Err(error) = task.bind(py).call_method0("cancel")
-        {
-            tracing::error!("a load cannot be cancelled: {error}");
-        }
-        self.mailbox.post(py, Command::Stop);
+        self.handle.is_restart().then(|| self.handle.listeners())
     }
 
     /// The whole life, as one future for the event loop.
@@ -233,14 +168,14 @@ impl Host {
                 Ok(())
             })?;
             let task = host_task(self.consumer.event_loop(py), work)?.unbind();
-            drop(self.current_operation.replace(Some(task.clone_ref(py))));
+            drop(self.handle.current_operation.replace(Some(task.clone_ref(py))));
             Ok(task)
         });
         let ended = match task {
             Ok(task) => await_python(task).await,
             Err(error) => Err(error),
         };
-        drop(self.current_operation.take());
+        drop(self.handle.current_operation.take());
         if let Err(error) = ended {
             tracing::info!("interrupted: {}", Python::attach(|py| describe(py, &error)));
         }
@@ -248,7 +183,7 @@ impl Host {
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.handle.is_stopping()
     }
 
     async fn reload_cancellable(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
@@ -260,17 +195,15 @@ impl Host {
     fn open(&self) -> PyResult<()> {
         let generation = self.generation();
         let params = ConnectionParams::new(&generation.settings.server);
-        let left = Arc::new(std::sync::atomic::AtomicUsize::new(self.completion_queues.len()));
-        let (submissions, mailbox) = (Arc::clone(self.consumer.submissions()), Arc::clone(&self.mailbox));
+        let left = Arc::new(AtomicUsize::new(self.completion_queues.len()));
+        let commands = self.handle.commands.clone();
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let mailbox = Arc::clone(&mailbox);
-                submissions.send(Box::new(move || Python::attach(|py| mailbox.post(py, Command::Drained))));
+                commands.send(Command::Drained);
             }
         });
-        *lock(&self.io) =
-            Some(IoThreads::start(&self.listeners(), &self.completion_queues, &self.shared, &params, &ended)?);
-        self.shared.set_ready(true);
+        let (listeners, state) = (self.handle.listeners(), &self.handle.state);
+        self.handle.set_open(IoThreads::start(&listeners, &self.completion_queues, state, &params, &ended)?);
         for address in &self.addresses {
             let url = url(*address, generation.certificate.is_some());
             tracing::info!("Server started on {address}");

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::locked::Locked;
+use crate::host::bridge::submission_queue::SubmissionQueue;
 
 /// What the life cycle is asked to do.
 pub(crate) enum Command {
@@ -37,6 +38,36 @@ pub(crate) struct Mailbox {
 struct State {
     commands: VecDeque<Command>,
     waiter: Option<Py<PyAny>>,
+}
+
+/// Puts commands into a mailbox; for any thread.
+#[derive(Clone)]
+pub(crate) struct CommandSender {
+    submissions: Arc<SubmissionQueue>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl CommandSender {
+    /// For the `mailbox` of the Python thread that takes `submissions`.
+    pub(crate) fn new(submissions: Arc<SubmissionQueue>, mailbox: Arc<Mailbox>) -> Self {
+        Self { submissions, mailbox }
+    }
+
+    /// Puts a command in as soon as the Python thread comes to it; waits for nothing.
+    pub(crate) fn send(&self, command: Command) {
+        let mailbox = Arc::clone(&self.mailbox);
+        self.call(move |py| mailbox.post(py, command));
+    }
+
+    /// Has the Python thread run `callback` when it comes to it.
+    pub(crate) fn call(&self, callback: impl FnOnce(Python<'_>) + Send + 'static) {
+        self.submissions.send(Box::new(move || Python::attach(callback)));
+    }
+
+    /// Puts a command in at once, on the Python thread.
+    pub(crate) fn post(&self, py: Python<'_>, command: Command) {
+        self.mailbox.post(py, command);
+    }
 }
 
 impl Mailbox {

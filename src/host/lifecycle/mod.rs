@@ -6,6 +6,7 @@
 mod backend;
 pub(crate) mod environment;
 pub(crate) mod generation;
+pub(crate) mod handle;
 pub(crate) mod host;
 pub(crate) mod mailbox;
 pub(crate) mod reload;

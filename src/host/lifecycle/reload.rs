@@ -13,7 +13,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 
 use super::generation::{Draft, DraftFile, Scope};
-use super::host::{Host, lock};
+use super::host::Host;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::control::{ReloadReport, ReloadTarget};
@@ -142,16 +142,17 @@ impl Host {
 
     fn endpoint(&self, resident: &LoadedPlugin) -> Result<Arc<Endpoint>, RouteError> {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
-        if let Some(endpoint) = self.shared.snapshot.load().table.get(&resident.id)
-            && Arc::ptr_eq(&endpoint.auth, &resident.policy)
-        {
+        let snapshot = self.handle.state.snapshot.load();
+        let earlier = snapshot.table.get(&resident.id);
+        if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &resident.policy)) {
             return Ok(Arc::clone(endpoint));
         }
-        let most = self.generation().settings.server.max_in_flight_per_plugin;
-        let mut limits = lock(&self.limits);
-        let limit = limits.entry(Arc::clone(&resident.id)).or_insert_with(|| Limit::new(most));
-        let (limit, policy) = (Arc::clone(limit), Arc::clone(&resident.policy));
-        Endpoint::new(&resident.id, limit, resident.methods, policy).map(Arc::new)
+        // Requests in the old instance count until they end.
+        let limit = earlier.map_or_else(
+            || Limit::new(self.generation().settings.server.max_in_flight_per_plugin),
+            |earlier| Arc::clone(&earlier.limit),
+        );
+        Endpoint::new(&resident.id, limit, resident.methods, Arc::clone(&resident.policy)).map(Arc::new)
     }
 
     /// The one step in which a draft begins to serve. Returns the plugins that serve no more.
@@ -209,7 +210,7 @@ impl Host {
         let generation = self.generation();
         let (static_mount, certificate) = (generation.static_mount.as_ref(), generation.certificate.clone());
         let snapshot = Snapshot::new(&generation.settings, table, static_mount, certificate);
-        self.shared.snapshot.store(Arc::new(snapshot));
+        self.handle.state.snapshot.store(Arc::new(snapshot));
     }
 
     /// Ends plugins that serve no more, once the requests inside them have ended.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
-use super::host::{Host, lock};
+use super::host::Host;
 use super::mailbox::Command;
 use crate::edge::control::ReloadReport;
 use crate::host::bridge::coroutine::await_python;
@@ -22,9 +22,9 @@ impl Host {
     /// Drains, ends the plugins and whatever they left behind.
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let timeout = self.timeout;
-        self.begin_drain();
+        self.handle.begin_drain();
         close_long_lived_responses(self.registry.serving().residents());
-        if !drained && lock(&self.io).is_some() {
+        if !drained && self.handle.is_open() {
             self.wait_until_drained(timeout).await?;
         }
         Python::attach(|py| self.consumer.detach(py))?;

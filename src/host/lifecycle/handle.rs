@@ -1,0 +1,131 @@
+//! What other threads can ask of the server on the Python thread, and what it shares with them.
+//!
+//! Runs on any thread. Promise: nothing here waits for the Python thread, so that a stop begins at once even while a
+//! plugin blocks it: the I/O threads drain, and what needs Python is put into the mailbox. Caveat: the locks of plain data
+//! that it holds are for moments only; none of them is held while something else is waited for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::backend::PythonBackend;
+use super::mailbox::{Command, CommandSender};
+use crate::edge::gateway::state::ServerState;
+use crate::edge::gateway::threads::IoThreads;
+use crate::edge::http::forked::Listening;
+use crate::host::bridge::locked::Locked;
+
+/// The server as signals and the supervisor see it.
+pub(crate) struct HostHandle {
+    pub(super) state: Arc<ServerState<PythonBackend>>,
+    pub(super) commands: CommandSender,
+    /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
+    listeners: Mutex<Vec<Listening>>,
+    io: Mutex<Option<IoThreads>>,
+    /// The asyncio task of the load or reload that is under way.
+    pub(super) current_operation: Locked<Option<Py<PyAny>>>,
+    acknowledged: Arc<AtomicBool>,
+    stopping: AtomicBool,
+    restart: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Values are only replaced or read under these locks, so a panic elsewhere leaves them whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HostHandle {
+    /// For a server that has not started its I/O threads yet.
+    pub(super) fn new(
+        state: Arc<ServerState<PythonBackend>>,
+        commands: CommandSender,
+        listeners: Vec<Listening>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state,
+            commands,
+            listeners: Mutex::new(listeners),
+            io: Mutex::new(None),
+            current_operation: Locked::new(None),
+            acknowledged: Arc::default(),
+            stopping: AtomicBool::new(false),
+            restart: AtomicBool::new(false),
+        })
+    }
+
+    /// Set when the Python thread has begun a stop.
+    pub(crate) fn acknowledged(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.acknowledged)
+    }
+
+    /// Reloads everything and reopens the log files, once the Python thread comes to it.
+    pub(crate) fn hang_up(&self) {
+        self.commands.send(Command::Sighup);
+    }
+
+    /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
+    /// replaced.
+    pub(crate) fn begin_stop(self: &Arc<Self>, restart: bool) {
+        self.stopping.store(true, Ordering::Release);
+        self.restart.store(restart, Ordering::Release);
+        if !restart {
+            lock(&self.listeners).clear();
+        }
+        self.begin_drain();
+        let host = Arc::clone(self);
+        self.commands.call(move |py| host.interrupt(py));
+    }
+
+    /// The sockets that an image of this process which takes over needs.
+    pub(crate) fn listeners(&self) -> Vec<Listening> {
+        lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
+    }
+
+    /// Whether a stop or restart has been asked for.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether the process is to be replaced when it has stopped.
+    pub(super) fn is_restart(&self) -> bool {
+        self.restart.load(Ordering::Acquire)
+    }
+
+    /// From now on the server accepts connections, by `threads`.
+    pub(super) fn set_open(&self, threads: IoThreads) {
+        *lock(&self.io) = Some(threads);
+        self.state.set_ready(true);
+    }
+
+    /// Whether the I/O threads have been started.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.io).is_some()
+    }
+
+    /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
+    pub(super) fn begin_drain(&self) {
+        self.state.set_ready(false);
+        if let Some(threads) = &*lock(&self.io) {
+            threads.drain();
+        }
+    }
+
+    /// Ends the I/O threads, if there are any; false if one is still there after `timeout`.
+    pub(super) fn join(&self, timeout: Duration) -> bool {
+        let threads = lock(&self.io).take();
+        threads.is_none_or(|threads| threads.join(timeout))
+    }
+
+    /// Cancels the load or reload that is under way and has the Python thread stop; on that thread.
+    fn interrupt(&self, py: Python<'_>) {
+        self.acknowledged.store(true, Ordering::Release);
+        if let Some(task) = self.current_operation.take()
+            && let Err(error) = task.bind(py).call_method0("cancel")
+        {
+            tracing::error!("a load cannot be cancelled: {error}");
+        }
+        self.commands.post(py, Command::Stop);
+    }
+}
