@@ -54,6 +54,8 @@ mod _core {
     #[pymodule_export]
     use crate::host::python::baseplugin::BasePlugin;
     #[pymodule_export]
+    use crate::host::python::completed_coroutine::CompletedCoroutine;
+    #[pymodule_export]
     use crate::host::python::config::read_ini;
     #[pymodule_export]
     use crate::host::python::headers::RequestHeaders;
@@ -61,8 +63,6 @@ mod _core {
     use crate::host::python::logjam::{LogJam, emit_log_record};
     #[pymodule_export]
     use crate::host::python::multidict::MultiDict;
-    #[pymodule_export]
-    use crate::host::python::ready::Ready;
     #[pymodule_export]
     use crate::host::python::request::{FileField, Request, Transport};
     #[pymodule_export]

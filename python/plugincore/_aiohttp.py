@@ -1,9 +1,9 @@
 """Adapts requests and answers to aiohttp, so that aiohttp's own code handles aiohttp's objects.
 
-A request has a *twin*: a real ``aiohttp.web.Request`` whose payload writer, protocol and transport write to the
-:class:`~plugincore._core.Channel` of the answer. The twin provides everything that aiohttp documents for requests and
-that aiohttp's responses need. Since plugincore does not depend on aiohttp, this module is imported only when the first
-object of aiohttp needs it.
+A request has a counterpart, :func:`aiohttp_request`: a real ``aiohttp.web.Request`` whose payload writer, protocol
+and transport write to the :class:`~plugincore._core.Channel` of the response. It provides everything that aiohttp
+documents for requests and that aiohttp's responses need. Since plugincore does not depend on aiohttp, this module is
+imported only when the first object of aiohttp needs it.
 
 Caveat: the transport uses two private names of asyncio. Without them ``loop.sendfile()`` accepts only asyncio's own
 transports.
@@ -409,7 +409,7 @@ def task_of(request: Request, loop: asyncio.AbstractEventLoop) -> asyncio.Task[A
     return next((task for task in asyncio.all_tasks(loop) if runs_it(task)), None)
 
 
-def twin(request: Request) -> web.Request:
+def aiohttp_request(request: Request) -> web.Request:
     """Make the ``aiohttp.web.Request`` for `request`, on any thread; called once for each request that needs one."""
     host, loop = _shared(), request._loop or asyncio.get_running_loop()
     host.app._loop = loop  # each test has another loop
@@ -457,7 +457,7 @@ def twin(request: Request) -> web.Request:
 
 async def send(response: web.StreamResponse, request: Request) -> None:
     """Send a response that a handler has returned or raised, with aiohttp's code."""
-    own = request._twin
+    own = request._aiohttp_request
     protocol = own._protocol
     if response.prepared and protocol.answer is not response:
         raise RuntimeError(f"this {type(response).__name__} was sent for another request; make a new one for each")
@@ -479,7 +479,7 @@ async def send(response: web.StreamResponse, request: Request) -> None:
 
 def conclude(result: Any, request: Request) -> Coroutine[Any, Any, None] | None:
     """Return a coroutine that ends an answer begun by the handler itself; `None` if there is no such answer."""
-    answer = request._twin._protocol.answer
+    answer = request._aiohttp_request._protocol.answer
     if answer is None:
         return None
     if result is not None and result is not answer:

@@ -1,6 +1,6 @@
 //! The order of it all: settings → log → sockets → signals → plugins → serving → stop.
 //!
-//! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is told
+//! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is reported
 //! and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on the main
 //! thread, once a process.
 
@@ -29,8 +29,8 @@ use crate::host::bridge::fork;
 use crate::host::lifecycle::handle::HostHandle;
 use crate::host::lifecycle::host::{Host, Options};
 use crate::host::lifecycle::reports;
-use crate::host::plugins::owner::install_task_factory;
-use crate::host::python::config::Reading;
+use crate::host::plugins::task_scope::install_task_factory;
+use crate::host::python::config::LoadedConfig;
 use crate::host::python::{config, interpreter, logjam};
 
 /// How long the I/O threads may take to end once their connections are closed.
@@ -131,7 +131,7 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
 }
 
 /// Reads and checks the ini file; warnings go to the log.
-fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<Reading, ConfigErrors> {
+fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigErrors> {
     let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
     diagnostic::log_warnings(&warnings);
     reading

@@ -32,7 +32,7 @@ pub(crate) type Acknowledged = Arc<AtomicBool>;
 /// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
 const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Longest way of a signal that has been delivered already to whoever waits for it.
+/// The longest time from the delivery of a signal to its arrival here.
 const SIGNAL_GRACE: Duration = Duration::from_millis(5);
 
 /// The thread that hears signals.
@@ -46,7 +46,7 @@ impl Supervisor {
     pub(crate) fn final_request(&self) -> Request {
         hold_stop();
         let (reply, answer) = oneshot::channel();
-        // Without the thread nobody can have asked for anything else.
+        // Without the thread there is no other request.
         let _ = self.questions.send(reply);
         answer.blocking_recv().unwrap_or(Request::Restart)
     }
@@ -81,7 +81,7 @@ pub(crate) fn start(
         let _entered = runtime.enter();
         Signals::new()?
     };
-    // An earlier image of the process may have held them back until somebody listens, which is now.
+    // An earlier image of the process may have held them back until the next one listens, which is now.
     stop_signals().thread_unblock()?;
     let (questions, asked) = mpsc::unbounded_channel();
     let supervise = move || runtime.block_on(supervise(signals, asked, grace, acknowledged, act, on_timeout));
@@ -126,7 +126,7 @@ async fn supervise(
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
-        // Before it is told: the stop is on its way, whatever becomes of the line.
+        // Before it is logged: the stop begins even if the line cannot be written.
         let taken_up = act(request);
         tracing::info!("Received {name}");
         match taken_up {
@@ -156,7 +156,7 @@ async fn supervise(
                         wanted = request;
                     }
                 }
-                // Whoever asked is gone only with the process.
+                // The receiver is gone only with the process.
                 let _ = reply.send(wanted);
                 continue;
             }

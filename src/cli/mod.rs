@@ -47,18 +47,18 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
             Ok(parsed) => parsed,
             Err(error) => {
-                // Help and version go to standard output and are no errors. A closed output has no reader to tell.
+                // Help and version go to standard output and are no errors. A closed output has no reader.
                 let _ = error.print();
                 return if error.use_stderr() { USAGE } else { 0 };
             }
         };
     let ini = match ini_file(parsed.ini_file, &name) {
         Ok(ini) => ini,
-        Err(problem) => return told(&problem, USAGE),
+        Err(problem) => return report(&problem, USAGE),
     };
     let folder = match working_folder() {
         Ok(folder) => folder,
-        Err(error) => return told(&format!("the working directory cannot be used: {error}"), FAILED),
+        Err(error) => return report(&format!("the working directory cannot be used: {error}"), FAILED),
     };
     log_file::begin_at(&folder);
     let launch =
@@ -67,8 +67,8 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
     sink::finish();
     match ended {
         Ok(_) => 0,
-        Err(StartError::Config(errors)) => told(&errors.to_string(), USAGE),
-        Err(error) => told(&error.to_string(), FAILED),
+        Err(StartError::Config(errors)) => report(&errors.to_string(), USAGE),
+        Err(error) => report(&error.to_string(), FAILED),
     }
 }
 
@@ -132,8 +132,8 @@ fn ini_file(asked: Option<PathBuf>, name: &str) -> Result<Option<PathBuf>, Strin
 }
 
 /// Tells a person, and returns `code`.
-fn told(problem: &str, code: u8) -> u8 {
-    // Without standard error there is nobody to tell.
+fn report(problem: &str, code: u8) -> u8 {
+    // Without standard error there is no reader.
     let _ = writeln!(std::io::stderr(), "{problem}");
     code
 }

@@ -56,7 +56,7 @@ impl<'a, 'py: 'a> Object<'a, 'py> {
         self.0.to_owned()
     }
 
-    /// What tells it from all other objects that are alive.
+    /// What identifies it among all objects that are alive.
     #[inline]
     pub(super) fn address(self) -> usize {
         self.0.as_ptr().addr()
@@ -281,7 +281,7 @@ impl<'a, 'py> Str<'a, 'py> {
     /// code made.
     pub(super) fn units(self) -> Option<Units<'a>> {
         let text = self.0.as_ptr();
-        // SAFETY: a live str. If it is ready, it holds `length` units of the size that its kind tells, aligned for them,
+        // SAFETY: a live str. If it is ready, it holds `length` units of the size that its kind gives, aligned for them,
         // which never change.
         unsafe {
             #[cfg(not(Py_3_12))]
@@ -387,7 +387,7 @@ impl<'a, 'py> Int<'a, 'py> {
     #[inline(never)]
     fn converted(self) -> Option<i64> {
         let mut overflow = 0;
-        // SAFETY: a live int, for which this cannot fail and runs no code; `overflow` alone tells of too large a value.
+        // SAFETY: a live int, for which this cannot fail and runs no code; `overflow` alone reports too large a value.
         let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(self.0.as_ptr(), &raw mut overflow) };
         (overflow == 0).then_some(value)
     }

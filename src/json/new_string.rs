@@ -42,7 +42,7 @@ fn new_unicode<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString
     /// What UTF-8 begins the first character beyond Latin-1 with, and the first that needs more than 16 bits.
     const BEGINS: [u8; 2] = [0xc4, 0xf0];
     let length = text.bytes().filter(|byte| byte & 0xc0 != 0x80).count();
-    // The first byte of a character tells its class, and Python wants strings in the smallest that holds them.
+    // The first byte of a character shows its class, and Python wants strings in the smallest that holds them.
     let largest = text.bytes().fold(0, u8::max);
     if largest < BEGINS[0] {
         collect(py, length, text.chars().map(|character| character as u8))

@@ -136,6 +136,13 @@ class Connection:
         except ConnectionError:
             return True
 
+    async def rest(self) -> bytes:
+        """Return what comes until the server closes."""
+        try:
+            return await self.reader.read()
+        except ConnectionError:
+            return b""
+
 
 def request(
     path: str,

@@ -1,9 +1,9 @@
 //! Responses that plugins build with aiohttp: `web.Response`, `web.json_response`, raised `web.HTTPException`.
 //!
-//! Promise: status, headers, cookies and body go out as aiohttp would send them. A response that is whole is read and
-//! sent as any other result; for the others (files, streams, web sockets, compressed ones, payloads) there is a
-//! coroutine in which aiohttp's own code sends them. Caveat: aiohttp is never imported here; if no plugin has imported
-//! it, nothing can be one of its objects.
+//! Runs on the Python thread. Promise: status, headers, cookies and body are sent as aiohttp would send them. A whole
+//! response is read and sent like any other result; the others (files, streams, web sockets, compressed ones, payloads)
+//! are sent by aiohttp's own code, in a coroutine. Caveat: aiohttp is never imported here; if no plugin has imported
+//! it, no object can be one of its objects.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, SET_COOKIE};

@@ -1,8 +1,8 @@
-//! One run of a handler: who runs, who waits, and how the end is told.
+//! One run of a handler: its request, its plugin, and how its end is reported.
 //!
-//! Promise: [`InFlightCall::finish`] turns whatever a handler did into one outcome and frees its place; a call that is dropped
-//! unfinished frees its place too. An answer that was begun piece by piece ends with the call at the latest. Caveat:
-//! Python thread only.
+//! Runs on the Python thread. Promise: [`InFlightCall::finish`] turns what a handler did into one outcome and releases
+//! its place among the requests in flight; a call that is dropped unfinished releases it too. A response that is sent
+//! piece by piece ends with the call at the latest. Caveat: the collector may drop a call on another thread.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

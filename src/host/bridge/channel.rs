@@ -1,8 +1,8 @@
-//! The Python end of an answer that is sent piece by piece, and of a connection that left HTTP behind.
+//! The Python end of a response that is sent piece by piece, and of a connection that has been upgraded.
 //!
-//! Promise: writing never blocks the loop; whoever writes can learn that the client is slow, and that it is gone, and is
-//! called on the loop when that changes. Caveat: this is a mechanism; what to do with a slow client, or with one that is
-//! gone, is for the Python code that holds the channel.
+//! Runs on the Python thread; the I/O thread holds the other end. Promise: writing never blocks the loop; the writer
+//! can see that the client is slow, and that it has disconnected, and is called on the loop when either changes.
+//! Caveat: this is a mechanism; what to do with a slow client is decided by the Python code that holds the channel.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,7 +46,7 @@ impl BodySender {
         self.writer.has_ended()
     }
 
-    /// True when nobody reads any more.
+    /// True when the client does not read any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.writer.poll_gone(&self.context()).is_ready()
     }
@@ -97,7 +97,7 @@ impl CloseSignal {
         for channel in references.iter().filter_map(|reference| reference.bind(py).upgrade()) {
             let channel = channel.cast::<Channel>()?.get();
             if Arc::ptr_eq(&channel.closing, self) {
-                result = result.and(channel.tell_watcher(py));
+                result = result.and(channel.notify_watcher(py));
             }
         }
         result
@@ -146,7 +146,7 @@ impl Channel {
         Ok((channel, down))
     }
 
-    fn tell_watcher(&self, py: Python<'_>) -> PyResult<()> {
+    fn notify_watcher(&self, py: Python<'_>) -> PyResult<()> {
         let watcher = self
             .watcher
             .with_references(py, |watcher, references| watcher.as_ref().map(|known| references.again(known)));
@@ -225,7 +225,7 @@ impl Drop for Channel {
     }
 }
 
-/// By id, because the I/O threads, which tell of news, may hold no Python object.
+/// By id, because the I/O threads, which report changes, may hold no Python object.
 static OPEN: Locked<BTreeMap<u64, Py<PyWeakrefReference>>> = Locked::new(BTreeMap::new());
 
 /// Has the Python thread look at a channel.
@@ -256,5 +256,5 @@ impl Wake for ChannelWaker {
 fn look(py: Python<'_>, id: u64) -> PyResult<()> {
     let reference = OPEN.with_references(py, |open, references| open.get(&id).map(|known| references.again(known)));
     let Some(channel) = reference.and_then(|reference| reference.bind(py).upgrade()) else { return Ok(()) };
-    channel.cast::<Channel>()?.get().tell_watcher(py)
+    channel.cast::<Channel>()?.get().notify_watcher(py)
 }

@@ -1,8 +1,9 @@
-//! The Python end of the queue: a reader callback of the event loop that takes jobs and hands them to the plugins.
+//! The Python end of the queue: a reader callback of the event loop that takes requests and hands them to the plugins.
 //!
-//! Runs on the Python thread. Promise: outcomes return in batches, yet none waits for the next handler, which may block: an
-//! I/O thread that sleeps is woken before it begins, one that is awake looks by itself. The consumer gives the loop back after 2 ms, so that
-//! timers and other tasks run however many requests come in. Caveat: one consumer a process, attached to one loop.
+//! Runs on the Python thread. Promise: outcomes return in batches, yet none waits for the next handler, which may
+//! block: a sleeping I/O thread is woken before it begins, one that is awake looks by itself. The consumer returns to
+//! the loop after 2 ms, so that timers and other tasks run however many requests come in. Caveat: one consumer a
+//! process, attached to one loop.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -183,7 +184,7 @@ impl Consumer {
 
     fn put_spare_task_away(&self, py: Python<'_>) {
         if let Err(error) = self.starter.rest(self.event_loop(py)) {
-            tracing::error!("a task that somebody waits for cannot be ended: {error}");
+            tracing::error!("a task that other code waits for cannot be ended: {error}");
         }
     }
 

@@ -1,9 +1,8 @@
-//! A context (of context variables) of our own: that of a plugin file, and the copy of it that one request runs in from
-//! its first step to its last.
+//! A context of Python's context variables: that of a plugin file, and the copy of it in which one request runs.
 //!
-//! Promise: what code sets in context variables while the copy is entered is seen by the tasks that it starts and by
-//! nobody else. Caveat: contexts are left in the reverse order of entering, so what [`OwnContext::enter`] gives stays
-//! on the stack of whoever asked for it.
+//! Runs on the Python thread. Promise: what code sets in context variables while the copy is entered is seen by the
+//! tasks that it starts and by no other code. Caveat: contexts are left in the reverse order of entering, so the result
+//! of [`OwnContext::enter`] stays on the stack of its caller.
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};

@@ -1,9 +1,9 @@
 //! A Rust future as a Python coroutine, so that life-cycle code in Rust can await what plugins wrote in Python.
 //!
-//! Promise: the future runs on the event loop's thread, inside whatever asyncio task awaits the coroutine; what it
-//! awaits through [`await_python`] is stepped in that very task, so cancellation, time-outs and context variables work
+//! Runs on the Python thread. Promise: the future runs inside the asyncio task that awaits the coroutine; what it
+//! awaits through [`await_python`] is stepped in that very task, so cancellation, timeouts and context variables work
 //! as in Python. No other thread, no waker and no `Future` object is involved. Caveat: one thing is awaited at a time
-//! (no `join!`, no `select!` over Python awaitables, no tokio types); use asyncio's own tools for more.
+//! (no `join!`, no `select!` over Python awaitables, no tokio types); asyncio's own tools do more.
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -1,6 +1,6 @@
-//! The coroutine that asyncio sees for a request: it steps the plugin's coroutine and answers the request itself.
+//! The coroutine that asyncio sees for a request: it steps the plugin's coroutine and completes the request itself.
 //!
-//! Promise: each request is driven in its own context; whatever the handler raises, `SystemExit` and
+//! Runs on the Python thread. Promise: each request has its own context; whatever the handler raises, `SystemExit` and
 //! `KeyboardInterrupt` included, ends that request and nothing else. Caveat: for introspection (`task.get_stack()`,
 //! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver, and
 //! `task.get_context()` is not the context of the request, which the driver enters for each step.
@@ -54,7 +54,7 @@ struct State {
     early: Option<Early>,
 }
 
-/// What the task is still to be told of its first step.
+/// What the task still has to learn of its first step.
 enum Early {
     /// The handler waits for this.
     Waits(Py<PyAny>),
@@ -66,7 +66,7 @@ enum Early {
 enum Progress<'py> {
     /// It waits for this.
     Waits(Bound<'py, PyAny>),
-    /// The request is answered. With the error, a cancellation, the task ends as cancelled: whoever cancelled it would be
+    /// The request is answered. With the error, a cancellation, the task ends as cancelled: the code that cancelled it would be
     /// misled otherwise.
     Ended(Option<PyErr>),
 }
@@ -82,7 +82,7 @@ impl Driver {
     pub fn step_early(&self, py: Python<'_>) -> bool {
         let early = match self.advance(py, |current| step::send(current, py.None().bind(py))) {
             Ok(Progress::Waits(object)) => Early::Waits(object.unbind()),
-            // Nobody but who kept the task will ever ask.
+            // Only code that kept the task can ask for it.
             Ok(Progress::Ended(Some(cancelled))) => Early::Cancelled(cancelled),
             Ok(Progress::Ended(None)) => return false,
             Err(_) => {
@@ -143,7 +143,7 @@ impl Driver {
             self.go_on_with(&current);
             step = step::send(&current, py.None().bind(py));
         };
-        // Ended for whoever looks, before the end is told.
+        // Ended for other code, before the end is reported.
         let ended = self.state.with(|state| state.drive.take());
         let Some(call) = slot.take() else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
@@ -211,7 +211,7 @@ impl Driver {
     }
 
     fn send<'py>(&self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        told(py, self.advance(py, |current| step::send(current, &value))?)
+        to_task(py, self.advance(py, |current| step::send(current, &value))?)
     }
 
     #[pyo3(signature = (kind, value = None, _traceback = None))]
@@ -234,7 +234,7 @@ impl Driver {
         if !driving {
             return Err(error);
         }
-        told(py, self.advance(py, |current| step::throw(current, error))?)
+        to_task(py, self.advance(py, |current| step::throw(current, error))?)
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -252,7 +252,7 @@ impl Driver {
             .with_references(py, |state, references| state.drive.as_ref().map(|drive| references.again(&drive.request)))
     }
 
-    /// Shows the plugin's coroutine to whoever inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
+    /// Shows the plugin's coroutine to code that inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         match self.current(py) {
             Some(current) => current.into_bound(py).getattr(name),
@@ -284,8 +284,8 @@ fn cancel(awaited: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<bool> {
     cancel.call((), Some(&options))?.is_truthy()
 }
 
-/// What `send` and `throw` tell the task.
-fn told<'py>(py: Python<'py>, progress: Progress<'py>) -> PyResult<Bound<'py, PyAny>> {
+/// What `send` and `throw` return to the task.
+fn to_task<'py>(py: Python<'py>, progress: Progress<'py>) -> PyResult<Bound<'py, PyAny>> {
     match progress {
         Progress::Waits(object) => Ok(object),
         Progress::Ended(Some(cancelled)) => Err(cancelled),

@@ -1,11 +1,12 @@
-//! Tasks for handlers, of which one that is not used up serves the next handler, too.
+//! Tasks for handlers; a task that a handler has not used up serves the next one.
 //!
-//! Promise: a handler takes its first step at once, with a task that is `asyncio.current_task()` for it and nobody
-//! else's. A handler that waits keeps the task to its end. From one that does not, the task is taken back if it is as it
-//! was before: nobody holds it, directly or weakly, it has no callbacks, no cancellation and no other name. Whoever kept
-//! it sees it done. Caveat: between two requests such a task is pending, so the consumer has it put away
-//! ([`EagerTaskPool::rest`]) before anybody else has a turn of the loop. A plain handler in between may find it in
-//! `asyncio.all_tasks()`: nothing comes of it for a request if it is cancelled, and who waits for it sees it end.
+//! Runs on the Python thread. Promise: a handler takes its first step at once, with a task of its own that is
+//! `asyncio.current_task()` for it. A handler that waits keeps the task to its end. From a handler that does not wait,
+//! the task is taken back if it is as it was before: no references, weak references or callbacks to it, no cancellation
+//! and no other name. Otherwise the reference shows a task that is done. Caveat: between two requests such a task is
+//! pending, so the consumer retires it ([`EagerTaskPool::rest`]) before other code has a turn of the loop. A plain
+//! handler in between may find it in `asyncio.all_tasks()`: cancelling it has no effect on a request, and whoever
+//! awaits it sees it end.
 
 use pyo3::ffi;
 use pyo3::intern;

@@ -1,9 +1,9 @@
 //! Processes that plugins fork: `os.fork`, and `multiprocessing` and process pools that start their children so.
 //!
-//! A child has one thread and a copy of everything, and nothing of the server may go on in it: signals have their default
-//! effects again, the listening sockets are given up, the event loop is left at the end of its turn, and plugin code that
-//! returns to the server ends the child. Promise: [`prepare`] sees to that for every fork that Python knows of. Caveat: a
-//! C library that forks by itself is on its own.
+//! Runs on the Python thread, and in the children. A child has one thread and a copy of everything, and nothing of the
+//! server may go on in it: signals get their default effects, the listening sockets are closed, the event loop is left
+//! at the end of its turn, and plugin code that returns to the server ends the child. Promise: [`prepare`] arranges
+//! this for every fork that Python knows of. Caveat: the fork of a C library is not noticed.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -30,7 +30,7 @@ thread_local! {
     static MASK: Cell<Option<SigSet>> = const { Cell::new(None) };
 }
 
-/// Has Python tell of forks; what runs on `event_loop` is the server's.
+/// Has Python report forks; what runs on `event_loop` is the server's.
 ///
 /// # Errors
 /// When Python's standard library is incomplete.

@@ -1,7 +1,7 @@
 //! A method called by keywords alone, without a dict to hold them.
 //!
-//! Promise: to the method it is the same as `object.method(**keywords)`; its own `**data` is the only dict that is made.
-//! Caveat: the names must differ from each other; nobody checks that.
+//! Runs on the Python thread. Promise: for the method it is the same as `object.method(**keywords)`; its own `**data`
+//! is the only dict that is made. Caveat: the names must differ from each other, which is not checked.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -1,11 +1,11 @@
-//! Values that the Python thread changes, behind locks under which nothing of Python runs.
+//! Values that the Python thread changes, behind locks under which no Python code runs.
 //!
-//! Python may run anything at any time: whoever allocates one of its objects may start the garbage collector, whoever
-//! drops one may run its finaliser, and either may want the very lock that is held. Promise: what is done to a locked
-//! value is a closure that can hold neither `Python` nor `Bound`, so that it only moves and compares; what was in its
-//! place comes out and is dropped by the caller. Builds with debug assertions panic when a second value is locked, or the
-//! garbage collector looks at one, inside of such a closure. Caveat: `Python::attach` and the drop of a `Py` would still
-//! be possible in there; they do not belong there.
+//! Runs on any thread. Python may run code at any time: allocating one of its objects may start the garbage collector,
+//! dropping one may run its finaliser, and either may want the very lock that is held. Promise: what is done to a
+//! locked value is a closure that can hold neither `Python` nor `Bound`, so that it only moves and compares; what was
+//! in its place comes out and is dropped by the caller. Builds with debug assertions panic when a second value is
+//! locked, or the garbage collector looks at one, inside such a closure. Caveat: `Python::attach` and the drop of a
+//! `Py` are still possible there; they must not be written.
 
 #[cfg(debug_assertions)]
 use std::cell::Cell;

@@ -1,9 +1,10 @@
 //! The only meeting point of tokio and asyncio.
 //!
-//! The way of a request: an I/O thread → [`submission_queue`] → [`consumer`] on the Python thread → a plugin's handler,
-//! driven by a [`driver`] if it is async → [`outcome`] → `responder` back to the I/O thread. What is sent piece by piece
-//! goes through a [`channel`]. [`coroutine`] is for life-cycle code: Rust futures that asyncio drives. Promise: I/O threads never attach to the interpreter and
-//! hold no Python object. Caveat: this module knows neither HTTP connections nor how plugins are loaded.
+//! Runs on the Python thread; the I/O threads never attach to the interpreter and hold no Python object. A request goes
+//! from an I/O thread through the [`submission_queue`] to the [`consumer`], to a plugin's handler, which a
+//! [`driver`] steps if it is async, becomes an [`outcome`] and returns by the `responder`. What is sent piece by piece
+//! goes through a [`channel`]. [`coroutine`] is for life-cycle code: Rust futures that asyncio runs. Caveat: this
+//! module knows neither HTTP connections nor how plugins are loaded.
 
 pub(crate) mod aiohttp;
 pub(crate) mod call;

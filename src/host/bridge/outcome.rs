@@ -1,8 +1,9 @@
-//! What a handler returned or raised, as an answer.
+//! What a handler returned or raised, as a response.
 //!
-//! Promise: the documented results become what the page on results says, everything else a 500 that names what was
-//! wrong in the log and, without internals, to the client; nothing a handler returns can crash the host. Caveat: a
-//! bare tuple is always read as `(code, body)` or `(code, body, headers)`; a list is the way to answer with an array.
+//! Runs on the Python thread. Promise: the documented results become what the page on results describes; everything
+//! else is a 500, with the cause in the log and without internals for the client. No result of a handler can crash the
+//! host. Caveat: a bare tuple is always read as `(code, body)` or `(code, body, headers)`; to respond with an array,
+//! return a list.
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ pub(crate) struct ResultContext {
     /// True if plain results and exceptions answer 200 whatever their code, for clients of pluginserver.
     pub legacy_status: bool,
     /// Who wants to see what handlers raise, besides the log: the tests of a plugin do.
-    pub witness: Option<ExceptionHook>,
+    pub exception_hook: Option<ExceptionHook>,
 }
 
 /// Shown an exception that becomes a 500, with the id of its request.
@@ -63,8 +64,8 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     let hint = missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
     tracing::error!("plugin {}: request {id}: {}{hint}", source.plugin, traceback(py, error));
-    if let Some(witness) = &source.witness {
-        witness(py, id, error);
+    if let Some(exception_hook) = &source.exception_hook {
+        exception_hook(py, id, error);
     }
     Outcome::Failed(Failure::Exception { type_name, message })
 }
@@ -75,7 +76,7 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
 /// When the result cannot be sent.
 pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
     let plugin = Arc::from("");
-    let source = ResultContext { plugin, overrides_handle_request: false, legacy_status, witness: None };
+    let source = ResultContext { plugin, overrides_handle_request: false, legacy_status, exception_hook: None };
     Ok(reply(result, &source)?.fit_for_its_status())
 }
 

@@ -1,6 +1,6 @@
-//! The parts of an answer as plugins give them: status, reason phrase, headers.
+//! The parts of a response as plugins give them: status, reason phrase, headers.
 //!
-//! Runs on the Python thread. Promise: what comes out is fit for HTTP; everything else is a [`BadResult`], which names
+//! Runs on the Python thread. Promise: the result is valid in HTTP; everything else is a [`BadResult`], which names
 //! what is wrong.
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use crate::json::missing_await::missing_await;
 
 pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// Headers that an answer may have.
-const MOST_HEADERS: usize = 1000;
+const MAX_HEADERS: usize = 1000;
 
 /// Headers that describe the connection, not the answer: the host decides them. A plugin may only have the connection
 /// closed after its answer.
@@ -144,8 +144,8 @@ pub(crate) fn header(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, into: &m
 /// Adds a header as long as there are not absurdly many: the map itself has a bound, at which it would panic, and the
 /// host adds headers of its own later.
 pub(super) fn append(name: HeaderName, value: HeaderValue, into: &mut HeaderMap) -> Result<(), BadResult> {
-    if into.len() >= MOST_HEADERS {
-        return Err(BadResult::new(format!("it has more than {MOST_HEADERS} headers")));
+    if into.len() >= MAX_HEADERS {
+        return Err(BadResult::new(format!("it has more than {MAX_HEADERS} headers")));
     }
     into.append(name, value);
     Ok(())

@@ -1,8 +1,8 @@
 //! One step of a Python coroutine, taken from Rust.
 //!
-//! Promise: stepping has exactly the meaning of `coroutine.send` and `coroutine.throw`; the end of the coroutine is a
-//! value here and not a `StopIteration`. Caveat: the objects that a coroutine yields belong to the asyncio task that
-//! drives it; they must be handed on untouched.
+//! Runs on the Python thread. Promise: a step has exactly the meaning of `coroutine.send` and `coroutine.throw`; the
+//! end of the coroutine is a value here and not a `StopIteration`. Caveat: the objects that a coroutine yields belong
+//! to the asyncio task that runs it; they must be handed on untouched.
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;

@@ -31,11 +31,11 @@ pub(super) fn environment(
         folder: settings.paths.plugins.clone(),
         timeout: settings.server.plugin_timeout,
         // A stop that interrupts a load has the other half for the plugins that serve.
-        farewell: settings.server.shutdown_timeout / 2,
+        terminate_timeout: settings.server.shutdown_timeout / 2,
         legacy_status: settings.legacy_status,
         places: settings.parameters.clone(),
         given: None,
         overrides: None,
-        witness: None,
+        exception_hook: None,
     })
 }

@@ -1,9 +1,9 @@
-//! What the server goes by, as one value: a start makes the first, each reload of everything another.
+//! The state that the server serves with, as one value: the start makes the first, each reload of everything another.
 //!
-//! Promise: a [`Generation`] is never changed. A [`Draft`] is the next one while it is being made: its plugins are loaded
-//! beside those that serve, and until it is put into service [`Draft::discard`] takes all of it back, the modules of
-//! Python included. Runs on the Python thread. Caveat: what plugin code does elsewhere while it is loaded (a file that
-//! it writes, a module of others that it changes) is not taken back.
+//! Runs on the Python thread. Promise: a [`Generation`] is never changed. A [`Draft`] is the next one in the making:
+//! its plugins are loaded beside those that serve, and until it is put into service [`Draft::discard`] takes all of it
+//! back, Python's modules included. Caveat: what plugin code does elsewhere while it is loaded (a file that it writes,
+//! a module of others that it changes) is not taken back.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(super) struct Generation {
 
 /// What a reload may change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum ReloadScope {
     /// All that the ini file says, and all plugins.
     Everything,
     /// The plugins of one file, with the parameters that the ini file has for them now.
@@ -90,7 +90,7 @@ impl Draft {
         py: Python<'_>,
         launch: &LaunchOptions,
         serving: Arc<Generation>,
-        scope: Scope,
+        scope: ReloadScope,
     ) -> Result<Self, Vec<String>> {
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
         let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
@@ -101,8 +101,8 @@ impl Draft {
         let environment = Arc::new(environment);
         let key = settings.apikey.clone();
         let next = match scope {
-            Scope::OneFile => None,
-            Scope::Everything => {
+            ReloadScope::OneFile => None,
+            ReloadScope::Everything => {
                 let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose();
                 let next = Generation {
                     certificate: certificate.map_err(|error| reason(&error))?,
@@ -146,7 +146,7 @@ impl Draft {
         let refusal = |plugin: &LoadedPlugin| {
             Python::attach(|py| BasePlugin::change_server_key(plugin.instance.bind(py), read, counts)).err()
         };
-        loaded.refuse(self.environment.farewell, refusal).await;
+        loaded.refuse(self.environment.terminate_timeout, refusal).await;
         self.files.push(DraftFile { file, loaded, may_replace: true });
     }
 
@@ -162,10 +162,10 @@ impl Draft {
     ) {
         let mut owners: HashMap<Arc<str>, PathBuf> = HashMap::new();
         for DraftFile { file, loaded, .. } in &self.files {
-            for plugin in &loaded.residents {
+            for plugin in &loaded.plugins {
                 let holder = serving.get(&plugin.id).map(|holder| holder.file.as_path());
                 let keeps = |holder: &Path| match self.files.iter().find(|one| one.file == holder) {
-                    Some(again) => again.loaded.residents.iter().any(|one| one.id == plugin.id),
+                    Some(again) => again.loaded.plugins.iter().any(|one| one.id == plugin.id),
                     None => exists(holder),
                 };
                 let owner = holder.filter(|holder| keeps(holder)).unwrap_or(file);
@@ -179,10 +179,10 @@ impl Draft {
                 own.push(Arc::clone(&plugin.id));
                 if mine { objection(plugin) } else { Some(RouteError::Taken(plugin.id.to_string()).to_string()) }
             };
-            loaded.refuse(self.environment.farewell, refusal).await;
+            loaded.refuse(self.environment.terminate_timeout, refusal).await;
         }
         let ids: HashSet<_> =
-            self.files.iter().flat_map(|file| &file.loaded.residents).map(|plugin| Arc::clone(&plugin.id)).collect();
+            self.files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
         for DraftFile { file, loaded, may_replace } in &mut self.files {
             let lost = |old: &Arc<LoadedPlugin>| !ids.contains(&old.id);
             *may_replace = loaded.failures.is_empty() || !serving.of_file(file).iter().any(lost);
@@ -194,7 +194,7 @@ impl Draft {
 
     /// Takes everything back; what serves finds the modules and the configuration as they were.
     pub(super) async fn discard(mut self) {
-        let deadline = Instant::now() + self.environment.farewell;
+        let deadline = Instant::now() + self.environment.terminate_timeout;
         while let Some(DraftFile { loaded, .. }) = self.files.pop() {
             loaded.give_up(deadline.saturating_duration_since(Instant::now())).await;
         }

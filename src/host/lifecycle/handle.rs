@@ -1,8 +1,8 @@
-//! What other threads can ask of the server on the Python thread, and what it shares with them.
+//! The requests of other threads to the server on the Python thread, and the state that it shares with them.
 //!
-//! Runs on any thread. Promise: nothing here waits for the Python thread, so that a stop begins at once even while a
-//! plugin blocks it: the I/O threads drain, and what needs Python is put into the mailbox. Caveat: the locks of plain data
-//! that it holds are for moments only; none of them is held while something else is waited for.
+//! Runs on any thread. Promise: nothing here waits for the Python thread, so a stop begins at once even while a plugin
+//! blocks it: the I/O threads drain, and what needs Python is put into the mailbox. Caveat: its locks are held for
+//! moments; none of them is held while something else is awaited.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
-//! The life of the server on the Python thread: it loads, serves, does as it is told, and stops.
+//! The life of the server: it loads, serves, takes commands, and stops.
 //!
-//! Promise: life-cycle steps run one after the other, in the order they were asked for; a stop comes first and interrupts
-//! a load or reload that is under way. The steps themselves are in [`super::reload`] and [`super::stop`]. Caveat: one
-//! host a process.
+//! Runs on the Python thread. Promise: the steps of the life cycle run one after the other, in the order of the
+//! commands; a stop comes first and interrupts a load or reload. The steps themselves are in [`super::reload`] and
+//! [`super::stop`]. Caveat: one host a process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::registry::Registry;
-use crate::host::python::config::Reading;
+use crate::host::python::config::LoadedConfig;
 use crate::host::python::logjam::LogJam;
 
 /// What a host is made from, besides the configuration.
@@ -70,7 +70,7 @@ impl Host {
     ///
     /// # Errors
     /// When the system or Python refuses something that every start needs.
-    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: Reading, options: Options) -> PyResult<Arc<Self>> {
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
         let Options { launch, addresses, certificate, listeners } = options;
         let settings = reading.settings;
@@ -107,7 +107,7 @@ impl Host {
         Arc::clone(&self.handle)
     }
 
-    /// Has the loop take requests and errands.
+    /// Has the loop take requests and callbacks.
     ///
     /// # Errors
     /// When the loop cannot watch descriptors.
@@ -207,9 +207,9 @@ impl Host {
         for address in &self.addresses {
             let url = url(*address, generation.certificate.is_some());
             tracing::info!("Server started on {address}");
-            for resident in self.registry.serving().residents() {
-                let audience = Python::attach(|py| resident.audience(py));
-                tracing::info!("Serving {url}/{}  [{audience}]", resident.id);
+            for plugin in self.registry.serving().plugins() {
+                let audience = Python::attach(|py| plugin.audience(py));
+                tracing::info!("Serving {url}/{}  [{audience}]", plugin.id);
             }
             // Unless a plugin has their place.
             let mount = generation.static_mount.as_ref();

@@ -1,7 +1,8 @@
-//! Commands for the life cycle, waited for on the event loop.
+//! Commands for the life cycle, awaited on the event loop.
 //!
-//! Promise: commands are taken in the order they came, and waiting for one is awaiting a plain asyncio future. Caveat:
-//! Python thread only; other threads reach it through the bridge's errands.
+//! Runs on the Python thread; other threads reach it through callbacks in the submission queue. Promise: commands are
+//! taken in the order in which they came, and waiting for one is awaiting a plain asyncio future. Caveat: there is one
+//! reader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::host::bridge::submission_queue::SubmissionQueue;
 pub(crate) enum Command {
     /// Load plugins anew and report.
     Reload(ReloadTarget, oneshot::Sender<ReloadReport>),
-    /// The same for everything, asked for by a signal: the log is told.
+    /// The same for everything, by a signal: the result goes to the log.
     Sighup,
     /// Stop, and start again in the same process if asked to.
     Stop,
@@ -71,7 +72,7 @@ impl CommandSender {
 }
 
 impl Mailbox {
-    /// Puts a command in and wakes whoever waits.
+    /// Puts a command in and wakes the reader.
     pub(crate) fn post(&self, py: Python<'_>, command: Command) {
         let waiter = self.state.with(|state| {
             state.commands.push_back(command);

@@ -1,9 +1,9 @@
-//! How plugins come into service, are replaced, and go.
+//! How plugins come into service, are replaced, and are removed.
 //!
-//! Promise: a reload loads everything aside, as a [`Draft`], and puts it into service in one step; if anything that
-//! serves would be lost by it, the draft is discarded and nothing has changed. What was replaced is drained and terminated
-//! afterwards. Runs on the Python thread. Caveat: the first load puts each file into service by itself, since nothing is
-//! there that could be lost.
+//! Runs on the Python thread. Promise: a reload loads everything aside, as a [`Draft`], and puts it into service in one
+//! step; if a plugin that serves would be lost by it, the draft is discarded and nothing has changed. What was replaced
+//! is drained and terminated afterwards. Caveat: the first load puts each file into service by itself, since there is
+//! nothing yet that could be lost.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 
-use super::generation::{Draft, DraftFile, Scope};
+use super::generation::{Draft, DraftFile, ReloadScope};
 use super::host::Host;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
@@ -61,9 +61,9 @@ impl Host {
     /// Reads the ini file and loads what `target` names; puts all of it into service, or changes nothing.
     pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let (scope, file) = match &target {
-            ReloadTarget::All => (Scope::Everything, None),
+            ReloadTarget::All => (ReloadScope::Everything, None),
             ReloadTarget::One(id) => match self.registry.serving().get(id) {
-                Some(plugin) => (Scope::OneFile, Some(plugin.file.clone())),
+                Some(plugin) => (ReloadScope::OneFile, Some(plugin.file.clone())),
                 None => return ReloadReport::Unknown { plugin: id.clone() },
             },
         };
@@ -123,7 +123,7 @@ impl Host {
     }
 
     fn loaded(&self) -> Vec<String> {
-        self.registry.serving().residents().iter().map(|resident| resident.id.to_string()).collect()
+        self.registry.serving().plugins().iter().map(|plugin| plugin.id.to_string()).collect()
     }
 
     async fn settle(&self, draft: &mut Draft) {
@@ -140,11 +140,11 @@ impl Host {
         }
     }
 
-    fn endpoint(&self, resident: &LoadedPlugin) -> Result<Arc<Endpoint>, RouteError> {
+    fn endpoint(&self, plugin: &LoadedPlugin) -> Result<Arc<Endpoint>, RouteError> {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
         let snapshot = self.handle.state.snapshot.load();
-        let earlier = snapshot.table.get(&resident.id);
-        if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &resident.policy)) {
+        let earlier = snapshot.table.get(&plugin.id);
+        if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &plugin.policy)) {
             return Ok(Arc::clone(endpoint));
         }
         // Requests in the old instance count until they end.
@@ -152,7 +152,7 @@ impl Host {
             || Limit::new(self.generation().settings.server.max_in_flight_per_plugin),
             |earlier| Arc::clone(&earlier.limit),
         );
-        Endpoint::new(&resident.id, limit, resident.methods, Arc::clone(&resident.policy)).map(Arc::new)
+        Endpoint::new(&plugin.id, limit, plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
     }
 
     /// The one step in which a draft begins to serve. Returns the plugins that serve no more.
@@ -171,22 +171,22 @@ impl Host {
         let serving = self.registry.serving();
         let mut files = draft.finish(py);
         let ids: HashSet<_> =
-            files.iter().flat_map(|file| &file.loaded.residents).map(|plugin| Arc::clone(&plugin.id)).collect();
-        let mut residents: Vec<Arc<LoadedPlugin>> = Vec::new();
-        for old in serving.residents() {
+            files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
+        let mut plugins: Vec<Arc<LoadedPlugin>> = Vec::new();
+        for old in serving.plugins() {
             match files.iter_mut().find(|new| new.file == old.file) {
-                Some(new) => residents.extend(take_plugins(new)),
+                Some(new) => plugins.extend(take_plugins(new)),
                 None if is_new && !ids.contains(&old.id) => {
                     tracing::info!("{} is gone, and plugin {} with it", old.file.display(), old.id);
                 }
                 // A plugin of a deleted file, whose id another file has taken.
                 None if is_new || ids.contains(&old.id) => {}
-                None => residents.push(Arc::clone(old)),
+                None => plugins.push(Arc::clone(old)),
             }
         }
-        residents.extend(files.iter_mut().flat_map(take_plugins));
-        self.publish(&residents);
-        for plugin in &residents {
+        plugins.extend(files.iter_mut().flat_map(take_plugins));
+        self.publish(&plugins);
+        for plugin in &plugins {
             if ids.contains(&plugin.id) {
                 tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
                 if let Some(mount) = &generation.static_mount {
@@ -194,19 +194,19 @@ impl Host {
                 }
             }
         }
-        let stays = |old: &Arc<LoadedPlugin>| residents.iter().any(|plugin| Arc::ptr_eq(plugin, old));
-        serving.residents().iter().filter(|old| !stays(old)).cloned().collect()
+        let stays = |old: &Arc<LoadedPlugin>| plugins.iter().any(|plugin| Arc::ptr_eq(plugin, old));
+        serving.plugins().iter().filter(|old| !stays(old)).cloned().collect()
     }
 
     /// Swaps the registry and then the native snapshot, so that whatever its table names is there.
-    fn publish(&self, residents: &[Arc<LoadedPlugin>]) {
+    fn publish(&self, plugins: &[Arc<LoadedPlugin>]) {
         let mut table = RouteTable::default();
-        for resident in residents {
-            if let Err(error) = self.endpoint(resident).and_then(|endpoint| table.insert(endpoint)) {
-                tracing::error!("{}: {error}", resident.file.display());
+        for plugin in plugins {
+            if let Err(error) = self.endpoint(plugin).and_then(|endpoint| table.insert(endpoint)) {
+                tracing::error!("{}: {error}", plugin.file.display());
             }
         }
-        self.registry.publish(residents.to_vec());
+        self.registry.publish(plugins.to_vec());
         let generation = self.generation();
         let (static_mount, certificate) = (generation.static_mount.as_ref(), generation.certificate.clone());
         let snapshot = Snapshot::new(&generation.settings, table, static_mount, certificate);
@@ -214,18 +214,18 @@ impl Host {
     }
 
     /// Ends plugins that serve no more, once the requests inside them have ended.
-    async fn end(&self, residents: &[Arc<LoadedPlugin>]) {
+    async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
         let deadline = Instant::now() + self.timeout;
-        if let Err(error) = drain(residents, deadline).await {
+        if let Err(error) = drain(plugins, deadline).await {
             tracing::warn!("not waiting for requests any longer: {error}");
         }
-        terminate(residents, deadline).await;
+        terminate(plugins, deadline).await;
     }
 }
 
 /// The plugins of a file, once.
 fn take_plugins(file: &mut DraftFile) -> Vec<Arc<LoadedPlugin>> {
-    std::mem::take(&mut file.loaded.residents)
+    std::mem::take(&mut file.loaded.plugins)
 }
 
 /// What went wrong with `files`, each with file and reason.

@@ -1,8 +1,8 @@
-//! Has Python tell the log of what nobody catches, and keep its `logging` open for all plugins.
+//! Has Python report exceptions that no code catches, and keeps its `logging` working for all plugins.
 //!
-//! The hooks themselves are Python's business, in `plugincore._reports` and `plugincore._shared_logging`. Promise: what
-//! they tell names the plugin by its id and the file as the configuration does. Caveat: they belong to the process, so
-//! only the server sets them, and none of it works once the host is gone.
+//! Runs on the Python thread. The hooks themselves are in Python, in `plugincore._reports` and
+//! `plugincore._shared_logging`. Promise: a report names the plugin by its id and the file as the configuration does.
+//! Caveat: the hooks belong to the process, so only the server sets them, and they do nothing once the host is gone.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};

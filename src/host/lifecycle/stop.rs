@@ -1,8 +1,8 @@
 //! How the server stops.
 //!
-//! Promise: requests that are under way get their time, then `terminate_plugin` of each plugin, then every task that is
-//! left is cancelled and awaited, then the loop's generators and threads are ended. Caveat: each wait is bounded; what
-//! does not heed its end is left behind with a line in the log.
+//! Runs on the Python thread. Promise: open requests get their time, then `terminate_plugin` of each plugin, then every
+//! task that is left is cancelled and awaited, then the loop's generators and threads are ended. Caveat: each wait is
+//! bounded; what does not end in time is left behind with a line in the log.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,13 +23,13 @@ impl Host {
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let timeout = self.timeout;
         self.handle.begin_drain();
-        close_long_lived_responses(self.registry.serving().residents());
+        close_long_lived_responses(self.registry.serving().plugins());
         if !drained && self.handle.is_open() {
             self.wait_until_drained(timeout).await?;
         }
         Python::attach(|py| self.consumer.detach(py))?;
         let deadline = Instant::now() + timeout;
-        terminate(self.registry.serving().residents(), deadline).await;
+        terminate(self.registry.serving().plugins(), deadline).await;
         let waiting = Python::attach(|py| -> PyResult<_> {
             let asyncio = py.import("asyncio")?;
             let own = asyncio.call_method0("current_task")?;

@@ -1,7 +1,7 @@
 //! Which files are plugins.
 //!
-//! Promise: every `*.py` of the folder, in sorted order, so that the outcome does not depend on the file system.
-//! Caveat: only the folder itself, and no hidden files, as pluginserver's `glob` had it.
+//! Runs on the Python thread. Promise: every `*.py` of the folder, in sorted order, so that the result does not depend
+//! on the file system. Caveat: only the folder itself, and no hidden files, as with pluginserver's `glob`.
 
 use std::io;
 use std::path::{Path, PathBuf};

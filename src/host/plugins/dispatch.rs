@@ -1,8 +1,8 @@
 //! Calls the handler of a plugin for a request.
 //!
-//! Promise: `data` is what the documentation says, host keys always win over what the client sends, and every request
-//! runs in a context of its own. Caveat: runs on the Python thread, between two turns of the loop; a plain `def`
-//! handler holds the loop for as long as it runs, as it did in pluginserver.
+//! Runs on the Python thread, between two turns of the loop. Promise: `data` is what the documentation describes, the
+//! host's keys always win over the client's, and every request runs in a context of its own. Caveat: a plain `def`
+//! handler holds the loop for as long as it runs, as in pluginserver.
 
 use std::sync::Arc;
 
@@ -81,30 +81,30 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
             return;
         }
         // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
-        if let Some(resident) = registry.serving().get(&job.plugin) {
-            run(py, consumer, resident, job, &objects);
+        if let Some(plugin) = registry.serving().get(&job.plugin) {
+            run(py, consumer, plugin, job, &objects);
         } else {
             consumer.answer(py, job.responder, Outcome::Rejected(Rejection::NotFound));
         }
     }))
 }
 
-fn run(py: Python<'_>, consumer: &Consumer, resident: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {
-    let call = consumer.begin(job.responder, &resident.source, &resident.in_flight);
-    if let Entry::Missing(hint) = &resident.entry {
+fn run(py: Python<'_>, consumer: &Consumer, plugin: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {
+    let call = consumer.begin(job.responder, &plugin.source, &plugin.in_flight);
+    if let Entry::Missing(hint) = &plugin.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
-    let context = match resident.scope.copy_context(py) {
+    let context = match plugin.scope.copy_context(py) {
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };
     let started = consumer.run(py, call, context, |slot| {
         let request = Bound::new(py, Request::new(job.request, slot))?;
-        let result = call_handler(&request, resident, objects);
+        let result = call_handler(&request, plugin, objects);
         Ok(Called { request: request.into_any().unbind(), result })
     });
     if let Err(error) = started {
-        tracing::error!("plugin {}: cannot start a task: {error}", resident.id);
+        tracing::error!("plugin {}: cannot start a task: {error}", plugin.id);
     }
 }
 
@@ -112,16 +112,16 @@ fn run(py: Python<'_>, consumer: &Consumer, resident: &LoadedPlugin, job: Queued
 /// `client_ip`.
 fn call_handler<'py>(
     request: &Bound<'py, Request>,
-    resident: &LoadedPlugin,
+    plugin: &LoadedPlugin,
     objects: &HostObjects,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = request.py();
-    let method = match resident.entry {
+    let method = match plugin.entry {
         Entry::Handler => intern!(py, "request_handler"),
         Entry::HandleRequest => intern!(py, "handle_request"),
         Entry::Missing(_) => return Err(PyRuntimeError::new_err("the plugin has no handler")),
     };
-    let instance = resident.instance.bind(py);
+    let instance = plugin.instance.bind(py);
     let data = request.get().data();
     let headers = objects.headers.dict(py, &data.headers, data.remote.port())?.into_any();
     let subpath = match &data.subpath {
@@ -138,7 +138,7 @@ fn call_handler<'py>(
     keywords.set_item(intern!(py, LOG), log)?;
     keywords.set_item(intern!(py, REQUEST_HEADERS), headers)?;
     keywords.set_item(intern!(py, REQUEST), object)?;
-    let reserved = |name: &str| HOST_KEYS.contains(&name) || resident.receivers.iter().any(|receiver| receiver == name);
+    let reserved = |name: &str| HOST_KEYS.contains(&name) || plugin.receivers.iter().any(|receiver| receiver == name);
     variables(&keywords, data, &reserved)?;
     keywords.set_item(intern!(py, SUBPATH), subpath)?;
     keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;

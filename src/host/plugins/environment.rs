@@ -1,6 +1,7 @@
 //! What plugins are loaded with: one reading of the ini file, as Python objects.
 //!
-//! Promise: all plugins of one load see the same configuration object. Caveat: immutable; a reload makes a new one.
+//! Runs on the Python thread. Promise: all plugins of one load see the same configuration object. Caveat: immutable; a
+//! reload makes a new one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(crate) struct Environment {
     /// How long an async `initialize` may take.
     pub timeout: Duration,
     /// How long an async `terminate_plugin` and the tasks of what does not come to serve may take.
-    pub farewell: Duration,
+    pub terminate_timeout: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// Where the parameters of each plugin file stand, if that is known.
@@ -41,7 +42,7 @@ pub(crate) struct Environment {
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
     pub overrides: Option<Py<PyDict>>,
     /// Who is shown what handlers raise.
-    pub witness: Option<ExceptionHook>,
+    pub exception_hook: Option<ExceptionHook>,
 }
 
 impl Environment {

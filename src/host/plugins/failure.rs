@@ -1,7 +1,8 @@
-//! Why a plugin is not there, in words that name the place to look at and what to do.
+//! Why a plugin was not loaded, with the place to look at and the fix.
 //!
-//! Promise: what a client may see of it holds no traceback; what is logged of it is one record, with the traceback.
-//! Caveat: the place is the innermost one in the plugin's own file; one deeper in a helper module is named beside it.
+//! Runs on the Python thread. Promise: the text for clients holds no traceback; the log gets one record, with the
+//! traceback. Caveat: the place is the innermost one in the plugin's own file; a deeper one in a helper module is named
+//! beside it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

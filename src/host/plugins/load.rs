@@ -1,8 +1,8 @@
 //! Loads one plugin file: import, construct, initialise.
 //!
-//! Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an `initialize` that never
-//! ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected. Caveat: plugin code that
-//! blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
+//! Runs on the Python thread. Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an
+//! `initialize` that never ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected.
+//! Caveat: plugin code that blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
 
 use std::fmt;
 use std::path::Path;
@@ -19,9 +19,9 @@ use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
 use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::module::{self, Registration};
-use super::owner::Scope;
 use super::parameters::keyword_arguments;
 use super::signature::{Uncallable, uncallable};
+use super::task_scope::PluginScope;
 use super::terminate::{discard, discard_instance, end_tasks};
 use super::timeout::with_timeout;
 use super::watch::Step;
@@ -32,7 +32,7 @@ use crate::host::bridge::{fork, step};
 #[derive(Default)]
 pub(crate) struct LoadedFile {
     /// The plugins that are ready to serve.
-    pub residents: Vec<Arc<LoadedPlugin>>,
+    pub plugins: Vec<Arc<LoadedPlugin>>,
     /// What went wrong.
     pub failures: Vec<LoadFailure>,
     /// The file's module.
@@ -40,13 +40,13 @@ pub(crate) struct LoadedFile {
     /// To take the file's module back out, should it not be wanted after all.
     pub registration: Option<Registration>,
     /// The background tasks of the file.
-    scope: Option<Arc<Scope>>,
+    scope: Option<Arc<PluginScope>>,
 }
 
 impl LoadedFile {
     /// True if these plugins may take the place of `old`: if something failed, only if no id is lost by it.
     pub(crate) fn may_replace(&self, old: &[Arc<LoadedPlugin>]) -> bool {
-        self.failures.is_empty() || old.iter().all(|old| self.residents.iter().any(|new| new.id == old.id))
+        self.failures.is_empty() || old.iter().all(|old| self.plugins.iter().any(|new| new.id == old.id))
     }
 
     /// Turns the plugins that `objection` has something against into failures, and discards them.
@@ -56,34 +56,34 @@ impl LoadedFile {
         mut objection: impl FnMut(&LoadedPlugin) -> Option<E>,
     ) {
         let mut refused = Vec::new();
-        for resident in std::mem::take(&mut self.residents) {
-            match objection(&resident) {
-                None => self.residents.push(resident),
+        for plugin in std::mem::take(&mut self.plugins) {
+            match objection(&plugin) {
+                None => self.plugins.push(plugin),
                 Some(reason) => {
-                    self.fail(LoadFailure::objection(&resident.file, None, None, reason.to_string()));
-                    refused.push(resident);
+                    self.fail(LoadFailure::objection(&plugin.file, None, None, reason.to_string()));
+                    refused.push(plugin);
                 }
             }
         }
         discard(&refused, timeout).await;
-        if self.residents.is_empty() {
+        if self.plugins.is_empty() {
             self.end_tasks(timeout).await;
         }
     }
 
     /// Takes everything back: the plugins, the tasks, the module.
     pub(crate) async fn give_up(self, timeout: Duration) {
-        discard(&self.residents, timeout).await;
+        discard(&self.plugins, timeout).await;
         self.end_tasks(timeout).await;
         if let Some(registration) = self.registration {
             Python::attach(|py| registration.undo(py));
         }
     }
 
-    /// Notes what went wrong; what is wrong with the parameters of all classes is told once.
+    /// Notes what went wrong; what is wrong with the parameters of all classes is reported once.
     fn fail(&mut self, failure: LoadFailure) {
-        let told = failure.to_string();
-        if self.failures.iter().all(|known| known.to_string() != told) {
+        let text = failure.to_string();
+        if self.failures.iter().all(|known| known.to_string() != text) {
             self.failures.push(failure);
         }
     }
@@ -109,7 +109,7 @@ pub(crate) async fn load_class(environment: &Environment, file: &Path, class: Py
 
 async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>) -> LoadedFile {
     let mut loaded = LoadedFile::default();
-    let scope = match Python::attach(Scope::new) {
+    let scope = match Python::attach(PluginScope::new) {
         Ok(scope) => scope,
         Err(error) => {
             loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
@@ -118,7 +118,7 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
     };
     loaded.scope = Some(Arc::clone(&scope));
     match class {
-        Some(class) => bring_in(&mut loaded, environment, file, &class, &scope).await,
+        Some(class) => load_class_into(&mut loaded, environment, file, &class, &scope).await,
         None => load_into(&mut loaded, environment, file, &scope).await,
     }
     // From here on the context is that of requests, whose tasks are the file's and not a single plugin's.
@@ -126,13 +126,13 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
     if let Err(error) = left {
         loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
     }
-    if loaded.residents.is_empty() {
-        loaded.end_tasks(environment.farewell).await;
+    if loaded.plugins.is_empty() {
+        loaded.end_tasks(environment.terminate_timeout).await;
     }
     loaded
 }
 
-async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<Scope>) {
+async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<PluginScope>) {
     let imported = Python::attach(|py| {
         import(py, environment, file, scope).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
     });
@@ -149,17 +149,17 @@ async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Pa
         tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
     }
     for class in classes {
-        bring_in(loaded, environment, file, &class, scope).await;
+        load_class_into(loaded, environment, file, &class, scope).await;
     }
 }
 
 /// Adds what comes of one class.
-async fn bring_in(
+async fn load_class_into(
     loaded: &mut LoadedFile,
     environment: &Environment,
     file: &Path,
     class: &Py<PyType>,
-    scope: &Arc<Scope>,
+    scope: &Arc<PluginScope>,
 ) {
     let name = Python::attach(|py| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string()));
     let part = Python::attach(|py| scope.part(py));
@@ -168,15 +168,15 @@ async fn bring_in(
         Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
     };
     match brought {
-        Ok(resident) => {
-            if let Entry::Missing(hint) = &resident.entry {
+        Ok(plugin) => {
+            if let Entry::Missing(hint) = &plugin.entry {
                 tracing::error!("{}: class {name} has no request_handler; {hint}", file.display());
             }
-            let resident = Arc::new(resident);
-            match Python::attach(|py| objection(py, environment, &resident, &name)) {
-                None => loaded.residents.push(resident),
+            let plugin = Arc::new(plugin);
+            match Python::attach(|py| objection(py, environment, &plugin, &name)) {
+                None => loaded.plugins.push(plugin),
                 Some(failure) => {
-                    discard(&[resident], environment.farewell).await;
+                    discard(&[plugin], environment.terminate_timeout).await;
                     loaded.fail(failure);
                 }
             }
@@ -188,22 +188,22 @@ async fn bring_in(
 }
 
 /// What is against a plugin that is ready: that no request could ever call its handler.
-fn objection(py: Python<'_>, environment: &Environment, resident: &LoadedPlugin, class: &str) -> Option<LoadFailure> {
-    let instance = resident.instance.bind(py);
-    let method = match resident.entry {
-        Entry::HandleRequest if resident.source.overrides_handle_request => intern!(py, "handle_request"),
+fn objection(py: Python<'_>, environment: &Environment, plugin: &LoadedPlugin, class: &str) -> Option<LoadFailure> {
+    let instance = plugin.instance.bind(py);
+    let method = match plugin.entry {
+        Entry::HandleRequest if plugin.source.overrides_handle_request => intern!(py, "handle_request"),
         Entry::HandleRequest | Entry::Handler => intern!(py, "request_handler"),
         Entry::Missing(_) => return None,
     };
     // What cannot be looked at may well be called.
     let found = instance.getattr(method).and_then(|method| uncallable(&method, &ALWAYS)).ok().flatten()?;
     let Uncallable { mut reason, file, line } = found;
-    let own = file == environment.locate(&resident.file);
+    let own = file == environment.locate(&plugin.file);
     if !own {
         let file = environment.shown(&file).unwrap_or(file);
         reason = format!("{reason} ({}:{line})", file.display());
     }
-    Some(LoadFailure::objection(&resident.file, own.then_some(line), Some(class.to_owned()), reason))
+    Some(LoadFailure::objection(&plugin.file, own.then_some(line), Some(class.to_owned()), reason))
 }
 
 struct Imported {
@@ -212,7 +212,7 @@ struct Imported {
     registration: Registration,
 }
 
-fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &Scope) -> PyResult<Imported> {
+fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &PluginScope) -> PyResult<Imported> {
     let _step = Step::begin(file, "its import");
     let _entered = scope.enter(py)?;
     let ran = module::run(py, &environment.locate(file));
@@ -227,7 +227,7 @@ async fn instantiate(
     environment: &Environment,
     file: &Path,
     class: &Py<PyType>,
-    (scope, part): (&Arc<Scope>, &Arc<Scope>),
+    (scope, part): (&Arc<PluginScope>, &Arc<PluginScope>),
 ) -> PyResult<LoadedPlugin> {
     let made = Python::attach(|py| -> PyResult<_> {
         let _entered = part.enter(py)?;
@@ -246,9 +246,9 @@ async fn instantiate(
     };
     if ready.is_err() {
         if let Some(instance) = &instance {
-            discard_instance(file, instance, part, environment.farewell).await;
+            discard_instance(file, instance, part, environment.terminate_timeout).await;
         }
-        if let Err(error) = end_tasks(part, environment.farewell).await {
+        if let Err(error) = end_tasks(part, environment.terminate_timeout).await {
             tracing::warn!("{}: ending its tasks: {}", file.display(), Python::attach(|py| describe(py, &error)));
         }
     }
@@ -261,7 +261,7 @@ async fn make_ready(
     file: &Path,
     instance: &Py<PyAny>,
     kwargs: Py<PyDict>,
-    (scope, part): (&Arc<Scope>, &Arc<Scope>),
+    (scope, part): (&Arc<PluginScope>, &Arc<PluginScope>),
 ) -> PyResult<LoadedPlugin> {
     let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;

@@ -1,8 +1,8 @@
 //! A plugin instance that is loaded, and how it is called.
 //!
-//! Promise: everything about the instance that a request needs was looked up once, when it was loaded. Caveat: what a
-//! plugin changes later on itself is obeyed only where this module says so: the handler is looked up on the instance at
-//! each call, and the authentication attributes are live.
+//! Runs on the Python thread. Promise: everything about the instance that a request needs is looked up once, when it is
+//! loaded. Caveat: later changes by the plugin have an effect only where this module says so: the handler is looked up
+//! on the instance at each call, and the authentication attributes are live.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::environment::Environment;
-use super::owner::Scope;
+use super::task_scope::PluginScope;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::host::bridge::in_flight::InFlight;
@@ -43,9 +43,9 @@ pub(crate) struct LoadedPlugin {
     /// Calls inside it.
     pub in_flight: Arc<InFlight>,
     /// Its background tasks and its context; shared by the plugins of one file.
-    pub scope: Arc<Scope>,
+    pub scope: Arc<PluginScope>,
     /// Those tasks that it started before it was ready to serve.
-    pub part: Arc<Scope>,
+    pub part: Arc<PluginScope>,
 }
 
 /// Which method of a plugin answers requests.
@@ -53,7 +53,7 @@ pub(crate) struct LoadedPlugin {
 pub(crate) enum Entry {
     /// `request_handler`, plain or async.
     Handler,
-    /// The plugin overloads `handle_request` or something that it calls first: it goes through `handle_request`.
+    /// The plugin overrides `handle_request` or something that it calls first: it goes through `handle_request`.
     HandleRequest,
     /// There is no handler; the text says what to do about it.
     Missing(String),
@@ -67,7 +67,7 @@ impl LoadedPlugin {
     pub(crate) fn new(
         instance: Bound<'_, PyAny>,
         file: PathBuf,
-        (scope, part): (Arc<Scope>, Arc<Scope>),
+        (scope, part): (Arc<PluginScope>, Arc<PluginScope>),
         environment: &Environment,
     ) -> PyResult<Self> {
         let id = plugin_id(&instance)?;
@@ -87,7 +87,7 @@ impl LoadedPlugin {
                 plugin: Arc::clone(&id),
                 overrides_handle_request,
                 legacy_status: environment.legacy_status,
-                witness: environment.witness.clone(),
+                exception_hook: environment.exception_hook.clone(),
             }),
             id,
             file,
@@ -105,7 +105,7 @@ impl LoadedPlugin {
 }
 
 impl LoadedPlugin {
-    /// Who may call it, in words for people.
+    /// Who may call it, for the log.
     pub(crate) fn audience(&self, py: Python<'_>) -> &'static str {
         if self.checks_itself {
             return "its own check";
@@ -183,14 +183,14 @@ fn hint(instance: &Bound<'_, PyAny>) -> PyResult<String> {
 /// The names of the first parameters of both entry methods and of what decorators wrapped in them: a request variable
 /// of such a name could never be passed as a keyword.
 fn receivers(instance: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    /// More decorators than anybody stacks; a chain that leads back to itself ends here.
-    const MOST_WRAPPED: usize = 64;
+    /// More decorators than a method has; a chain that leads back to itself ends here.
+    const MAX_WRAPPERS: usize = 64;
     let mut names = Vec::new();
     for method in ["handle_request", "request_handler"] {
         // Only what is bound to an instance gets it as its first argument.
         let method = instance.getattr_opt(method)?;
         let mut function = method.map(|method| method.getattr_opt("__func__")).transpose()?.flatten();
-        for _ in 0..MOST_WRAPPED {
+        for _ in 0..MAX_WRAPPERS {
             let Some(wrapper) = function else { break };
             if let Some(code) = wrapper.getattr_opt("__code__")?
                 && code.getattr("co_argcount")?.extract::<usize>()? > 0

@@ -1,7 +1,7 @@
-//! `plugincore.pluginmanager.PluginManager`: the loader for Python code that wants plugins without a server.
+//! `plugincore.pluginmanager.PluginManager`: loads plugins for Python code that has no server.
 //!
-//! Promise: the methods are pluginserver's; loading, reloading and ending are the host's own. Caveat: it serves nothing
-//! and shares nothing with a running server.
+//! Runs on the thread of its caller's event loop. Promise: the methods are pluginserver's; loading, reloading and
+//! ending are the host's own. Caveat: it serves nothing and shares nothing with a running server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,13 +38,13 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// ...     with tempfile.TemporaryDirectory() as folder:
 /// ...         _ = pathlib.Path(folder, "hello_module.py").write_text(source)
 /// ...         args = argparse.Namespace(ini_file="", log=None, level="ERROR")
-/// ...         manager = PluginManager(folder, args=args, log=lambda text: print("told:", text))
+/// ...         manager = PluginManager(folder, args=args, log=lambda text: print("log:", text))
 /// ...         await manager.load_plugins()
-/// ...         await manager.remove_plugin("nobody")
+/// ...         await manager.remove_plugin("unknown")
 /// ...         return await manager.get_plugin("hello") is not None, ", ".join(manager.modules)
 /// >>> asyncio.run(main())
-/// told: Loaded plugin hello
-/// told: No plugin with ID nobody
+/// log: Loaded plugin hello
+/// log: No plugin with ID unknown
 /// (True, 'hello_module')
 // What it was made of is in its `__dict__`, where subclasses and callers may change it.
 #[pyclass(frozen, subclass, dict, weakref, module = "plugincore.pluginmanager")]
@@ -95,10 +95,10 @@ impl PluginManager {
             })?;
             let files = match discover(Path::new(""), &folder) {
                 Ok(files) => files,
-                Err(error) => return tell(&slf, "warn", &format!("{}: {error}", folder.display())),
+                Err(error) => return report(&slf, "warn", &format!("{}: {error}", folder.display())),
             };
             for file in files {
-                bring_in(&slf, &file).await?;
+                load_and_swap(&slf, &file).await?;
             }
             Ok(())
         })
@@ -106,24 +106,24 @@ impl PluginManager {
 
     /// Load one plugin file; what fails is logged.
     fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
-        procedure(py, async move { bring_in(&slf, &path).await })
+        procedure(py, async move { load_and_swap(&slf, &path).await })
     }
 
     /// Terminate a plugin and forget it; an unknown id is logged.
     fn remove_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
             let registry = &slf.get().registry;
-            let Some(resident) = registry.serving().get(&plugin_id).cloned() else {
-                return tell(&slf, "info", &format!("No plugin with ID {plugin_id}"));
+            let Some(plugin) = registry.serving().get(&plugin_id).cloned() else {
+                return report(&slf, "info", &format!("No plugin with ID {plugin_id}"));
             };
-            let others = registry.serving().residents().iter().filter(|one| one.id != resident.id).cloned().collect();
+            let others = registry.serving().plugins().iter().filter(|one| one.id != plugin.id).cloned().collect();
             publish(&slf, others)?;
-            if registry.serving().of_file(&resident.file).is_empty() {
+            if registry.serving().of_file(&plugin.file).is_empty() {
                 Python::attach(|py| {
-                    slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&resident.file), py.None())).map(drop)
+                    slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&plugin.file), py.None())).map(drop)
                 })?;
             }
-            terminate(&[resident], Instant::now() + TIMEOUT).await;
+            terminate(&[plugin], Instant::now() + TIMEOUT).await;
             Ok(())
         })
     }
@@ -131,10 +131,10 @@ impl PluginManager {
     /// Load the file of a plugin again; on failure the old instance stays.
     fn reload_plugin(slf: Py<Self>, py: Python<'_>, plugin_id: String) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
-            let resident = slf.get().registry.serving().get(&plugin_id).cloned();
-            match resident {
-                Some(resident) => bring_in(&slf, &resident.file).await,
-                None => tell(&slf, "info", &format!("No such plugin to reload: {plugin_id}")),
+            let plugin = slf.get().registry.serving().get(&plugin_id).cloned();
+            match plugin {
+                Some(plugin) => load_and_swap(&slf, &plugin.file).await,
+                None => report(&slf, "info", &format!("No such plugin to reload: {plugin_id}")),
             }
         })
     }
@@ -173,24 +173,24 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
         base: PathBuf::new(),
         folder: manager.getattr("plugin_dir")?.extract()?,
         timeout: TIMEOUT,
-        farewell: TIMEOUT,
+        terminate_timeout: TIMEOUT,
         legacy_status: false,
         places: Vec::new(),
         given: Some(given.unbind()),
         overrides: None,
-        witness: None,
+        exception_hook: None,
     })
 }
 
 /// Loads a file, and has it take over from its earlier generation.
-async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
+async fn load_and_swap(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
     let environment = Python::attach(|py| environment(manager.bind(py)))?;
     let serving = manager.get().registry.serving();
     let mut old = serving.of_file(file);
     let loaded = load_file(&environment, file).await;
     for failure in &loaded.failures {
         let record = Python::attach(|py| failure.record(py));
-        tell(manager, "exception", &format!("Exception loading plugin from {record}"))?;
+        report(manager, "exception", &format!("Exception loading plugin from {record}"))?;
     }
     if !loaded.may_replace(&old) {
         loaded.give_up(TIMEOUT).await;
@@ -201,45 +201,45 @@ async fn bring_in(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
     }
     // Read again: another load may have ended meanwhile.
     let serving = manager.get().registry.serving();
-    let mut residents: Vec<_> = serving.residents().iter().filter(|one| one.file != file).cloned().collect();
-    for resident in loaded.residents {
-        tell(manager, "info", &format!("Loaded plugin {}", resident.id))?;
-        // An id belongs to whoever took it last.
-        old.extend(residents.iter().filter(|one| one.id == resident.id).cloned());
-        residents.retain(|one: &Arc<LoadedPlugin>| one.id != resident.id);
-        residents.push(resident);
+    let mut plugins: Vec<_> = serving.plugins().iter().filter(|one| one.file != file).cloned().collect();
+    for plugin in loaded.plugins {
+        report(manager, "info", &format!("Loaded plugin {}", plugin.id))?;
+        // An id belongs to the plugin that took it last.
+        old.extend(plugins.iter().filter(|one| one.id == plugin.id).cloned());
+        plugins.retain(|one: &Arc<LoadedPlugin>| one.id != plugin.id);
+        plugins.push(plugin);
     }
-    publish(manager, residents)?;
+    publish(manager, plugins)?;
     terminate(&old, Instant::now() + TIMEOUT).await;
     Ok(())
 }
 
-/// Makes `residents` the plugins of the manager; what callers put into `plugins` themselves stays there.
-fn publish(manager: &Py<PluginManager>, residents: Vec<Arc<LoadedPlugin>>) -> PyResult<()> {
+/// Makes `plugins` the plugins of the manager; what callers put into `plugins` themselves stays there.
+fn publish(manager: &Py<PluginManager>, plugins: Vec<Arc<LoadedPlugin>>) -> PyResult<()> {
     let registry = &manager.get().registry;
     Python::attach(|py| {
-        let plugins = manager.bind(py).getattr("plugins")?;
-        for resident in registry.serving().residents() {
-            plugins.call_method1(intern!(py, "pop"), (&*resident.id, py.None()))?;
+        let attribute = manager.bind(py).getattr("plugins")?;
+        for plugin in registry.serving().plugins() {
+            attribute.call_method1(intern!(py, "pop"), (&*plugin.id, py.None()))?;
         }
-        for resident in &residents {
-            plugins.set_item(&*resident.id, &resident.instance)?;
+        for plugin in &plugins {
+            attribute.set_item(&*plugin.id, &plugin.instance)?;
         }
         PyResult::Ok(())
     })?;
-    registry.publish(residents);
+    registry.publish(plugins);
     Ok(())
 }
 
-/// Tells the log, whose method for the level, or the log itself, is called; prints without a log.
-fn tell(manager: &Py<PluginManager>, level: &str, text: &str) -> PyResult<()> {
+/// Writes to the log, whose method for the level, or the log itself, is called; prints without a log.
+fn report(manager: &Py<PluginManager>, level: &str, text: &str) -> PyResult<()> {
     Python::attach(|py| {
         let log = manager.bind(py).getattr("log")?;
-        let teller = match log.getattr_opt(level)? {
+        let method = match log.getattr_opt(level)? {
             Some(method) => method,
             None if log.is_callable() => log,
             None => py.import(intern!(py, "builtins"))?.getattr("print")?,
         };
-        teller.call1((text,)).map(drop)
+        method.call1((text,)).map(drop)
     })
 }

@@ -1,11 +1,12 @@
 //! Runs a plugin file as a module.
 //!
-//! Promise: the source on disk is what runs (no byte code cache stands between), `__name__` is the file's stem, and
-//! the module can be found in `sys.modules` by that name, which data classes, pickling and type hints need. No installed
-//! package is ever shadowed, or imported for its name: a file called like one, such as `json.py`, has a private
-//! `__name__`. Code and tracebacks name files absolutely, so that they can be found wherever a plugin goes.
-//! Caveat: modules beside the plugins can be imported, since the folder is at the end of `sys.path`; they are imported
-//! afresh whenever a plugin is reloaded, packages from elsewhere are not.
+//! Runs on the Python thread. Promise: the source on disk is what runs (there is no byte code cache in between),
+//! `__name__` is the file's stem, and the module can be found in `sys.modules` by that name, which data classes,
+//! pickling and type hints need. No installed package is ever shadowed, or imported for its name: a file with the name
+//! of one, such as `json.py`, has a private `__name__`. Code and tracebacks have absolute file names, so that they can
+//! be found wherever a plugin changes the working directory to. Caveat: modules beside the plugins can be imported,
+//! since the folder is at the end of `sys.path`; they are imported anew whenever a plugin is reloaded, packages from
+//! elsewhere are not.
 
 use std::path::{Path, PathBuf};
 
@@ -143,7 +144,7 @@ pub(crate) fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(Str
     Ok(forgotten)
 }
 
-/// Removes the cached byte code of `module`: it is told from stale code only by size and second of the source, which an
+/// Removes the cached byte code of `module`: stale code differs from it only by size and second of the source, which an
 /// edit need not change.
 fn drop_byte_code(module: &Bound<'_, PyAny>) {
     let cached = module.getattr("__spec__").and_then(|spec| spec.getattr("cached"));

@@ -1,7 +1,8 @@
 //! The keyword arguments that a plugin's `__init__` and `initialize` get.
 //!
-//! Promise: precedence is pluginserver's: built-ins < `[plugin_parms]` < `prog_args` and `config` < the JSON file.
-//! Caveat: values from `[plugin_parms]` are always text; typed ones come only through the JSON file.
+//! Runs on the Python thread. Promise: precedence is pluginserver's: built-ins < `[plugin_parms]` < `prog_args` and
+//! `config` < the JSON file. Caveat: values from `[plugin_parms]` are always text; typed ones come only through the
+//! JSON file.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -52,7 +53,7 @@ pub(crate) fn keyword_arguments<'py>(
         typed_names = typed.cast::<PyDict>().map_err(PyErr::from)?.keys().extract()?;
         kwargs.update(typed.cast::<PyMapping>().map_err(PyErr::from)?)?;
     }
-    // Of a line in the ini file: whoever hands parameters over by a program has no slip of the pen.
+    // Only a line of the ini file can have typos; a program that passes parameters has none.
     if environment.place_of(stem).is_some()
         && let Some(slip) = slip(&line, &typed_names)
     {
@@ -101,7 +102,7 @@ fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Res
     }
 }
 
-/// Where the parameter that `error` complains of was given, if somebody gave it and the error says which: the line of
+/// Where the parameter that `error` complains of was given, if it was given and the error says which: the line of
 /// `[plugin_parms]`, or the parameter file.
 pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<String> {
     let blamed = error.value(py).getattr_opt(BLAMED).ok().flatten()?;

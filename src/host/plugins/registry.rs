@@ -1,7 +1,8 @@
 //! The plugins that serve now.
 //!
-//! Promise: the set is swapped whole; a request finds either the old instance or the new one, never none in between.
-//! Caveat: this is the Python side; the native route table is made from it and swapped right after.
+//! Runs on the Python thread. Promise: the set is replaced as a whole; a request finds either the old instance or the
+//! new one, never a gap. Caveat: this is Python's side; the native route table is made from it and replaced right
+//! after.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,24 +20,24 @@ pub(crate) struct Registry {
 /// One immutable set of plugins.
 #[derive(Default)]
 pub(crate) struct PluginSet {
-    residents: Vec<Arc<LoadedPlugin>>,
+    plugins: Vec<Arc<LoadedPlugin>>,
     by_id: HashMap<Arc<str>, usize>,
 }
 
 impl PluginSet {
     /// The plugins in load order.
-    pub(crate) fn residents(&self) -> &[Arc<LoadedPlugin>] {
-        &self.residents
+    pub(crate) fn plugins(&self) -> &[Arc<LoadedPlugin>] {
+        &self.plugins
     }
 
     /// The plugin with this id.
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<LoadedPlugin>> {
-        self.by_id.get(id).map(|index| &self.residents[*index])
+        self.by_id.get(id).map(|index| &self.plugins[*index])
     }
 
     /// The plugins of one file.
     pub(crate) fn of_file(&self, file: &Path) -> Vec<Arc<LoadedPlugin>> {
-        self.residents.iter().filter(|resident| resident.file == file).cloned().collect()
+        self.plugins.iter().filter(|plugin| plugin.file == file).cloned().collect()
     }
 }
 
@@ -46,9 +47,9 @@ impl Registry {
         self.serving.with(|serving| Arc::clone(serving))
     }
 
-    /// Has `residents` serve from now on; their ids differ.
-    pub(crate) fn publish(&self, residents: Vec<Arc<LoadedPlugin>>) {
-        let by_id = residents.iter().enumerate().map(|(index, resident)| (Arc::clone(&resident.id), index)).collect();
-        drop(self.serving.replace(Arc::new(PluginSet { residents, by_id })));
+    /// Has `plugins` serve from now on; their ids differ.
+    pub(crate) fn publish(&self, plugins: Vec<Arc<LoadedPlugin>>) {
+        let by_id = plugins.iter().enumerate().map(|(index, plugin)| (Arc::clone(&plugin.id), index)).collect();
+        drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id })));
     }
 }

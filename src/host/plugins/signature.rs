@@ -1,7 +1,8 @@
-//! Whether a handler can be called at all, looked up when its plugin is loaded.
+//! Whether a handler can be called at all, checked when its plugin is loaded.
 //!
-//! Handlers are called with keyword arguments alone. Promise: only what no request could ever call is refused.
-//! Caveat: only plain Python functions are looked at, and of decorated ones only what the decorator returned.
+//! Runs on the Python thread. Handlers are called with keyword arguments alone. Promise: only what no request could
+//! ever call is refused. Caveat: only plain Python functions are checked, and of decorated ones only what the decorator
+//! returned.
 
 use std::path::PathBuf;
 

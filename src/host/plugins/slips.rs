@@ -1,8 +1,8 @@
-//! Slips in the parameters of a plugin that would leave it open.
+//! Typos in the parameters of a plugin that would leave it open.
 //!
-//! Promise: parameters that look as if they were to ask for a key, and do not, are found, with what to write instead; a
-//! plugin is refused for them rather than run open. Caveat: a plugin that is open and has such a parameter of its own
-//! says so with `auth_type=none`.
+//! Runs on the Python thread. Promise: parameters that look as if they should ask for a key, and do not, are found,
+//! with what to write instead; the plugin is refused rather than run open. Caveat: a plugin that is open and has such a
+//! parameter of its own needs `auth_type=none`.
 
 use crate::edge::config::schema::nearest;
 

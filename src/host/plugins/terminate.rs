@@ -1,8 +1,8 @@
 //! Ends plugins.
 //!
-//! Promise: `terminate_plugin` runs for each, plain or async, within the time that plugins are waited for, then the
-//! background tasks are cancelled and awaited; a plugin that fails at this is reported and stops nobody else. Caveat: a
-//! task that swallows its cancellation is left behind after that time, with a line in the log.
+//! Runs on the Python thread. Promise: `terminate_plugin` runs for each, plain or async, within its time limit, then
+//! the background tasks are cancelled and awaited; an error in one plugin is reported and does not affect the others.
+//! Caveat: a task that ignores its cancellation is left behind after that time, with a line in the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use pyo3::prelude::*;
 
 use super::failure::describe;
 use super::loaded_plugin::LoadedPlugin;
-use super::owner::Scope;
+use super::task_scope::PluginScope;
 use super::timeout::{wait_for, with_timeout};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::step;
 
-/// Has answers without an end (event streams, web sockets) end, so that nobody waits for them.
-pub(crate) fn close_long_lived_responses(residents: &[Arc<LoadedPlugin>]) {
+/// Ends long-lived responses (event streams, web sockets), so that a drain does not wait for them.
+pub(crate) fn close_long_lived_responses(plugins: &[Arc<LoadedPlugin>]) {
     Python::attach(|py| {
-        for resident in residents {
-            if let Err(error) = resident.in_flight.close(py) {
-                tracing::error!("plugin {}: ending its answers: {}", resident.id, describe(py, &error));
+        for plugin in plugins {
+            if let Err(error) = plugin.in_flight.close(py) {
+                tracing::error!("plugin {}: ending its answers: {}", plugin.id, describe(py, &error));
             }
         }
     });
 }
 
-/// Waits until no request is inside `residents` any more, at most until `deadline`.
+/// Waits until no request is inside `plugins` any more, at most until `deadline`.
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub(crate) async fn drain(residents: &[Arc<LoadedPlugin>], deadline: Instant) -> PyResult<()> {
-    close_long_lived_responses(residents);
-    for resident in residents {
+pub(crate) async fn drain(plugins: &[Arc<LoadedPlugin>], deadline: Instant) -> PyResult<()> {
+    close_long_lived_responses(plugins);
+    for plugin in plugins {
         let mut step = None;
-        while let Some(idle) = Python::attach(|py| resident.in_flight.idle(py).map(|idle| idle.map(Bound::unbind)))? {
+        while let Some(idle) = Python::attach(|py| plugin.in_flight.idle(py).map(|idle| idle.map(Bound::unbind)))? {
             step.get_or_insert_with(|| {
-                Step::begin(&resident.file, format!("the last requests to the old {}", resident.id))
+                Step::begin(&plugin.file, format!("the last requests to the old {}", plugin.id))
             });
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let names: Vec<_> = residents.iter().map(|resident| &*resident.id).collect();
+                let names: Vec<_> = plugins.iter().map(|plugin| &*plugin.id).collect();
                 tracing::warn!("requests still run in the old {}; terminating it all the same", names.join(", "));
                 return Ok(());
             }
@@ -56,39 +56,39 @@ pub(crate) async fn drain(residents: &[Arc<LoadedPlugin>], deadline: Instant) ->
     Ok(())
 }
 
-/// Ends `residents` in their order; all of them together have until `deadline`.
-pub(crate) async fn terminate(residents: &[Arc<LoadedPlugin>], deadline: Instant) {
-    for resident in residents {
-        tracing::info!("Terminating plugin {}", resident.id);
-        let _step = Step::begin(&resident.file, format!("terminate_plugin of {}", resident.id));
-        if let Err(error) = terminate_instance(&resident.instance, &resident.scope, left(deadline)).await {
+/// Ends `plugins` in their order; all of them together have until `deadline`.
+pub(crate) async fn terminate(plugins: &[Arc<LoadedPlugin>], deadline: Instant) {
+    for plugin in plugins {
+        tracing::info!("Terminating plugin {}", plugin.id);
+        let _step = Step::begin(&plugin.file, format!("terminate_plugin of {}", plugin.id));
+        if let Err(error) = terminate_instance(&plugin.instance, &plugin.scope, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
-            tracing::error!("{}: plugin {}: terminate_plugin: {reason}", resident.file.display(), resident.id);
+            tracing::error!("{}: plugin {}: terminate_plugin: {reason}", plugin.file.display(), plugin.id);
         }
     }
-    for resident in residents {
-        if let Err(error) = end_tasks(&resident.scope, left(deadline)).await {
+    for plugin in plugins {
+        if let Err(error) = end_tasks(&plugin.scope, left(deadline)).await {
             let reason = Python::attach(|py| describe(py, &error));
-            tracing::error!("plugin {}: ending its background tasks: {reason}", resident.id);
+            tracing::error!("plugin {}: ending its background tasks: {reason}", plugin.id);
         }
     }
 }
 
 /// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
 /// the tasks that they started are ended.
-pub(crate) async fn discard(residents: &[Arc<LoadedPlugin>], timeout: Duration) {
-    for resident in residents {
-        tracing::info!("discarding plugin {} of {}, which does not serve", resident.id, resident.file.display());
-        discard_instance(&resident.file, &resident.instance, &resident.part, timeout).await;
-        if let Err(error) = end_tasks(&resident.part, timeout).await {
+pub(crate) async fn discard(plugins: &[Arc<LoadedPlugin>], timeout: Duration) {
+    for plugin in plugins {
+        tracing::info!("discarding plugin {} of {}, which does not serve", plugin.id, plugin.file.display());
+        discard_instance(&plugin.file, &plugin.instance, &plugin.part, timeout).await;
+        if let Err(error) = end_tasks(&plugin.part, timeout).await {
             let reason = Python::attach(|py| describe(py, &error));
-            tracing::warn!("{}: ending its background tasks: {reason}", resident.file.display());
+            tracing::warn!("{}: ending its background tasks: {reason}", plugin.file.display());
         }
     }
 }
 
 /// Calls `terminate_plugin` of an instance that will never serve; it may well fail half made.
-pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &Scope, timeout: Duration) {
+pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &PluginScope, timeout: Duration) {
     let _step = Step::begin(file, "terminate_plugin of a discarded instance");
     if let Err(error) = terminate_instance(instance, scope, timeout).await {
         let reason = Python::attach(|py| describe(py, &error));
@@ -96,7 +96,7 @@ pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &
     }
 }
 
-/// What is left until `deadline`; never nothing, so that whoever is quick gets done even when others were not.
+/// The time until `deadline`; never zero, so that a quick plugin can finish even when others were slow.
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
@@ -105,7 +105,7 @@ fn left(deadline: Instant) -> Duration {
 ///
 /// # Errors
 /// What it raised, or a time-out.
-pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, timeout: Duration) -> PyResult<()> {
+pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &PluginScope, timeout: Duration) -> PyResult<()> {
     let (context, result) = Python::attach(|py| -> PyResult<_> {
         let context = scope.copy_context(py)?;
         let entered = context.enter(py)?;
@@ -125,7 +125,7 @@ pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &Scope, time
 ///
 /// # Errors
 /// When the wait itself is cancelled.
-pub(crate) async fn end_tasks(scope: &Scope, timeout: Duration) -> PyResult<()> {
+pub(crate) async fn end_tasks(scope: &PluginScope, timeout: Duration) -> PyResult<()> {
     let waiting = Python::attach(|py| -> PyResult<Option<Py<PyAny>>> {
         let tasks = scope.owner.get().cancel(py)?;
         wait_for(py, tasks, timeout)

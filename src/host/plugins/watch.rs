@@ -1,8 +1,8 @@
 //! Names the plugin that holds up a start or a reload while it does.
 //!
-//! A native thread looks on, since the plugin may block Python. Promise: a step of a plugin that takes longer than
-//! [`SLOW`] is logged, and again each time it has taken twice as long. Caveat: the thread never asks Python, so it knows
-//! the file and what of it is running, but not the line.
+//! Runs on a native thread of its own, since the plugin may block Python. Promise: a step of a plugin that takes longer
+//! than [`SLOW`] is logged, and again each time that it has taken twice as long. Caveat: the thread never attaches to
+//! Python, so it knows the file and the step, but not the line.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 
-/// How long a step may take before it is told of.
+/// How long a step may take before it is reported.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// What runs now, and the thread that looks on.
@@ -31,7 +31,7 @@ struct Running {
     what: String,
     file: PathBuf,
     since: Instant,
-    /// How long it will have taken when it is told of next.
+    /// How long it will have taken when it is reported next.
     next: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Step {
             };
             match thread.spawn(watch) {
                 Ok(_) => state.has_thread = true,
-                Err(error) => tracing::debug!("slow plugins are not told of: {error}"),
+                Err(error) => tracing::debug!("slow plugins are not reported: {error}"),
             }
         }
         let (what, file) = (what.into(), file.to_path_buf());

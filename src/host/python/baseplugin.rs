@@ -1,10 +1,10 @@
-//! `plugincore.baseplugin.BasePlugin`: what every plugin derives from.
+//! `plugincore.baseplugin.BasePlugin`: the base class of every plugin.
 //!
-//! Promise: constructor arguments, attributes and methods are pluginserver's, private names included, so that existing
-//! files run unchanged. The authentication attributes are properties: setting them, at any time, changes what the host
-//! checks natively before a request ever reaches Python. Caveat: `config`, `log` and `args` exist only after
-//! `super().__init__(**kwargs)`, as before; what a class body says of authentication is read on its instances; a native
-//! class (`dict`, `Exception`) cannot be the other base.
+//! Runs on the Python thread. Promise: constructor arguments, attributes and methods are pluginserver's, private names
+//! included, so that existing files run unchanged. The authentication attributes are properties: setting them, at any
+//! time, changes what the I/O threads check before a request reaches Python. Caveat: `config`, `log` and `args` exist
+//! only after `super().__init__(**kwargs)`, as in pluginserver; authentication attributes in a class body are read on
+//! its instances; a native class (`dict`, `Exception`) cannot be the other base.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +15,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PySuper, PyTuple, PyType};
 
-use super::answer;
 use super::logjam::LogJam;
 use super::request::Request;
+use super::response;
 use crate::edge::config::settings::Secret;
 use crate::edge::policy::credential::{AuthPolicy, Credential};
 use crate::host::bridge::coroutine::{await_python, coroutine};
@@ -63,8 +63,8 @@ impl BasePlugin {
         Ok(Arc::clone(&plugin.get().policy))
     }
 
-    /// Has `plugin` ask for `now`, the server's key, if it asks for `before`, which was the server's; without a key nobody
-    /// is let in. A key that the plugin set itself stays.
+    /// Has `plugin` require the server's key `now` if it requires `before`, the server's key that it was made with; without a
+    /// key no client has access. A key that the plugin set itself stays.
     ///
     /// # Errors
     /// What an attribute of the plugin's own raises.
@@ -207,10 +207,10 @@ impl BasePlugin {
         Self::set_access(slf, intern!(slf.py(), "_apikey"), value)
     }
 
-    /// Called when the plugin is unloaded or the server stops; overload it to release what the plugin holds.
+    /// Called when the plugin is unloaded or the server stops; override it to release what the plugin holds.
     ///
     /// It may be `async`. Tasks that the plugin created are cancelled afterwards by the host.
-    #[allow(clippy::unused_self)] // A method that subclasses overload.
+    #[allow(clippy::unused_self)] // A method that subclasses override.
     fn terminate_plugin(&self) {}
 
     /// The id under which the plugin is reached: `_plugin_id`.
@@ -219,7 +219,7 @@ impl BasePlugin {
     }
 
     /// The client's address as text: the peer's, or the one that a trusted proxy forwarded.
-    #[allow(clippy::unused_self)] // A method that subclasses overload.
+    #[allow(clippy::unused_self)] // A method that subclasses override.
     fn _get_client_ip(&self, request: &Bound<'_, PyAny>) -> PyResult<String> {
         if let Ok(request) = request.cast::<Request>() {
             return Ok(request.get().client_ip());
@@ -256,7 +256,7 @@ impl BasePlugin {
         })
     }
 
-    /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that overload it,
+    /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that override it,
     /// `_check_auth` or `_get_client_ip`, and does the same natively for all others.
     ///
     /// Returns a `plugincore.responses.Response` of what `request_handler` returned, which an override may change before
@@ -275,7 +275,7 @@ impl BasePlugin {
                 }
                 Ok(plugin.call_method1(intern!(py, "_check_auth"), (data,))?.unbind())
             })?;
-            // An overloaded check may be async; taken as it is, its coroutine would count as a yes.
+            // An overridden check may be async; taken as it is, its coroutine would count as a yes.
             let admitted = settled(checked).await?;
             let result = Python::attach(|py| -> PyResult<_> {
                 if !admitted.bind(py).is_truthy()? {
@@ -289,7 +289,7 @@ impl BasePlugin {
             let result = settled(result).await?;
             Python::attach(|py| {
                 let legacy_status = plugin.bind(py).cast::<Self>()?.get().legacy_status.load(Ordering::Relaxed);
-                PyResult::Ok(answer::response(result.bind(py), legacy_status)?.unbind())
+                PyResult::Ok(response::response(result.bind(py), legacy_status)?.unbind())
             })
         };
         Ok(coroutine(py, run)?.into_any())

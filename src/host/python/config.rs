@@ -1,8 +1,9 @@
 //! Where the ini file crosses from Python to Rust and back: CPython's own `configparser` reads it, everything else
-//! (types, `${…}`, overrides, checks) is [`crate::edge::config`].
+//! (types, `${…}`, overrides, checks) is in [`crate::edge::config`].
 //!
-//! [`read`] and [`read_defaults`] give the host its document, [`to_python`] makes of that document the `Config` that
-//! plugins get, [`read_ini`] serves `plugincore.configfile.Config(file=…)`. Caveat: all of it runs on the Python thread.
+//! Runs on the Python thread. [`load`] gives the host its settings, [`to_python`] makes the `Config` that plugins get,
+//! [`read_ini`] serves `plugincore.configfile.Config(file=…)`. Caveat: a name that Python's `Config` cannot have is an
+//! error here.
 
 mod parser;
 
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
 ///
 /// Errors of single values are in [`ResolvedConfig::errors`], for
-/// [`Settings::from_config`](crate::edge::config::settings::Settings::from_config) to tell with its own.
+/// [`Settings::from_config`](crate::edge::config::settings::Settings::from_config) to report with its own.
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
@@ -33,7 +34,7 @@ pub(crate) fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<ResolvedC
 }
 
 /// The ini file in both of its forms.
-pub(crate) struct Reading {
+pub(crate) struct LoadedConfig {
     /// What the host uses.
     pub settings: Settings,
     /// What plugins get as `config`: `plugincore.configfile.Config`.
@@ -50,7 +51,7 @@ pub(crate) fn load(
     base: &Path,
     ini: Option<&Path>,
     level: &str,
-) -> (Result<Reading, ConfigErrors>, Vec<Diagnostic>) {
+) -> (Result<LoadedConfig, ConfigErrors>, Vec<Diagnostic>) {
     let mut document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
         Ok(document) => ResolvedConfig { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
@@ -63,10 +64,10 @@ pub(crate) fn load(
             set_logging_level(py, config.bind(py), level)?;
             Ok(config)
         });
-        let told = |error: PyErr| {
+        let refused = |error: PyErr| {
             ConfigErrors::from(Diagnostic::error(SourceLocation::file(&document.path), error.to_string()))
         };
-        Ok(Reading { settings, config: config.map_err(told)? })
+        Ok(LoadedConfig { settings, config: config.map_err(refused)? })
     });
     (reading, warnings)
 }
@@ -98,9 +99,9 @@ fn checked(py: Python<'_>, ini: &Ini) -> ResolvedConfig {
 
 /// Why plugins could not use this name, if so.
 fn refusal(py: Python<'_>, section: &str, key: Option<&str>) -> Option<String> {
-    let told = py.import("plugincore.configfile").and_then(|module| module.call_method1("refusal", (section, key)));
-    match told {
-        Ok(told) => told.extract().ok().flatten(),
+    let reason = py.import("plugincore.configfile").and_then(|module| module.call_method1("refusal", (section, key)));
+    match reason {
+        Ok(reason) => reason.extract().ok().flatten(),
         Err(error) => Some(format!("the name could not be checked: {error}")),
     }
 }
@@ -212,7 +213,7 @@ fn values<'py>(py: Python<'py>, document: &ResolvedConfig) -> PyResult<Bound<'py
 /// Reads an ini file into a dict of sections, each a dict of typed values.
 ///
 /// A missing file gives an empty dict. With `env_override`, a variable `[PREFIX_]SECTION_KEY` replaces the text of a
-/// key that the file has. Raises `plugincore.configfile.ConfigError`, which tells every error with file and line.
+/// key that the file has. Raises `plugincore.configfile.ConfigError`, which contains every error with file and line.
 #[pyfunction]
 #[pyo3(signature = (path, env_override = false, env_prefix = None))]
 pub(crate) fn read_ini<'py>(

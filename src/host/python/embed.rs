@@ -1,8 +1,8 @@
 //! CPython inside the standalone executable.
 //!
-//! Promise: the interpreter starts as the `python` of the active virtual environment would, with the package
-//! `plugincore` served from the executable itself, and is finalised before the process ends. Processes that
-//! `multiprocessing` starts afresh are the executable, too, or they would lack the package. Caveat: only `main.rs` calls
+//! Runs on the main thread. Promise: the interpreter starts as the `python` of the active virtual environment would,
+//! with the package `plugincore` served from the executable itself, and is finalised before the process ends. Processes
+//! that `multiprocessing` spawns run the executable, too, or they would lack the package. Caveat: only `main.rs` calls
 //! this; in the wheel the interpreter is there already.
 
 use std::ffi::{CStr, CString, OsString};
@@ -54,7 +54,7 @@ pub(crate) fn main(program: Program) -> ExitCode {
         Ok(()) if is_child => run_as_python(),
         Ok(()) => run(program),
         Err(problem) => {
-            // Without standard error there is nobody to tell.
+            // Without standard error there is no reader.
             let _ = writeln!(std::io::stderr(), "{problem}");
             1
         }

@@ -1,8 +1,8 @@
-//! `data['request_headers']` for clients that send the same headers again and again, as most do over one connection.
+//! `data['request_headers']` for clients that send the same headers repeatedly, as most do over one connection.
 //!
-//! Promise: what a handler gets is its own dict, equal to the one made from the headers anew; it is a copy of a dict that
-//! was made before, which takes one step for all headers instead of some for each. Caveat: the headers last sent from
-//! each of a few hundred ports stay in memory, credentials among them, until others take their place.
+//! Runs on the Python thread. Promise: a handler gets a dict of its own, equal to one made from the headers anew; it is
+//! copied from an earlier one in one step instead of some steps a header. Caveat: the headers last sent from each of a
+//! few hundred ports stay in memory, credentials among them, until others replace them.
 
 use http::{HeaderMap, HeaderName};
 use pyo3::prelude::*;
@@ -14,7 +14,7 @@ use crate::host::bridge::locked::Locked;
 /// Templates kept; a connection finds its own by the client's port.
 const PLACES: usize = 256;
 /// Most bytes of names and values that are kept of one request.
-const MOST_BYTES: usize = 4096;
+const MAX_BYTES: usize = 4096;
 
 /// Dicts made of the headers of recent requests.
 pub struct HeaderCache(Locked<Box<[Option<Template>]>>);
@@ -65,7 +65,7 @@ impl HeaderCache {
         }
         let dict = RequestHeaders::new(py, headers)?;
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        let template = if bytes <= MOST_BYTES { Some(Template::of(headers, &dict)?) } else { None };
+        let template = if bytes <= MAX_BYTES { Some(Template::of(headers, &dict)?) } else { None };
         drop(self.0.with(|templates| std::mem::replace(&mut templates[place], template)));
         Ok(dict)
     }
@@ -120,7 +120,7 @@ mod tests {
         Python::attach(|py| {
             let templates = HeaderCache::default();
             let mut large = HeaderMap::new();
-            large.insert(HOST, HeaderValue::from_str(&"x".repeat(MOST_BYTES)).unwrap());
+            large.insert(HOST, HeaderValue::from_str(&"x".repeat(MAX_BYTES)).unwrap());
             assert_eq!(templates.dict(py, &large, 1).unwrap().len(), 1);
             assert!(templates.0.with(|templates| templates.iter().all(Option::is_none)));
         });

@@ -1,7 +1,8 @@
 //! `data['request_headers']`: a real `dict` whose look-ups ignore case, and the one place that spells header names.
 //!
-//! Every text key is stored in canonical case (`X-Custom-Auth`), so a look-up spells its key the same way and needs
-//! no search. Caveat: C code that writes into a `dict` directly passes by that rule; `dict` methods do not.
+//! Runs on the Python thread. Every text key is stored in canonical case (`X-Custom-Auth`), so a look-up spells its key
+//! the same way and needs no search. Caveat: C code that writes into a `dict` directly bypasses that rule; `dict`
+//! methods do not.
 
 use http::{HeaderMap, HeaderValue};
 use pyo3::exceptions::PyKeyError;

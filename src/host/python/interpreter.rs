@@ -1,7 +1,8 @@
 //! The interpreter as a whole: how its process is prepared for hosting, and how it is left.
 //!
-//! Promise: after [`prepare`] signals are the host's, the `psutil` stand-in can be imported and what plugins print
-//! appears line by line. Caveat: it changes the process, so it is for the server and not for importing the package.
+//! Runs on the main thread. Promise: after [`prepare`] signals are the host's, the `psutil` stand-in can be imported
+//! and what plugins print appears line by line. Caveat: it changes the process, so it is for the server and not for
+//! importing the package.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

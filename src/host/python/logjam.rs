@@ -1,8 +1,9 @@
 //! `LogJam`: how Python writes to the log stream, with the interface of pluginserver's class of that name.
 //!
-//! May be used from any Python thread. When a call returns, its line is out, unless the output hangs; the interpreter is
-//! held meanwhile, which cannot deadlock because no thread that writes ever asks for it. Caveat: what a plugin passes is written as it is, apart
-//! from the escapes that keep a record on one line, so plugins keep keys and bodies out of it themselves.
+//! Runs on any Python thread. When a call returns, its line has been written, unless the output hangs; the interpreter
+//! is held meanwhile, which cannot deadlock because no writing thread ever attaches to it. Caveat: a plugin's text is
+//! written as it is, apart from the escapes that keep a record on one line, so plugins themselves keep keys and bodies
+//! out of it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

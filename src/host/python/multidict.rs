@@ -1,9 +1,9 @@
 //! `MultiDict`: a read-only mapping in which a key may have several values: query, form and headers.
 //!
-//! It answers as the multidict package does for aiohttp: `[]`, `get` and `dict(md)` give the first value, `getall` all
-//! of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key once. Where a plugin has
-//! imported that package, `isinstance` takes it for that package's own. Caveat: case is ignored for ASCII letters only,
-//! which is all that header names have.
+//! Runs on the Python thread. It behaves as the multidict package does for aiohttp: `[]`, `get` and `dict(md)` give the
+//! first value, `getall` all of them; `len`, `values` and `items` count each pair, iteration and `keys` name each key
+//! once. If a plugin has imported that package, `isinstance` accepts it as that package's own. Caveat: case is ignored
+//! for ASCII letters only, which is all that header names have.
 
 use std::cmp::Ordering;
 
@@ -41,7 +41,7 @@ fn compare(one: &str, other: &str, ignore_case: bool) -> Ordering {
 pub struct MultiDict {
     pairs: Vec<Pair>,
     /// The positions of the pairs, sorted by key and then by position: a client chooses how many pairs there are, so
-    /// no answer may take time that grows with their square.
+    /// no result may take time that grows with their square.
     sorted: Vec<usize>,
     ignore_case: bool,
 }

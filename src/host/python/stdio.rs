@@ -1,8 +1,8 @@
 //! Standard output and standard error as Python writes to them.
 //!
-//! What plugins print goes the way of the log: at once and in order with it, never an error for the request that prints,
-//! and never a wait for a reader who does not read. Caveat: what writes to the descriptors themselves, such as a C library
-//! or `os.write`, waits and fails as anywhere.
+//! Runs on any Python thread. What plugins print is written like the log: at once and in order with it, never an error
+//! for the request that prints, and without waiting for a reader that does not read. Caveat: what writes to the
+//! descriptors themselves, such as a C library or `os.write`, waits and fails as elsewhere.
 
 use pyo3::prelude::*;
 

@@ -1,8 +1,8 @@
 //! One plugin, served to its own tests: the engine of `plugincore.testing`.
 //!
-//! Promise: loading, arguments, keys, limits, CORS, dispatch, results and errors are the server's own code, on the
-//! caller's event loop; there is no socket, no signal handling and no reload. Caveat: Python thread only but for
-//! [`wire`]; log lines of the host go to standard output, for the test's report.
+//! Runs on the Python thread, except [`wire`]. Promise: loading, arguments, keys, limits, CORS, dispatch, results and
+//! errors are the server's own code, on the caller's event loop; there is no socket, no signal handling and no reload.
+//! Caveat: log lines of the host go to standard output, for the test's report.
 
 pub(crate) mod wire;
 
@@ -43,8 +43,8 @@ use crate::host::plugins::environment::Environment;
 use crate::host::plugins::load::{LoadedFile, load_class, load_file};
 use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module::{self, Registration};
-use crate::host::plugins::owner;
 use crate::host::plugins::registry::Registry;
+use crate::host::plugins::task_scope;
 use crate::host::plugins::terminate::{end_tasks, log_uncancelled_tasks, terminate_instance};
 use crate::host::plugins::timeout::wait_for;
 use crate::host::python::logjam::LogJam;
@@ -68,7 +68,7 @@ pub struct Rehearsal {
 
 /// What exists between start and stop.
 struct Running {
-    resident: Arc<LoadedPlugin>,
+    plugin: Arc<LoadedPlugin>,
     registration: Option<Registration>,
     consumer: Arc<Consumer>,
     wire: Wire,
@@ -116,16 +116,16 @@ impl Rehearsal {
         parameters: Option<Py<PyDict>>,
         level: &str,
     ) -> PyResult<Self> {
-        let told = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
+        let invalid = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
         let file = std::path::absolute(file)?;
         let folder = file.parent().map(PathBuf::from).unwrap_or_default();
         let document = config::for_rehearsal(config, &folder)?;
         let (settings, warnings) = Settings::from_config(&document);
-        let settings = settings.map_err(|error| told(&error))?;
+        let settings = settings.map_err(|error| invalid(&error))?;
         let parsed = Level::parse(level);
         match subscriber::server() {
             Some(log) => log.sink.set_threshold(parsed.severity()),
-            None => drop(subscriber::install("plugincore", parsed, None).map_err(|error| told(&error))?),
+            None => drop(subscriber::install("plugincore", parsed, None).map_err(|error| invalid(&error))?),
         }
         log_warnings(&warnings);
         let waiting = Arc::<Waiting>::default();
@@ -137,12 +137,12 @@ impl Rehearsal {
             base: PathBuf::new(),
             folder: settings.paths.plugins.clone(),
             timeout: settings.server.plugin_timeout,
-            farewell: settings.server.shutdown_timeout,
+            terminate_timeout: settings.server.shutdown_timeout,
             legacy_status: settings.legacy_status,
             places: Vec::new(),
             given: None,
             overrides: parameters,
-            witness: Some(waiting.witness()),
+            exception_hook: Some(waiting.exception_hook()),
         };
         Ok(Self { file, plugin, settings, environment, waiting, running: Locked::new(None) })
     }
@@ -155,14 +155,14 @@ impl Rehearsal {
     /// The plugin object; None before `start` and after `stop`.
     #[getter]
     fn instance(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let resident = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.resident)));
-        resident.map(|resident| resident.instance.clone_ref(py))
+        let plugin = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.plugin)));
+        plugin.map(|plugin| plugin.instance.clone_ref(py))
     }
 
     /// The id under which the plugin is served; None before `start` and after `stop`.
     #[getter]
     fn plugin_id(&self) -> Option<String> {
-        self.running.with(|running| running.as_ref().map(|running| running.resident.id.to_string()))
+        self.running.with(|running| running.as_ref().map(|running| running.plugin.id.to_string()))
     }
 
     /// Make a request and return `(status, headers, body, exception)`; exception is what the handler raised, or None.
@@ -214,7 +214,7 @@ impl Rehearsal {
             let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
             // The factory only notes owners, so it may stay; one of the test's own is not replaced.
             if event_loop.call_method0("get_task_factory")?.is_none() {
-                owner::install_task_factory(&event_loop)?;
+                task_scope::install_task_factory(&event_loop)?;
             }
             Ok(self.plugin.bind(py).cast::<PyType>().ok().map(|class| class.clone().unbind()))
         })?;
@@ -225,7 +225,7 @@ impl Rehearsal {
             load_file(&self.environment, &self.file).await
         };
         let running = match self.chosen(&loaded) {
-            Ok(resident) => Python::attach(|py| self.serve(py, resident, loaded.registration.take())),
+            Ok(plugin) => Python::attach(|py| self.serve(py, plugin, loaded.registration.take())),
             Err(error) => Err(error),
         };
         match running {
@@ -234,8 +234,8 @@ impl Rehearsal {
                 Ok(())
             }
             Err(error) => {
-                for resident in &loaded.residents {
-                    self.end(resident).await?;
+                for plugin in &loaded.plugins {
+                    self.end(plugin).await?;
                 }
                 if let Some(registration) = loaded.registration {
                     Python::attach(|py| registration.undo(py));
@@ -254,20 +254,20 @@ impl Rehearsal {
             }));
         }
         let wanted = Python::attach(|py| self.plugin.extract::<String>(py).ok());
-        let class_of = |resident: &LoadedPlugin| {
-            Python::attach(|py| resident.instance.bind(py).get_type().name().map(|name| name.to_string()))
+        let class_of = |plugin: &LoadedPlugin| {
+            Python::attach(|py| plugin.instance.bind(py).get_type().name().map(|name| name.to_string()))
         };
         let mut names = Vec::new();
         let mut found = Vec::new();
-        for resident in &loaded.residents {
-            let name = class_of(resident)?;
+        for plugin in &loaded.plugins {
+            let name = class_of(plugin)?;
             if wanted.as_ref().is_none_or(|wanted| *wanted == name) {
-                found.push(resident);
+                found.push(plugin);
             }
             names.push(name);
         }
         match found[..] {
-            [resident] => Ok(Arc::clone(resident)),
+            [plugin] => Ok(Arc::clone(plugin)),
             [] if names.is_empty() => {
                 Err(PyValueError::new_err(format!("{} defines no class derived from BasePlugin", self.file.display())))
             }
@@ -282,14 +282,14 @@ impl Rehearsal {
     fn serve(
         &self,
         py: Python<'_>,
-        resident: Arc<LoadedPlugin>,
+        plugin: Arc<LoadedPlugin>,
         registration: Option<Registration>,
     ) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let server = &self.settings.server;
         let mut table = RouteTable::default();
-        let (limit, policy) = (Limit::new(server.max_in_flight_per_plugin), Arc::clone(&resident.policy));
-        Endpoint::new(&resident.id, limit, resident.methods, policy)
+        let (limit, policy) = (Limit::new(server.max_in_flight_per_plugin), Arc::clone(&plugin.policy));
+        Endpoint::new(&plugin.id, limit, plugin.methods, policy)
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
@@ -298,12 +298,12 @@ impl Rehearsal {
         let shared = ServerState::new(live, backend, server.max_in_flight);
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
-        registry.publish(vec![Arc::clone(&resident)]);
+        registry.publish(vec![Arc::clone(&plugin)]);
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
         let wire = Wire::start(shared, completions, ConnectionParams::new(server))?;
-        Ok(Running { resident, registration, consumer, wire })
+        Ok(Running { plugin, registration, consumer, wire })
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>, client: SocketAddr) -> PyResult<Py<PyAny>> {
@@ -330,7 +330,7 @@ impl Rehearsal {
 
     async fn close(&self) -> PyResult<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let ended = self.end(&running.resident).await;
+        let ended = self.end(&running.plugin).await;
         let interrupted = Python::attach(|py| {
             running.consumer.detach(py)?;
             py.detach(|| running.wire.end());
@@ -347,11 +347,11 @@ impl Rehearsal {
         ended
     }
 
-    /// Ends a plugin as the server does, but tells what it raises.
-    async fn end(&self, resident: &LoadedPlugin) -> PyResult<()> {
+    /// Ends a plugin as the server does, but returns what it raises.
+    async fn end(&self, plugin: &LoadedPlugin) -> PyResult<()> {
         let timeout = self.settings.server.shutdown_timeout;
-        let terminated = terminate_instance(&resident.instance, &resident.scope, timeout).await;
-        end_tasks(&resident.scope, timeout).await?;
+        let terminated = terminate_instance(&plugin.instance, &plugin.scope, timeout).await;
+        end_tasks(&plugin.scope, timeout).await?;
         terminated
     }
 }
@@ -378,7 +378,7 @@ impl Waiting {
     }
 
     /// Keeps what handlers raise for [`Self::settle`].
-    fn witness(self: &Arc<Self>) -> ExceptionHook {
+    fn exception_hook(self: &Arc<Self>) -> ExceptionHook {
         let waiting = Arc::downgrade(self);
         Arc::new(move |py, id, error| {
             if let Some(waiting) = waiting.upgrade() {
@@ -391,13 +391,13 @@ impl Waiting {
     fn settle(&self, py: Python<'_>, serial: u64, answer: Answer) {
         let Some(asked) = self.asked.with(|asked| asked.remove(&serial)) else { return };
         let future = asked.future.bind(py);
-        let told = match self.result(py, answer) {
+        let resolved = match self.result(py, answer) {
             Ok(result) => future.call_method1("set_result", (result,)),
             Err(error) => future.call_method1("set_exception", (error,)),
         };
-        if let Err(error) = told {
+        if let Err(error) = resolved {
             // It was cancelled at this very moment.
-            tracing::debug!("nobody waits for an answer any more: {error}");
+            tracing::debug!("a response is not awaited any more: {error}");
         }
     }
 
@@ -410,7 +410,7 @@ impl Waiting {
         Ok((answer.status().as_u16(), headers, body, raised).into_pyobject(py)?.into_any().unbind())
     }
 
-    /// Tells those that still wait that there will be no answer.
+    /// Ends the wait of requests that will get no response.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
         let left = self.asked.take();
         for asked in left.values() {

@@ -1,8 +1,8 @@
-//! The I/O thread of a rehearsal: real conversations over connections within the process.
+//! The I/O thread of `plugincore.testing`: real HTTP over connections within the process.
 //!
-//! Promise: a request passes hyper, the native stages and the bridge as it does in the server; only the socket is
-//! missing. Like all I/O threads, this one never attaches to the interpreter. Caveat: each request has a connection of
-//! its own, and an answer is collected whole before it is handed back, a streamed one too.
+//! Runs on a thread of its own, which never attaches to the interpreter, like all I/O threads. Promise: a request
+//! passes hyper, the native stages and the bridge as in the server; only the socket is missing. Caveat: each request
+//! has a connection of its own, and a response is collected whole before it is handed back, a streamed one too.
 
 use std::error::Error;
 use std::io;
@@ -40,7 +40,7 @@ pub(crate) struct Ask {
     pub client: SocketAddr,
     /// Told the answer, on the I/O thread.
     pub answer: Box<dyn FnOnce(Answer) + Send>,
-    /// Ends when nobody waits any more: the connection is then closed.
+    /// Ends when the caller does not wait any more: the connection is then closed.
     pub waiting: oneshot::Receiver<()>,
 }
 
@@ -98,8 +98,8 @@ async fn serve<B: Backend>(
             let peer = ConnectInfo { remote: client, local, secure: false };
             let served = spawn_local(serve_connection(far, peer, params, service, drain));
             tokio::select! {
-                given = responder(near, request) => answer(given.map_err(|error| told(&*error))),
-                // Nobody ever sends: this is the other end being dropped, and with it the connection's near end.
+                given = responder(near, request) => answer(given.map_err(|error| description(&*error))),
+                // Nothing is ever sent: the other end has been dropped, and with it the connection's near end.
                 _ = &mut waiting => {}
             }
             drop(served);
@@ -129,8 +129,8 @@ async fn responder(
 }
 
 /// An error with its causes, since hyper's own text is general.
-fn told(error: &dyn Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
+fn description(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", description(cause)))
 }
 
 /// The request as HTTP clients send it: with a `Host`, unless it has one.

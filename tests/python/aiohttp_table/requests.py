@@ -251,7 +251,7 @@ request.content.set_exception(ValueError("x")); return repr(request.content.exce
 request.content.set_read_chunk_size(100)
 request.content.get_read_buffer_limits()[0] > 0
 [request.content.feed_data(b"z"), request.content.feed_eof()]
-[request.content.begin_http_chunk_receiving(), request.content.end_http_chunk_receiving()]
+await request.read(); return [request.content.begin_http_chunk_receiving(), request.content.end_http_chunk_receiving()]
 await request.content.read(); return request.can_read_body
 await request.read(); return request.can_read_body
 await request.read(); return await request.content.read()

@@ -1,9 +1,9 @@
-//! Lets CPython's `configparser` read a file, and learns on which line each key stands.
+//! Has CPython's `configparser` read a file, and notes the line of each key.
 //!
-//! `configparser` keeps no line numbers. It does take any iterable of lines and any dict type, so the lines are handed
-//! over by an iterator that counts them, and the dict notes the count when a key is first set. Caveat: this relies on
-//! the parser setting a key while it is at that key's line, and on its attribute `_sections` for a section's own dict;
-//! both have been so in every version up to 3.13.
+//! Runs on the Python thread. `configparser` keeps no line numbers. It accepts any iterable of lines and any dict type,
+//! so the lines are handed over by an iterator that counts them, and the dict notes the count when a key is first set.
+//! Caveat: this relies on the parser setting a key while it is at that key's line, and on its attribute `_sections` for
+//! a section's own dict; both hold in 3.11 to 3.15, which the tests check.
 
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::ini::{Entry, Ini, Section};
@@ -61,7 +61,7 @@ impl Located {
 /// The text of the file at `path`, which is found from `base`; a byte order mark is dropped.
 ///
 /// # Errors
-/// When the file cannot be read or is not UTF-8; the line of the first wrong byte is told.
+/// When the file cannot be read or is not UTF-8; the error names the line of the first wrong byte.
 pub(crate) fn text(base: &Path, path: &Path) -> Result<String, ConfigErrors> {
     let bytes = std::fs::read(base.join(path)).map_err(|error| {
         Diagnostic::error(SourceLocation::file(path), format!("cannot be read: {error}"))

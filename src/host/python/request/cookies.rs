@@ -1,7 +1,7 @@
 //! The `Cookie` header, read as aiohttp reads it.
 //!
-//! Caveat: a name without a value counts as empty, and a piece that is no cookie is skipped rather than refused, since
-//! browsers and proxies send both.
+//! Runs on the Python thread. Caveat: a name without a value counts as empty, and a piece that is not a cookie is
+//! skipped rather than refused, since browsers and proxies send both.
 
 /// The cookies of one header value: (name, value) in order, quotes and their escapes removed.
 pub(crate) fn parse(header: &str) -> Vec<(&str, String)> {

@@ -1,6 +1,6 @@
 //! `await request.post()`: form fields as Python sees them.
 //!
-//! Caveat: files are in memory, since the body limit has already bounded them.
+//! Runs on the Python thread. Caveat: files are in memory, since the body limit has already bounded them.
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

@@ -1,6 +1,6 @@
-//! The `Content-Type` header, read as leniently as Python's `email` package, which aiohttp uses, reads it.
+//! The `Content-Type` header, read as leniently as by Python's `email` package, which aiohttp uses.
 //!
-//! Caveat: only `charset` is looked for among the parameters.
+//! Runs on the Python thread. Caveat: of the parameters only `charset` is used.
 
 /// The content type of a request without a usable header.
 pub(crate) const DEFAULT: &str = "application/octet-stream";

@@ -1,7 +1,8 @@
 //! `data['request']`: one request as a plugin sees it, with the attributes of `aiohttp.web.Request`.
 //!
-//! Making the object moves the [`RequestData`] in and nothing more; each part becomes a Python object when it is first
-//! asked for. Caveat: the body has arrived before the plugin runs, so reading never waits and there is no stream.
+//! Runs on the Python thread. Making the object only moves the [`RequestData`] in; each part becomes a Python object
+//! when it is first used. Caveat: the body has arrived before the plugin runs, so reading never waits and there is no
+//! stream.
 
 mod cookies;
 mod form;
@@ -26,8 +27,8 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PySet, PyString};
 pub(crate) use self::form::FileField;
 use self::media_type::MediaType;
 pub(crate) use self::transport::Transport;
+use super::completed_coroutine::CompletedCoroutine;
 use super::multidict::MultiDict;
-use super::ready::Ready;
 use crate::edge::files::response::{FileReply, FileRequest};
 use crate::edge::http::request::Charset;
 use crate::edge::http::response::Body;
@@ -54,7 +55,7 @@ pub struct Request {
     /// Attributes that a plugin has set.
     attributes: OnceLock<Py<PyDict>>,
     /// aiohttp's own request, for what only that can answer.
-    twin: OnceLock<Py<PyAny>>,
+    aiohttp: OnceLock<Py<PyAny>>,
 }
 
 /// The object in `cell`, made on the first call.
@@ -85,7 +86,7 @@ impl Request {
             storage: OnceLock::new(),
             match_info: OnceLock::new(),
             attributes: OnceLock::new(),
-            twin: OnceLock::new(),
+            aiohttp: OnceLock::new(),
         }
     }
 
@@ -143,8 +144,8 @@ impl Request {
 }
 
 /// A finished coroutine with this outcome.
-fn ready<T>(outcome: PyResult<Bound<'_, T>>) -> Ready {
-    Ready::new(outcome.map(|value| value.into_any().unbind()))
+fn ready<T>(outcome: PyResult<Bound<'_, T>>) -> CompletedCoroutine {
+    CompletedCoroutine::new(outcome.map(|value| value.into_any().unbind()))
 }
 
 #[pymethods]
@@ -233,8 +234,8 @@ impl Request {
     /// The connection, for `get_extra_info`; once aiohttp sends the answer, what it sends it through.
     #[getter]
     fn transport<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(twin) = self.twin.get() {
-            return twin.bind(py).getattr(intern!(py, "transport"));
+        if let Some(request) = self.aiohttp.get() {
+            return request.bind(py).getattr(intern!(py, "transport"));
         }
         let transport = Transport { peer: self.data.remote, local: self.data.local, secure: self.data.secure };
         Ok(Bound::new(py, transport)?.into_any())
@@ -348,34 +349,34 @@ impl Request {
     }
 
     /// Read the body.
-    fn read(&self, py: Python<'_>) -> Ready {
+    fn read(&self, py: Python<'_>) -> CompletedCoroutine {
         ready(self.bytes(py))
     }
 
     /// Read the body as text, in the declared charset or UTF-8.
     ///
     /// Awaiting raises `UnicodeDecodeError` on other bytes and `LookupError` for an unknown charset.
-    fn text(&self, py: Python<'_>) -> Ready {
+    fn text(&self, py: Python<'_>) -> CompletedCoroutine {
         ready(self.decoded(py))
     }
 
     /// Read the body as JSON; awaiting raises what `loads` raised.
     #[pyo3(signature = (*, loads = None))]
-    fn json<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> Ready {
+    fn json<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> CompletedCoroutine {
         ready(self.parsed(py, loads))
     }
 
     /// Read the body as a form: `str` for plain fields, `FileField` for files, empty when it is no form.
-    fn post(&self, py: Python<'_>) -> Ready {
+    fn post(&self, py: Python<'_>) -> CompletedCoroutine {
         ready(cached(py, &self.form, || form::fields(py, &self.data.variables, &self.media_type().essence)))
     }
 
     /// Do nothing; the body has been read already.
-    fn release(&self, py: Python<'_>) -> Ready {
-        Ready::new(Ok(py.None()))
+    fn release(&self, py: Python<'_>) -> CompletedCoroutine {
+        CompletedCoroutine::new(Ok(py.None()))
     }
 
-    /// Open a channel for an answer that `_begin` begins; until then it tells whether the client is still there.
+    /// Open a channel for a response that `_begin` begins; until then it shows whether the client is still connected.
     ///
     /// `RuntimeError` when the request has been answered, or begun to be.
     #[pyo3(name = "_open")]
@@ -457,7 +458,7 @@ impl Request {
         self.stored(py)
     }
 
-    /// The event loop that the handler runs on, which asyncio tells on that loop's own thread alone; `None` when the
+    /// The event loop that the handler runs on, which asyncio returns on that loop's own thread alone; `None` when the
     /// request has been answered.
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
@@ -466,11 +467,11 @@ impl Request {
 
     /// aiohttp's own request for this one.
     #[getter]
-    fn _twin<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn _aiohttp_request<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        cached(py, &slf.get().twin, || {
+        cached(py, &slf.get().aiohttp, || {
             let module = py.import(intern!(py, "plugincore._aiohttp"))?;
-            Ok(module.call_method1(intern!(py, "twin"), (slf,))?.unbind())
+            Ok(module.call_method1(intern!(py, "aiohttp_request"), (slf,))?.unbind())
         })
     }
 
@@ -509,8 +510,8 @@ impl Request {
         if text.starts_with('_') && !modules.contains(intern!(py, "aiohttp.web_request"))? {
             return Err(absent());
         }
-        match Self::_twin(slf) {
-            Ok(twin) => twin.getattr_opt(name)?.ok_or_else(absent),
+        match Self::_aiohttp_request(slf) {
+            Ok(request) => request.getattr_opt(name)?.ok_or_else(absent),
             Err(error) if error.is_instance_of::<PyImportError>(py) => Err(absent()),
             Err(error) => Err(error),
         }
@@ -585,7 +586,7 @@ impl Request {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(self.storage.get())?;
-        visit.call(self.twin.get())?;
+        visit.call(self.aiohttp.get())?;
         visit.call(self.cookies.get())?;
         visit.call(self.match_info.get())?;
         visit.call(self.attributes.get())?;

@@ -1,7 +1,7 @@
 //! `request.query_string`: the query as people read it.
 //!
-//! Caveat: it is for showing and logging; once decoded it cannot always be parsed again, so variables are taken from
-//! `request.query`.
+//! Runs on the Python thread. Caveat: it is for showing and logging; once decoded it cannot always be parsed again, so
+//! variables are taken from `request.query`.
 
 use std::borrow::Cow;
 

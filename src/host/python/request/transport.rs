@@ -1,6 +1,7 @@
 //! `request.transport`: what plugins ask an asyncio transport about the connection.
 //!
-//! Caveat: the socket lives on an I/O thread; there is nothing here to write to or to close.
+//! Runs on the Python thread. Caveat: the socket belongs to an I/O thread; there is nothing here to write to or to
+//! close.
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
-//! Processors: how many, how fast, and what they spent their time on.
+//! Processors: how many, how fast, and how they spent their time.
 //!
-//! Times and counters are cumulative since boot; percentages are made of two readings in Python. Caveat: a frequency
-//! whose governor publishes no limits has 0 for both, as in psutil.
+//! Runs on any Python thread. Times and counters are cumulative since boot; percentages are made of two readings in
+//! Python. Caveat: a frequency whose governor publishes no limits has 0 for both, as in psutil.
 
 #[cfg(target_os = "linux")]
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use pyo3::prelude::*;
 use sysinfo::{CpuRefreshKind, System};
 
-/// Logical processors that are online, or physical cores; `None` when the platform does not tell.
+/// Logical processors that are online, or physical cores; `None` when the platform does not say.
 #[pyfunction]
 pub(crate) fn cpu_count(logical: bool) -> Option<usize> {
     if !logical {
@@ -113,7 +113,7 @@ fn frequencies(cpu_root: &Path, cpuinfo: &str) -> Vec<(f64, f64, f64)> {
     if domains.is_empty() {
         return measured.into_iter().map(|mhz| (mhz, 0.0, 0.0)).collect();
     }
-    // What the kernel measured beats what the governor asked for, where it can be told apart by domain.
+    // What the kernel measured beats what the governor asked for, where domains can be told apart.
     let measured = if measured.len() == domains.len() { measured } else { Vec::new() };
     let mhz = |domain: &Path, name: &str| {
         super::read_attribute(domain.join(name)).and_then(|khz| khz.parse::<f64>().ok()).map(|khz| khz / 1000.0)

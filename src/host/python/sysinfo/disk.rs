@@ -1,7 +1,7 @@
-//! File systems and block devices: room, mounts, traffic.
+//! File systems and block devices: space, mounts, traffic.
 //!
-//! Caveat: `statvfs` on a network mount whose server is gone blocks; it does so without the interpreter lock, but the
-//! plugin that asked waits.
+//! Runs on any Python thread. Caveat: `statvfs` on a network mount whose server is gone blocks; it does so without the
+//! interpreter lock, but the plugin that called it waits.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
-//! The machine as a whole: when it booted, how loaded it is, what runs on it.
+//! The machine as a whole: its boot time, load and processes.
 //!
-//! Caveat: a process list is old when it is returned; an id in it may be gone or taken by another process.
+//! Runs on any Python thread. Caveat: a process list is old when it is returned; an id in it may be gone or taken by
+//! another process.
 
 use pyo3::prelude::*;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};

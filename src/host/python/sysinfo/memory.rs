@@ -1,6 +1,7 @@
 //! Memory and swap, in bytes.
 //!
-//! Caveat: the two rows are read from more than one file; on a busy machine fields of one row may be moments apart.
+//! Runs on any Python thread. Caveat: the two rows are read from more than one file; on a busy machine fields of one
+//! row may be moments apart.
 
 use pyo3::prelude::*;
 use sysinfo::{MemoryRefreshKind, System};

@@ -1,6 +1,7 @@
 //! Network interfaces: traffic, addresses, link state.
 //!
-//! Caveat: `sysinfo` says 0 where `/sys` is not mounted, and a link that is down publishes neither speed nor duplex.
+//! Runs on any Python thread. Caveat: `sysinfo` gives 0 where `/sys` is not mounted, and a link that is down publishes
+//! neither speed nor duplex.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,6 +1,7 @@
 //! Temperatures, in degrees Celsius, by the chip that measures them.
 //!
-//! Caveat: virtual machines and containers usually have none; the answer is then empty, not an error.
+//! Runs on any Python thread. Caveat: virtual machines and containers usually have none; the result is then empty, not
+//! an error.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Who is logged in, from the login records.
 //!
-//! `sysinfo` knows accounts, not logins. Caveat: systems that dropped utmp for logind, and most containers, keep no
-//! records; nobody is then logged in, as psutil says too.
+//! Runs on any Python thread. `sysinfo` knows accounts, not logins. Caveat: systems that replaced utmp by logind, and
+//! most containers, keep no records; the result is then empty, as with psutil.
 
 use pyo3::prelude::*;
 

@@ -1,8 +1,8 @@
-//! `Ready`: an awaitable whose outcome is known before anyone waits for it.
+//! `CompletedCoroutine`: an awaitable whose outcome is known before it is awaited.
 //!
-//! The host has read the whole body when a plugin runs, so `request.read()` and its kin need no suspension; `Ready`
-//! has a coroutine's methods, which is what `asyncio` asks for, and finishes in its first step. Caveat: the work is
-//! done by the call, not by the `await`; an error still appears at the `await`.
+//! Runs on the Python thread. The host has read the whole body when a plugin runs, so `request.read()` and similar
+//! methods need no suspension; a `CompletedCoroutine` has a coroutine's methods, which `asyncio` requires, and finishes
+//! in its first step. Caveat: the work is done by the call, not by the `await`; an error still appears at the `await`.
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
@@ -11,11 +11,11 @@ use crate::host::bridge::locked::Locked;
 
 /// A finished coroutine: `await` it, or give it to `create_task`, `gather` or `wait_for`, once.
 #[pyclass(frozen, module = "plugincore")]
-pub struct Ready {
+pub struct CompletedCoroutine {
     outcome: Locked<Option<PyResult<Py<PyAny>>>>,
 }
 
-impl Ready {
+impl CompletedCoroutine {
     /// Wraps a value, or the error that awaiting shall raise.
     pub fn new(outcome: PyResult<Py<PyAny>>) -> Self {
         Self { outcome: Locked::new(Some(outcome)) }
@@ -27,7 +27,7 @@ impl Ready {
 }
 
 #[pymethods]
-impl Ready {
+impl CompletedCoroutine {
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
@@ -89,8 +89,8 @@ mod tests {
         Python::attach(|py| {
             let names = PyDict::new(py);
             let value = (1, 2).into_pyobject(py).unwrap().into_any().unbind();
-            names.set_item("value", Ready::new(Ok(value)).into_pyobject(py).unwrap()).unwrap();
-            let error = Ready::new(Err(PyValueError::new_err("no")));
+            names.set_item("value", CompletedCoroutine::new(Ok(value)).into_pyobject(py).unwrap()).unwrap();
+            let error = CompletedCoroutine::new(Err(PyValueError::new_err("no")));
             names.set_item("error", error.into_pyobject(py).unwrap()).unwrap();
             py.run(c"import asyncio, collections.abc, inspect", Some(&names), None).unwrap();
             py.run(code, Some(&names), None).inspect_err(|error| error.display(py)).unwrap();

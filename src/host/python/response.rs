@@ -1,7 +1,7 @@
-//! What `BasePlugin.handle_request` returns: a response that an override may change before it goes out.
+//! What `BasePlugin.handle_request` returns: a response that an override may change before it is sent.
 //!
-//! Promise: a plain result has the status, type and bytes that the host would have sent. Caveat: what is a response
-//! already, aiohttp's included, stays the object that it is.
+//! Runs on the Python thread. Promise: a plain result has the status, type and bytes that the host would have sent.
+//! Caveat: what is a response already, also one of aiohttp's, stays the same object.
 
 use http::header::CONTENT_TYPE;
 use pyo3::prelude::*;

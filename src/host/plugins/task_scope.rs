@@ -1,10 +1,10 @@
-//! What belongs to a plugin file: its background tasks, and the context that its code runs in.
+//! What belongs to a plugin file: its background tasks, and the context in which its code runs.
 //!
-//! Promise: a task that a plugin creates, while it is imported, constructed, initialised or asked, directly or through
-//! other tasks, is kept alive until it ends and is cancelled and awaited when the plugin goes. Context variables that it
-//! sets while it is loaded (the precision of `decimal` is one) hold for all that it does later, and for nobody else.
-//! Caveat: the owner of a task is found by the loop's task factory; a plugin that replaces the factory has its tasks
-//! cancelled only when the server stops.
+//! Runs on the Python thread. Promise: a task that a plugin creates, while it is imported, constructed, initialised or
+//! called, directly or through other tasks, is kept alive until it ends and is cancelled and awaited when the plugin is
+//! removed. Context variables that it sets while it is loaded (such as the precision of `decimal`) hold for all that it
+//! does later, and for no other plugin. Caveat: the scope of a task is found by the loop's task factory; the tasks of a
+//! plugin that replaces the factory are cancelled only when the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,27 +19,27 @@ use crate::host::bridge::locked::{Locked, made_once};
 
 /// The tasks of one generation of a plugin file, or of one plugin in it.
 #[pyclass(frozen, module = "plugincore._core")]
-pub struct Owner {
+pub struct TaskScope {
     tasks: Py<PySet>,
     /// The owners of the plugins in the file, whose tasks end with those of the file.
-    parts: Locked<Vec<Py<Owner>>>,
+    parts: Locked<Vec<Py<TaskScope>>>,
 }
 
 /// An owner of tasks, and the context of the code that creates them: of one generation of a plugin file or, in the same
 /// context, of one plugin in it until that serves.
-pub(crate) struct Scope {
+pub(crate) struct PluginScope {
     /// Who gets the tasks.
-    pub owner: Py<Owner>,
+    pub owner: Py<TaskScope>,
     context: OwnContext,
 }
 
-impl Scope {
+impl PluginScope {
     /// A scope for a file, without tasks, whose context is a copy of the current one.
     ///
     /// # Errors
     /// When there is no memory.
     pub(crate) fn new(py: Python<'_>) -> PyResult<Arc<Self>> {
-        Ok(Arc::new(Self { owner: Owner::new(py)?, context: OwnContext::copy_current(py)? }))
+        Ok(Arc::new(Self { owner: TaskScope::new(py)?, context: OwnContext::copy_current(py)? }))
     }
 
     /// A scope for one plugin of the file, so that its tasks can be ended alone.
@@ -47,7 +47,7 @@ impl Scope {
     /// # Errors
     /// When there is no memory.
     pub(crate) fn part(&self, py: Python<'_>) -> PyResult<Arc<Self>> {
-        let owner = Owner::new(py)?;
+        let owner = TaskScope::new(py)?;
         let part = owner.clone_ref(py);
         self.owner.get().parts.with(|parts| parts.push(part));
         Ok(Arc::new(Self { owner, context: self.context.clone_ref(py) }))
@@ -86,7 +86,7 @@ impl Scope {
     }
 }
 
-/// The context variable that holds the [`Owner`] of the code that runs.
+/// The context variable that holds the [`TaskScope`] of the code that runs.
 static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -99,7 +99,7 @@ fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     Ok(variable.bind(py))
 }
 
-impl Owner {
+impl TaskScope {
     fn new(py: Python<'_>) -> PyResult<Py<Self>> {
         Py::new(py, Self { tasks: PySet::empty(py)?.unbind(), parts: Locked::default() })
     }
@@ -108,7 +108,7 @@ impl Owner {
     ///
     /// # Errors
     /// When `task` is not like an asyncio task.
-    pub fn adopt(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub fn track(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         slf.get().tasks.bind(py).add(task)?;
         task.call_method1(intern!(py, "add_done_callback"), (slf.getattr(intern!(py, "_ended"))?,)).map(drop)
@@ -134,35 +134,35 @@ impl Owner {
 }
 
 #[pymethods]
-impl Owner {
+impl TaskScope {
     /// `task_callback`: plugins hand tasks here that they want ended with them.
     fn __call__(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        Self::adopt(slf, task)
+        Self::track(slf, task)
     }
 
-    /// Lets a task go that has ended. If it failed, it is looked at again a little later: asyncio tells of an exception
-    /// that nobody asked for only when the task is collected, and one that somebody keeps never is.
+    /// Releases a task that has ended. If it failed, it is looked at again a little later: asyncio reports an exception that
+    /// was not retrieved only when the task is collected, which never happens to one that is kept.
     fn _ended(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         slf.get().tasks.bind(py).discard(task)?;
-        if has_untold_exception(task)? {
+        if has_unretrieved_exception(task)? {
             let event_loop = task.call_method0(intern!(py, "get_loop"))?;
             let task = py.import("weakref")?.call_method1("ref", (task,))?;
-            event_loop.call_method1("call_later", (UNTOLD.as_secs_f64(), slf.getattr("_tell")?, task))?;
+            event_loop.call_method1("call_later", (UNRETRIEVED.as_secs_f64(), slf.getattr("_report")?, task))?;
         }
         Ok(())
     }
 
-    /// Tells of a task whose exception nobody has asked for, as asyncio would.
+    /// Reports a task whose exception was not retrieved, as asyncio would.
     #[staticmethod]
-    fn _tell(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _report(task: &Bound<'_, PyAny>) -> PyResult<()> {
         let (py, task) = (task.py(), task.call0()?);
-        if task.is_none() || !has_untold_exception(&task)? {
+        if task.is_none() || !has_unretrieved_exception(&task)? {
             return Ok(());
         }
         let context = PyDict::new(py);
         context.set_item("message", "Task exception was never retrieved")?;
-        // Asking for it counts, so that it is told once.
+        // Retrieving it counts, so that it is reported once.
         context.set_item("exception", task.call_method0("exception")?)?;
         context.set_item("task", &task)?;
         task.call_method0("get_loop")?.call_method1("call_exception_handler", (context,)).map(drop)
@@ -170,11 +170,11 @@ impl Owner {
 }
 
 /// How long the exception of a task may go unnoticed.
-const UNTOLD: Duration = Duration::from_secs(1);
+const UNRETRIEVED: Duration = Duration::from_secs(1);
 
-/// Whether `task` has failed and nobody has asked how; a task that does not say is not told of.
-fn has_untold_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
-    task.getattr_opt(intern!(task.py(), "_log_traceback"))?.map_or(Ok(false), |untold| untold.is_truthy())
+/// Whether `task` has failed and its exception was not retrieved; false for a task that does not say.
+fn has_unretrieved_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+    task.getattr_opt(intern!(task.py(), "_log_traceback"))?.map_or(Ok(false), |unretrieved| unretrieved.is_truthy())
 }
 
 /// Has `event_loop` note the owner of each task that it creates.
@@ -205,8 +205,8 @@ impl TaskFactory {
         let options = options.map_or_else(|| Ok(PyDict::new(py)), pyo3::types::PyDictMethods::copy)?;
         options.set_item(intern!(py, "loop"), event_loop)?;
         let task = self.task.bind(py).call(PyTuple::new(py, [coroutine])?, Some(&options))?;
-        if let Ok(owner) = current(py)?.call_method0(intern!(py, "get"))?.cast::<Owner>() {
-            Owner::adopt(owner, &task)?;
+        if let Ok(owner) = current(py)?.call_method0(intern!(py, "get"))?.cast::<TaskScope>() {
+            TaskScope::track(owner, &task)?;
         }
         Ok(task)
     }
