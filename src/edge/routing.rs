@@ -64,7 +64,7 @@ pub(crate) enum Route {
     Reload(String),
     /// A plugin.
     Plugin {
-        /// Which one.
+        /// Its endpoint.
         endpoint: Arc<Endpoint>,
         /// What follows its id: `None` for the bare id, empty for `/id/`, never beginning with a slash.
         subpath: Option<String>,

@@ -72,7 +72,7 @@ pub(crate) struct Diagnostic {
     pub key: Option<String>,
     /// What is wrong.
     pub message: String,
-    /// What to do; empty when the message says it all.
+    /// How to fix it; empty if the message is enough.
     pub remedy: String,
 }
 
@@ -135,7 +135,7 @@ impl fmt::Display for Diagnostic {
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Adds one.
+    /// Adds a problem.
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
         self.0.push(diagnostic);
     }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What the command line asks for.
+/// The options of one start.
 #[derive(Clone, Debug)]
 pub(crate) struct LaunchOptions {
     /// Name of the program in the log: `plugincore` or `pserve`.

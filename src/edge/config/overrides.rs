@@ -24,7 +24,7 @@ pub(crate) fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: im
     }
 }
 
-/// Replaces texts of keys that the file has and adds keys that the host knows: `PLUGINCORE_NETWORK_PORT=9000`.
+/// Replaces texts of keys that the file has and adds keys that the server uses: `PLUGINCORE_NETWORK_PORT=9000`.
 pub(crate) fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String>) {
     replace_existing(ini, Some(HOST_PREFIX), &variable);
     for (section_name, keys) in HOST_SECTIONS {

@@ -90,7 +90,7 @@ pub(crate) fn host_section<'a>(names: impl Iterator<Item = &'a str> + Clone, nam
 }
 
 impl ResolvedConfig {
-    /// The section that plays the host's `[name]`, whose name may differ in case.
+    /// The section that the server uses as `[name]`; its name may differ in case.
     pub(crate) fn host_section(&self, name: &str) -> Option<&Section> {
         self.host_position(name).map(|at| &self.sections[at])
     }

@@ -131,7 +131,7 @@ pub(crate) struct ServerSettings {
     pub max_in_flight: usize,
     /// `max_in_flight_per_plugin`: the same for each plugin (default 512).
     pub max_in_flight_per_plugin: usize,
-    /// `trusted_proxies`: networks whose `X-Forwarded-For` is believed (default loopback).
+    /// `trusted_proxies`: networks whose `X-Forwarded-For` is trusted (default loopback).
     pub trusted_proxies: Vec<IpNet>,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
     pub plugin_timeout: Duration,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::edge::http::rescue::{ControlError, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
 
-/// What is to be loaded anew.
+/// What is to be reloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReloadTarget {
     /// The ini file and every plugin file.
@@ -21,7 +21,7 @@ pub(crate) enum ReloadTarget {
 }
 
 impl ReloadTarget {
-    /// What `/reload/<name>` asks for.
+    /// The target of `/reload/<name>`.
     pub(crate) fn named(name: String) -> Self {
         if name == "all" { Self::All } else { Self::One(name) }
     }
@@ -46,7 +46,7 @@ pub(crate) enum ReloadReport {
     },
     /// There is no such plugin.
     Unknown {
-        /// The id asked for.
+        /// The requested id.
         plugin: String,
     },
     /// Something went wrong; nothing has changed.
@@ -85,7 +85,7 @@ pub(crate) fn ready(is_ready: bool, request_id: HeaderValue) -> Response<Body> {
     }
 }
 
-/// The answer to a reload that did what was asked, with what failed besides.
+/// The answer to a reload that succeeded, with the files that failed besides.
 fn reloaded(mut body: Value, failed: &[String], request_id: HeaderValue) -> Response<Body> {
     if !failed.is_empty() {
         body["failed"] = json!(failed);

@@ -19,7 +19,7 @@ use crate::edge::http::file::{FileBody, PIECE, read};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 
-/// What a request says of how it wants a file.
+/// The parts of a request that decide how a file is sent.
 #[derive(Clone, Debug)]
 pub struct FileRequest {
     /// GET and HEAD know conditions, GET alone ranges.
@@ -33,7 +33,7 @@ pub struct FileRequest {
 pub struct FileReply {
     /// Where it is; the plugin may name any.
     pub path: PathBuf,
-    /// What the request said.
+    /// The request.
     pub request: FileRequest,
     /// 200, under which conditions and ranges count, or another status, under which the whole file is sent.
     pub status: StatusCode,

@@ -61,7 +61,7 @@ impl StaticFiles {
     /// Whether the folder is there and can be read.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(crate) fn check(&self) -> io::Result<()> {
         std::fs::read_dir(&self.folder).map(drop)
     }

@@ -30,7 +30,7 @@ use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::{Outcome, Reply};
 use crate::edge::routing::{Endpoint, Route};
 
-/// Why a request does not get the response that it asked for.
+/// Why a request gets an error as its response.
 pub(super) enum RequestError {
     /// It was refused.
     Rejected(Rejection),
@@ -62,7 +62,7 @@ impl RequestContext {
         Self { parts, query, client, id, peer }
     }
 
-    /// True for `OPTIONS *`, which asks about the server and not about a path.
+    /// True for `OPTIONS *`, which concerns the server and not a path.
     pub(super) fn is_for_whole_server(&self) -> bool {
         self.parts.uri.path() == "*"
     }
@@ -125,7 +125,7 @@ pub(super) fn refuse_key(context: &RequestContext, realm: Realm, what: &str) -> 
     Rejection::Unauthorized(realm).into()
 }
 
-/// A body that has not been asked for yet.
+/// A body that has not been read yet.
 pub(super) struct RequestBody {
     body: Option<Incoming>,
     broken: bool,

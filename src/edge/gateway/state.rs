@@ -68,7 +68,7 @@ impl Snapshot {
 
 /// One for the process; `B` is the [`Backend`](crate::edge::queue::backend::Backend) that runs its plugins.
 pub(crate) struct ServerState<B> {
-    /// Replaced by reloads.
+    /// What a request is decided by; replaced by reloads.
     pub snapshot: ArcSwap<Snapshot>,
     /// Runs the plugins.
     pub backend: Arc<B>,

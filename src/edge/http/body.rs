@@ -20,7 +20,7 @@ pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many bytes a refused client may go on sending before the connection is closed on it.
 pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Most that is set aside for a body because its `Content-Length` says so, before its bytes are there.
+/// Most memory that is reserved for a body by its `Content-Length`, before its bytes arrive.
 const RESERVE: usize = 1024 * 1024;
 
 /// How many bytes of a compressed body are decoded at a time.
@@ -61,7 +61,7 @@ impl From<Undecodable> for BodyError {
 /// Reads a body of at most `limit` bytes, pausing at most for `idle`, and decodes it if it has a `coding`. The limit is
 /// for the bytes as they arrive and for the decoded ones.
 ///
-/// A body whose `Content-Length` is above the limit is refused without asking for it, so a client that sent
+/// A body whose `Content-Length` is above the limit is refused without reading it, so a client that sent
 /// `Expect: 100-continue` gets its refusal instead of the permission to send. A body that arrived in one piece is
 /// handed on without copying, unless it has to be decoded.
 ///

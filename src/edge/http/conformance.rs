@@ -25,7 +25,7 @@ pub(crate) enum Violation {
     /// A target that is none, or none for this method.
     #[error("malformed request: {0}")]
     Target(&'static str),
-    /// CONNECT, which asks a proxy for a tunnel.
+    /// CONNECT, by which proxies are made to open a tunnel.
     #[error("CONNECT is not implemented: this server is no proxy")]
     Connect,
     /// `chunked` twice: where the body ends is unclear.
@@ -71,7 +71,7 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) 
 /// What a client of HTTP/1.0 needs of its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OldClient {
-    /// Whether it wants the connection to stay open, for which it has to ask.
+    /// True if it has requested that the connection stay open.
     wants_more: bool,
 }
 
@@ -168,7 +168,7 @@ fn check_target<B>(request: &mut Request<B>, secure: bool) -> Result<(), Violati
     }
 }
 
-/// Only asked for bodies that hyper takes for chunked, which they are if that is the last coding.
+/// Only called for bodies that hyper treats as chunked, which they are if that is the last coding.
 fn check_coding(headers: &HeaderMap) -> Result<(), Violation> {
     let (mut all, mut chunked) = (0, 0);
     for coding in list(headers, &TRANSFER_ENCODING) {

@@ -25,7 +25,7 @@ pub(crate) enum ContentCoding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnsupportedCoding;
 
-/// Bytes that are not what their content coding says, or only the beginning of it.
+/// Bytes that are not valid in their content coding, or end too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Undecodable;
 

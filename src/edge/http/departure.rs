@@ -21,9 +21,9 @@ use super::forked::Stream;
 /// the socket stays readable all the time.
 const PERIOD: Duration = Duration::from_millis(300);
 
-/// A connection that knows whether its other side has closed it.
+/// A connection of which it can be seen whether its other side has closed it.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the other side sends no more; nothing is read for that.
+    /// True if the other side sends no more; nothing is read to find out.
     fn has_ended(&self) -> bool;
 }
 

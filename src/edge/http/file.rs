@@ -70,7 +70,7 @@ fn broken<T>(why: &str) -> Result<T, Broken> {
 /// Reads `length` bytes from where the file stands; fewer if it ends before.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub(crate) fn read(mut file: &File, length: u64) -> io::Result<Bytes> {
     let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default().min(PIECE));
     file.by_ref().take(length).read_to_end(&mut piece)?;

@@ -29,9 +29,9 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}; {}", remedy(reason.kind(), *address))]
 pub(crate) struct BindError {
-    /// The address asked for.
+    /// The configured address.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub reason: io::Error,
 }

@@ -36,7 +36,7 @@ impl RequestId {
         /// Odd, so that the state takes each of its values once before it repeats one.
         const STEP: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
         thread_local! {
-            /// Begins, on each thread, where the system's randomness says.
+            /// Begins, on each thread, with a random number of the system.
             static STATE: Cell<u128> = {
                 let key = RandomState::new();
                 Cell::new(u128::from(key.hash_one(0_u8)) << 64 | u128::from(key.hash_one(1_u8)))

@@ -26,7 +26,7 @@ pub(crate) enum TlsError {
         option: &'static str,
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         reason: io::Error,
     },
@@ -78,7 +78,7 @@ pub(crate) enum TlsError {
     UnusableCertificate {
         /// The file.
         file: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         #[source]
         reason: rustls::Error,
     },

@@ -25,7 +25,7 @@ use super::websocket::MaskCheck;
 /// Bytes read from the client at a time, at most.
 const PIECE: usize = 16 * 1024;
 
-/// How long a client may go on sending after the server's side has said all.
+/// How long a client may go on sending after the server's side has ended.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The ends of the two pipes that the connection takes over.
@@ -65,7 +65,7 @@ impl Relay {
         Some(Self { upgrade, check: is_websocket.then(MaskCheck::default) })
     }
 
-    /// Carries bytes both ways, those in `unread` first, until the server's side has said all or the client is gone.
+    /// Carries bytes both ways, those in `unread` first, until the server's side has ended or the client is gone.
     pub(crate) async fn run<I: Socket>(self, io: I, unread: Bytes) {
         let Self { upgrade: Upgrade { from_client, to_client }, check } = self;
         let io = RefCell::new(io);
@@ -131,7 +131,7 @@ async fn receive<I: Socket>(mut incoming: Half<'_, I>, from_client: Writer, unre
         match incoming.read_buf(&mut buffer).await {
             Ok(1..) => piece = buffer.freeze(),
             Ok(0) => return from_client.finish(),
-            Err(_) => return, // dropping the writer says that the stream broke
+            Err(_) => return, // dropping the writer breaks the stream
         }
     }
 }

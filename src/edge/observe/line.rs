@@ -12,7 +12,7 @@ use jiff::{Timestamp, tz::TimeZone};
 /// How grave a record is. `Critical` and `Exception` weigh the same and differ in name only, as in pluginserver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// For finding faults.
+    /// Details, for finding faults.
     Debug,
     /// Normal operation.
     Info,

@@ -23,7 +23,7 @@ use super::output::{Output, lock};
 pub(crate) struct LogFileError {
     /// The file, as an absolute path.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub reason: io::Error,
 }
 

@@ -3,7 +3,7 @@
 //! Promise: everything that crosses is plain Rust data: requests and reloads go to a [`Backend`], an outcome comes back
 //! through the [`Responder`](super::responder::Responder) of its request, a report through its channel. The gateway is
 //! generic over the backend, so a call costs what a direct one does, and the gateway's tests run without Python.
-//! Caveat: what the gateway has to know of a plugin is not asked here; it reaches the gateway as data of its route.
+//! Caveat: what the gateway needs to know of a plugin does not come this way; it is data of the plugin's route.
 
 use tokio::sync::oneshot;
 

@@ -34,7 +34,7 @@ pub(crate) struct QueuedRequest {
 /// What came out of a plugin.
 #[derive(Debug)]
 pub enum Outcome {
-    /// An answer.
+    /// The answer of the plugin.
     Reply(Reply),
     /// The handler failed; the client gets a 500 without details that are not its business.
     Failed(Failure),
@@ -54,7 +54,7 @@ pub enum Outcome {
 /// An answer of a plugin.
 #[derive(Debug)]
 pub struct Reply {
-    /// 200 to 599.
+    /// The status, from 200 to 599.
     pub status: StatusCode,
     /// What stands beside the status, if not the usual phrase.
     pub reason: Option<ReasonPhrase>,

@@ -38,7 +38,7 @@ pub(crate) enum UnreadableForm {
     /// A multipart form without the parameter that separates its parts.
     #[error("its content type has no boundary")]
     NoBoundary,
-    /// A multipart form that cannot be taken apart; the text says why.
+    /// A multipart form that cannot be split into its parts; the text is the reason.
     #[error("{0}")]
     Malformed(String),
 }

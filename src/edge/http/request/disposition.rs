@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::charset::Charset;
 
-/// What the header says of a part.
+/// The name of a part and of its file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Disposition {
     /// The field's name.

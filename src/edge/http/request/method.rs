@@ -29,7 +29,7 @@ impl MethodSet {
     pub const READ_ONLY: Self = Self(0b11 | OPTIONS);
     /// GET, HEAD and POST: what pluginserver routed to plugins and to its utilities.
     pub const DEFAULT: Self = Self(0b111 | OPTIONS);
-    /// GET and POST: for what acts when it is asked, so that a look at its head must not be a request for it.
+    /// GET and POST: for endpoints that act, which a HEAD must not do.
     pub const ACTING: Self = Self(0b101 | OPTIONS);
 
     /// Every method that a route can have.

@@ -115,7 +115,7 @@ async fn read_parts(boundary: &str, body: Bytes, mut charset: Charset) -> Result
         let content = field.bytes().await?;
         let disposition = headers.get(CONTENT_DISPOSITION).map(|header| Disposition::parse(header.as_bytes()));
         let Disposition { name, filename } = disposition.unwrap_or_default();
-        // A part without a name cannot be asked for.
+        // A part without a name cannot be looked up.
         let Some(name) = name else { continue };
         // Forms may begin with a field that names the charset of the others (RFC 7578, 4.6).
         if std::mem::take(&mut is_first) && name == "_charset_" && filename.is_none() {

@@ -41,7 +41,7 @@ pub(super) fn answer_text(status: StatusCode, body: Bytes, request_id: HeaderVal
     response
 }
 
-/// 500: the server cannot write a body of its own as JSON; `error`, which says why, is logged.
+/// 500: the server cannot write a body of its own as JSON; the `error` is logged.
 pub(crate) fn unwritable(error: &serde_json::Error, request_id: HeaderValue) -> Response<Body> {
     tracing::error!(%error, "an answer of the server cannot be written as JSON");
     let body = Bytes::from_static(br#"{"error": "the server cannot express its answer as JSON"}"#);

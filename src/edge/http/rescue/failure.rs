@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::answer::{ErrorBody, answer};
 use crate::edge::http::response::Body;
 
-/// A plugin that was asked and did not give a usable answer, one variant a reason.
+/// A plugin that was called and gave no usable answer, one variant a reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The handler raised.
@@ -19,7 +19,7 @@ pub enum Failure {
         /// The exception as text (`str(e)`), without traceback.
         message: String,
     },
-    /// The handler returned something that is no answer; the text says what is wrong with it, without showing it.
+    /// The handler returned something that cannot be sent; the text describes the error without the value.
     #[error("the plugin's answer cannot be sent: {reason}")]
     BadResult {
         /// What is wrong.
@@ -28,7 +28,7 @@ pub enum Failure {
     /// The handler was cut off before it could answer.
     #[error("the request was interrupted")]
     Interrupted,
-    /// The plugin has no usable `request_handler`; the text says what was found instead.
+    /// The plugin has no usable `request_handler`; the text describes what was found instead.
     #[error("the plugin has no request_handler; {hint}")]
     NoHandler {
         /// What to do about it.

@@ -10,7 +10,7 @@ use super::answer::{ErrorBody, answer, answer_text, retry_after};
 use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::Body;
 
-/// Whose key is asked for.
+/// The key that is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Realm {
     /// `/plugins` and `/reload/…`: the server's own key.
@@ -22,7 +22,7 @@ pub enum Realm {
 /// A request refused before any handler ran, one variant a reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// 400: the request cannot be understood; the text says why and what to send instead.
+    /// 400: the request cannot be parsed; the text is the reason, and what to send instead.
     #[error("{0}")]
     BadRequest(String),
     /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
@@ -39,7 +39,7 @@ pub enum Rejection {
          other origins; set the key, or ask for http://127.0.0.1 or the server's address"
     )]
     ForeignRefused,
-    /// 403: a CORS preflight that is not granted; the text says why.
+    /// 403: a CORS preflight that is not granted; the text is the reason.
     #[error("CORS preflight refused: {0}")]
     PreflightRefused(String),
     /// 403: there is a file, but the server may not read it.
@@ -57,7 +57,7 @@ pub enum Rejection {
     /// 408: the body stopped coming.
     #[error("the request body did not arrive in time")]
     BodyTimeout,
-    /// 412: `If-Match` or `If-Unmodified-Since` asks for another version of the file.
+    /// 412: `If-Match` or `If-Unmodified-Since` requires another version of the file.
     #[error("the file is not the version that the request asks for")]
     PreconditionFailed,
     /// 413.
@@ -69,7 +69,7 @@ pub enum Rejection {
     /// 415 with `Accept-Encoding`: the body is compressed in a way that is not decoded here.
     #[error("the request body has a Content-Encoding that is not supported; send it as gzip, deflate or as it is")]
     UnsupportedCoding,
-    /// 416 with `Content-Range`: nothing of the file is within the range that is asked for.
+    /// 416 with `Content-Range`: nothing of the file is within the requested range.
     #[error("the range that is asked for begins behind the end of the file, which has {size} bytes")]
     RangeNotSatisfiable {
         /// How many bytes there are.

@@ -82,7 +82,7 @@ impl HeadError {
 
     /// The whole answer as it is sent, without its body if the request was HEAD.
     pub(crate) fn to_bytes(&self, request_id: HeaderValue, is_head: bool) -> Vec<u8> {
-        // Without the blanks of `json.dumps`: a server in Python has no JSON here whose spelling clients could know.
+        // Without the blanks of `json.dumps`: pluginserver sent no JSON here that clients could compare.
         let body = serde_json::json!({ "error": self.to_string() }).to_string();
         let response = answer_text(self.status(), Bytes::new(), request_id);
         let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();

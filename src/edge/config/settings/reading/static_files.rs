@@ -33,7 +33,7 @@ pub(super) fn static_files(config: &ResolvedConfig, found: &mut Diagnostics) -> 
     file_server.or(paths).map(|static_files| StaticFilesSettings { common_log, ..static_files })
 }
 
-/// What one section says; `route_of` names the request path of a folder without one.
+/// The settings of one section; `route_of` names the request path of a folder without one.
 fn section(reader: &mut SectionReader<'_>, route_of: impl Fn(&Path) -> Option<String>) -> Option<StaticFilesSettings> {
     let index = reader.read("indexfile", INDEX.to_owned(), |value| match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
