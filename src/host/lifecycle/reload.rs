@@ -5,7 +5,6 @@
 //! is drained and terminated afterwards. Caveat: the first load puts each file into service by itself, since there is
 //! nothing yet that could be lost.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +23,7 @@ use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module;
+use crate::host::plugins::registry::Swap;
 use crate::host::plugins::terminate::{drain, terminate};
 
 impl Host {
@@ -156,9 +156,6 @@ impl Host {
     }
 
     /// The one step in which a draft begins to serve. Returns the plugins that serve no more.
-    ///
-    /// Plugins keep the place of their file in the list; new files come last. A generation as a whole ends the plugins of
-    /// files that are gone.
     fn put_into_service(&self, py: Python<'_>, draft: Draft) -> Vec<Arc<LoadedPlugin>> {
         let generation = Arc::clone(draft.generation());
         let before = self.replace_generation(Arc::clone(&generation));
@@ -168,34 +165,21 @@ impl Host {
                 tracing::warn!("{option} has changed; the new value counts after a restart");
             }
         }
-        let serving = self.registry.serving();
-        let mut files = draft.finish(py);
-        let ids: HashSet<_> =
-            files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
-        let mut plugins: Vec<Arc<LoadedPlugin>> = Vec::new();
-        for old in serving.plugins() {
-            match files.iter_mut().find(|new| new.file == old.file) {
-                Some(new) => plugins.extend(take_plugins(new)),
-                None if is_new && !ids.contains(&old.id) => {
-                    tracing::info!("{} is gone, and plugin {} with it", old.file.display(), old.id);
-                }
-                // A plugin of a deleted file, whose id another file has taken.
-                None if is_new || ids.contains(&old.id) => {}
-                None => plugins.push(Arc::clone(old)),
+        let files: Vec<_> = draft.finish(py).into_iter().map(|file| (file.file, file.loaded.plugins)).collect();
+        let loaded: Vec<_> = files.iter().flat_map(|(_, plugins)| plugins).cloned().collect();
+        // A generation as a whole ends the plugins of files that are gone.
+        let Swap { serving, retired } = self.registry.serving().swap(files, |_| !is_new);
+        self.publish(&serving);
+        for plugin in loaded {
+            tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
+            if let Some(mount) = &generation.static_mount {
+                mount.warn_shadowed(&plugin.id, &plugin.file);
             }
         }
-        plugins.extend(files.iter_mut().flat_map(take_plugins));
-        self.publish(&plugins);
-        for plugin in &plugins {
-            if ids.contains(&plugin.id) {
-                tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
-                if let Some(mount) = &generation.static_mount {
-                    mount.warn_shadowed(&plugin.id, &plugin.file);
-                }
-            }
+        for old in retired.iter().filter(|old| !serving.iter().any(|plugin| plugin.id == old.id)) {
+            tracing::info!("Plugin {} of {} is gone", old.id, old.file.display());
         }
-        let stays = |old: &Arc<LoadedPlugin>| plugins.iter().any(|plugin| Arc::ptr_eq(plugin, old));
-        serving.plugins().iter().filter(|old| !stays(old)).cloned().collect()
+        retired
     }
 
     /// Swaps the registry and then the native snapshot, so that whatever its table names is there.
@@ -221,11 +205,6 @@ impl Host {
         }
         terminate(plugins, deadline).await;
     }
-}
-
-/// The plugins of a file, once.
-fn take_plugins(file: &mut DraftFile) -> Vec<Arc<LoadedPlugin>> {
-    std::mem::take(&mut file.loaded.plugins)
 }
 
 /// What went wrong with `files`, each with file and reason.

@@ -17,7 +17,7 @@ use super::environment::Environment;
 use super::load::load_file;
 use super::loaded_plugin::LoadedPlugin;
 use super::module;
-use super::registry::Registry;
+use super::registry::{Registry, Swap};
 use super::terminate::terminate;
 use crate::host::bridge::coroutine::{Coroutine, coroutine};
 
@@ -186,7 +186,7 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
 async fn load_and_swap(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
     let environment = Python::attach(|py| environment(manager.bind(py)))?;
     let serving = manager.get().registry.serving();
-    let mut old = serving.of_file(file);
+    let old = serving.of_file(file);
     let loaded = load_file(&environment, file).await;
     for failure in &loaded.failures {
         let record = Python::attach(|py| failure.record(py));
@@ -199,18 +199,19 @@ async fn load_and_swap(manager: &Py<PluginManager>, file: &Path) -> PyResult<()>
     if let Some(module) = loaded.module {
         Python::attach(|py| manager.bind(py).getattr("modules")?.set_item(stem(file), module))?;
     }
-    // Read again: another load may have ended meanwhile.
-    let serving = manager.get().registry.serving();
-    let mut plugins: Vec<_> = serving.plugins().iter().filter(|one| one.file != file).cloned().collect();
+    // An id belongs to the plugin that took it last.
+    let (mut plugins, mut lost) = (Vec::<Arc<LoadedPlugin>>::new(), Vec::new());
     for plugin in loaded.plugins {
         report(manager, "info", &format!("Loaded plugin {}", plugin.id))?;
-        // An id belongs to the plugin that took it last.
-        old.extend(plugins.iter().filter(|one| one.id == plugin.id).cloned());
-        plugins.retain(|one: &Arc<LoadedPlugin>| one.id != plugin.id);
+        lost.extend(plugins.iter().position(|one| one.id == plugin.id).map(|place| plugins.remove(place)));
         plugins.push(plugin);
     }
-    publish(manager, plugins)?;
-    terminate(&old, Instant::now() + TIMEOUT).await;
+    // Read again: another load may have ended meanwhile.
+    let serving = manager.get().registry.serving();
+    let Swap { serving, mut retired } = serving.swap(vec![(file.to_path_buf(), plugins)], |_| true);
+    publish(manager, serving)?;
+    retired.append(&mut lost);
+    terminate(&retired, Instant::now() + TIMEOUT).await;
     Ok(())
 }
 

@@ -4,8 +4,8 @@
 //! new one, never a gap. Caveat: this is Python's side; the native route table is made from it and replaced right
 //! after.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::loaded_plugin::LoadedPlugin;
@@ -38,6 +38,43 @@ impl PluginSet {
     /// The plugins of one file.
     pub(crate) fn of_file(&self, file: &Path) -> Vec<Arc<LoadedPlugin>> {
         self.plugins.iter().filter(|plugin| plugin.file == file).cloned().collect()
+    }
+}
+
+/// What becomes of a set when newly loaded plugins come into service.
+pub(crate) struct Swap {
+    /// The plugins that serve then, in order.
+    pub serving: Vec<Arc<LoadedPlugin>>,
+    /// Those that serve no more; they are to be terminated.
+    pub retired: Vec<Arc<LoadedPlugin>>,
+}
+
+impl PluginSet {
+    /// Puts the plugins of each of `files` in the place of the earlier ones of that file; those of new files come last.
+    ///
+    /// Retired are the earlier plugins of these files, plugins of other files whose id one of these has taken, and those
+    /// of other files that do not `stay`.
+    pub(crate) fn swap(
+        &self,
+        mut files: Vec<(PathBuf, Vec<Arc<LoadedPlugin>>)>,
+        stays: impl Fn(&LoadedPlugin) -> bool,
+    ) -> Swap {
+        let ids: HashSet<_> =
+            files.iter().flat_map(|(_, plugins)| plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
+        let mut swap = Swap { serving: Vec::new(), retired: Vec::new() };
+        for old in &self.plugins {
+            match files.iter_mut().find(|(file, _)| *file == old.file) {
+                Some((_, new)) => swap.serving.append(new),
+                None if stays(old) && !ids.contains(&old.id) => {
+                    swap.serving.push(Arc::clone(old));
+                    continue;
+                }
+                None => {}
+            }
+            swap.retired.push(Arc::clone(old));
+        }
+        swap.serving.extend(files.into_iter().flat_map(|(_, plugins)| plugins));
+        swap
     }
 }
 
