@@ -307,6 +307,20 @@ def test_a_bad_parameter_of_the_environment_is_blamed_on_its_variable(launch: La
     server.wait_for(r"environment variable PLUGINCORE_PLUGIN_PARMS_METER: \[plugin_parms\] meter: auth_type is")
 
 
+@pytest.mark.parametrize(("env", "reason"), [({}, "is not set"), ({"METER_KEY": ""}, "is empty")])
+def test_a_parameter_that_a_variable_did_not_give_names_the_variable(
+    launch: Launch, env: dict[str, str], reason: str
+) -> None:
+    """The plugin is refused, never open, and the variable is what has to be set."""
+    more = "[plugin_parms]\nmeter = auth_type=plugin&apikey=${ENV:METER_KEY}\n"
+    server = launch({"meter": GOOD}, ini_more=more, env=env)
+    server.wait_for(
+        r"server\.ini:\d+: \[plugin_parms\] meter: Auth is plugin but no plugin apikey; "
+        rf"the environment variable METER_KEY {reason}"
+    )
+    assert [] == server.get("/plugins").json()["loaded_plugins"]
+
+
 @pytest.mark.parametrize(
     ("source", "parameters", "told"),
     [

@@ -166,6 +166,15 @@ def test_keys_cors_head_and_request_ids_hold_for_a_response(server: Server) -> N
     assert "x-request-id" in answer.headers
 
 
+@pytest.mark.parametrize(("status", "length"), [(200, "0"), (404, "0"), (204, None), (205, None), (304, None)])
+def test_head_of_an_empty_response_has_a_length_where_get_has_one(
+    server: Server, status: int, length: str | None
+) -> None:
+    """Responses that have no body by their status have no length, either."""
+    answer = server.request("HEAD", "/made", params={"expression": f"Response(status={status})"})
+    assert (status, length) == (answer.status_code, answer.headers.get("content-length"))
+
+
 def test_legacy_status_leaves_the_status_of_a_response(
     launch: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -206,9 +206,10 @@ def test_files_are_only_read(server: Server, method: str) -> None:
     assert (405, "GET, HEAD, OPTIONS") == (answer.status_code, answer.headers["allow"])
 
 
-def test_head_is_get_without_the_body(server: Server) -> None:
+@pytest.mark.parametrize("name", ["plain.txt", "empty.txt"])
+def test_head_is_get_without_the_body(server: Server, name: str) -> None:
     """The same headers, the length included."""
-    get, head = server.get("/html/plain.txt"), server.request("HEAD", "/html/plain.txt")
+    get, head = server.get(f"/html/{name}"), server.request("HEAD", f"/html/{name}")
     assert b"" == head.content
     assert {name: value for name, value in get.headers.items() if name != "date"} == {
         name: value for name, value in head.headers.items() if name != "date"

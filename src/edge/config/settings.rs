@@ -32,8 +32,19 @@ pub(crate) struct Settings {
     pub server: ServerSettings,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
-    /// The keys of `[plugin_parms]` and where they stand, to name the place of a parameter that a plugin cannot use.
-    pub parameters: Vec<(String, SourceLocation)>,
+    /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
+    pub parameters: Vec<ParameterLine>,
+}
+
+/// Where the parameters of a plugin file stand.
+#[derive(Clone, Debug)]
+pub(crate) struct ParameterLine {
+    /// The key: the file's stem, in whatever case.
+    pub stem: String,
+    /// Where it stands.
+    pub location: SourceLocation,
+    /// The environment variables that it refers to and that gave nothing, as half a sentence.
+    pub missing: Option<String>,
 }
 
 /// `[network] bindto` when the file does not say.

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -267,6 +267,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 /// What the response takes from the head of its request.
 pub(super) struct ResponseContext {
     id: RequestId,
+    is_head: bool,
     /// Where CORS has to be granted.
     origin: Option<HeaderValue>,
 }
@@ -278,7 +279,7 @@ impl ResponseContext {
         // The answer to OPTIONS is complete, a preflight's permission included.
         let adds_cors = snapshot.cors.is_some() && parts.method != Method::OPTIONS;
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
-        Self { id: context.id.clone(), origin }
+        Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin }
     }
 
     /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
@@ -300,6 +301,12 @@ impl ResponseContext {
             Err(RequestError::Rejected(rejection)) => rejection.respond(self.id.header(), snapshot.legacy_status),
             Err(RequestError::Failed(failure)) => failure.respond(self.id.header(), snapshot.legacy_status),
         };
+        // hyper adds the lengths of all other bodies.
+        let has_body =
+            !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+        if self.is_head && response.body().size_hint().exact() == Some(0) && has_body {
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
         if let Some(cors) = &snapshot.cors {
             cors.decorate(self.origin.as_ref(), response.headers_mut());
         }

@@ -33,7 +33,7 @@ pub(super) fn environment(
         // A stop that interrupts a load has the other half for the plugins that serve.
         terminate_timeout: settings.server.shutdown_timeout / 2,
         legacy_status: settings.legacy_status,
-        places: settings.parameters.clone(),
+        parameter_lines: settings.parameters.clone(),
         given: None,
         overrides: None,
         exception_hook: None,

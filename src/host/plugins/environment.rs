@@ -9,8 +9,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
+use crate::edge::config::diagnostic::Diagnostic;
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
+use crate::edge::config::settings::ParameterLine;
 use crate::host::bridge::outcome::ExceptionHook;
 use crate::host::python::baseplugin::named;
 
@@ -36,7 +37,7 @@ pub(crate) struct Environment {
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// Where the parameters of each plugin file stand, if that is known.
-    pub places: Vec<(String, SourceLocation)>,
+    pub parameter_lines: Vec<ParameterLine>,
     /// Arguments that all others win over: what a manager was given besides those that it knows.
     pub given: Option<Py<PyDict>>,
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
@@ -59,24 +60,24 @@ impl Environment {
     }
 
     /// Where `[plugin_parms]` speaks of the plugin file called `stem`.
-    pub(crate) fn place_of(&self, stem: &str) -> Option<&SourceLocation> {
-        let same = |known: &str| known.to_lowercase() == stem.to_lowercase();
-        self.places.iter().find(|(known, _)| same(known)).map(|(_, place)| place)
+    pub(crate) fn parameter_line(&self, stem: &str) -> Option<&ParameterLine> {
+        self.parameter_lines.iter().find(|line| line.stem.to_lowercase() == stem.to_lowercase())
     }
 
     /// The lines of `[plugin_parms]` that belong to none of the plugin files called `stems`.
     pub(crate) fn strays(&self, stems: &[String]) -> Vec<Diagnostic> {
         let belongs = |key: &str| stems.iter().any(|stem| stem.to_lowercase() == key.to_lowercase());
-        let stray = |(key, place): &(String, SourceLocation)| {
+        let stray = |ParameterLine { stem: key, location, .. }: &ParameterLine| {
             let known = stems.iter().map(String::as_str);
             let remedy = match nearest(key.strip_suffix(".py").unwrap_or(key), known, KEY_TOLERANCE) {
                 Some(near) => format!("is {near} meant? Write the file's name without .py"),
                 None => "write a plugin file's name without .py, or remove the line".to_owned(),
             };
-            let stray = Diagnostic::warning(place.clone(), "there is no such plugin file, so the line guards nothing");
+            let stray =
+                Diagnostic::warning(location.clone(), "there is no such plugin file, so the line guards nothing");
             stray.in_section("plugin_parms").at_key(key).remedy(remedy)
         };
-        self.places.iter().filter(|(key, _)| !belongs(key)).map(stray).collect()
+        self.parameter_lines.iter().filter(|line| !belongs(&line.stem)).map(stray).collect()
     }
 
     /// The parameter string of the plugin file called `stem`; empty if there is none. Case does not matter, because

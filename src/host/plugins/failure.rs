@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::discover::stem;
 use super::environment::Environment;
+use super::parameters::Origin;
 use super::{module, parameters};
 use crate::host::bridge::missing_module::missing_module;
 use crate::host::bridge::outcome;
@@ -64,10 +65,12 @@ impl LoadFailure {
         error: &PyErr,
     ) -> Self {
         let cause = Some(Arc::new(error.clone_ref(py)));
-        let parameters = parameters::origin(py, environment, &stem(file), error);
-        if parameters.is_some() {
-            let reason = one_line(&text_of(py, error));
-            return Self { file: file.to_path_buf(), line: None, class, parameters, reason, cause };
+        if let Some(Origin { place, missing }) = parameters::origin(py, environment, &stem(file), error) {
+            let mut reason = one_line(&text_of(py, error));
+            if let Some(missing) = missing {
+                reason = format!("{reason}; {missing}");
+            }
+            return Self { file: file.to_path_buf(), line: None, class, parameters: Some(place), reason, cause };
         }
         let on_disk = environment.locate(file);
         let places = module::places(py, error);
@@ -80,7 +83,7 @@ impl LoadFailure {
         if let Some(remedy) = missing_module(py, error) {
             reason = format!("{reason} ({remedy})");
         }
-        Self { file: file.to_path_buf(), line, class, parameters, reason, cause }
+        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause }
     }
 
     /// The failure as it is logged: with the traceback, unless that only leads to a parameter.

@@ -175,7 +175,7 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
         timeout: TIMEOUT,
         terminate_timeout: TIMEOUT,
         legacy_status: false,
-        places: Vec::new(),
+        parameter_lines: Vec::new(),
         given: Some(given.unbind()),
         overrides: None,
         exception_hook: None,

@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyMapping};
 
 use super::environment::Environment;
 use super::slips::slip;
+use crate::edge::config::settings::ParameterLine;
 use crate::host::python::baseplugin::{BLAMED, parameter_error};
 
 /// The parameter that names a file of parameters.
@@ -54,7 +55,7 @@ pub(crate) fn keyword_arguments<'py>(
         kwargs.update(typed.cast::<PyMapping>().map_err(PyErr::from)?)?;
     }
     // Only a line of the ini file can have typos; a program that passes parameters has none.
-    if environment.place_of(stem).is_some()
+    if environment.parameter_line(stem).is_some()
         && let Some(slip) = slip(&line, &typed_names)
     {
         return Err(parameter_error(py, "", "", slip));
@@ -102,9 +103,17 @@ fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Res
     }
 }
 
+/// Where a parameter was given.
+pub(crate) struct Origin {
+    /// The line of the ini file with the key, or the parameter file.
+    pub place: String,
+    /// Environment variables that were to give a part of it and did not, as half a sentence.
+    pub missing: Option<String>,
+}
+
 /// Where the parameter that `error` complains of was given, if it was given and the error says which: the line of
 /// `[plugin_parms]`, or the parameter file.
-pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<String> {
+pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, error: &PyErr) -> Option<Origin> {
     let blamed = error.value(py).getattr_opt(BLAMED).ok().flatten()?;
     let (name, value) = blamed.extract::<(String, String)>().ok()?;
     let parameters = parse(&environment.parameters_of(py, stem).ok()?);
@@ -114,11 +123,12 @@ pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, erro
         && let Ok(given) = typed.get_item(&name)
     {
         let same = given.str().is_ok_and(|given| given.to_string_lossy() == value);
-        return same.then(|| environment.folder.join(file).display().to_string());
+        let place = environment.folder.join(file).display().to_string();
+        return same.then_some(Origin { place, missing: None });
     }
     let line = name.is_empty() || parameters.iter().any(|(known, given)| *known == name && *given == value);
-    let place = environment.place_of(stem).filter(|_| line)?;
-    Some(format!("{place}: [plugin_parms] {stem}"))
+    let ParameterLine { location, missing, .. } = environment.parameter_line(stem).filter(|_| line)?;
+    Some(Origin { place: format!("{location}: [plugin_parms] {stem}"), missing: missing.clone() })
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Rehearsal {
             timeout: settings.server.plugin_timeout,
             terminate_timeout: settings.server.shutdown_timeout,
             legacy_status: settings.legacy_status,
-            places: Vec::new(),
+            parameter_lines: Vec::new(),
             given: None,
             overrides: parameters,
             exception_hook: Some(waiting.exception_hook()),

@@ -6,7 +6,9 @@
 
 mod static_files;
 
-use super::{CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, Paths, Secret, ServerSettings, Settings, TlsFiles};
+use super::{
+    CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, ParameterLine, Paths, Secret, ServerSettings, Settings, TlsFiles,
+};
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::relative_paths::absolute;
@@ -35,7 +37,12 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status");
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
-    let parameters = parameters.map(|item| (item.key.clone(), item.location.clone())).collect();
+    let parameters = parameters.map(|item| ParameterLine {
+        stem: item.key.clone(),
+        location: item.location.clone(),
+        missing: item.missing_reason(),
+    });
+    let parameters = parameters.collect();
     let (errors, warnings) = found.split();
     // A value with an error has been replaced by a default, which is not used.
     let settings = match errors {
