@@ -544,3 +544,46 @@ def test_the_master_configuration_is_the_one_that_the_server_goes_by(launch: Lau
     (server.plugins / "master.py").write_text(right)
     assert 200 == server.get("/reload/all").status_code
     assert {"word": "two", "logging": True} == server.get("/master").json()
+
+
+#: The version after it.
+NEXT = PLUGIN.replace("VERSION = 1", "VERSION = 3")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "no class in it derives from BasePlugin any more; delete the file to remove versioned"),
+        ("# being written\n", "no class in it derives from BasePlugin any more"),
+        (NEXT[: NEXT.index("    async def request_handler")], "versioned has no request_handler any more; "),
+        (NEXT[:-118], "versioned.py:"),
+        ("\udcff" + NEXT, "versioned.py"),
+        (NEXT.replace("request_handler", "requesthandler"), "requesthandler in class Versioned is probably"),
+        (NEXT.replace("class Versioned", "class Other"), 'the plugin id "other" is taken'),
+    ],
+    ids=["empty", "a comment", "half", "half a method", "not UTF-8", "renamed handler", "taken id"],
+)
+@pytest.mark.parametrize("target", ["versioned", "all"])
+def test_a_file_that_loses_its_plugin_is_refused(launch: Launch, target: str, content: str, reason: str) -> None:
+    """What served goes on serving; a file that defines another plugin instead replaces it."""
+    server = launch({"versioned": PLUGIN, "other": PLUGIN.replace("Versioned", "Other").replace("= 1", "= 2")})
+    (server.plugins / "versioned.py").write_text(content, errors="surrogateescape")
+    for _ in range(2):
+        answer = server.get(f"/reload/{target}")
+        assert 500 == answer.status_code, answer.text
+        assert any(reason in one for one in answer.json()["reasons"]), answer.text
+        assert 1 == version(server)
+        assert ["other", "versioned"] == answer.json()["loaded_plugins"]
+    assert "end 1" not in events(server)
+    (server.plugins / "versioned.py").write_text(PLUGIN.replace("class Versioned", "class Renamed"))
+    assert 200 == server.get(f"/reload/{target}").status_code
+    assert [200, 404] == [server.get(path).status_code for path in ("/renamed", "/versioned")]
+
+
+def test_a_class_that_moved_may_leave_a_helper_behind(launch: Launch) -> None:
+    """Its id is served from the other file, so nothing is lost with the class."""
+    server = launch({"versioned": PLUGIN})
+    (server.plugins / "moved.py").write_text(PLUGIN.replace("VERSION = 1", "VERSION = 2"))
+    (server.plugins / "versioned.py").write_text("VERSION = 2\n")
+    assert 200 == server.get("/reload/all").status_code
+    assert 2 == version(server)

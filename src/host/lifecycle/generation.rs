@@ -22,7 +22,7 @@ use crate::edge::http::tls;
 use crate::edge::routing::RouteError;
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::load::{LoadedFile, load_file};
-use crate::host::plugins::loaded_plugin::LoadedPlugin;
+use crate::host::plugins::loaded_plugin::{Entry, LoadedPlugin};
 use crate::host::plugins::module;
 use crate::host::plugins::registry::PluginSet;
 use crate::host::python::baseplugin::BasePlugin;
@@ -62,6 +62,13 @@ pub(super) struct Draft {
     /// Modules beside the plugins that were imported when the draft began.
     helpers: Vec<(String, Py<PyAny>)>,
     files: Vec<DraftFile>,
+}
+
+/// What is wrong with a plugin that has lost the handler that it serves with.
+fn lost_handler(plugin: &LoadedPlugin, serving: &PluginSet) -> Option<String> {
+    let Entry::Missing(hint) = &plugin.entry else { return None };
+    let served = serving.get(&plugin.id).is_some_and(|old| !matches!(old.entry, Entry::Missing(_)));
+    served.then(|| format!("plugin {} has no request_handler any more; {hint}", plugin.id))
 }
 
 /// What came of one file.
@@ -184,8 +191,25 @@ impl Draft {
         let ids: HashSet<_> =
             self.files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
         for DraftFile { file, loaded, may_replace } in &mut self.files {
-            let lost = |old: &Arc<LoadedPlugin>| !ids.contains(&old.id);
-            *may_replace = loaded.failures.is_empty() || !serving.of_file(file).iter().any(lost);
+            let lost: Vec<_> = serving
+                .of_file(file)
+                .iter()
+                .filter(|old| !ids.contains(&old.id))
+                .map(|old| old.id.to_string())
+                .collect();
+            // A file that is being written, or was emptied by mistake, looks like this.
+            let emptied = loaded.plugins.is_empty() && loaded.failures.is_empty() && !lost.is_empty();
+            if emptied {
+                let ids = lost.join(", ");
+                loaded.object(format!(
+                    "no class in it derives from BasePlugin any more; delete the file to remove {ids}"
+                ));
+            }
+            let silent: Vec<_> = loaded.plugins.iter().filter_map(|plugin| lost_handler(plugin, serving)).collect();
+            *may_replace = silent.is_empty() && (loaded.failures.is_empty() || lost.is_empty());
+            for reason in silent {
+                loaded.object(reason);
+            }
             if let Some(last) = loaded.failures.last_mut().filter(|_| !*may_replace) {
                 last.add("the earlier version goes on serving");
             }

@@ -5,7 +5,7 @@
 //! Caveat: plugin code that blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::host::bridge::{fork, step};
 /// What came of one file.
 #[derive(Default)]
 pub(crate) struct LoadedFile {
+    /// The file, as messages name it.
+    file: PathBuf,
     /// The plugins that are ready to serve.
     pub plugins: Vec<Arc<LoadedPlugin>>,
     /// What went wrong.
@@ -71,6 +73,11 @@ impl LoadedFile {
         }
     }
 
+    /// Adds the host's own objection to the file as a whole.
+    pub(crate) fn object(&mut self, reason: String) {
+        self.fail(LoadFailure::objection(&self.file, None, None, reason));
+    }
+
     /// Takes everything back: the plugins, the tasks, the module.
     pub(crate) async fn give_up(self, timeout: Duration) {
         discard(&self.plugins, timeout).await;
@@ -108,7 +115,7 @@ pub(crate) async fn load_class(environment: &Environment, file: &Path, class: Py
 }
 
 async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>) -> LoadedFile {
-    let mut loaded = LoadedFile::default();
+    let mut loaded = LoadedFile { file: file.to_path_buf(), ..LoadedFile::default() };
     let scope = match Python::attach(PluginScope::new) {
         Ok(scope) => scope,
         Err(error) => {
