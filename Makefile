@@ -144,7 +144,8 @@ bench: target/bench/requirements
 bench-quick: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/run.py --quick
 
-# What takes more instructions than in the last release, or in BASE: make bench-guard BASE=main; needs valgrind and openssl.
+# What takes more instructions than in the last release, or in BASE: make bench-guard BASE=main; needs valgrind, openssl
+# and a C compiler.
 bench-guard: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/guard.py $(BASE)
 

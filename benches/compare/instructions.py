@@ -1,26 +1,30 @@
 """Instructions that a server takes for a request, counted by callgrind.
 
-Time depends on what else the machine does; this does not: two runs of the same build differ by less than one percent.
-What the kernel does is not counted.
+Time depends on what else the machine does; this does not: two runs of the same build differ by less than one percent,
+but for the row with a single connection, in which it is chance which thread sleeps when the other has something for it.
+For that, the server finds the requests of a batch all at once, and its clock is slowed down (``slow_clock.c``). What
+the kernel does is not counted.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rows import Row
-from servers import Running, Setup
+from servers import HERE, WORK, Running, Setup
 
 #: Connections that have a request on its way at a time, so that the server handles them in batches as under load.
 _CONNECTIONS = 16
 #: Requests for which instructions are counted, and as many before that, after which every cache is warm.
 _REQUESTS = 1600
-#: The same for rows with answers that take a hundred times as long.
+#: The same for rows with answers that take a hundred times as long, or that wait by the slow clock.
 _FEW = 160
 
 
@@ -40,19 +44,25 @@ class Counted:
         self._folder = setup.folder / "callgrind"
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={self._folder / 'out'}"]
+        # Threads in turns, not at random.
+        options = ["--tool=callgrind", "--fair-sched=yes", "--instr-atstart=no"]
+        options.append(f"--callgrind-out-file={self._folder / 'out'}")
 
         def command(folder: Path, port: int, tls: bool) -> Sequence[str]:
             program, *arguments = setup.command(folder, port, tls)
             # A script cannot be run by valgrind, but its interpreter can.
             return ["valgrind", *options, str(Path(program).parent / "python"), program, *arguments]
 
-        self._running = Running(dataclasses.replace(setup, command=command), tls=tls)
+        clock = WORK / "slow_clock.so"
+        _run("cc", "-shared", "-fPIC", "-O2", "-o", str(clock), str(HERE / "slow_clock.c"))
+        environment = {**setup.environment, "LD_PRELOAD": str(clock)}
+        self._running = Running(dataclasses.replace(setup, command=command, environment=environment), tls=tls)
         self._dumps = 0
 
     def count(self, row: Row) -> float:
         """Return the instructions that a request of ``row`` takes, in all threads of the server together."""
-        requests = _FEW if len(str(row.answer)) > 10_000 else _REQUESTS
+        takes_long = len(str(row.answer)) > 10_000 or row.path == "/wait"
+        requests = _FEW if takes_long else _REQUESTS
         self._ask(row, requests)
         pid = str(self._running.process.pid)
         _run("callgrind_control", "--instr=on", pid)
@@ -67,9 +77,14 @@ class Counted:
     def _ask(self, row: Row, requests: int) -> None:
         connections = [self._running.connect() for _ in range(min(_CONNECTIONS, row.connections))]
         try:
+            for connection in connections:
+                connection.connect()
             for _ in range(requests // len(connections)):
+                if len(connections) > 1:
+                    self._pause()
                 for connection in connections:
                     connection.request(row.method, row.path, row.body or None, dict(row.headers))
+                self._running.process.send_signal(signal.SIGCONT)
                 for connection in connections:
                     answer = connection.getresponse()
                     body = answer.read()
@@ -78,6 +93,12 @@ class Counted:
         finally:
             for connection in connections:
                 connection.close()
+
+    def _pause(self) -> None:
+        """Stop the server until all requests of a batch are there, so that it finds them together each time."""
+        pid = self._running.process.pid
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
 
     def __enter__(self) -> Counted:
         """Return itself."""
