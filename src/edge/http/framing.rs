@@ -15,6 +15,9 @@ pub(crate) const STOP: &[u8] = b"\0\n\n\r\0";
 /// Longest line that announces a chunk. hyper limits the extensions, but not the zeros before the size.
 const MAX_SIZE_LINE: usize = 16 * 1024;
 
+/// Longest head that is kept to recognise the next one by.
+const MAX_KNOWN_HEAD: usize = 1024;
+
 /// Reads along with the bytes of a connection.
 #[derive(Debug)]
 pub(crate) struct Framing {
@@ -23,6 +26,20 @@ pub(crate) struct Framing {
     line: Vec<u8>,
     is_head: bool,
     fault: Option<Fault>,
+    known: Option<KnownHead>,
+}
+
+/// A head that was read line by line. Most clients send the same headers again and again over a connection, many the
+/// same request: to compare them takes a fraction of the time.
+#[derive(Debug)]
+struct KnownHead {
+    /// The head as hyper got it, the empty line included.
+    text: Vec<u8>,
+    /// Where its headers begin in it.
+    headers: usize,
+    is_head: bool,
+    /// What comes behind it.
+    next: At,
 }
 
 /// Why a request is refused.
@@ -70,15 +87,23 @@ enum At {
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { at: At::Start, line: Vec::new(), is_head: false, fault: None }
+        Self { at: At::Start, line: Vec::new(), is_head: false, fault: None, known: None }
     }
 }
 
 impl Framing {
     /// Reads along with `piece`, which may be changed. `Some` is how many of its bytes hyper may see: there is a fault.
     pub(crate) fn follow(&mut self, piece: &mut [u8]) -> Option<usize> {
-        let mut done = 0;
+        // Where in the piece a request begins, and where its headers do, if its whole head may be in the piece.
+        let (mut done, mut request, mut headers) = (0, 0, None);
         while done < piece.len() {
+            if matches!(self.at, At::Start) && self.line.is_empty() {
+                request = done;
+                if let Some(length) = self.known_head(&piece[done..]) {
+                    done += length;
+                    continue;
+                }
+            }
             let rest = &mut piece[done..];
             match &mut self.at {
                 At::Stopped => return None,
@@ -91,6 +116,7 @@ impl Framing {
                     }
                 }
                 At::Start | At::Headers { .. } | At::Size | At::Trailers => {
+                    let is_request_line = matches!(self.at, At::Start) && self.line.is_empty();
                     let end = memchr(b'\n', rest);
                     let part = end.map_or(rest.len(), |end| end + 1);
                     if let Err(fault) = self.read_line(&mut rest[..part], end.is_some()) {
@@ -99,13 +125,54 @@ impl Framing {
                         return Some(done + part - 1);
                     }
                     done += part;
-                    if matches!(self.at, At::Headers { .. }) && self.line.is_empty() {
+                    if !self.line.is_empty() {
+                        break; // the piece ends within the line
+                    }
+                    if !matches!(self.at, At::Headers { .. }) {
+                        if let Some(headers) = headers.take() {
+                            self.note_head(&piece[request..done], headers - request);
+                        }
+                    } else if is_request_line && let Some(length) = self.known_headers(&piece[done..]) {
+                        done += length;
+                    } else {
+                        if is_request_line {
+                            headers = Some(done);
+                        }
                         done += other_headers(&piece[done..]);
                     }
                 }
             }
         }
         None
+    }
+
+    /// Takes the head at the beginning of `rest` if it is the known one; returns its length.
+    fn known_head(&mut self, rest: &[u8]) -> Option<usize> {
+        let known = self.known.as_ref().filter(|known| rest.starts_with(&known.text))?;
+        (self.at, self.is_head) = (known.next, known.is_head);
+        Some(known.text.len())
+    }
+
+    /// The same for headers behind a request line that has been read.
+    fn known_headers(&mut self, rest: &[u8]) -> Option<usize> {
+        let known = self.known.as_ref()?;
+        let headers = &known.text[known.headers..];
+        if !rest.starts_with(headers) {
+            return None;
+        }
+        self.at = known.next;
+        Some(headers.len())
+    }
+
+    /// Keeps a head that was read whole, whose headers begin at `headers`.
+    fn note_head(&mut self, head: &[u8], headers: usize) {
+        if head.len() > MAX_KNOWN_HEAD || matches!(self.at, At::Stopped) {
+            return;
+        }
+        let mut text = self.known.take().map_or_else(Vec::new, |known| known.text);
+        text.clear();
+        text.extend_from_slice(head);
+        self.known = Some(KnownHead { text, headers, is_head: self.is_head, next: self.at });
     }
 
     /// Reads along no more: what comes is HTTP no longer.
@@ -419,7 +486,49 @@ mod tests {
         assert_eq!(Some(Fault::Chunk), seen(&sent, &[1000; 2000]).1);
     }
 
+    #[test]
+    fn a_head_that_comes_again_is_known_however_its_request_line_changes() {
+        let mut framing = Framing::default();
+        for line in ["GET /a HTTP/1.1\r\n", "GET /a HTTP/1.1\r\n", "HEAD /b HTTP/1.1\r\n", "GET /c HTTP/1.1\r\n"] {
+            let head = format!("{line}Host: x\r\nContent-Length: 6\r\n\r\n");
+            assert_eq!(None, framing.follow(&mut head.clone().into_bytes()));
+            assert!(matches!(framing.at, At::Body { left: 6 }), "{framing:?}");
+            assert_eq!(line.starts_with("HEAD"), framing.is_head());
+            assert_eq!(None, framing.follow(&mut b"GET /#".to_vec()), "it is the body");
+        }
+        assert!(framing.known.as_ref().is_some_and(|known| known.text.starts_with(b"GET /a")));
+        assert_eq!(Some(17), framing.follow(&mut b"GET /a# HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()));
+        assert_eq!(Some(Fault::Target("its target has a fragment")), framing.fault());
+    }
+
     proptest! {
+        #[test]
+        fn heads_that_come_again_make_no_difference(
+            requests in prop::collection::vec(prop::sample::select(vec![
+                "GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD /b HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n",
+                "GET /#a HTTP/1.1\r\nHost: x\r\n\r\n", "GET /a HTTP/1.3\r\nHost: x\r\n\r\n",
+                "POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n\r\n", "POST /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+                "POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0;\r\n\r\n",
+                "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n",
+            ]), 0..12),
+            sizes in prop::collection::vec(1_usize..80, 0..40),
+        ) {
+            let sent = requests.concat();
+            let (mut framing, mut whole) = (seen(sent.as_bytes(), &sizes), seen(sent.as_bytes(), &[]));
+            // One byte at a time no head is ever whole, so none is known.
+            let mut bytewise = seen(sent.as_bytes(), &vec![1; sent.len()]);
+            if let Some(Fault::Chunk) = bytewise.1 {
+                // How much of the last line passes may differ.
+                for seen in [&mut framing, &mut whole] {
+                    seen.0.truncate(bytewise.0.len());
+                    bytewise.0.truncate(seen.0.len());
+                }
+            }
+            prop_assert_eq!(&framing, &bytewise);
+            prop_assert_eq!(whole, bytewise);
+        }
+
         #[test]
         fn how_the_bytes_are_cut_makes_no_difference(
             words in prop::collection::vec(prop::sample::select(vec![
