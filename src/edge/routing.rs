@@ -6,6 +6,7 @@
 //! whether a method or a key is right.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -107,12 +108,37 @@ fn endpoint_id(name: &str) -> Result<String, RouteError> {
     }
 }
 
+/// A map with the ids of plugins as keys.
+pub(crate) type ById<T> = HashMap<Arc<str>, T, BuildHasherDefault<IdHasher>>;
+
+/// Hashes ids by FNV-1a, which for texts as short as they are takes a fraction of the time of Rust's own hash. That one
+/// is for keys that clients choose; ids come from plugin files, clients only look them up.
+pub(crate) struct IdHasher(u64);
+
+impl Default for IdHasher {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The endpoints of one moment.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     /// In load order.
     endpoints: Vec<Arc<Endpoint>>,
-    by_id: HashMap<Arc<str>, Arc<Endpoint>>,
+    by_id: ById<Arc<Endpoint>>,
     /// Slashes in the id that has most: no look-up tries longer prefixes, however many segments a path has.
     max_slashes: usize,
     /// Where documents are served, unless an endpoint has that very id.
@@ -160,7 +186,9 @@ impl RouteTable {
     /// folder it would name any file of the machine.
     pub(crate) fn lookup(&self, path: &DecodedPath<'_>) -> Result<Route, Rejection> {
         let path = path.as_str().strip_prefix('/').ok_or(Rejection::NotFound)?;
-        match path.split_once('/') {
+        // By bytes here and below: to prepare a search for a character takes longer than to search an id.
+        let first_slash = path.bytes().position(|byte| byte == b'/');
+        match first_slash.map(|at| (&path[..at], &path[at + 1..])) {
             Some(("reload", id)) if !id.is_empty() => Ok(Route::Reload(id.to_owned())),
             Some(("-", "healthy")) => Ok(Route::Healthy),
             Some(("-", "ready")) => Ok(Route::Ready),
@@ -171,7 +199,8 @@ impl RouteTable {
 
     fn plugin(&self, path: &str) -> Result<Route, Rejection> {
         // The ends of all prefixes that can be an id, shortest first; the whole path is one if it is short enough.
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]).take(self.max_slashes + 1);
+        let slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+        let ends = slashes.chain([path.len()]).take(self.max_slashes + 1);
         let found = ends.filter_map(|end| self.by_id.get(&path[..end]).map(|endpoint| (endpoint, end))).last();
         let static_files = self.static_files.as_deref().filter(|id| {
             let longest = found.is_none_or(|(_, end)| id.len() > end);

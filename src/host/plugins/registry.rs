@@ -4,11 +4,12 @@
 //! new one, never a gap. Caveat: this is Python's side; the native route table is made from it and replaced right
 //! after.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::loaded_plugin::LoadedPlugin;
+use crate::edge::routing::ById;
 use crate::host::bridge::locked::Locked;
 
 /// The loaded plugins, in load order.
@@ -21,7 +22,7 @@ pub(crate) struct Registry {
 #[derive(Default)]
 pub(crate) struct PluginSet {
     plugins: Vec<Arc<LoadedPlugin>>,
-    by_id: HashMap<Arc<str>, usize>,
+    by_id: ById<usize>,
 }
 
 impl PluginSet {
