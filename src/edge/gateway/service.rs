@@ -21,6 +21,7 @@ use super::stages::{
     body_variables, check_key_in_body, check_key_in_head, check_method, request_data, route,
 };
 use super::state::{ServerState, Snapshot};
+use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::connection::{ConnectInfo, Service};
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
@@ -40,10 +41,15 @@ pub(crate) struct AppService<B> {
 }
 
 impl<B: Backend> Service for AppService<B> {
-    fn call(self: Rc<Self>, peer: Rc<ConnectInfo>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+    fn call(
+        self: Rc<Self>,
+        peer: Rc<ConnectInfo>,
+        request: Request<Incoming>,
+        flags: HeaderFlags,
+    ) -> impl Future<Output = Response<Body>> {
         // A thread that requests keep awake never gets to the look that it takes before it sleeps.
         self.completions.look();
-        self.answer(peer, request)
+        self.answer(peer, request, flags)
     }
 }
 
@@ -86,12 +92,13 @@ impl<B: Backend> AppService<B> {
         self: Rc<Self>,
         peer: Rc<ConnectInfo>,
         request: Request<Incoming>,
+        flags: HeaderFlags,
     ) -> Answer<impl Future<Output = Response<Body>>> {
         let snapshot = self.state.snapshot.load();
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
-        let context = RequestContext::new(&snapshot, peer, parts);
-        let response = ResponseContext::new(&snapshot, &context);
+        let context = RequestContext::new(&snapshot, peer, parts, flags);
+        let response = ResponseContext::new(&snapshot, &context, flags);
         let answered = match self.handle(&snapshot, context, &body) {
             Ok(Progress::Answered(response)) => Ok(response),
             Err(error) => Err(error),

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::state::Snapshot;
 use crate::edge::http::body::{self, BodyError};
+use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::connection::ConnectInfo;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
@@ -24,7 +25,7 @@ use crate::edge::http::rescue::{Failure, Realm, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::address::{Client, client_address};
-use crate::edge::policy::cors;
+use crate::edge::policy::cors::Preflight;
 use crate::edge::policy::credential::Access;
 use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::{Outcome, Reply};
@@ -55,9 +56,13 @@ pub(super) struct RequestContext {
 
 impl RequestContext {
     /// Stage: request id, client address and variables of the query.
-    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts) -> Self {
-        let id = RequestId::from_headers(&parts.headers);
-        let client = client_address(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies);
+    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts, flags: HeaderFlags) -> Self {
+        let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
+        let client = if flags.forwarded_for {
+            client_address(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies)
+        } else {
+            Client::peer(peer.remote.ip())
+        };
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
         Self { parts, query, client, id, peer }
     }
@@ -92,9 +97,9 @@ pub(super) fn answer_options(
     if *method != Method::OPTIONS {
         return Ok(None);
     }
-    match &snapshot.cors {
-        Some(cors) if cors::is_preflight(method, headers) => Ok(Some(cors.preflight(headers, methods)?)),
-        _ => Ok(Some(allowed(methods))),
+    match snapshot.cors.as_ref().zip(Preflight::of(headers)) {
+        Some((cors, preflight)) => Ok(Some(cors.preflight(&preflight, methods)?)),
+        None => Ok(Some(allowed(methods))),
     }
 }
 
@@ -274,10 +279,10 @@ pub(super) struct ResponseContext {
 
 impl ResponseContext {
     /// Keeps what the response to `context` needs.
-    pub(super) fn new(snapshot: &Snapshot, context: &RequestContext) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, context: &RequestContext, flags: HeaderFlags) -> Self {
         let parts = &context.parts;
         // The answer to OPTIONS is complete, a preflight's permission included.
-        let adds_cors = snapshot.cors.is_some() && parts.method != Method::OPTIONS;
+        let adds_cors = flags.origin && snapshot.cors.is_some() && parts.method != Method::OPTIONS;
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
         Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin }
     }

@@ -6,12 +6,16 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONNECTION, EXPECT, HOST, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 
+use super::request_id::X_REQUEST_ID;
 use super::response::Body;
+
+/// By which proxies pass on the client's address.
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Why a request is not served; the connection closes behind the answer, except for [`Violation::WebSocketVersion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,16 +47,21 @@ pub(crate) enum Violation {
 }
 
 /// Checks a request that came over a connection that is `secure` or not. A whole URL as target becomes its path, with
-/// its host in the `Host` header, over which it wins.
+/// its host in the `Host` header, over which it wins. `known_host` is kept for the connection: the `Host` that was found
+/// to be right last, empty at first.
 ///
 /// # Errors
 ///
 /// The [`Violation`] with which it is to be answered.
-pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) -> Result<(), Violation> {
+pub(crate) fn check<B: http_body::Body>(
+    request: &mut Request<B>,
+    secure: bool,
+    known_host: &mut Vec<u8>,
+) -> Result<HeaderFlags, Violation> {
     let is_old = request.version() < Version::HTTP_11;
     let fields = Fields::of(request.headers());
-    fields.check_host(is_old)?;
-    let (expects, upgrades) = (fields.expects, fields.upgrades);
+    fields.check_host(is_old, known_host)?;
+    let (expects, upgrades, flags) = (fields.expects, fields.upgrades, fields.flags);
     check_target(request, secure)?;
     if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
         check_coding(request.headers())?;
@@ -60,12 +69,27 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, secure: bool) 
     if is_old {
         // Neither means anything there.
         request.headers_mut().remove(UPGRADE);
-        return Ok(());
+        return Ok(flags);
     }
     if expects {
         check_expectation(request.headers())?;
     }
-    if upgrades { check_upgrade(request) } else { Ok(()) }
+    if upgrades {
+        check_upgrade(request)?;
+    }
+    Ok(flags)
+}
+
+/// Whether a request has the headers that are asked for at each request and that most do not have. They are found in the
+/// pass over the headers that is made anyway, since to look each up takes longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeaderFlags {
+    /// `X-Request-Id`.
+    pub request_id: bool,
+    /// `X-Forwarded-For`.
+    pub forwarded_for: bool,
+    /// `Origin`.
+    pub origin: bool,
 }
 
 /// What a client of HTTP/1.0 needs of its answer.
@@ -107,6 +131,7 @@ struct Fields<'a> {
     has_more_hosts: bool,
     expects: bool,
     upgrades: bool,
+    flags: HeaderFlags,
 }
 
 impl<'a> Fields<'a> {
@@ -119,16 +144,27 @@ impl<'a> Fields<'a> {
                 fields.expects = true;
             } else if *name == UPGRADE {
                 fields.upgrades = true;
+            } else if *name == ORIGIN {
+                fields.flags.origin = true;
+            } else if *name == X_REQUEST_ID {
+                fields.flags.request_id = true;
+            } else if *name == X_FORWARDED_FOR {
+                fields.flags.forwarded_for = true;
             }
         }
         fields
     }
 
-    fn check_host(&self, is_old: bool) -> Result<(), Violation> {
+    fn check_host(&self, is_old: bool, known: &mut Vec<u8>) -> Result<(), Violation> {
         match self.host {
             None if is_old => Ok(()),
             // It is empty if the client does not know it.
-            Some(host) if !self.has_more_hosts && (host.is_empty() || is_host(host.as_bytes())) => Ok(()),
+            Some(host) if !self.has_more_hosts && (host.is_empty() || *host == **known) => Ok(()),
+            Some(host) if !self.has_more_hosts && is_host(host.as_bytes()) => {
+                known.clear();
+                known.extend_from_slice(host.as_bytes());
+                Ok(())
+            }
             Some(_) if !self.has_more_hosts => Err(Violation::Host),
             _ => Err(Violation::HostCount),
         }

@@ -6,7 +6,7 @@
 //! content type, by which [`malformed`] distinguishes it from one that hyper made.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::body;
-use super::conformance::{self, OldClient};
+use super::conformance::{self, HeaderFlags, OldClient};
 use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
@@ -62,6 +62,7 @@ pub(crate) trait Service: 'static {
         self: Rc<Self>,
         connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
+        flags: HeaderFlags,
     ) -> impl Future<Output = Response<Body>> + 'static;
 }
 
@@ -215,15 +216,15 @@ impl<S: Service> Server<S> {
         let (first_request, is_first) = (Rc::clone(&first_request_arrived), Cell::new(true));
         let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
         let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
-        let secure = connect_info.secure;
+        let (secure, known_host) = (connect_info.secure, RefCell::default());
         let respond = service_fn(move |mut request: Request<Incoming>| {
             if is_first.replace(false) {
                 first_request.notify_one();
             }
             service_state.is_answering.set(true);
             let old_client = OldClient::of(&request);
-            let answer = match conformance::check(&mut request, secure) {
-                Ok(()) => Either::Left(Rc::clone(&service).call(Rc::clone(&connect_info), request)),
+            let answer = match conformance::check(&mut request, secure, &mut known_host.borrow_mut()) {
+                Ok(flags) => Either::Left(Rc::clone(&service).call(Rc::clone(&connect_info), request, flags)),
                 Err(violation) => {
                     let id = RequestId::from_headers(request.headers());
                     tracing::debug!(%id, "request refused: {violation}");

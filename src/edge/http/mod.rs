@@ -7,7 +7,7 @@
 //! from holding sockets, and [`drain`] shuts everything down in order.
 
 pub(crate) mod body;
-mod conformance;
+pub(crate) mod conformance;
 pub(crate) mod connection;
 pub(crate) mod content_coding;
 pub(crate) mod departure;

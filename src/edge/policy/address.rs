@@ -8,10 +8,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use ipnet::IpNet;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use crate::edge::http::conformance::X_FORWARDED_FOR;
 
 /// The client's address as the log and plugins see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum Client {
 }
 
 impl Client {
+    /// The other end of a connection, without a proxy between. IPv4-mapped IPv6 comes out as IPv4.
+    pub(crate) fn peer(address: IpAddr) -> Self {
+        Self::Known(address.to_canonical())
+    }
+
     /// Whether it is on this machine, as far as is known.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Known(address) if address.is_loopback())

@@ -71,28 +71,23 @@ impl Cors {
     ///
     /// # Errors
     /// [`Rejection::PreflightRefused`] with the reason: origin, method or a header is not allowed.
-    pub(crate) fn preflight(&self, request: &HeaderMap, methods: MethodSet) -> Result<Response<Body>, Rejection> {
+    pub(crate) fn preflight(&self, asked: &Preflight<'_>, methods: MethodSet) -> Result<Response<Body>, Rejection> {
         let refused = |reason: String| Err(Rejection::PreflightRefused(reason));
         let mut response = Response::new(Body::default());
         let headers = response.headers_mut();
-        let Some(origin) = request.get(ORIGIN) else {
-            return refused("the header Origin is missing".into());
-        };
-        if !self.allow(origin, headers) {
-            return refused(format!("origin {} is not allowed", shown(origin)));
+        if !self.allow(asked.origin, headers) {
+            return refused(format!("origin {} is not allowed", shown(asked.origin)));
         }
-        let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_METHOD) else {
-            return refused("the header Access-Control-Request-Method is missing".into());
-        };
-        if !Method::from_bytes(asked.as_bytes()).is_ok_and(|method| methods.contains(&method)) {
-            return refused(format!("method {} is not allowed here; allowed are {methods}", shown(asked)));
+        if !Method::from_bytes(asked.method.as_bytes()).is_ok_and(|method| methods.contains(&method)) {
+            let method = shown(asked.method);
+            return refused(format!("method {method} is not allowed here; allowed are {methods}"));
         }
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.clone());
-        if let Some(asked) = asked_headers(request)? {
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked);
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.method.clone());
+        if let Some(names) = asked.headers()? {
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
         }
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        add_vary_origin(headers);
+        headers.insert(VARY, VARY_ORIGIN);
         Ok(response)
     }
 
@@ -110,36 +105,54 @@ impl Cors {
     }
 }
 
-/// Whether a request asks for permission instead of an answer.
-pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+/// A request of OPTIONS that asks for permission instead of an answer.
+pub(crate) struct Preflight<'a> {
+    origin: &'a HeaderValue,
+    method: &'a HeaderValue,
+    request: &'a HeaderMap,
+}
+
+impl<'a> Preflight<'a> {
+    /// The preflight that a request of OPTIONS with these headers is, if it is one.
+    pub(crate) fn of(request: &'a HeaderMap) -> Option<Self> {
+        // In one pass, since to look each up takes longer.
+        let (mut origin, mut method) = (None, None);
+        for (name, value) in request {
+            if *name == ORIGIN {
+                origin.get_or_insert(value);
+            } else if *name == ACCESS_CONTROL_REQUEST_METHOD {
+                method.get_or_insert(value);
+            }
+        }
+        Some(Self { origin: origin?, method: method?, request })
+    }
+
+    /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
+    fn headers(&self) -> Result<Option<HeaderValue>, Rejection> {
+        let mut granted: Vec<&'static str> = Vec::new();
+        let lines = self.request.iter().filter(|(name, _)| **name == ACCESS_CONTROL_REQUEST_HEADERS);
+        let names = lines.flat_map(|(_, line)| line.as_bytes().split(|&byte| byte == b','));
+        for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+            let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
+            else {
+                return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
+            };
+            if !granted.contains(&allowed) {
+                granted.push(allowed);
+            }
+        }
+        Ok(match granted[..] {
+            [] => None,
+            [only] => Some(HeaderValue::from_static(only)),
+            _ => HeaderValue::from_str(&granted.join(",")).ok(),
+        })
+    }
 }
 
 /// Whether a browser made the request for a page of another site. Browsers say so in a header that pages cannot set;
 /// other clients do not send it.
 pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
-}
-
-/// The headers asked for, in upper case and without repetition, once all are found to be allowed.
-fn asked_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Rejection> {
-    let mut granted: Vec<&'static str> = Vec::new();
-    let lines = request.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
-    let names = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-        let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
-        else {
-            return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
-        };
-        if !granted.contains(&allowed) {
-            granted.push(allowed);
-        }
-    }
-    Ok(match granted[..] {
-        [] => None,
-        [only] => Some(HeaderValue::from_static(only)),
-        _ => HeaderValue::from_str(&granted.join(",")).ok(),
-    })
 }
 
 fn shown(value: &HeaderValue) -> impl std::fmt::Display {
@@ -152,8 +165,9 @@ fn add_vary_origin(response: &mut HeaderMap) {
         let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
     };
-    // Not by an entry, which makes room for one more header even where none is added.
-    if !response.get_all(VARY).iter().any(names) {
+    // Not by an entry, which makes room for one more header even where none is added; nor by a look-up, which takes
+    // longer than to pass over the few headers of a response.
+    if !response.iter().any(|(name, value)| *name == VARY && names(value)) {
         response.append(VARY, VARY_ORIGIN);
     }
 }
@@ -184,7 +198,9 @@ mod tests {
             ("access-control-request-method", method),
             ("access-control-request-headers", headers),
         ];
-        match cors(&[ORIGIN_URL]).preflight(&request(&lines), MethodSet::DEFAULT) {
+        let headers = request(&lines);
+        let asked = Preflight::of(&headers).expect("it is one");
+        match cors(&[ORIGIN_URL]).preflight(&asked, MethodSet::DEFAULT) {
             Ok(response) => {
                 assert_eq!(response.status(), 200);
                 Ok(response.headers().clone())
@@ -283,10 +299,27 @@ mod tests {
     }
 
     #[test]
-    fn only_options_with_origin_and_method_is_a_preflight() {
-        let asking = request(&[("origin", ORIGIN_URL), ("access-control-request-method", "GET")]);
-        assert!(is_preflight(&Method::OPTIONS, &asking));
-        assert!(!is_preflight(&Method::GET, &asking));
-        assert!(!is_preflight(&Method::OPTIONS, &request(&[("origin", ORIGIN_URL)])));
+    fn only_what_has_origin_and_method_is_a_preflight() {
+        let is_preflight = |lines: &[_]| Preflight::of(&request(lines)).is_some();
+        assert!(is_preflight(&[("access-control-request-method", "GET"), ("origin", ORIGIN_URL)]));
+        assert!(!is_preflight(&[("access-control-request-method", "GET")]));
+        assert!(!is_preflight(&[("origin", ORIGIN_URL), ("access-control-request-headers", "accept")]));
+    }
+
+    #[test]
+    fn of_repeated_headers_the_first_counts_and_all_that_are_asked_for_do() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (ORIGIN, ORIGIN_URL),
+            (ORIGIN, "https://b.example"),
+            (ACCESS_CONTROL_REQUEST_METHOD, "GET"),
+            (ACCESS_CONTROL_REQUEST_METHOD, "PUT"),
+            (ACCESS_CONTROL_REQUEST_HEADERS, "accept"),
+            (ACCESS_CONTROL_REQUEST_HEADERS, "authorization"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let granted = cors(&[ORIGIN_URL]).preflight(&Preflight::of(&headers).unwrap(), MethodSet::DEFAULT).unwrap();
+        assert_eq!(granted.headers()["access-control-allow-headers"], "ACCEPT,AUTHORIZATION");
     }
 }

@@ -20,6 +20,7 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::body;
+use super::conformance::HeaderFlags;
 use super::connection::{ConnectInfo, ConnectionParams, Service, serve};
 use super::drain::{Trigger, channel};
 use super::listener::bind;
@@ -117,6 +118,7 @@ impl Service for Desk {
         self: Rc<Self>,
         connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
+        _: HeaderFlags,
     ) -> impl Future<Output = Response<Body>> + 'static {
         async move {
             let path = request.uri().path().to_owned();
