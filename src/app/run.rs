@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
-use super::supervisor::{self, Request};
+use super::supervisor::{self, Request, StopTimes, Supervised};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
 use crate::edge::config::launch::LaunchOptions;
@@ -35,6 +35,9 @@ use crate::host::python::{config, interpreter, logjam};
 
 /// How long the I/O threads may take to end once their connections are closed.
 const JOIN: Duration = Duration::from_secs(2);
+
+/// Exit code of a stop that did not wait for plugins to end.
+const FORCED: i32 = 3;
 
 /// How a run ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +105,11 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
     install_task_factory(&event_loop)?;
     fork::prepare(&event_loop)?;
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
-    let grace = settings.server.shutdown_timeout;
+    let times = StopTimes { delay: settings.server.drain_delay, grace: settings.server.shutdown_timeout };
     let host = Host::new(&event_loop, reading, options)?;
-    let force_exit = force_exit(host.handle(), launch.clone(), pidfile.as_ref().map(PidFile::path));
-    let supervisor = supervisor::start(
-        grace,
-        host.handle().acknowledged(),
-        signal_handler(host.handle(), launch.clone()),
-        force_exit,
-    )?;
+    let pidfile_path = pidfile.as_ref().map(PidFile::path);
+    let controls = Controls { host: host.handle(), launch: launch.clone(), pidfile: pidfile_path };
+    let supervisor = supervisor::start(times, host.handle().acknowledged(), controls)?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
@@ -184,34 +183,45 @@ fn close(event_loop: &Bound<'_, PyAny>) {
     }
 }
 
-/// What the supervisor calls for each signal, on its own thread.
-fn signal_handler(host: Arc<HostHandle>, launch: LaunchOptions) -> impl Fn(Request) -> Result<(), String> + Send {
-    move |request| {
+/// How the supervisor acts on the server, on its own thread.
+struct Controls {
+    host: Arc<HostHandle>,
+    launch: LaunchOptions,
+    pidfile: Option<PathBuf>,
+}
+
+impl Supervised for Controls {
+    fn announce_stop(&self) -> bool {
+        self.host.announce_stop()
+    }
+
+    fn act(&self, request: Request) -> Result<(), String> {
         match request {
-            Request::Reload => host.hang_up(),
-            Request::Stop => host.begin_stop(false),
+            Request::Reload => self.host.hang_up(),
+            Request::Stop => self.host.begin_stop(false),
             Request::Restart => {
-                inherited::check(&launch.command, &launch.folder)
+                inherited::check(&self.launch.command, &self.launch.folder)
                     .map_err(|reason| format!("the server could not start again ({reason}); it goes on"))?;
-                host.begin_stop(true);
+                self.host.begin_stop(true);
             }
         }
         Ok(())
     }
-}
 
-/// What the supervisor does when plugins keep the life cycle from its end: the same, without waiting for Python.
-fn force_exit(host: Arc<HostHandle>, launch: LaunchOptions, pidfile: Option<PathBuf>) -> impl Fn(Request) + Send {
-    move |request| {
+    fn open_requests(&self) -> String {
+        self.host.open_requests()
+    }
+
+    fn force(&self, request: Request) {
         let code = if request == Request::Restart {
             supervisor::hold_stop();
-            let failed = inherited::replace(&launch.command, &launch.folder, &host.listeners());
+            let failed = inherited::replace(&self.launch.command, &self.launch.folder, &self.host.listeners());
             tracing::error!("the server cannot start again: {failed}");
             1
         } else {
-            0
+            FORCED
         };
-        if let Some(pidfile) = &pidfile {
+        if let Some(pidfile) = &self.pidfile {
             pidfile::remove(pidfile);
         }
         interpreter::exit_immediately(code);

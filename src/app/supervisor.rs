@@ -4,7 +4,7 @@
 //! threads drain at once, and after the time limit the process ends. Caveat: a plugin that installs handlers of its own
 //! for these signals takes them away from the host.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +29,37 @@ pub(crate) enum Request {
 /// Set by the Python thread when it has taken up a stop, so that it is given the time to finish it.
 pub(crate) type Acknowledged = Arc<AtomicBool>;
 
-/// Signals of the same stop often come twice, to the process and to its group; only a later one means impatience.
-const SIGNAL_DEBOUNCE: Duration = Duration::from_secs(1);
+/// What the supervisor does with the server, on its own thread; nothing of it may wait for Python.
+pub(crate) trait Supervised: Send + 'static {
+    /// Has the readiness fail while requests are still served; false if there is nothing to serve yet.
+    fn announce_stop(&self) -> bool;
+
+    /// Begins what `request` asks for.
+    ///
+    /// # Errors
+    /// Why it cannot be done; only for a request that is not a stop.
+    fn act(&self, request: Request) -> Result<(), String>;
+
+    /// The plugins with open requests and their numbers, for the log; empty if there are none.
+    fn open_requests(&self) -> String;
+
+    /// Ends the process without waiting for Python, or replaces it for a restart.
+    fn force(&self, request: Request);
+}
+
+/// The times of a stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StopTimes {
+    /// `[server] drain_delay`: how long requests are still served after readiness has begun to fail.
+    pub delay: Duration,
+    /// `[server] shutdown_timeout`.
+    pub grace: Duration,
+}
+
+/// Signals of the same stop often come twice, to the process and to its group; only a later one is another request.
+fn debounce(name: &str) -> Duration {
+    Duration::from_millis(if name == "SIGINT" { 250 } else { 1000 })
+}
 
 /// The longest time from the delivery of a signal to its arrival here.
 const SIGNAL_GRACE: Duration = Duration::from_millis(5);
@@ -63,19 +92,14 @@ pub(crate) fn hold_stop() {
     }
 }
 
-/// Starts the thread; `act` is called on it for each request, and may refuse one that is no stop.
+/// Starts the thread, which passes each request to `server`.
 ///
-/// A stop that Python does not take up within `grace`, or does not finish within twice that, is left to `on_timeout`;
-/// so is another SIGINT or SIGTERM more than a second after the first.
+/// A stop that Python does not take up within its time, or does not finish within twice that, is forced; so is one that
+/// another SIGINT or SIGTERM follows. While `drain_delay` passes, such a signal ends the delay instead.
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub(crate) fn start(
-    grace: Duration,
-    acknowledged: Acknowledged,
-    act: impl Fn(Request) -> Result<(), String> + Send + 'static,
-    on_timeout: impl Fn(Request) + Send + 'static,
-) -> io::Result<Supervisor> {
+pub(crate) fn start(times: StopTimes, acknowledged: Acknowledged, server: impl Supervised) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
@@ -84,7 +108,7 @@ pub(crate) fn start(
     // An earlier image of the process may have held them back until the next one listens, which is now.
     stop_signals().thread_unblock()?;
     let (questions, asked) = mpsc::unbounded_channel();
-    let supervise = move || runtime.block_on(supervise(signals, asked, grace, acknowledged, act, on_timeout));
+    let supervise = move || runtime.block_on(supervise(signals, asked, times, acknowledged, server));
     std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise)?;
     Ok(Supervisor { questions })
 }
@@ -119,15 +143,18 @@ impl Signals {
 async fn supervise(
     mut signals: Signals,
     mut final_requests: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
-    grace: Duration,
+    StopTimes { delay, grace }: StopTimes,
     acknowledged: Acknowledged,
-    act: impl Fn(Request) -> Result<(), String>,
-    on_timeout: impl Fn(Request),
+    server: impl Supervised,
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
+        if request == Request::Stop && !delay.is_zero() && server.announce_stop() {
+            tracing::info!("Received {name}; serving for {} s more, then stopping", delay.as_secs_f64());
+            pass_delay(&mut signals, delay, &server).await;
+        }
         // Before it is logged: the stop begins even if the line cannot be written.
-        let taken_up = act(request);
+        let taken_up = server.act(request);
         tracing::info!("Received {name}");
         match taken_up {
             Ok(()) if request == Request::Reload => {}
@@ -135,6 +162,11 @@ async fn supervise(
             Err(reason) => tracing::error!("{name} has no effect: {reason}"),
         }
     };
+    let open = server.open_requests();
+    if !open.is_empty() {
+        let hint = if io::stdin().is_terminal() { "; Ctrl-C again ends at once" } else { "" };
+        tracing::info!("waiting for {open} (up to {} s){hint}", grace.as_secs_f64());
+    }
     let mut limit = pin!(async {
         tokio::time::sleep(grace).await;
         if acknowledged.load(Ordering::Acquire) {
@@ -145,7 +177,9 @@ async fn supervise(
     loop {
         let (request, name) = tokio::select! {
             () = &mut limit => {
-                tracing::error!("a plugin kept the server from ending in time; ending without it");
+                let open = server.open_requests();
+                let open = if open.is_empty() { String::new() } else { format!("; open requests: {open}") };
+                tracing::error!("a plugin kept the server from ending in time; ending without it{open}");
                 break;
             }
             Some(reply) = final_requests.recv() => {
@@ -165,16 +199,36 @@ async fn supervise(
         match (wanted, request) {
             (Request::Restart, Request::Stop) => {
                 // A stop is never refused.
-                let _ = act(request);
+                let _ = server.act(request);
                 tracing::info!("Received {name}; stopping instead of starting again");
                 (wanted, asked) = (request, Instant::now());
             }
-            (_, Request::Stop) if asked.elapsed() > SIGNAL_DEBOUNCE => {
+            (_, Request::Stop) if asked.elapsed() > debounce(name) => {
                 tracing::error!("Received {name} again; ending at once");
                 break;
             }
             _ => {}
         }
     }
-    on_timeout(wanted);
+    server.force(wanted);
+}
+
+/// Lets `delay` pass, in which reloads are still done; another stop ends it.
+async fn pass_delay(signals: &mut Signals, delay: Duration, server: &impl Supervised) {
+    let began = Instant::now();
+    while let Ok((request, name)) = timeout(delay.saturating_sub(began.elapsed()), signals.next()).await {
+        match request {
+            Request::Reload => {
+                tracing::info!("Received {name}");
+                // A reload is never refused.
+                let _ = server.act(request);
+            }
+            Request::Stop if began.elapsed() > debounce(name) => {
+                tracing::info!("Received {name} again; stopping now");
+                return;
+            }
+            Request::Stop => {}
+            Request::Restart => tracing::error!("{name} has no effect: the server is stopping"),
+        }
+    }
 }

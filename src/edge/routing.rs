@@ -169,6 +169,11 @@ impl RouteTable {
         Ok(())
     }
 
+    /// All endpoints in load order.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter()
+    }
+
     /// All ids in load order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| &*endpoint.id)

@@ -162,16 +162,17 @@ class Plugin(BasePlugin):
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_handler_that_blocks_does_not_keep_the_server_from_ending(launch: Launch, kind: str) -> None:
-    """The process ends in time, with code 0 since it was asked to, and removes its pidfile."""
+    """The process ends in time, with code 3 since plugins were not ended, and removes its pidfile."""
     server = launch({"plugin": BLOCKING.format(kind=kind)}, ini=INI + "pidfile = server.pid\n", ini_more=HURRIED)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(server.get, "/plugin")
         server.wait_for("^inside$")
         began = time.monotonic()
-        assert 0 == server.stop()
+        assert 3 == server.stop()
         assert 5 > time.monotonic() - began
         assert isinstance(answer.exception(), httpx.TransportError)
-    assert server.wait_for("a plugin kept the server from ending in time")
+    assert server.wait_for(r"waiting for plugin \(1 request\) \(up to [0-9.]+ s\)$")
+    assert server.wait_for(r"a plugin kept the server from ending in time; .*; open requests: plugin \(1 request\)")
     assert not (server.folder / "server.pid").exists()
 
 
@@ -189,8 +190,56 @@ def test_a_second_ctrl_c_ends_at_once(launch: Launch) -> None:
             return not server.alive
 
         wait_until(ends, lambda: server.log, interval=0.1)
-        assert 0 == server.wait()
+        assert 3 == server.wait()
     assert server.wait_for("Received SIGINT again; ending at once")
+
+
+def ready(server: Server) -> int:
+    """Return the status of the readiness."""
+    return server.get("/-/ready").status_code
+
+
+def test_during_the_drain_delay_requests_are_served(launch: Launch) -> None:
+    """`/-/ready` fails at once, new connections are served as before, and reloads work, until the delay is over."""
+    server = launch({"other": OTHER}, ini_more="[server]\ndrain_delay = 1s\n")
+    assert 200 == ready(server)
+    began = time.monotonic()
+    server.send(signal.SIGTERM)
+    server.wait_for("Received SIGTERM; serving for 1 s more, then stopping")
+    assert (503, 200) == (ready(server), server.get("/other").status_code)
+    server.send(signal.SIGHUP)
+    server.wait_for("Reloaded all")
+    assert (503, 200) == (ready(server), server.get("/other").status_code)
+    assert 0 == server.wait()
+    assert 1 <= time.monotonic() - began
+
+
+def test_a_second_signal_ends_the_drain_delay_and_a_third_the_process(launch: Launch) -> None:
+    """The second begins the usual stop, which waits for requests; the third does not wait."""
+    server = launch({"plugin": PLUGIN}, ini_more="[server]\ndrain_delay = 1h\nshutdown_timeout = 60s\n")
+    with asking(server, "/plugin?gate=never"):
+        server.send(signal.SIGINT)
+        server.wait_for("serving for 3600 s more")
+
+        def send_until(text: str) -> None:
+            def sent() -> bool:
+                if server.alive:
+                    server.send(signal.SIGINT)
+                return text in server.log
+
+            wait_until(sent, lambda: server.log, interval=0.1)
+
+        send_until("Received SIGINT again; stopping now")
+        wait_until_refused(server)
+        send_until("Received SIGINT again; ending at once")
+        assert 3 == server.wait()
+
+
+@pytest.mark.parametrize("delay", ["0", "0s", "5ms"])
+def test_a_drain_delay_may_be_nothing(launch: Launch, delay: str) -> None:
+    """It is the default."""
+    server = launch({"other": OTHER}, ini_more=f"[server]\ndrain_delay = {delay}\n")
+    assert 0 == server.stop()
 
 
 @pytest.mark.parametrize(
@@ -236,26 +285,26 @@ def test_a_terminate_plugin_that_blocks_is_given_up(launch: Launch) -> None:
     """Python cannot be interrupted there, so the process ends without it."""
     bad = HEAD + "class Bad(BasePlugin):\n    def terminate_plugin(self):\n        time.sleep(60)\n"
     server = launch({"bad": bad}, ini_more="[server]\nshutdown_timeout = 200ms\n")
-    assert 0 == server.stop()
+    assert 3 == server.stop()
     assert server.wait_for("a plugin kept the server from ending in time")
 
 
 @pytest.mark.parametrize(
-    "work",
+    ("work", "code"),
     [
-        "threading.Thread(target=time.sleep, args=(60,)).start()",
-        "self.work = asyncio.create_task(asyncio.to_thread(time.sleep, 60))",
-        "self.child = await asyncio.create_subprocess_exec('sleep', '5', stdout=-3, stderr=-3)",
-        "asyncio.create_task(asyncio.wait_for(asyncio.shield(asyncio.sleep(60)), 50))",
-        "import atexit; atexit.register(time.sleep, 60)",
+        ("threading.Thread(target=time.sleep, args=(60,)).start()", 3),
+        ("self.work = asyncio.create_task(asyncio.to_thread(time.sleep, 60))", 3),
+        ("self.child = await asyncio.create_subprocess_exec('sleep', '5', stdout=-3, stderr=-3)", 0),
+        ("asyncio.create_task(asyncio.wait_for(asyncio.shield(asyncio.sleep(60)), 50))", 0),
+        ("import atexit; atexit.register(time.sleep, 60)", 3),
     ],
     ids=["thread", "to_thread", "subprocess", "shield", "atexit"],
 )
-def test_what_a_plugin_leaves_behind_does_not_keep_the_process(launch: Launch, work: str) -> None:
-    """Threads, executors and children that never end delay the end by no more than the deadline."""
+def test_what_a_plugin_leaves_behind_does_not_keep_the_process(launch: Launch, work: str, code: int) -> None:
+    """Threads, executors and children that never end delay the end by no more than the deadline; code 3 shows it."""
     source = PLUGIN.replace('note("start")', f"{work}\n        note('start')")
     server = launch({"plugin": HEAD + source}, ini_more="[server]\nshutdown_timeout = 300ms\n")
-    assert 0 == server.stop()
+    assert code == server.stop()
     assert ["start", "end"] == events(server)
     assert "Traceback" not in server.log
 
@@ -325,7 +374,7 @@ def test_a_stop_while_a_plugin_blocks_its_load_is_obeyed(launch: Launch) -> None
     hangs = HEAD + "print('hanging')\ntime.sleep(60)\n"
     server = launch({"hangs": hangs}, ini_more="[server]\nshutdown_timeout = 200ms\n", ready=False)
     server.wait_for("^hanging$")
-    assert 0 == server.stop()
+    assert 3 == server.stop()
 
 
 def test_a_stop_interrupts_a_reload(launch: Launch) -> None:

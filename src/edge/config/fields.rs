@@ -107,6 +107,18 @@ pub(crate) fn comment_in(text: &str) -> Option<String> {
 
 /// A duration: seconds, or a number with `ms`, `s`, `m` or `h`.
 pub(crate) fn duration(value: &Value) -> ParseResult<Duration> {
+    let wrong = || InvalidValue::new("must be a time above 0 and of at most 30 days", HOW_TO_WRITE_DURATIONS);
+    any_duration(value).filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+}
+
+/// A duration that may be zero.
+pub(crate) fn delay(value: &Value) -> ParseResult<Duration> {
+    any_duration(value).ok_or_else(|| InvalidValue::new("must be a time of at most 30 days", HOW_TO_WRITE_DURATIONS))
+}
+
+const HOW_TO_WRITE_DURATIONS: &str = "write seconds, or a number with ms, s, m or h";
+
+fn any_duration(value: &Value) -> Option<Duration> {
     #[expect(clippy::cast_precision_loss, reason = "a number of seconds that large is refused anyway")]
     let seconds = match value {
         Value::Int(number) => Some(*number as f64),
@@ -114,15 +126,8 @@ pub(crate) fn duration(value: &Value) -> ParseResult<Duration> {
         Value::Text(text) => seconds(text.trim()),
         Value::Bool(_) | Value::List(_) => None,
     };
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
-        .ok_or_else(|| {
-            InvalidValue::new(
-                "must be a time above 0 and of at most 30 days",
-                "write seconds, or a number with ms, s, m or h",
-            )
-        })
+    let duration = Duration::try_from_secs_f64(seconds?).ok()?;
+    (duration <= MAX_DURATION).then_some(duration)
 }
 
 fn seconds(text: &str) -> Option<f64> {

@@ -24,6 +24,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "trusted_proxies",
             "plugin_timeout",
             "shutdown_timeout",
+            "drain_delay",
         ],
     ),
     ("compat", &["legacy_status"]),

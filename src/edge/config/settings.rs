@@ -70,6 +70,7 @@ impl Settings {
             ("[server] head_limit", now.head_limit != then.head_limit),
             ("[server] read_timeout", now.read_timeout != then.read_timeout),
             ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
+            ("[server] drain_delay", now.drain_delay != then.drain_delay),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
         ];
@@ -151,6 +152,8 @@ pub(crate) struct ServerSettings {
     /// `shutdown_timeout`: seconds for the requests in flight and again for `terminate_plugin`, when the server stops
     /// or a plugin is replaced (default 10).
     pub shutdown_timeout: Duration,
+    /// `drain_delay`: how long requests are still served at a stop after `/-/ready` has begun to fail.
+    pub drain_delay: Duration,
 }
 
 impl Default for ServerSettings {
@@ -169,6 +172,7 @@ impl Default for ServerSettings {
             ],
             plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
+            drain_delay: Duration::ZERO,
         }
     }
 }

@@ -21,6 +21,11 @@ impl Limit {
         Arc::new(Self { taken: AtomicUsize::new(0), max })
     }
 
+    /// How many places are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     fn enter(&self) -> bool {
         let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.max;
         if !within {

@@ -65,6 +65,26 @@ impl HostHandle {
         self.commands.send(Command::Sighup);
     }
 
+    /// Has the readiness fail while requests are still served; false if the server does not serve yet.
+    pub(crate) fn announce_stop(&self) -> bool {
+        let is_open = self.is_open();
+        if is_open {
+            self.state.set_ready(false);
+        }
+        is_open
+    }
+
+    /// The plugins with open requests and their numbers: `slow (2 requests), other (1 request)`.
+    pub(crate) fn open_requests(&self) -> String {
+        let snapshot = self.state.snapshot.load();
+        let open = snapshot.table.endpoints().filter_map(|endpoint| match endpoint.limit.taken() {
+            0 => None,
+            1 => Some(format!("{} (1 request)", endpoint.id())),
+            many => Some(format!("{} ({many} requests)", endpoint.id())),
+        });
+        open.collect::<Vec<_>>().join(", ")
+    }
+
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
     /// replaced.
     pub(crate) fn begin_stop(self: &Arc<Self>, restart: bool) {

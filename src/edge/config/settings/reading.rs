@@ -311,6 +311,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, fields::networks),
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
+        drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),
     }
 }
 
