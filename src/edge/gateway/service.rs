@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use bytes::Bytes;
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Either, ready};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ use super::stages::{
 };
 use super::state::{ServerState, Snapshot};
 use crate::edge::http::conformance::HeaderFlags;
-use crate::edge::http::connection::{ConnectInfo, Service};
+use crate::edge::http::connection::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
@@ -46,7 +46,7 @@ impl<B: Backend> Service for AppService<B> {
         peer: Rc<ConnectInfo>,
         request: Request<Incoming>,
         flags: HeaderFlags,
-    ) -> impl Future<Output = Response<Body>> {
+    ) -> ResponseFuture<impl Future<Output = Response<Body>>> {
         // A thread that requests keep awake never gets to the look that it takes before it sleeps.
         self.completions.look();
         self.answer(peer, request, flags)
@@ -71,9 +71,6 @@ enum Waiting {
     PluginBody { endpoint: Arc<Endpoint>, context: RequestContext, path: PluginPath },
 }
 
-/// A response that is there now or comes later. One that is there needs no future that keeps the request.
-type Answer<F> = Either<Ready<Response<Body>>, F>;
-
 impl<B: Backend> AppService<B> {
     /// A service for the current thread, and the two local tasks that hand its requests over and deliver the outcomes
     /// that come by `completions`. To be called where local tasks can be spawned; they run as long as the thread
@@ -93,7 +90,7 @@ impl<B: Backend> AppService<B> {
         peer: Rc<ConnectInfo>,
         request: Request<Incoming>,
         flags: HeaderFlags,
-    ) -> Answer<impl Future<Output = Response<Body>>> {
+    ) -> ResponseFuture<impl Future<Output = Response<Body>>> {
         let snapshot = self.state.snapshot.load();
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, ready};
+use futures_util::future::{Either, Ready, ready};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -63,8 +63,12 @@ pub(crate) trait Service: 'static {
         connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
         flags: HeaderFlags,
-    ) -> impl Future<Output = Response<Body>> + 'static;
+    ) -> ResponseFuture<impl Future<Output = Response<Body>> + 'static>;
 }
+
+/// A response that is there now or comes later. One that is there needs no future that keeps the request; this is one
+/// type for what services give and what connections answer themselves, so that no response is wrapped twice.
+pub(crate) type ResponseFuture<F> = Either<Ready<Response<Body>>, F>;
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,12 +228,12 @@ impl<S: Service> Server<S> {
             service_state.is_answering.set(true);
             let old_client = OldClient::of(&request);
             let answer = match conformance::check(&mut request, secure, &mut known_host.borrow_mut()) {
-                Ok(flags) => Either::Left(Rc::clone(&service).call(Rc::clone(&connect_info), request, flags)),
+                Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request, flags),
                 Err(violation) => {
                     let id = RequestId::from_headers(request.headers());
                     tracing::debug!(%id, "request refused: {violation}");
                     body::discard(request.into_body());
-                    Either::Right(ready(violation.respond(id.header())))
+                    Either::Left(ready(violation.respond(id.header())))
                 }
             };
             let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::Either;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use rustls::ServerConfig;
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 
 use super::body;
 use super::conformance::HeaderFlags;
-use super::connection::{ConnectInfo, ConnectionParams, Service, serve};
+use super::connection::{ConnectInfo, ConnectionParams, ResponseFuture, Service, serve};
 use super::drain::{Trigger, channel};
 use super::listener::bind;
 use super::response::Body;
@@ -112,15 +113,14 @@ struct Desk {
     release: Arc<Notify>,
 }
 
-#[allow(clippy::manual_async_fn)] // the trait asks for a future that outlives the call
 impl Service for Desk {
     fn call(
         self: Rc<Self>,
         connect_info: Rc<ConnectInfo>,
         request: Request<Incoming>,
         _: HeaderFlags,
-    ) -> impl Future<Output = Response<Body>> + 'static {
-        async move {
+    ) -> ResponseFuture<impl Future<Output = Response<Body>> + 'static> {
+        Either::Right(async move {
             let path = request.uri().path().to_owned();
             match path.as_str() {
                 "/echo" => match body::read(request.into_body(), None, BODY_LIMIT, Duration::from_millis(100)).await {
@@ -142,7 +142,7 @@ impl Service for Desk {
                 "/peer" => Response::new(Body::from(format!("{connect_info:?}"))),
                 _ => Response::new(Body::from(request.uri().to_string())),
             }
-        }
+        })
     }
 }
 
