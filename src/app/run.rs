@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
-use super::supervisor::{self, Request, StopTimes, Supervised};
+use super::supervisor::{self, Request, Supervised, SupervisorSettings};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
 use crate::edge::config::launch::LaunchOptions;
@@ -105,11 +105,15 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
     install_task_factory(&event_loop)?;
     fork::prepare(&event_loop)?;
     let options = Options { launch: launch.clone(), addresses, certificate, listeners };
-    let times = StopTimes { delay: settings.server.drain_delay, grace: settings.server.shutdown_timeout };
+    let supervisor_settings = SupervisorSettings {
+        watchdog_restart: settings.server.watchdog_restart,
+        delay: settings.server.drain_delay,
+        grace: settings.server.shutdown_timeout,
+    };
     let host = Host::new(&event_loop, reading, options)?;
     let pidfile_path = pidfile.as_ref().map(PidFile::path);
     let controls = Controls { host: host.handle(), launch: launch.clone(), pidfile: pidfile_path };
-    let supervisor = supervisor::start(times, host.handle().acknowledged(), controls)?;
+    let supervisor = supervisor::start(supervisor_settings, host.handle().acknowledged(), controls)?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
@@ -206,6 +210,10 @@ impl Supervised for Controls {
             }
         }
         Ok(())
+    }
+
+    fn has_turned(&self) -> bool {
+        self.host.has_turned()
     }
 
     fn open_requests(&self) -> String {

@@ -15,6 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::edge::observe::service_manager;
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -40,6 +42,9 @@ pub(crate) trait Supervised: Send + 'static {
     /// Why it cannot be done; only for a request that is not a stop.
     fn act(&self, request: Request) -> Result<(), String>;
 
+    /// Whether the event loop has turned since this was last called.
+    fn has_turned(&self) -> bool;
+
     /// The plugins with open requests and their numbers, for the log; empty if there are none.
     fn open_requests(&self) -> String;
 
@@ -47,13 +52,31 @@ pub(crate) trait Supervised: Send + 'static {
     fn force(&self, request: Request);
 }
 
-/// The times of a stop.
+/// What the configuration says about stops and a server that is stuck.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StopTimes {
+pub(crate) struct SupervisorSettings {
+    /// `[server] watchdog_restart`.
+    pub watchdog_restart: bool,
     /// `[server] drain_delay`: how long requests are still served after readiness has begun to fail.
     pub delay: Duration,
     /// `[server] shutdown_timeout`.
     pub grace: Duration,
+}
+
+/// How often the service manager's time-out has a report of life.
+const WATCHDOG_REPORTS: u32 = 4;
+
+/// Reports to the service manager, if it wants that, that the server is alive: while the event loop turns, or always
+/// unless `restart_when_stuck`.
+async fn feed_watchdog(server: &impl Supervised, restart_when_stuck: bool) {
+    let Some(timeout) = service_manager::watchdog_timeout() else { return std::future::pending().await };
+    let mut ticks = tokio::time::interval(timeout / WATCHDOG_REPORTS);
+    loop {
+        ticks.tick().await;
+        if server.has_turned() || !restart_when_stuck {
+            service_manager::alive();
+        }
+    }
 }
 
 /// Signals of the same stop often come twice, to the process and to its group; only a later one is another request.
@@ -99,7 +122,11 @@ pub(crate) fn hold_stop() {
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub(crate) fn start(times: StopTimes, acknowledged: Acknowledged, server: impl Supervised) -> io::Result<Supervisor> {
+pub(crate) fn start(
+    settings: SupervisorSettings,
+    acknowledged: Acknowledged,
+    server: impl Supervised,
+) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
@@ -108,7 +135,14 @@ pub(crate) fn start(times: StopTimes, acknowledged: Acknowledged, server: impl S
     // An earlier image of the process may have held them back until the next one listens, which is now.
     stop_signals().thread_unblock()?;
     let (questions, asked) = mpsc::unbounded_channel();
-    let supervise = move || runtime.block_on(supervise(signals, asked, times, acknowledged, server));
+    let supervise = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = supervise(signals, asked, settings, acknowledged, &server) => {}
+                () = feed_watchdog(&server, settings.watchdog_restart) => {}
+            }
+        });
+    };
     std::thread::Builder::new().name("plugincore-signals".to_owned()).spawn(supervise)?;
     Ok(Supervisor { questions })
 }
@@ -143,15 +177,15 @@ impl Signals {
 async fn supervise(
     mut signals: Signals,
     mut final_requests: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
-    StopTimes { delay, grace }: StopTimes,
+    SupervisorSettings { delay, grace, .. }: SupervisorSettings,
     acknowledged: Acknowledged,
-    server: impl Supervised,
+    server: &impl Supervised,
 ) {
     let mut wanted = loop {
         let (request, name) = signals.next().await;
         if request == Request::Stop && !delay.is_zero() && server.announce_stop() {
             tracing::info!("Received {name}; serving for {} s more, then stopping", delay.as_secs_f64());
-            pass_delay(&mut signals, delay, &server).await;
+            pass_delay(&mut signals, delay, server).await;
         }
         // Before it is logged: the stop begins even if the line cannot be written.
         let taken_up = server.act(request);

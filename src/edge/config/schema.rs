@@ -25,6 +25,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "plugin_timeout",
             "shutdown_timeout",
             "drain_delay",
+            "watchdog_restart",
         ],
     ),
     ("compat", &["legacy_status"]),
@@ -33,7 +34,8 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
 
 /// The host's switches. What stands after `bool:` in one counts as a word of its own, see
 /// [`word_of_switch`](super::fields::word_of_switch).
-pub(crate) const SWITCHES: &[(&str, &str)] = &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status")];
+pub(crate) const SWITCHES: &[(&str, &str)] =
+    &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status"), ("server", "watchdog_restart")];
 
 /// Host sections without which a server is open: a misspelt key there is an error.
 pub(crate) const GUARDS: &[&str] = &["SSL", "auth"];

@@ -71,6 +71,7 @@ impl Settings {
             ("[server] read_timeout", now.read_timeout != then.read_timeout),
             ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
             ("[server] drain_delay", now.drain_delay != then.drain_delay),
+            ("[server] watchdog_restart", now.watchdog_restart != then.watchdog_restart),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
         ];
@@ -154,6 +155,8 @@ pub(crate) struct ServerSettings {
     pub shutdown_timeout: Duration,
     /// `drain_delay`: how long requests are still served at a stop after `/-/ready` has begun to fail.
     pub drain_delay: Duration,
+    /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
+    pub watchdog_restart: bool,
 }
 
 impl Default for ServerSettings {
@@ -173,6 +176,7 @@ impl Default for ServerSettings {
             plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
+            watchdog_restart: true,
         }
     }
 }

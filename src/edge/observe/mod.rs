@@ -9,5 +9,6 @@ pub(crate) mod common_log;
 pub(crate) mod line;
 pub(crate) mod log_file;
 pub(crate) mod output;
+pub(crate) mod service_manager;
 pub(crate) mod sink;
 pub(crate) mod subscriber;

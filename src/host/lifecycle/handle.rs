@@ -15,6 +15,7 @@ use super::mailbox::{Command, CommandSender};
 use crate::edge::gateway::state::ServerState;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::forked::Listening;
+use crate::edge::observe::service_manager;
 use crate::host::bridge::locked::Locked;
 
 /// The server as signals and the supervisor see it.
@@ -27,6 +28,8 @@ pub(crate) struct HostHandle {
     /// The asyncio task of the load or reload that is under way.
     pub(super) current_operation: Locked<Option<Py<PyAny>>>,
     acknowledged: Arc<AtomicBool>,
+    /// Set by the Python thread when it has come to what it was last asked.
+    pulse: Arc<AtomicBool>,
     stopping: AtomicBool,
     restart: AtomicBool,
 }
@@ -50,6 +53,7 @@ impl HostHandle {
             io: Mutex::new(None),
             current_operation: Locked::new(None),
             acknowledged: Arc::default(),
+            pulse: Arc::new(AtomicBool::new(true)),
             stopping: AtomicBool::new(false),
             restart: AtomicBool::new(false),
         })
@@ -74,6 +78,16 @@ impl HostHandle {
         is_open
     }
 
+    /// Whether the event loop has turned since this was last called.
+    pub(crate) fn has_turned(&self) -> bool {
+        let turned = self.pulse.swap(false, Ordering::AcqRel);
+        if turned {
+            let pulse = Arc::clone(&self.pulse);
+            self.commands.call(move |_| pulse.store(true, Ordering::Release));
+        }
+        turned
+    }
+
     /// The plugins with open requests and their numbers: `slow (2 requests), other (1 request)`.
     pub(crate) fn open_requests(&self) -> String {
         let snapshot = self.state.snapshot.load();
@@ -96,6 +110,7 @@ impl HostHandle {
         self.begin_drain();
         let host = Arc::clone(self);
         self.commands.call(move |py| host.interrupt(py));
+        if restart { service_manager::restarting() } else { service_manager::stopping() }
     }
 
     /// The sockets that an image of this process which takes over needs.

@@ -24,7 +24,7 @@ use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::forked::Listening;
-use crate::edge::observe::log_file;
+use crate::edge::observe::{log_file, service_manager};
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::routing::RouteTable;
 use crate::host::bridge::consumer::Consumer;
@@ -135,8 +135,7 @@ impl Host {
         loop {
             match self.mailbox.next().await? {
                 Command::Reload(target, reply) => {
-                    let report = self.reload_cancellable(target).await;
-                    log_report(&report);
+                    let report = self.reload_reporting(target).await;
                     // A client that left does not wait for the report.
                     let _ = reply.send(report);
                 }
@@ -144,7 +143,7 @@ impl Host {
                     for error in log_file::reopen_all() {
                         tracing::error!("{error}");
                     }
-                    log_report(&self.reload_cancellable(ReloadTarget::All).await);
+                    self.reload_reporting(ReloadTarget::All).await;
                 }
                 Command::Stop => break,
                 Command::Drained => drained = true,
@@ -191,6 +190,23 @@ impl Host {
         self.run_cancellable(async move { host.reload(target).await }).await.unwrap_or(ReloadReport::Stopping)
     }
 
+    /// Reloads, and reports it to the log and to the service manager.
+    async fn reload_reporting(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
+        service_manager::reloading();
+        let report = self.reload_cancellable(target).await;
+        log_report(&report);
+        if !self.is_stopping() {
+            service_manager::ready(&self.status());
+        }
+        report
+    }
+
+    /// What serves, in one line.
+    fn status(&self) -> String {
+        let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("Serving {} plugins on {addresses}", self.registry.serving().plugins().len())
+    }
+
     /// Starts to accept.
     fn open(&self) -> PyResult<()> {
         let generation = self.generation();
@@ -217,6 +233,7 @@ impl Host {
                 tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.documents.folder().display());
             }
         }
+        service_manager::ready(&self.status());
         Ok(())
     }
 

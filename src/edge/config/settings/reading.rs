@@ -34,7 +34,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
     let cors = cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
-    let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status");
+    let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
     let parameters = parameters.map(|item| ParameterLine {
@@ -82,10 +82,10 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    /// Whether the switch `key` is on. It is off when it is absent, not when a variable that should set it is.
-    fn switch(&mut self, key: &str) -> bool {
-        let Some(item) = self.item(key) else { return false };
-        self.read(key, false, |value| match item.missing_reason() {
+    /// Whether the switch `key` is on. It has its default when it is absent, not when a variable that should set it is.
+    fn switch(&mut self, key: &str, default: bool) -> bool {
+        let Some(item) = self.item(key) else { return default };
+        self.read(key, default, |value| match item.missing_reason() {
             Some(reason) if item.text.trim().is_empty() => Err(InvalidValue::new(reason, "set it to on or off")),
             _ => fields::switch(value, &item.text),
         })
@@ -198,7 +198,7 @@ fn paths(paths: &mut SectionReader<'_>) -> Paths {
 }
 
 fn tls(ssl: &mut SectionReader<'_>) -> Option<TlsFiles> {
-    if !ssl.switch("enabled") {
+    if !ssl.switch("enabled", false) {
         if let Some(key) = ["certfile", "keyfile"].into_iter().find(|key| ssl.item(key).is_some())
             && ssl.item("enabled").is_none()
         {
@@ -272,7 +272,7 @@ fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddr]) -> Option<Secret>
 }
 
 fn cors(cors: &mut SectionReader<'_>) -> Option<CorsSettings> {
-    if !cors.switch("enabled") {
+    if !cors.switch("enabled", false) {
         return None;
     }
     let origins = cors.read("origin_url", Vec::new(), fields::words);
@@ -312,6 +312,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
         drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),
+        watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
     }
 }
 

@@ -131,7 +131,8 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
-         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ndrain_delay=2",
+         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ndrain_delay=2\n\
+         watchdog_restart=off",
     )
     .0
     .server;
@@ -148,6 +149,7 @@ fn every_server_key_takes_effect() {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
+            watchdog_restart: false,
             shutdown_timeout: Duration::from_millis(1500),
         }
     );

@@ -1,0 +1,181 @@
+"""systemd's protocol: what the server reports to the socket of `NOTIFY_SOCKET`, and the unit files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from support.server import Launch
+from support.wait import TIMEOUT
+
+PLUGIN = """
+import time
+from plugincore.baseplugin import BasePlugin
+
+class Plugin(BasePlugin):
+    def request_handler(self, seconds="0", **data):
+        print("inside")
+        time.sleep(float(seconds))
+        return 200, "ok"
+"""
+
+UNITS = sorted((Path(__file__).parents[2] / "packaging/systemd").iterdir())
+
+
+class Manager:
+    """The end of the socket that systemd holds."""
+
+    def __init__(self, name: str) -> None:
+        """Listen at a path, or at an abstract name that begins with ``@``."""
+        self.name = name
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
+        self.socket.settimeout(TIMEOUT)
+
+    def close(self) -> None:
+        """Give the socket up."""
+        self.socket.close()
+
+    def receive(self) -> dict[str, str]:
+        """Return the next report."""
+        lines = self.socket.recv(4096).decode().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def next(self, state: str) -> dict[str, str]:
+        """Return the next report that is no sign of life; it must have this state."""
+        while (report := self.receive()) == {"WATCHDOG": "1"}:
+            pass
+        assert "1" == report.get(state), report
+        return report
+
+    def is_alive(self, within: float) -> bool:
+        """Whether a sign of life comes within some seconds; other reports do not count."""
+        deadline = time.monotonic() + within
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                if self.receive() == {"WATCHDOG": "1"}:
+                    return True
+            except TimeoutError:
+                break
+            finally:
+                self.socket.settimeout(TIMEOUT)
+        return False
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    """Listen at a socket of either kind."""
+    name = str(tmp_path / "notify") if request.param == "path" else f"@plugincore-test-{os.getpid()}"
+    with closing(Manager(name)) as listening:
+        yield listening
+
+
+def test_start_reloads_restart_and_stop_are_reported(launch: Launch, manager: Manager) -> None:
+    """READY only when plugins are loaded; a restart within the process is a reload, only a real stop is STOPPING."""
+    server = launch(
+        {"plugin": PLUGIN, "other": PLUGIN.replace("Plugin(", "Other(")}, env={"NOTIFY_SOCKET": manager.name}
+    )
+    assert f"Serving 2 plugins on 127.0.0.1:{server.port}" == manager.next("READY")["STATUS"]
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert 200 == server.get("/reload/plugin").status_code
+    assert before <= int(manager.next("RELOADING")["MONOTONIC_USEC"])
+    manager.next("READY")
+    (server.plugins / "other.py").unlink()
+    server.send(signal.SIGHUP)
+    manager.next("RELOADING")
+    assert manager.next("READY")["STATUS"].startswith("Serving 1 plugins")
+    (server.plugins / "plugin.py").write_text("def broken(:")
+    assert 500 == server.get("/reload/all").status_code
+    manager.next("RELOADING")
+    manager.next("READY")
+    (server.plugins / "plugin.py").write_text(PLUGIN)
+    server.send(signal.SIGUSR1)
+    manager.next("RELOADING")
+    manager.next("READY")
+    assert 0 == server.stop()
+    manager.next("STOPPING")
+
+
+def test_a_start_that_fails_is_never_ready(launch: Launch, manager: Manager) -> None:
+    """The manager sees the exit code instead."""
+    server = launch(ini="[network]\nport = many\n", env={"NOTIFY_SOCKET": manager.name}, ready=False)
+    assert 2 == server.wait()
+    manager.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.receive()
+
+
+@pytest.mark.parametrize("name", ["/nowhere/notify", "relative", "", "@"])
+def test_a_manager_that_is_not_there_changes_nothing(launch: Launch, name: str) -> None:
+    """The server starts, serves and stops without it."""
+    server = launch({"plugin": PLUGIN}, env={"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "100000"})
+    assert 200 == server.get("/plugin").status_code
+    assert 0 == server.stop()
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_signs_of_life_come_while_plugins_let_the_loop_turn(launch: Launch, tmp_path: Path, restarts: bool) -> None:
+    """A handler that blocks for longer ends them, unless `watchdog_restart` is off; afterwards they go on."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "400000"}
+        more = "[server]\n" + ("" if restarts else "watchdog_restart = off\n")
+        server = launch({"plugin": PLUGIN}, ini_more=more, env=env)
+        assert manager.is_alive(TIMEOUT)
+        assert manager.is_alive(TIMEOUT)
+        with server.connect() as connection:
+            connection.sendall(b"GET /plugin?seconds=2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            server.wait_for("^inside$")
+            manager.is_alive(0.2)  # what was on its way
+            assert manager.is_alive(0.8) is not restarts
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        assert manager.is_alive(TIMEOUT)
+        assert 0 == server.stop()
+
+
+def test_the_watchdog_of_another_process_is_none_of_ours(launch: Launch, tmp_path: Path) -> None:
+    """A variable that was inherited names the process that it is for."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "40000", "WATCHDOG_PID": "1"}
+        server = launch({"plugin": PLUGIN}, env=env)
+        manager.next("READY")
+        assert not manager.is_alive(0.3)
+        assert 0 == server.stop()
+
+
+def test_a_manager_that_does_not_read_does_not_keep_the_server_from_ending(launch: Launch, tmp_path: Path) -> None:
+    """Its socket is full soon; signals have their effect, and so have reloads."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "4000"}
+        server = launch({"plugin": PLUGIN}, env=env)
+        sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with closing(sender), suppress(BlockingIOError):
+            sender.setblocking(False)
+            sender.connect(manager.name)
+            while True:
+                sender.send(b"X=1")
+        assert 200 == server.get("/reload/plugin").status_code
+        assert 0 == server.stop()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="the system has no systemd")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_unit_files_are_valid_and_hardened(unit: Path, tmp_path: Path) -> None:
+    """`systemd-analyze` finds nothing wrong but the absent program, and an exposure of at most 2.0."""
+    file = tmp_path / unit.name.replace("@.", "@instance.")
+    file.write_bytes(unit.read_bytes())
+    verified = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, timeout=TIMEOUT)
+    wrong = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
+    assert not any(unit.stem.rstrip("@") in line for line in wrong), verified.stderr
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", file]
+    rated = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    assert 0 == rated.returncode, rated.stdout
