@@ -75,25 +75,31 @@ enum Kept {
 
 #[pymethods]
 impl CallSoon {
-    #[pyo3(signature = (callback, *arguments, **options))]
+    /// `context` has a place of its own, so that no dict is made for what asyncio passes.
+    #[pyo3(signature = (callback, *arguments, context = None, **options))]
     fn __call__<'py>(
         &self,
         py: Python<'py>,
         callback: &Bound<'py, PyAny>,
         arguments: &Bound<'py, PyTuple>,
-        options: Option<&Bound<'py, PyDict>>,
+        context: Option<Bound<'py, PyAny>>,
+        options: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(context) = options.and_then(|options| options.get_item(intern!(py, "context")).transpose())
+        if let Some(context) = &context
             && self.is_first_step(callback)?
         {
-            let first = FirstStep { step: callback.clone().unbind(), context: context?.unbind() };
+            let first = FirstStep { step: callback.clone().unbind(), context: context.clone().unbind() };
             drop(self.kept.replace(Kept::First(first)));
             return Ok(py.None().into_bound(py));
         }
         let event_loop = self.event_loop.bind(py);
         let arguments = [event_loop, callback].into_iter().cloned().chain(arguments.iter()).collect::<Vec<_>>();
         let own = event_loop.get_type().getattr(intern!(py, "call_soon"))?;
-        own.call(PyTuple::new(py, arguments)?, options)
+        let options = options.unwrap_or_else(|| PyDict::new(py));
+        if let Some(context) = context {
+            options.set_item(intern!(py, "context"), context)?;
+        }
+        own.call(PyTuple::new(py, arguments)?, Some(&options))
     }
 }
 
