@@ -277,7 +277,8 @@ impl<S: Service> Server<S> {
         }
         let parts = connection.into_parts();
         if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
-            return relay.run(parts.io.into_inner().leave_http(), parts.read_buf).await;
+            // Boxed, or every connection would carry the room for it.
+            return Box::pin(relay.run(parts.io.into_inner().leave_http(), parts.read_buf)).await;
         }
         tokio::select! {
             () = async {

@@ -172,7 +172,8 @@ pub(crate) async fn lingering_close<I: AsyncRead + AsyncWrite + Unpin>(io: &mut 
         }
         std::future::poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await?;
         std::future::poll_fn(|cx| Pin::new(&mut *io).poll_shutdown(cx)).await?;
-        let (mut space, mut left) = ([0; 4096], LINGER_BYTES);
+        // On the heap, or every connection would carry the room for it.
+        let (mut space, mut left) = (vec![0; 4096], LINGER_BYTES);
         loop {
             let mut buffer = ReadBuf::new(&mut space);
             std::future::poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, &mut buffer)).await?;
