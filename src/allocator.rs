@@ -1,8 +1,8 @@
 //! The allocator of all Rust code: mimalloc, which is quick to take back on one thread what another one made.
 //!
-//! Promise: a block that need not be aligned more than a word is, as nearly all need not, is asked for in the plain way;
-//! the one for aligned blocks, which mimalloc's own binding takes for all, costs some thirty instructions more. Caveat:
-//! Python has an allocator of its own.
+//! Promise: a block that need not be aligned more than a word is, as nearly all need not, is asked for in the plain
+//! way; the one for aligned blocks, which mimalloc's own binding takes for all, costs some thirty instructions more.
+//! Caveat: Python has an allocator of its own.
 
 use std::alloc::{GlobalAlloc, Layout};
 
@@ -14,8 +14,9 @@ const WORD: usize = align_of::<usize>();
 /// mimalloc.
 pub(crate) struct Allocator;
 
-// SAFETY: every function hands its arguments on to mimalloc, whose blocks are as large as asked for and aligned to a word
-// or, where more is asked for, to that; all of them may be resized and freed by any of its functions, on any thread.
+// SAFETY: every function hands its arguments on to mimalloc, whose blocks are as large as asked for and aligned to a
+// word or, where more is asked for, to that; all of them may be resized and freed by any of its functions, on any
+// thread.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size will do, and a layout's alignment is a power of two.

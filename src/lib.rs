@@ -1,9 +1,9 @@
 //! plugincore: a Rust HTTP server that hosts Python plugins in its own process.
 //!
-//! Four rooms, each of which uses only what stands before it here: [`edge`] is everything native (connections, policies,
-//! routing, static files), [`json`] converts between Python objects and JSON, [`host`] runs the plugins, [`app`] puts them
-//! together and [`cli`] is the command line. Caveat: the edge runs on I/O threads that never attach to the interpreter;
-//! it does not know the `pyo3` crate.
+//! Four rooms, each of which uses only what stands before it here: [`edge`] is everything native (connections,
+//! policies, routing, static files), [`json`] converts between Python objects and JSON, [`host`] runs the plugins,
+//! [`app`] puts them together and [`cli`] is the command line. Caveat: the edge runs on I/O threads that never attach
+//! to the interpreter; it does not know the `pyo3` crate.
 
 #[cfg(feature = "mimalloc")]
 mod allocator;

@@ -36,8 +36,8 @@ pub(crate) fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path. Returns
-/// only when that fails. Signals that this thread holds back stay held back.
+/// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path.
+/// Returns only when that fails. Signals that this thread holds back stay held back.
 pub(crate) fn replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Error {
     let Err(error) = try_replace(command, folder, listeners);
     error
@@ -96,8 +96,8 @@ fn listening_socket(number: RawFd) -> Option<Listening> {
     }
     fcntl_setfd(socket, FdFlags::CLOEXEC).ok()?;
     // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process wrote
-    // the number, for a socket that it left open for us over the `exec`; no other code of the new image knows the number,
-    // each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
+    // the number, for a socket that it left open for us over the `exec`; no other code of the new image knows the
+    // number, each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     Some(TcpListener::from(socket).into())
 }

@@ -1,8 +1,8 @@
 //! The order of it all: settings → log → sockets → signals → plugins → serving → stop.
 //!
-//! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is reported
-//! and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on the main
-//! thread, once a process.
+//! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is
+//! reported and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on
+//! the main thread, once a process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,13 +38,6 @@ const JOIN: Duration = Duration::from_secs(2);
 
 /// Exit code of a stop that did not wait for plugins to end.
 const FORCED: i32 = 3;
-
-/// How a run ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Somebody asked for it.
-    Stopped,
-}
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +77,7 @@ pub(crate) enum StartError {
 ///
 /// # Errors
 /// When the server cannot start; nothing is left running then.
-pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, StartError> {
+pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
@@ -123,11 +116,11 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<Ending, Start
     close(&event_loop);
     drop(pidfile);
     result?;
-    let Some(listeners) = restart else { return Ok(Ending::Stopped) };
+    let Some(listeners) = restart else { return Ok(()) };
     // What Python does at its end, which does not come otherwise. The supervisor limits its time.
     interpreter::run_exit_functions(py);
     if py.detach(|| supervisor.final_request()) == Request::Stop {
-        return Ok(Ending::Stopped);
+        return Ok(());
     }
     interpreter::prepare_replacement(py)?;
     Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())

@@ -66,7 +66,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
     let ended = run(py, launch);
     sink::finish();
     match ended {
-        Ok(_) => 0,
+        Ok(()) => 0,
         Err(StartError::Config(errors)) => report(&errors.to_string(), USAGE),
         Err(error) => report(&error.to_string(), FAILED),
     }

@@ -2,8 +2,8 @@
 //!
 //! Runs on the Python thread. An [`Object`] is made by one unsafe function, whose caller promises that nothing changes
 //! meanwhile; all that can be reached from there is safe, because each type here is made only after the check of the
-//! exact Python type, and none gives access to anything that runs Python code. [`Str`] and [`Int`] can also be made from
-//! references that are held: these objects never change.
+//! exact Python type, and none gives access to anything that runs Python code. [`Str`] and [`Int`] can also be made
+//! from references that are held: these objects never change.
 //!
 //! Strings and ints are read as the headers of the Python that this was compiled against define them. Until 3.13 PyO3
 //! repeats that for strings; from 3.14 on it only has functions for it, which cost a call for each string, while C code
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Compiled C extensions depend on that, so it cannot change within a version; each version has its own build of this
-//! crate, and PyO3 refuses versions that it does not know. How a compiler packs bit fields is no part of the C standard,
-//! though. Caveat: so `layout::check` has to be called first; the import of `plugincore._core` does.
+//! crate, and PyO3 refuses versions that it does not know. How a compiler packs bit fields is no part of the C
+//! standard, though. Caveat: so `layout::check` has to be called first; the import of `plugincore._core` does.
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -44,8 +44,8 @@ impl<'a, 'py: 'a> Object<'a, 'py> {
     /// Borrows an object with all that it contains.
     ///
     /// # Safety
-    /// As long as what this returns, or anything borrowed from it, is in use, no Python code may run and no reference to
-    /// a Python object be dropped: either could change or free what is borrowed. New references may be made.
+    /// As long as what this returns, or anything borrowed from it, is in use, no Python code may run and no reference
+    /// to a Python object be dropped: either could change or free what is borrowed. New references may be made.
     #[inline]
     pub(super) unsafe fn borrow<T>(object: &'a Bound<'py, T>) -> Self {
         Self(object.as_any().as_borrowed())
@@ -281,8 +281,8 @@ impl<'a, 'py> Str<'a, 'py> {
     /// code made.
     pub(super) fn units(self) -> Option<Units<'a>> {
         let text = self.0.as_ptr();
-        // SAFETY: a live str. If it is ready, it holds `length` units of the size that its kind gives, aligned for them,
-        // which never change.
+        // SAFETY: a live str. If it is ready, it holds `length` units of the size that its kind gives, aligned for
+        // them, which never change.
         unsafe {
             #[cfg(not(Py_3_12))]
             if ffi::PyUnicode_IS_READY(text) == 0 {
@@ -365,9 +365,9 @@ impl<'a, 'py> Int<'a, 'py> {
     #[inline]
     fn short(self) -> Option<i64> {
         let int = self.0.as_ptr().cast_const().cast::<IntLayout>();
-        // SAFETY: the type of ints is there as long as the interpreter, and its item is a digit. If that has four bytes,
-        // the layout is as above: it has been this since Python 2.7, but for the tag, and a subclass adds to its end.
-        // The digits that are read exist, as the tag says so, and an int that others can see does not change.
+        // SAFETY: the type of ints is there as long as the interpreter, and its item is a digit. If that has four
+        // bytes, the layout is as above: it has been this since Python 2.7, but for the tag, and a subclass adds to its
+        // end. The digits that are read exist, as the tag says so, and an int that others can see does not change.
         unsafe {
             if ffi::PyLong_Type.tp_itemsize != 4 {
                 return None;

@@ -1,10 +1,10 @@
 //! A buffer to append to without a check for each byte: room is made once for a whole item, and the type of a
 //! [`Cursor`] counts at compile time how much of it is left.
 //!
-//! Pure functions on memory. All of them are sound whatever their callers do, for three reasons: a cursor belongs to one
-//! buffer, because the two share a lifetime that nothing else has; there is one cursor at a time, because it cannot be
-//! copied; and whatever may move the bytes takes the cursor and gives a new one.
-//! Caveat: what was written counts only when [`Buffer::finish`] gets the cursor back.
+//! Pure functions on memory. All of them are sound whatever their callers do, for three reasons: a cursor belongs to
+//! one buffer, because the two share a lifetime that nothing else has; there is one cursor at a time, because it cannot
+//! be copied; and whatever may move the bytes takes the cursor and gives a new one. Caveat: what was written counts
+//! only when [`Buffer::finish`] gets the cursor back.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -20,8 +20,8 @@ type Brand<'id> = PhantomData<fn(&'id ()) -> &'id ()>;
 
 /// Where the next byte of the buffer `'id` goes.
 ///
-/// Invariants: it lies in the buffer's allocation, which has `ROOM` bytes or more from here on, and every byte before it
-/// has been written.
+/// Invariants: it lies in the buffer's allocation, which has `ROOM` bytes or more from here on, and every byte before
+/// it has been written.
 #[repr(transparent)]
 pub(super) struct Cursor<'id, const ROOM: usize> {
     next: NonNull<u8>,
@@ -225,8 +225,8 @@ impl<'id> Buffer<'id, '_> {
         Cursor { next: unsafe { cursor.next.sub(length) }, buffer: PhantomData }
     }
 
-    /// Writes `bytes`, a block of them at least, and `last`, unless `is_wanted` rejects one of the blocks; then the cursor
-    /// comes back as the error.
+    /// Writes `bytes`, a block of them at least, and `last`, unless `is_wanted` rejects one of the blocks; then the
+    /// cursor comes back as the error.
     #[inline]
     pub(super) fn put_blocks_and<const HAVE: usize, const LEFT: usize>(
         &mut self,
@@ -238,8 +238,8 @@ impl<'id> Buffer<'id, '_> {
         let cursor: Cursor<'id, LEFT> = self.reserve_more(cursor, bytes.len() + 1);
         let Some(end) = bytes.len().checked_sub(BLOCK) else { return Err(cursor) };
         let mut at = 0;
-        // SAFETY: `bytes` has `end + BLOCK` bytes and the room one more; the blocks from 0 to `end` are read and written.
-        // With the one at `end` and `last` all that are passed are written.
+        // SAFETY: `bytes` has `end + BLOCK` bytes and the room one more; the blocks from 0 to `end` are read and
+        // written. With the one at `end` and `last` all that are passed are written.
         unsafe {
             let (from, to) = (bytes.as_ptr(), cursor.next);
             while at < end {
@@ -329,8 +329,8 @@ impl Tokens {
         self.addresses[slot].write(address);
         #[expect(clippy::cast_possible_truncation)] // TOKEN_ROOM at most
         self.lengths[slot].write(length as u8);
-        // SAFETY: `length` bytes lie before the cursor, all of them written, and `TOKEN_ROOM` behind it, so that a whole
-        // token can be copied; those of its bytes that have not been written may be so.
+        // SAFETY: `length` bytes lie before the cursor, all of them written, and `TOKEN_ROOM` behind it, so that a
+        // whole token can be copied; those of its bytes that have not been written may be so.
         unsafe { self.texts[slot].write(cursor.next.sub(length).cast::<Token>().read()) };
     }
 }

@@ -1,7 +1,7 @@
 //! A JSON body read into Python objects straight from the bytes, with the semantics of `json.loads`.
 //!
-//! Nothing reaches the caller's dict unless the whole body is right. Caveat: what is wrong with a body is described in words
-//! of our own, not in those of `json`.
+//! Nothing reaches the caller's dict unless the whole body is right. Caveat: what is wrong with a body is described in
+//! words of our own, not in those of `json`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};

@@ -1,8 +1,8 @@
 //! The walk over Python objects that writes what `json.dumps(value)` would, byte for byte.
 //!
-//! Runs on the Python thread. Values that run no Python code are written by [`plain`]; everything else is done here, with
-//! strong references to all that is being walked, since a subclass's `items` or `__iter__`, a huge int, or an error may
-//! run Python code that changes or drops what is walked.
+//! Runs on the Python thread. Values that run no Python code are written by [`plain`]; everything else is done here,
+//! with strong references to all that is being walked, since a subclass's `items` or `__iter__`, a huge int, or an
+//! error may run Python code that changes or drops what is walked.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

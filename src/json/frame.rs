@@ -45,8 +45,8 @@ pub(super) struct Entries {
 }
 
 impl Frame<'_> {
-    /// The path segment of the item being written; none while the walk is between two entries of a dict. `key` spans the
-    /// key in `out`.
+    /// The path segment of the item being written; none while the walk is between two entries of a dict. `key` spans
+    /// the key in `out`.
     pub(super) fn segment<'out>(&self, out: &'out [u8]) -> Option<PathSegment<'out>> {
         match self {
             Self::List { next, .. } | Self::Tuple { next, .. } => next.checked_sub(1).map(PathSegment::Index),

@@ -1,5 +1,5 @@
-//! The check that this Python lays out `str` and `int` objects as `borrowed` reads them. Runs on the Python thread, once,
-//! before any object is read.
+//! The check that this Python lays out `str` and `int` objects as `borrowed` reads them. Runs on the Python thread,
+//! once, before any object is read.
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

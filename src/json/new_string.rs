@@ -28,8 +28,8 @@ pub(super) fn new_string<'py>(py: Python<'py>, text: Text<'_>) -> PyResult<Bound
 #[inline]
 pub(super) fn new_ascii<'py>(py: Python<'py>, text: AsciiBytes<'_>) -> PyResult<Bound<'py, PyString>> {
     let bytes = text.bytes();
-    // SAFETY: the result is null with an exception set, or a new str with room for as many ASCII characters, all of which
-    // are written before anything else sees it. (That of an empty string is shared, but then nothing is written.)
+    // SAFETY: the result is null with an exception set, or a new str with room for as many ASCII characters, all of
+    // which are written before anything else sees it. (That of an empty string is shared, but then nothing is written.)
     unsafe {
         let object = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(bytes.len().cast_signed(), 0x7f))?;
         let data = ffi::PyUnicode_1BYTE_DATA(object.as_ptr());
@@ -74,8 +74,9 @@ impl Unit for char {
 /// The `str` of as many characters as `length` says.
 #[inline]
 fn collect<U: Unit>(py: Python<'_>, length: usize, units: impl Iterator<Item = U>) -> PyResult<Bound<'_, PyString>> {
-    // SAFETY: the result is null with an exception set, or a new str with room for `length` units of the size that holds
-    // `LARGEST`, which nothing else sees before it is returned. (That of an empty string is shared, but has no units.)
+    // SAFETY: the result is null with an exception set, or a new str with room for `length` units of the size that
+    // holds `LARGEST`, which nothing else sees before it is returned. (That of an empty string is shared, but has no
+    // units.)
     let (object, room) = unsafe {
         let object = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(length.cast_signed(), U::LARGEST))?;
         let data = ffi::PyUnicode_DATA(object.as_ptr()).cast::<MaybeUninit<U>>();

@@ -1,8 +1,8 @@
 //! Numbers as Python writes them: `int.__repr__` and `float.__repr__`. Pure functions.
 //!
 //! A float of few decimals is written as the integer it is a fraction of; the digits of all others are those of the
-//! crate `zmij`, which also lays them out as Python does. Caveat: below 1e-4 it does not, so its output for these values
-//! is rearranged.
+//! crate `zmij`, which also lays them out as Python does. Caveat: below 1e-4 it does not, so its output for these
+//! values is rearranged.
 
 use super::cursor::{AFTER_VALUE, Cursor, append};
 
@@ -36,8 +36,8 @@ pub(super) fn put_integer(cursor: Cursor<'_, NUMBER_ROOM>, value: i64) -> Cursor
 pub(super) fn put_float(cursor: Cursor<'_, NUMBER_ROOM>, value: f64) -> Cursor<'_, AFTER_VALUE> {
     /// As many decimals as are tried, as a factor.
     const SCALE: f64 = 1e4;
-    /// Between this and twice this a float has no fraction, so that adding it rounds to an integer, which then stands in
-    /// the lower bits.
+    /// Between this and twice this a float has no fraction, so that adding it rounds to an integer, which then stands
+    /// in the lower bits.
     const ROUNDING: f64 = 4_503_599_627_370_496.0; // 2 to the power of 52
     // Up to fifteen digits: any two such decimals are different floats, so if this one is the float at hand, then it is
     // the only one that short, and the shortest is it without zeros at the end. Python, too, shows that one, and lays

@@ -1,11 +1,10 @@
 //! The writer of values that are made of exactly the built-in types, which is nearly all that is ever written.
 //!
 //! Runs on the Python thread. It runs no Python code, so nothing that it looks at can change or go away: it borrows
-//! objects without counting references, remembers which keys it has met before, and recurses, to a bounded depth. At the
-//! first object that may need code to run, or lies too deep, it stops: the containers it is inside of are then held and
-//! handed over as frames, for the walk to resume later.
-//! Caveat: this is true only as long as no function here calls Python or drops a reference; the types of `borrowed`
-//! offer no way to.
+//! objects without counting references, remembers which keys it has met before, and recurses, to a bounded depth. At
+//! the first object that may need code to run, or lies too deep, it stops: the containers it is inside of are then held
+//! and handed over as frames, for the walk to resume later. Caveat: this is true only as long as no function here calls
+//! Python or drops a reference; the types of `borrowed` offer no way to.
 
 use std::ops::Range;
 
@@ -99,9 +98,9 @@ fn run<'py>(
     write: impl for<'id, 'a> FnOnce(&mut Writer<'id, 'py, '_>, ItemCursor<'id>, Object<'a, 'py>) -> Option<EndCursor<'id>>,
 ) -> Option<Suspend<'py>> {
     let outside = frames.len();
-    // SAFETY: a writer calls nothing of Python but `PyDict_Next` and PyLong_AsLongLongAndOverflow, for an int, which run
-    // no Python code, and only makes references; those that it pushes to `frames` or puts into `suspend`, which is empty
-    // at first, replace none.
+    // SAFETY: a writer calls nothing of Python but `PyDict_Next` and PyLong_AsLongLongAndOverflow, for an int, which
+    // run no Python code, and only makes references; those that it pushes to `frames` or puts into `suspend`, which is
+    // empty at first, replace none.
     let object = unsafe { Object::borrow(object) };
     with_buffer(out, |buffer, cursor| {
         let mut writer = Writer { buffer, frames, keys: Tokens::new(), suspend: None };

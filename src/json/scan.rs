@@ -316,8 +316,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The place of the next quote, backslash or control character from `start` on, or the end; and whether all before it is
-/// ASCII.
+/// The place of the next quote, backslash or control character from `start` on, or the end; and whether all before it
+/// is ASCII.
 #[inline]
 fn plain_end(text: &[u8], start: usize) -> (usize, bool) {
     let mut place = start;

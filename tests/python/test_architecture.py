@@ -248,4 +248,4 @@ def test_the_checks_see_what_they_are_about() -> None:
         "host/testing/mod.rs"
     )
     assert {("a", "b"), ("a", "c", "d")} == set(flattened("a::{b, c::{d as e}}"))
-    assert "pyo3" in code_of("host/bridge/driver.rs")
+    assert "pyo3" in code_of("host/bridge/request_coroutine.rs")

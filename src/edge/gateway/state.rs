@@ -44,16 +44,16 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What `settings` say, for the endpoints in `table`, for `documents` and with the certificate that they name.
+    /// What `settings` say, for the endpoints in `table`, for `static_mount` and with the certificate that they name.
     pub(crate) fn new(
         settings: &Settings,
         mut table: RouteTable,
-        documents: Option<&StaticMount>,
+        static_mount: Option<&StaticMount>,
         certificate: Option<Arc<ServerConfig>>,
     ) -> Self {
-        let documents = documents.filter(|served| table.serve_static_files(served.route()).is_ok());
+        let static_mount = static_mount.filter(|mount| table.serve_static_files(mount.route()).is_ok());
         Self {
-            static_files: documents.map(|served| Arc::clone(&served.documents)),
+            static_files: static_mount.map(|mount| Arc::clone(&mount.files)),
             table,
             control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
             cors: settings.cors.as_ref().map(Cors::new),

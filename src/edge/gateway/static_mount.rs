@@ -19,7 +19,7 @@ use crate::edge::routing::RouteTable;
 pub(crate) struct StaticMount {
     settings: StaticFilesSettings,
     /// The folder.
-    pub documents: Arc<StaticFiles>,
+    pub files: Arc<StaticFiles>,
 }
 
 impl StaticMount {
@@ -45,7 +45,7 @@ impl StaticMount {
             let message = format!("everybody can read {what} there, which is {}", secret.display());
             tracing::warn!("{}", settings.warning(message, "name a folder that holds nothing but documents"));
         }
-        Some(Self { settings, documents: Arc::new(documents) })
+        Some(Self { settings, files: Arc::new(documents) })
     }
 
     /// The request path, without slashes at its ends.

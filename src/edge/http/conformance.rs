@@ -47,8 +47,8 @@ pub(crate) enum Violation {
 }
 
 /// Checks a request that came over a connection that is `secure` or not. A whole URL as target becomes its path, with
-/// its host in the `Host` header, over which it wins. `known_host` is kept for the connection: the `Host` that was found
-/// to be right last, empty at first.
+/// its host in the `Host` header, over which it wins. `known_host` is kept for the connection: the `Host` that was
+/// found to be right last, empty at first.
 ///
 /// # Errors
 ///
@@ -80,8 +80,8 @@ pub(crate) fn check<B: http_body::Body>(
     Ok(flags)
 }
 
-/// Whether a request has the headers that are asked for at each request and that most do not have. They are found in the
-/// pass over the headers that is made anyway, since to look each up takes longer.
+/// Whether a request has the headers that are asked for at each request and that most do not have. They are found in
+/// the pass over the headers that is made anyway, since to look each up takes longer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeaderFlags {
     /// `X-Request-Id`.

@@ -1,8 +1,8 @@
 //! Reports the server's state to the service manager: systemd's protocol of `Type=notify`, by `NOTIFY_SOCKET`.
 //!
 //! Runs on any thread. Promise: without the variable nothing is sent, and a report that cannot be sent changes nothing
-//! else. A service manager that does not read holds up nothing but [`ready`] and [`reloading`], for [`REPORT_TIMEOUT`] at
-//! most. Caveat: each report opens the socket anew, which is for events and not for requests.
+//! else. A service manager that does not read holds up nothing but [`ready`] and [`reloading`], for [`REPORT_TIMEOUT`]
+//! at most. Caveat: each report opens the socket anew, which is for events and not for requests.
 
 use std::ffi::OsStr;
 #[cfg(target_os = "linux")]

@@ -35,16 +35,16 @@ pub struct InFlightCall {
     /// Headers beside the result in a tuple, for an answer that is sent piece by piece.
     headers: HeaderMap,
     /// Set once an answer has been begun.
-    begun: Option<Begun>,
+    begun: Option<StreamedResponse>,
     /// What the handler waits for while its client is connected to it. It leads to the task, and the garbage collector
     /// does not look here: asyncio holds tasks weakly, and it is the socket, in Rust, that may wake this one.
     awaited: Option<Py<PyAny>>,
 }
 
 /// An answer that was begun: if the call goes without an end, so does the answer, whoever else holds its channel.
-struct Begun(Arc<BodySender>);
+struct StreamedResponse(Arc<BodySender>);
 
-impl Drop for Begun {
+impl Drop for StreamedResponse {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -80,7 +80,7 @@ impl InFlightCall {
         {
             return self.tell_of_break(py, error, downlink);
         }
-        if let Some(Begun(downlink)) = &self.begun {
+        if let Some(StreamedResponse(downlink)) = &self.begun {
             match result {
                 Ok(_) => downlink.finish(),
                 Err(error) => self.tell_of_break(py, &error, downlink),
@@ -124,7 +124,8 @@ impl InFlightCall {
     }
 }
 
-/// Where a running call is kept: both the driver that ends it and the request that may begin its answer know the place.
+/// Where a running call is kept: both the request coroutine that ends it and the request that may begin its answer know
+/// the place.
 pub struct CallSlot(Locked<Option<InFlightCall>>);
 
 impl CallSlot {
@@ -212,7 +213,7 @@ impl CallSlot {
             let reader = unsent.take().ok_or_else(client_is_gone)?;
             reply.body = Body::streamed(reader, length);
             reply.headers.extend(std::mem::take(&mut call.headers));
-            call.begun = Some(Begun(Arc::clone(downlink)));
+            call.begun = Some(StreamedResponse(Arc::clone(downlink)));
             call.opened = None;
             Ok(Outcome::Reply(reply.fit_for_its_status()))
         })
@@ -233,7 +234,7 @@ impl CallSlot {
                 call.opened = Some((unsent, downlink));
                 return Err(client_is_gone());
             }
-            call.begun = Some(Begun(downlink));
+            call.begun = Some(StreamedResponse(downlink));
             Ok(Outcome::Switched { headers, upgrade: Upgrade { from_client, to_client } })
         })?;
         Ok(channel)

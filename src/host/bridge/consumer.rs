@@ -14,12 +14,12 @@ use pyo3::prelude::*;
 
 use super::call::{CallSlot, InFlightCall};
 use super::context::OwnContext;
-use super::driver::{Drive, Driver};
 use super::eager_tasks::EagerTaskPool;
 use super::event_loop::EventLoop;
 use super::in_flight::InFlight;
 use super::locked::Locked;
 use super::outcome::ResultContext;
+use super::request_coroutine::{HandlerRun, RequestCoroutine};
 use super::step;
 use super::submission_queue::SubmissionQueue;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
@@ -29,7 +29,7 @@ const FLUSH_AFTER: Duration = Duration::from_micros(50);
 /// How long the consumer may keep the loop from its timers.
 const YIELD_AFTER: Duration = Duration::from_millis(2);
 
-/// What runs a job: looks the plugin up and calls its handler.
+/// What runs a request: looks the plugin up and calls its handler.
 pub(crate) type Dispatch = Box<dyn Fn(Python<'_>, &Arc<Consumer>, QueuedRequest) + Send + Sync>;
 
 /// What came of the call of a handler.
@@ -40,8 +40,8 @@ pub(crate) struct Called<'py> {
     pub result: PyResult<Bound<'py, PyAny>>,
 }
 
-/// The coroutine that is left to run after the call of a handler: its own, or one that sends what it returned; or else the
-/// result.
+/// The coroutine that is left to run after the call of a handler: its own, or one that sends what it returned; or else
+/// the result.
 fn unfinished<'py>(
     py: Python<'py>,
     slot: &CallSlot,
@@ -55,7 +55,7 @@ fn unfinished<'py>(
     }
 }
 
-/// Takes jobs from the submissions and sends outcomes home.
+/// Takes requests from the submissions and sends outcomes home.
 pub(crate) struct Consumer {
     event_loop: Arc<EventLoop>,
     dispatch: Dispatch,
@@ -106,8 +106,8 @@ impl Consumer {
         self.event_loop.completed(py);
     }
 
-    /// Runs a handler in `context`: at once up to its first wait, and from there on in a task. `handler` makes the request
-    /// object, calls the handler, and returns what came of it.
+    /// Runs a handler in `context`: at once up to its first wait, and from there on in a task. `handler` makes the
+    /// request object, calls the handler, and returns what came of it.
     ///
     /// # Errors
     /// When no task can be started; the request is answered even then.
@@ -130,7 +130,7 @@ impl Consumer {
             Ok(Called { request, result }) => match unfinished(py, &slot, result, &request) {
                 ControlFlow::Continue(inner) => {
                     drop(entered);
-                    return self.starter.start(self.event_loop(py), Drive::new(inner, slot, request, context));
+                    return self.starter.start(self.event_loop(py), HandlerRun::new(inner, slot, request, context));
                 }
                 ControlFlow::Break(ended) => ended,
             },
@@ -152,8 +152,8 @@ impl Consumer {
             let task = task?;
             if task
                 .call_method0("get_coro")?
-                .cast::<Driver>()
-                .is_ok_and(|driver| driver.get().runs_on(&self.event_loop))
+                .cast::<RequestCoroutine>()
+                .is_ok_and(|request_coroutine| request_coroutine.get().runs_on(&self.event_loop))
             {
                 task.call_method0("cancel")?;
                 tasks.push(task);
@@ -182,7 +182,7 @@ impl Consumer {
         self.event_loop(py).call_method1("remove_reader", (self.submissions().raw_fd(),)).map(drop)
     }
 
-    fn put_spare_task_away(&self, py: Python<'_>) {
+    fn retire_idle_task(&self, py: Python<'_>) {
         if let Err(error) = self.starter.rest(self.event_loop(py)) {
             tracing::error!("a task that other code waits for cannot be ended: {error}");
         }
@@ -193,20 +193,20 @@ impl Consumer {
         let started = Instant::now();
         let mut flushed = started;
         // Not held while plugin code runs: a handler may run the loop again (nest_asyncio does).
-        let mut jobs = self.backlog.take();
+        let mut requests = self.backlog.take();
         'turn: loop {
-            for callback in self.submissions().take(&mut jobs) {
-                self.put_spare_task_away(py);
+            for callback in self.submissions().take(&mut requests) {
+                self.retire_idle_task(py);
                 callback();
             }
-            if jobs.is_empty() {
+            if requests.is_empty() {
                 if self.submissions().fall_asleep() {
                     break;
                 }
                 continue;
             }
-            while let Some(job) = jobs.pop_front() {
-                (self.dispatch)(py, self, job);
+            while let Some(request) = requests.pop_front() {
+                (self.dispatch)(py, self, request);
                 let now = Instant::now();
                 if now - flushed > FLUSH_AFTER {
                     self.event_loop.flush();
@@ -218,11 +218,11 @@ impl Consumer {
                 }
             }
         }
-        self.put_spare_task_away(py);
-        if !jobs.is_empty() {
+        self.retire_idle_task(py);
+        if !requests.is_empty() {
             self.backlog.with(|backlog| {
-                jobs.append(backlog);
-                *backlog = jobs;
+                requests.append(backlog);
+                *backlog = requests;
             });
         }
     }

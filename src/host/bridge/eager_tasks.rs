@@ -13,8 +13,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::driver::{Drive, Driver};
 use super::locked::Locked;
+use super::request_coroutine::{HandlerRun, RequestCoroutine};
 
 /// Starts requests on one event loop.
 pub(crate) struct EagerTaskPool {
@@ -38,13 +38,13 @@ struct Asyncio {
 /// A task that has not taken a step.
 struct Ready {
     task: Py<PyAny>,
-    driver: Py<Driver>,
+    request_coroutine: Py<RequestCoroutine>,
     first: Option<FirstStep>,
     /// What refers to it while nobody else does.
     references: References,
 }
 
-/// Counts of references: to the task, to the driver that is its coroutine, and weak ones to the task.
+/// Counts of references: to the task, to the request coroutine that is its coroutine, and weak ones to the task.
 type References = (ffi::Py_ssize_t, ffi::Py_ssize_t, usize);
 
 /// The first step of a task, and the context in which it is to be taken.
@@ -53,13 +53,13 @@ struct FirstStep {
     context: Py<PyAny>,
 }
 
-/// Stands in for `loop.call_soon` while the task of `driver` is made: it keeps the first step of that task. Everything
-/// else goes on to the loop, since whatever runs meanwhile (finalisers, callbacks of weak references, signal handlers,
-/// other threads) means the loop; also if the caller keeps this for later.
+/// Stands in for `loop.call_soon` while the task of `request_coroutine` is made: it keeps the first step of that task.
+/// Everything else goes on to the loop, since whatever runs meanwhile (finalisers, callbacks of weak references, signal
+/// handlers, other threads) means the loop; also if the caller keeps this for later.
 #[pyclass(frozen, module = "plugincore._core", name = "call_soon")]
 struct CallSoon {
     event_loop: Py<PyAny>,
-    driver: Py<Driver>,
+    request_coroutine: Py<RequestCoroutine>,
     kept: Locked<Kept>,
 }
 
@@ -104,14 +104,15 @@ impl CallSoon {
 }
 
 impl CallSoon {
-    /// Whether `callback` is the first step of the task of `driver`: a method of an object whose coroutine that is.
+    /// Whether `callback` is the first step of the task of `request_coroutine`: a method of an object whose coroutine
+    /// that is.
     fn is_first_step(&self, callback: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = callback.py();
         if !self.kept.with(|kept| matches!(kept, Kept::Nothing)) {
             return Ok(false);
         }
         let Some(task) = callback.getattr_opt(intern!(py, "__self__"))? else { return Ok(false) };
-        Ok(task.getattr_opt(intern!(py, "_coro"))?.is_some_and(|coroutine| coroutine.is(&self.driver)))
+        Ok(task.getattr_opt(intern!(py, "_coro"))?.is_some_and(|coroutine| coroutine.is(&self.request_coroutine)))
     }
 
     fn take(&self) -> Option<FirstStep> {
@@ -155,19 +156,19 @@ impl EagerTaskPool {
     ///
     /// # Errors
     /// When there is no memory; the request is answered even then.
-    pub(crate) fn start(&self, event_loop: &Bound<'_, PyAny>, drive: Drive) -> PyResult<()> {
+    pub(crate) fn start(&self, event_loop: &Bound<'_, PyAny>, handler_run: HandlerRun) -> PyResult<()> {
         let py = event_loop.py();
         let ready = match self.take_spare(event_loop)? {
             Some(ready) => ready,
             None => self.make(event_loop)?,
         };
-        let (task, driver) = (ready.task.bind(py), ready.driver.get());
-        driver.load(drive);
+        let (task, request_coroutine) = (ready.task.bind(py), ready.request_coroutine.get());
+        request_coroutine.load(handler_run);
         let Some(first) = &ready.first else { return Ok(()) };
         if self.asyncio.enter_task.bind(py).call1((event_loop, task)).is_err() {
             return first.take_later(event_loop);
         }
-        let waits = driver.step_early(py);
+        let waits = request_coroutine.step_early(py);
         self.asyncio.leave_task.bind(py).call1((event_loop, task))?;
         if waits {
             task.setattr(intern!(py, "_log_destroy_pending"), true)?;
@@ -204,16 +205,16 @@ impl EagerTaskPool {
 
     fn make(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Ready> {
         let py = event_loop.py();
-        let driver = Bound::new(py, Driver::default())?;
-        let construct = || self.asyncio.task.bind(py).call((&driver,), Some(self.options.bind(py)));
+        let request_coroutine = Bound::new(py, RequestCoroutine::default())?;
+        let construct = || self.asyncio.task.bind(py).call((&request_coroutine,), Some(self.options.bind(py)));
         let name = intern!(py, "call_soon");
         let attributes = self.attributes.as_ref().map(|attributes| attributes.bind(py));
         let (task, first) = match attributes.filter(|attributes| !attributes.contains(name).unwrap_or(true)) {
             None => (construct()?, None),
             Some(attributes) => {
-                let (event_loop, driver) = (event_loop.clone().unbind(), driver.clone().unbind());
+                let (event_loop, request_coroutine) = (event_loop.clone().unbind(), request_coroutine.clone().unbind());
                 let kept = Locked::new(Kept::Nothing);
-                let call_soon = Bound::new(py, CallSoon { event_loop, driver, kept })?;
+                let call_soon = Bound::new(py, CallSoon { event_loop, request_coroutine, kept })?;
                 attributes.set_item(name, &call_soon)?;
                 let task = construct();
                 let first = call_soon.get().take();
@@ -228,21 +229,26 @@ impl EagerTaskPool {
             // It may be put away without ever having had anything to do.
             task.setattr(intern!(py, "_log_destroy_pending"), false)?;
         }
-        let references = self.references(&task, &driver)?;
-        Ok(Ready { task: task.unbind(), driver: driver.unbind(), first, references })
+        let references = self.references(&task, &request_coroutine)?;
+        Ok(Ready { task: task.unbind(), request_coroutine: request_coroutine.unbind(), first, references })
     }
 
-    fn references(&self, task: &Bound<'_, PyAny>, driver: &Bound<'_, Driver>) -> PyResult<References> {
+    fn references(
+        &self,
+        task: &Bound<'_, PyAny>,
+        request_coroutine: &Bound<'_, RequestCoroutine>,
+    ) -> PyResult<References> {
         let weak = self.asyncio.count_weak_references.bind(task.py()).call1((task,))?.extract()?;
         // SAFETY: both are live objects, of which the counts are only read.
-        let (task, driver) = unsafe { (ffi::Py_REFCNT(task.as_ptr()), ffi::Py_REFCNT(driver.as_ptr())) };
-        Ok((task, driver, weak))
+        let (task, request_coroutine) =
+            unsafe { (ffi::Py_REFCNT(task.as_ptr()), ffi::Py_REFCNT(request_coroutine.as_ptr())) };
+        Ok((task, request_coroutine, weak))
     }
 
     /// Whether nothing is left of the request that a task was used for.
     fn is_as_before(&self, py: Python<'_>, ready: &Ready) -> PyResult<bool> {
         let task = ready.task.bind(py);
-        Ok(self.references(task, ready.driver.bind(py))? == ready.references
+        Ok(self.references(task, ready.request_coroutine.bind(py))? == ready.references
             && !is_cancelled(task)?
             && !task.getattr(intern!(py, "_callbacks"))?.is_truthy()?
             && task.call_method0(intern!(py, "get_name"))?.is(&self.name))

@@ -1,7 +1,7 @@
 //! The event loop that requests run on, and the way of their outcomes back to the I/O threads.
 //!
 //! Runs on the Python thread. Promise: an outcome that has been handed over reaches its I/O thread even if nothing else
-//! happens on the loop; while the consumer takes jobs, outcomes leave in batches.
+//! happens on the loop; while the consumer takes requests, outcomes leave in batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ pub struct EventLoop {
     cancelled_error: Py<PyAny>,
     submissions: Arc<SubmissionQueue>,
     completion_queues: Vec<Arc<CompletionQueue>>,
-    /// Whether the consumer is taking jobs: it flushes when it has done so.
+    /// Whether the consumer is taking requests: it flushes when it has done so.
     draining: AtomicBool,
     flush_scheduled: AtomicBool,
 }
@@ -72,7 +72,7 @@ impl EventLoop {
         }
     }
 
-    /// Notes whether the consumer is taking jobs.
+    /// Notes whether the consumer is taking requests.
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
     }

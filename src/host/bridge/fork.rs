@@ -86,8 +86,9 @@ fn become_child(event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
 fn give_up_listening() -> io::Result<()> {
     let nothing = File::open("/dev/null")?;
     for number in forked::listening().iter() {
-        // SAFETY: the number is that of a socket which is open while it is in the list, and in this process nothing uses
-        // it any more, since its threads are the parent's; what owns it here still owns an open descriptor afterwards.
+        // SAFETY: the number is that of a socket which is open while it is in the list, and in this process nothing
+        // uses it any more, since its threads are the parent's; what owns it here still owns an open descriptor
+        // afterwards.
         let mut socket = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(*number) });
         rustix::io::dup2(&nothing, &mut socket)?;
     }

@@ -1,8 +1,8 @@
 //! The calls inside one plugin: how many there are, and an event when the last one has ended.
 //!
-//! Runs on the Python thread; a call may also end on another one, whose garbage collector found its task. Promise: a call
-//! counts from its beginning until its [`Guard`] is dropped, and a future that [`InFlight::idle`] gave is resolved as
-//! soon as there is none.
+//! Runs on the Python thread; a call may also end on another one, whose garbage collector found its task. Promise: a
+//! call counts from its beginning until its [`Guard`] is dropped, and a future that [`InFlight::idle`] gave is resolved
+//! as soon as there is none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -26,7 +26,7 @@ pub(crate) struct SubmissionQueue {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<QueuedRequest>,
+    requests: VecDeque<QueuedRequest>,
     callbacks: Vec<Callback>,
     closed: bool,
 }
@@ -45,15 +45,15 @@ impl SubmissionQueue {
         self.wake.raw_fd()
     }
 
-    /// Moves all `jobs` into the queue. Once the queue is closed they are dropped, which answers them with 503.
-    pub(crate) fn submit(&self, jobs: &mut Vec<QueuedRequest>) {
+    /// Moves all `requests` into the queue. Once the queue is closed they are dropped, which answers them with 503.
+    pub(crate) fn submit(&self, requests: &mut Vec<QueuedRequest>) {
         let mut queue = self.lock();
         if queue.closed {
             drop(queue);
-            jobs.clear();
+            requests.clear();
             return;
         }
-        queue.jobs.extend(jobs.drain(..));
+        queue.requests.extend(requests.drain(..));
         drop(queue);
         self.wake_if_idle();
     }
@@ -78,13 +78,13 @@ impl SubmissionQueue {
         drop(waiting);
     }
 
-    /// Takes everything that waits: jobs to the end of `jobs`, callbacks as the result.
-    pub(crate) fn take(&self, jobs: &mut VecDeque<QueuedRequest>) -> Vec<Callback> {
+    /// Takes everything that waits: requests to the end of `requests`, callbacks as the result.
+    pub(crate) fn take(&self, requests: &mut VecDeque<QueuedRequest>) -> Vec<Callback> {
         let mut queue = self.lock();
-        if jobs.is_empty() {
-            std::mem::swap(jobs, &mut queue.jobs);
+        if requests.is_empty() {
+            std::mem::swap(requests, &mut queue.requests);
         } else {
-            jobs.append(&mut queue.jobs);
+            requests.append(&mut queue.requests);
         }
         std::mem::take(&mut queue.callbacks)
     }
@@ -100,7 +100,7 @@ impl SubmissionQueue {
         self.idle.store(true, Ordering::SeqCst);
         // Looking again after arming closes the gap in which a producer saw a consumer that was still awake.
         let queue = self.lock();
-        let empty = queue.jobs.is_empty() && queue.callbacks.is_empty();
+        let empty = queue.requests.is_empty() && queue.callbacks.is_empty();
         drop(queue);
         empty || !self.idle.swap(false, Ordering::SeqCst)
     }

@@ -157,7 +157,8 @@ impl Draft {
         self.files.push(DraftFile { file, loaded, may_replace: true });
     }
 
-    /// Decides between plugins that have the same id, and which files cannot take the place of their earlier generation.
+    /// Decides between plugins that have the same id, and which files cannot take the place of their earlier
+    /// generation.
     ///
     /// An id belongs to the file that has it in service, as long as that file still asks for it or, if it is no part of
     /// the draft, `exists`; else to the first file of the draft that asks for it.

@@ -230,7 +230,7 @@ impl Host {
             // Unless a plugin has their place.
             let mount = generation.static_mount.as_ref();
             if let Some(mount) = mount.filter(|mount| self.registry.serving().get(mount.route()).is_none()) {
-                tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.documents.folder().display());
+                tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.files.folder().display());
             }
         }
         service_manager::ready(&self.status());

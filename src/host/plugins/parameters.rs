@@ -22,8 +22,8 @@ const JSON: &str = "json";
 /// Builds the arguments for the plugin file called `stem`.
 ///
 /// # Errors
-/// When the JSON file is not there, is not JSON or is not an object; the text names it. When a line of the ini file looks
-/// as if it was to ask for a key and does not.
+/// When the JSON file is not there, is not JSON or is not an object; the text names it. When a line of the ini file
+/// looks as if it was to ask for a key and does not.
 pub(crate) fn keyword_arguments<'py>(
     py: Python<'py>,
     environment: &Environment,

@@ -53,8 +53,8 @@ pub(crate) struct Swap {
 impl PluginSet {
     /// Puts the plugins of each of `files` in the place of the earlier ones of that file; those of new files come last.
     ///
-    /// Retired are the earlier plugins of these files, plugins of other files whose id one of these has taken, and those
-    /// of other files that do not `stay`.
+    /// Retired are the earlier plugins of these files, plugins of other files whose id one of these has taken, and
+    /// those of other files that do not `stay`.
     pub(crate) fn swap(
         &self,
         mut files: Vec<(PathBuf, Vec<Arc<LoadedPlugin>>)>,

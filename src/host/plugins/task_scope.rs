@@ -140,8 +140,8 @@ impl TaskScope {
         Self::track(slf, task)
     }
 
-    /// Releases a task that has ended. If it failed, it is looked at again a little later: asyncio reports an exception that
-    /// was not retrieved only when the task is collected, which never happens to one that is kept.
+    /// Releases a task that has ended. If it failed, it is looked at again a little later: asyncio reports an exception
+    /// that was not retrieved only when the task is collected, which never happens to one that is kept.
     fn _ended(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         slf.get().tasks.bind(py).discard(task)?;

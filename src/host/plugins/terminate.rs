@@ -74,8 +74,8 @@ pub(crate) async fn terminate(plugins: &[Arc<LoadedPlugin>], deadline: Instant) 
     }
 }
 
-/// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open, and
-/// the tasks that they started are ended.
+/// Takes plugins back that were made but never served: `terminate_plugin` is called, since what they opened is open,
+/// and the tasks that they started are ended.
 pub(crate) async fn discard(plugins: &[Arc<LoadedPlugin>], timeout: Duration) {
     for plugin in plugins {
         tracing::info!("discarding plugin {} of {}, which does not serve", plugin.id, plugin.file.display());

@@ -1,7 +1,7 @@
 //! Waits for what plugins do, for a limited time.
 //!
-//! Runs on the Python thread, in life-cycle code. Promise: a life-cycle method that takes too long is cancelled, and one
-//! that does not end even then is left behind; the wait itself always ends.
+//! Runs on the Python thread, in life-cycle code. Promise: a life-cycle method that takes too long is cancelled, and
+//! one that does not end even then is left behind; the wait itself always ends.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) fn wait_for(py: Python<'_>, tasks: Vec<Bound<'_, PyAny>>, timeout: Du
 /// How long what took too long may take to tidy up once it is cancelled.
 const TIDYING: Duration = Duration::from_secs(1);
 
-/// Awaits in `context` what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it is cancelled
-/// and, if it does not heed that either, left to its owner.
+/// Awaits in `context` what a plugin's life-cycle method returned, for as long as plugins are waited for; after that it
+/// is cancelled and, if it does not heed that either, left to its owner.
 ///
 /// # Errors
 /// What it raised, with `SystemExit` and `KeyboardInterrupt` as plain errors so that they end no loop, or a time-out.

@@ -41,7 +41,8 @@ use crate::host::bridge::step;
 /// >>> with SyncPluginClient(Hello, params="word=Good+day") as client:
 /// ...     client.get(query={"name": "Ada"}).json()
 /// {'message': 'Good day, Ada!'}
-// No Python object is in its fields: all that an instance holds is in its `__dict__`, so garbage collection is Python's.
+// No Python object is in its fields: all that an instance holds is in its `__dict__`, so garbage collection is
+// Python's.
 #[pyclass(frozen, subclass, dict, weakref, module = "plugincore.baseplugin")]
 pub struct BasePlugin {
     /// What the I/O threads check; follows the attributes.
@@ -63,8 +64,8 @@ impl BasePlugin {
         Ok(Arc::clone(&plugin.get().policy))
     }
 
-    /// Has `plugin` require the server's key `now` if it requires `before`, the server's key that it was made with; without a
-    /// key no client has access. A key that the plugin set itself stays.
+    /// Has `plugin` require the server's key `now` if it requires `before`, the server's key that it was made with;
+    /// without a key no client has access. A key that the plugin set itself stays.
     ///
     /// # Errors
     /// What an attribute of the plugin's own raises.
@@ -259,9 +260,9 @@ impl BasePlugin {
     /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that override it,
     /// `_check_auth` or `_get_client_ip`, and does the same natively for all others.
     ///
-    /// Returns a `plugincore.responses.Response` of what `request_handler` returned, which an override may change before
-    /// it returns it; 403 and `{"error": "unauthorized"}` without the key. A result that is a response already, also one
-    /// of aiohttp's, comes as it is. What `request_handler` raises comes out.
+    /// Returns a `plugincore.responses.Response` of what `request_handler` returned, which an override may change
+    /// before it returns it; 403 and `{"error": "unauthorized"}` without the key. A result that is a response already,
+    /// also one of aiohttp's, comes as it is. What `request_handler` raises comes out.
     #[pyo3(signature = (**data))]
     fn handle_request<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();

@@ -96,8 +96,8 @@ fn environment_version(text: &str) -> Option<String> {
     Some(format!("{}.{}", parts.next()?, parts.next()?))
 }
 
-/// Whether `multiprocessing` has started this process, whose arguments are then those of a `python`: flags and `-c` with
-/// the call of one of its modules.
+/// Whether `multiprocessing` has started this process, whose arguments are then those of a `python`: flags and `-c`
+/// with the call of one of its modules.
 fn is_child_of_multiprocessing(arguments: &[OsString]) -> bool {
     let starts_with = |text: &OsString, start: &str| text.as_bytes().starts_with(start.as_bytes());
     arguments.windows(2).any(|pair| pair[0] == "-c" && starts_with(&pair[1], "from multiprocessing."))

@@ -42,7 +42,8 @@ impl FileField {
     }
 }
 
-/// The fields of a form in order: `str` or `bytes` for plain values, [`FileField`] for files; empty when the body is no form.
+/// The fields of a form in order: `str` or `bytes` for plain values, [`FileField`] for files; empty when the body is no
+/// form.
 ///
 /// # Errors
 /// `MemoryError`, or whatever makes Python unable to create an object.

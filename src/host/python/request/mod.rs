@@ -421,7 +421,8 @@ impl Request {
         Ok(channel)
     }
 
-    /// Answer with the file at `path`, which is opened and sent natively; conditions and ranges count if `status` is 200.
+    /// Answer with the file at `path`, which is opened and sent natively; conditions and ranges count if `status` is
+    /// 200.
     ///
     /// `headers` is a mapping or pairs. `RuntimeError` when the request has been answered, or begun to be.
     fn _send_file(

@@ -2,8 +2,9 @@
 //!
 //! Runs on the Python thread. Promise: each request has its own context; whatever the handler raises, `SystemExit` and
 //! `KeyboardInterrupt` included, ends that request and nothing else. Caveat: for introspection (`task.get_stack()`,
-//! debuggers) the driver shows the plugin's coroutine through its attributes, but `task.get_coro()` is the driver, and
-//! `task.get_context()` is not the context of the request, which the driver enters for each step.
+//! debuggers) the request coroutine shows the plugin's coroutine through its attributes, but `task.get_coro()` is the
+//! request coroutine, and `task.get_context()` is not the context of the request, which the request coroutine enters
+//! for each step.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::locked::Locked;
 use super::step::{self, Step};
 
 /// One handler's coroutine, and after it the sending of a result that is no whole.
-pub struct Drive {
+pub struct HandlerRun {
     /// The iterator of the plugin's awaitable; once the handler has returned something that is sent piece by piece, of
     /// what sends it.
     current: Py<PyAny>,
@@ -33,7 +34,7 @@ pub struct Drive {
     context: OwnContext,
 }
 
-impl Drive {
+impl HandlerRun {
     /// Drives `inner` in `context`; its end is the end of the call in `slot`, for `request`.
     pub fn new(inner: Bound<'_, PyAny>, slot: Arc<CallSlot>, request: Py<PyAny>, context: OwnContext) -> Self {
         Self { current: inner.unbind(), sending: false, slot, request, context }
@@ -43,13 +44,13 @@ impl Drive {
 /// Drives one request after the other inside an asyncio task, at most one at a time.
 #[pyclass(frozen, module = "plugincore._core", name = "request")]
 #[derive(Default)]
-pub struct Driver {
+pub struct RequestCoroutine {
     state: Locked<State>,
 }
 
 #[derive(Default)]
 struct State {
-    drive: Option<Drive>,
+    handler_run: Option<HandlerRun>,
     /// What came of a first step that was taken before the task's own.
     early: Option<Early>,
 }
@@ -66,16 +67,16 @@ enum Early {
 enum Progress<'py> {
     /// It waits for this.
     Waits(Bound<'py, PyAny>),
-    /// The request is answered. With the error, a cancellation, the task ends as cancelled: the code that cancelled it would be
-    /// misled otherwise.
+    /// The request is answered. With the error, a cancellation, the task ends as cancelled: the code that cancelled it
+    /// would be misled otherwise.
     Ended(Option<PyErr>),
 }
 
-impl Driver {
+impl RequestCoroutine {
     /// Takes a request over, to drive it from its beginning.
-    pub fn load(&self, drive: Drive) {
-        let earlier = self.state.replace(State { drive: Some(drive), early: None });
-        debug_assert!(earlier.drive.is_none(), "a driver drives one request at a time");
+    pub fn load(&self, handler_run: HandlerRun) {
+        let earlier = self.state.replace(State { handler_run: Some(handler_run), early: None });
+        debug_assert!(earlier.handler_run.is_none(), "a request_coroutine drives one request at a time");
     }
 
     /// Takes the first step before the task takes its own; says whether the request waits for something then.
@@ -86,7 +87,7 @@ impl Driver {
             Ok(Progress::Ended(Some(cancelled))) => Early::Cancelled(cancelled),
             Ok(Progress::Ended(None)) => return false,
             Err(_) => {
-                // It never began; to end it answers the request, and leaves the driver free for the next.
+                // It never began; to end it answers the request, and leaves the request coroutine free for the next.
                 drop(self.end());
                 return false;
             }
@@ -98,13 +99,14 @@ impl Driver {
 
     /// Whether it drives a request that runs on `event_loop` and has not ended.
     pub fn runs_on(&self, event_loop: &Arc<EventLoop>) -> bool {
-        let slot = self.state.with(|state| state.drive.as_ref().map(|drive| Arc::clone(&drive.slot)));
+        let slot = self.state.with(|state| state.handler_run.as_ref().map(|handler_run| Arc::clone(&handler_run.slot)));
         slot.is_some_and(|slot| slot.runs_on(event_loop))
     }
 
     fn current(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state
-            .with_references(py, |state, references| state.drive.as_ref().map(|drive| references.again(&drive.current)))
+        self.state.with_references(py, |state, references| {
+            state.handler_run.as_ref().map(|handler_run| references.again(&handler_run.current))
+        })
     }
 
     /// Takes `take` on the current coroutine, in the context of the request, and answers it if that was the last step.
@@ -114,9 +116,15 @@ impl Driver {
         take: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
     ) -> PyResult<Progress<'py>> {
         let driven = self.state.with_references(py, |state, references| {
-            let drive = state.drive.as_ref()?;
-            let (current, request) = (references.again(&drive.current), references.again(&drive.request));
-            Some((current, drive.sending, Arc::clone(&drive.slot), request, drive.context.again(references)))
+            let handler_run = state.handler_run.as_ref()?;
+            let (current, request) = (references.again(&handler_run.current), references.again(&handler_run.request));
+            Some((
+                current,
+                handler_run.sending,
+                Arc::clone(&handler_run.slot),
+                request,
+                handler_run.context.again(references),
+            ))
         });
         let Some((current, mut sending, slot, request, context)) = driven else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
@@ -144,7 +152,7 @@ impl Driver {
             step = step::send(&current, py.None().bind(py));
         };
         // Ended for other code, before the end is reported.
-        let ended = self.state.with(|state| state.drive.take());
+        let ended = self.state.with(|state| state.handler_run.take());
         let Some(call) = slot.take() else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
@@ -161,31 +169,31 @@ impl Driver {
     fn go_on_with(&self, sender: &Bound<'_, PyAny>) {
         let sender = sender.clone().unbind();
         let earlier = self.state.with(|state| {
-            let drive = state.drive.as_mut()?;
-            drive.sending = true;
-            Some(std::mem::replace(&mut drive.current, sender))
+            let handler_run = state.handler_run.as_mut()?;
+            handler_run.sending = true;
+            Some(std::mem::replace(&mut handler_run.current, sender))
         });
         drop(earlier);
     }
 
     /// Ends the drive where it is, which answers the request.
-    fn end(&self) -> Option<Drive> {
-        let State { drive, early } = self.state.take();
+    fn end(&self) -> Option<HandlerRun> {
+        let State { handler_run, early } = self.state.take();
         drop(early);
         // The request must not keep the call alive.
-        drop(drive.as_ref().and_then(|drive| drive.slot.take()));
-        drive
+        drop(handler_run.as_ref().and_then(|handler_run| handler_run.slot.take()));
+        handler_run
     }
 }
 
-impl Drop for Driver {
+impl Drop for RequestCoroutine {
     fn drop(&mut self) {
         drop(self.end());
     }
 }
 
 #[pymethods]
-impl Driver {
+impl RequestCoroutine {
     fn __await__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -195,7 +203,7 @@ impl Driver {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let (early, driving) = self.state.with(|state| (state.early.take(), state.drive.is_some()));
+        let (early, driving) = self.state.with(|state| (state.early.take(), state.handler_run.is_some()));
         match early {
             Some(Early::Waits(object)) => return Ok(Some(object.into_bound(py))),
             Some(Early::Cancelled(cancelled)) => return Err(cancelled),
@@ -223,9 +231,10 @@ impl Driver {
         _traceback: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let error = thrown(kind, value)?;
-        let (early, driving) = self.state.with(|state| (state.early.take(), state.drive.is_some()));
+        let (early, driving) = self.state.with(|state| (state.early.take(), state.handler_run.is_some()));
         if let Some(Early::Waits(object)) = early {
-            // The handler cancelled its own task in the first step: asyncio cancels what such a task goes on to wait for.
+            // The handler cancelled its own task in the first step: asyncio cancels what such a task goes on to wait
+            // for.
             let object = object.into_bound(py);
             if cancel(&object, &error)? {
                 return Ok(object);
@@ -248,8 +257,9 @@ impl Driver {
     /// The request that is answered; for the module that looks for its task.
     #[getter]
     fn _plugincore_request(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state
-            .with_references(py, |state, references| state.drive.as_ref().map(|drive| references.again(&drive.request)))
+        self.state.with_references(py, |state, references| {
+            state.handler_run.as_ref().map(|handler_run| references.again(&handler_run.request))
+        })
     }
 
     /// Shows the plugin's coroutine to code that inspects the task (`cr_frame`, `cr_code`, `__qualname__`, …).
@@ -265,15 +275,16 @@ impl Driver {
             if let Some(Early::Waits(object)) = &state.early {
                 visit.call(object)?;
             }
-            let Some(drive) = &state.drive else { return Ok(()) };
-            visit.call(&drive.current)?;
-            visit.call(&drive.request)?;
-            drive.context.traverse(&visit)
+            let Some(handler_run) = &state.handler_run else { return Ok(()) };
+            visit.call(&handler_run.current)?;
+            visit.call(&handler_run.request)?;
+            handler_run.context.traverse(&visit)
         })
     }
 }
 
-/// Cancels what a handler waits for because of `error`, with its message, as asyncio does; says whether that was possible.
+/// Cancels what a handler waits for because of `error`, with its message, as asyncio does; says whether that was
+/// possible.
 fn cancel(awaited: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<bool> {
     let py = awaited.py();
     let Some(cancel) = awaited.getattr_opt(intern!(py, "cancel"))? else { return Ok(false) };
