@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from support.server import Launch, Server
-from test_reload import hammered
+from test_reload import hammered, index_of
 from test_tls import issue
 
 #: Everything of one generation holds the same word.
@@ -242,6 +242,47 @@ def test_a_stop_in_the_midst_of_a_reload_ends_what_was_loaded(launch: Launch, ta
     assert 0 == server.wait()
     assert ["Alpha ends second", "Alpha ends first"] == ends(server, "Alpha")
     assert ["Zeta ends second", "Zeta ends first"][target == "alpha" :] == ends(server, "Zeta")
+
+
+GATED = """
+import asyncio, os
+from plugincore.baseplugin import BasePlugin
+
+class Gated(BasePlugin):
+    async def initialize(self, **kwargs):
+        print("gated begins VERSION")
+        while os.path.exists("closed"):
+            await asyncio.sleep(0.002)
+
+    def request_handler(self, **data):
+        return {"version": "VERSION", "pid": os.getpid()}
+
+    def terminate_plugin(self):
+        print("gated ends VERSION")
+"""
+
+
+def test_a_restart_waits_for_the_reloads_before_it(launch: Launch) -> None:
+    """Two that were asked for before SIGUSR1 are done and answered, one after the other, and then it starts anew."""
+    server = launch({"gated": GATED.replace("VERSION", "1")})
+    before = server.get("/gated").json()
+    (server.folder / "closed").touch()
+    (server.plugins / "gated.py").write_text(GATED.replace("VERSION", "2"))
+    ask = b"GET /reload/gated HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with server.connect() as one, server.connect() as other:
+        one.sendall(ask)
+        server.wait_for("^gated begins 2$")
+        other.sendall(ask)
+        assert 200 == server.get("/-/ready").status_code
+        server.send(signal.SIGUSR1)
+        server.wait_for("Received SIGUSR1")
+        (server.folder / "closed").unlink()
+        for connection in (one, other):
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    server.wait_for("Server started on", since=index_of(server, "Received SIGUSR1"))
+    assert {**before, "version": "2"} == server.get("/gated").json()
+    assert ["gated ends 1", "gated ends 2", "gated ends 2"] == ends(server, "gated")
+    assert 0 == server.stop()
 
 
 FIXED = """

@@ -25,13 +25,30 @@ pub(crate) struct HostHandle {
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
     listeners: Mutex<Vec<Listening>>,
     io: Mutex<Option<IoThreads>>,
-    /// The asyncio task of the load or reload that is under way.
-    pub(super) current_operation: Locked<Option<Py<PyAny>>>,
+    /// The load or reload that is under way.
+    pub(super) current_operation: Locked<Option<Operation>>,
     acknowledged: Arc<AtomicBool>,
     /// Set by the Python thread when it has come to what it was last asked.
     pulse: Arc<AtomicBool>,
     stopping: AtomicBool,
     restart: AtomicBool,
+}
+
+/// A load or reload that is under way.
+pub(super) struct Operation {
+    /// Its asyncio task.
+    pub task: Py<PyAny>,
+    /// What ends it before its time.
+    pub interruption: Interruption,
+}
+
+/// Which stop a load or reload does not outlast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interruption {
+    /// Any, a restart included: nothing is served yet.
+    AnyStop,
+    /// A stop for good: before a restart, a reload is finished and answered.
+    FinalStop,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,6 +140,11 @@ impl HostHandle {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Whether a stop has been asked for that an operation of this kind does not outlast.
+    pub(super) fn is_interrupted(&self, interruption: Interruption) -> bool {
+        self.is_stopping() && (interruption == Interruption::AnyStop || !self.is_restart())
+    }
+
     /// Whether the process is to be replaced when it has stopped.
     pub(super) fn is_restart(&self) -> bool {
         self.restart.load(Ordering::Acquire)
@@ -153,10 +175,12 @@ impl HostHandle {
         threads.is_none_or(|threads| threads.join(timeout))
     }
 
-    /// Cancels the load or reload that is under way and has the Python thread stop; on that thread.
+    /// Cancels the load or reload that is under way, unless it outlasts the stop, and has the Python thread stop; on that thread.
     fn interrupt(&self, py: Python<'_>) {
         self.acknowledged.store(true, Ordering::Release);
-        if let Some(task) = self.current_operation.take()
+        let stops = |interruption| self.is_interrupted(interruption);
+        let interrupted = self.current_operation.with(|current| current.take_if(|one| stops(one.interruption)));
+        if let Some(Operation { task, .. }) = interrupted
             && let Err(error) = task.bind(py).call_method0("cancel")
         {
             tracing::error!("a load cannot be cancelled: {error}");

@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use super::backend::PythonBackend;
 use super::environment::environment;
 use super::generation::Generation;
-use super::handle::HostHandle;
+use super::handle::{HostHandle, Interruption, Operation};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::control::{ReloadReport, ReloadTarget};
@@ -126,7 +126,7 @@ impl Host {
     /// The whole life, as one future for the event loop.
     pub(crate) async fn live(self: Arc<Self>) -> PyResult<()> {
         let host = Arc::clone(&self);
-        self.run_cancellable(async move { host.load_all().await }).await;
+        self.run_cancellable(Interruption::AnyStop, async move { host.load_all().await }).await;
         if !self.is_stopping() {
             self.open()?;
         }
@@ -154,8 +154,12 @@ impl Host {
     }
 
     /// Runs `future` in a task that a stop cancels; `None` if it did.
-    async fn run_cancellable<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        if self.is_stopping() {
+    async fn run_cancellable<T: Send + 'static>(
+        &self,
+        interruption: Interruption,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        if self.handle.is_interrupted(interruption) {
             return None;
         }
         let result = Arc::new(Locked::new(None));
@@ -167,7 +171,7 @@ impl Host {
                 Ok(())
             })?;
             let task = host_task(self.consumer.event_loop(py), work)?.unbind();
-            drop(self.handle.current_operation.replace(Some(task.clone_ref(py))));
+            drop(self.handle.current_operation.replace(Some(Operation { task: task.clone_ref(py), interruption })));
             Ok(task)
         });
         let ended = match task {
@@ -187,7 +191,8 @@ impl Host {
 
     async fn reload_cancellable(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let host = Arc::clone(self);
-        self.run_cancellable(async move { host.reload(target).await }).await.unwrap_or(ReloadReport::Stopping)
+        let reload = async move { host.reload(target).await };
+        self.run_cancellable(Interruption::FinalStop, reload).await.unwrap_or(ReloadReport::Stopping)
     }
 
     /// Reloads, and reports it to the log and to the service manager.

@@ -12,6 +12,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 
 use super::generation::{Draft, DraftFile, ReloadScope};
+use super::handle::Interruption;
 use super::host::Host;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
@@ -50,7 +51,7 @@ impl Host {
             let mut draft = Draft::first(self.generation());
             draft.load(file).await;
             self.settle(&mut draft).await;
-            self.log_failures(&draft);
+            self.log_failures(&draft, Interruption::AnyStop);
             Python::attach(|py| self.put_into_service(py, draft));
             if self.is_stopping() {
                 return;
@@ -88,19 +89,19 @@ impl Host {
         };
         for file in files {
             draft.load(file).await;
-            if self.is_stopping() {
+            if self.is_interrupted() {
                 draft.discard().await;
                 return ReloadReport::Stopping;
             }
         }
         self.settle(&mut draft).await;
-        self.log_failures(&draft);
+        self.log_failures(&draft, Interruption::FinalStop);
         let (ready, refused): (Vec<_>, Vec<_>) = draft.files().iter().partition(|file| file.may_replace);
         let [failed, mut reasons] = [ready, refused].map(|files| problems(&files));
-        if self.is_stopping() || !reasons.is_empty() {
+        if self.is_interrupted() || !reasons.is_empty() {
             reasons.extend(failed);
             draft.discard().await;
-            return if self.is_stopping() { ReloadReport::Stopping } else { self.failed(target, reasons) };
+            return if self.is_interrupted() { ReloadReport::Stopping } else { self.failed(target, reasons) };
         }
         let retired = Python::attach(|py| self.put_into_service(py, draft));
         self.end(&retired).await;
@@ -108,6 +109,11 @@ impl Host {
             ReloadTarget::All => ReloadReport::All { loaded: self.loaded(), failed },
             ReloadTarget::One(plugin) => ReloadReport::One { plugin, failed },
         }
+    }
+
+    /// Whether a stop has been asked for that does not wait for a reload.
+    fn is_interrupted(&self) -> bool {
+        self.handle.is_interrupted(Interruption::FinalStop)
     }
 
     /// A reload that does not begin.
@@ -132,9 +138,9 @@ impl Host {
         draft.settle(&self.registry.serving(), exists, objection).await;
     }
 
-    fn log_failures(&self, draft: &Draft) {
-        // A stop interrupts a load, and that is no failure.
-        if !self.is_stopping() {
+    /// Logs what went wrong, unless a stop has interrupted the load, which is no failure.
+    fn log_failures(&self, draft: &Draft, interruption: Interruption) {
+        if !self.handle.is_interrupted(interruption) {
             let failures = draft.files().iter().flat_map(|file| &file.loaded.failures);
             Python::attach(|py| failures.for_each(|failure| tracing::error!("{}", failure.record(py))));
         }
