@@ -1,10 +1,11 @@
-//! Listening sockets that survive a restart in place.
+//! Listening sockets that the process was started with: those of its earlier image, which survive a restart in place,
+//! and those of the service manager (socket activation).
 //!
 //! Promise: across the re-execution that SIGUSR1 asks for, the sockets stay open, so that clients which connect
 //! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable, which
 //! counts only in the process that wrote it and has to be taken out of the environment before any plugin runs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -16,12 +17,14 @@ use std::path::Path;
 use nix::unistd::execve;
 use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use crate::edge::http::forked::Listening;
+use crate::edge::http::listener;
 use crate::edge::observe::sink;
 
-/// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`.
+/// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`, with an `s` before the number of a socket of the
+/// service manager.
 pub(crate) const VARIABLE: &str = "PLUGINCORE_LISTENERS";
 
 /// Says why [`replace`] could not work, as far as that can be seen before anything is given up for it.
@@ -68,7 +71,7 @@ fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     let mut numbers = Vec::new();
     for listener in listeners {
         fcntl_setfd(&**listener, fcntl_getfd(&**listener)? - FdFlags::CLOEXEC)?;
-        numbers.push(listener.as_raw_fd().to_string());
+        numbers.push(format!("{}{}", if listener.is_given() { "s" } else { "" }, listener.as_raw_fd()));
     }
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
@@ -79,12 +82,42 @@ pub(crate) fn take_over(value: &str) -> Vec<Listening> {
     if pid.parse() != Ok(std::process::id()) {
         return Vec::new();
     }
-    let numbers: BTreeSet<RawFd> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
-    numbers.into_iter().filter_map(listening_socket).collect()
+    let parse = |number: &str| match number.strip_prefix('s') {
+        Some(number) => Some((number.parse().ok()?, true)),
+        None => Some((number.parse().ok()?, false)),
+    };
+    let numbers: BTreeMap<RawFd, bool> = numbers.split(',').filter_map(parse).collect();
+    let sockets = numbers.into_iter().filter_map(|(number, is_given)| Some((listening_socket(number)?, is_given)));
+    sockets.map(|(socket, is_given)| if is_given { Listening::given(socket) } else { socket.into() }).collect()
+}
+
+/// The variables of socket activation. They are to be taken out of the environment, since they are for one process.
+pub(crate) const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// The first descriptor that a service manager passes.
+const FIRST_GIVEN: RawFd = 3;
+
+/// The TCP sockets that the service manager passed, by the values of the first two of [`ACTIVATION`]. Call it once, at
+/// the start, before anything else opens descriptors.
+pub(crate) fn given(pid: &str, count: &str) -> Vec<Listening> {
+    let count = count.parse().unwrap_or(0);
+    if pid.parse() != Ok(std::process::id()) {
+        return Vec::new();
+    }
+    let mut sockets = Vec::new();
+    for number in FIRST_GIVEN..FIRST_GIVEN.saturating_add(count) {
+        let prepared = listening_socket(number).filter(|socket| socket.local_addr().is_ok()).map(Socket::from);
+        match prepared.map(|socket| listener::prepare(&socket).map(|()| socket)) {
+            Some(Ok(socket)) => sockets.push(Listening::given(socket.into())),
+            Some(Err(error)) => tracing::warn!("descriptor {number} of the service manager cannot be used: {error}"),
+            None => tracing::warn!("descriptor {number} of the service manager is no listening TCP socket; ignored"),
+        }
+    }
+    sockets
 }
 
 /// The listening socket of that number, if it is one.
-fn listening_socket(number: RawFd) -> Option<Listening> {
+fn listening_socket(number: RawFd) -> Option<TcpListener> {
     if number <= 2 {
         return None;
     }
@@ -95,9 +128,9 @@ fn listening_socket(number: RawFd) -> Option<Listening> {
         return None;
     }
     fcntl_setfd(socket, FdFlags::CLOEXEC).ok()?;
-    // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process wrote
-    // the number, for a socket that it left open for us over the `exec`; no other code of the new image knows the
-    // number, each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
+    // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process, or
+    // the service manager that started it, left it open for us over the `exec`; no other code of the new image knows
+    // the number, each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    Some(TcpListener::from(socket).into())
+    Some(TcpListener::from(socket))
 }

@@ -81,8 +81,10 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
-    // First of all, so that no child and no later image of the process can see the variable.
-    let inherited = inherited::take_over(&interpreter::take_variable(py, inherited::VARIABLE)?);
+    // First of all, so that no child and no later image of the process can see the variables.
+    let mut inherited = inherited::take_over(&interpreter::take_variable(py, inherited::VARIABLE)?);
+    let [pid, count, _] = inherited::ACTIVATION.map(|name| interpreter::take_variable(py, name));
+    inherited.extend(inherited::given(&pid?, &count?));
     let reading = read(py, &launch)?;
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
@@ -133,8 +135,14 @@ fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigEr
     reading
 }
 
-/// The listening sockets: those of an earlier image of this process, new ones for the rest.
+/// The listening sockets: those of the service manager if there are any, else those of an earlier image of this process
+/// and new ones for the rest.
 fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<Listening>, BindError> {
+    if inherited.iter().any(Listening::is_given) {
+        inherited.retain(Listening::is_given);
+        tracing::info!("serving the sockets of the service manager instead of [network] bindto and port");
+        return Ok(inherited);
+    }
     let mut listeners = Vec::new();
     for address in addresses {
         // Port 0 asks for any port, such as the one that clients know already.

@@ -7,15 +7,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
-from support.server import Launch
-from support.wait import TIMEOUT
+from support.server import Launch, Server, command
+from support.wait import TIMEOUT, wait_until
 
 PLUGIN = """
 import time
@@ -171,11 +173,85 @@ def test_a_manager_that_does_not_read_does_not_keep_the_server_from_ending(launc
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_the_unit_files_are_valid_and_hardened(unit: Path, tmp_path: Path) -> None:
     """`systemd-analyze` finds nothing wrong but the absent program, and an exposure of at most 2.0."""
+    for one in UNITS:
+        (tmp_path / one.name.replace("@.", "@instance.")).write_bytes(one.read_bytes())
     file = tmp_path / unit.name.replace("@.", "@instance.")
-    file.write_bytes(unit.read_bytes())
     verified = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, timeout=TIMEOUT)
     wrong = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
     assert not any(unit.stem.rstrip("@") in line for line in wrong), verified.stderr
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", file]
-    rated = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    if unit.suffix != ".service":
+        return
+    rating = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", file]
+    rated = subprocess.run(rating, capture_output=True, text=True, timeout=TIMEOUT)
     assert 0 == rated.returncode, rated.stdout
+
+
+#: Does what systemd does for a socket unit: listening sockets from descriptor 3 on, variables that name the process.
+ACTIVATE = """
+import os, socket, sys
+
+kinds, program = sys.argv[1].split(","), sys.argv[2:]
+for number, kind in enumerate(kinds, 3):
+    made = socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET)
+    made.bind("given.sock" if kind == "unix" else ("127.0.0.1", 0))
+    made.listen()
+    os.dup2(made.detach(), number)
+    os.set_inheritable(number, True)
+os.environ.update(LISTEN_PID=str(os.getpid() + ("other" in kinds)), LISTEN_FDS=str(len(kinds)), LISTEN_FDNAMES="a:b")
+os.execv(program[0], program)
+"""
+
+SEES = """
+import os
+from plugincore.baseplugin import BasePlugin
+
+class Sees(BasePlugin):
+    def request_handler(self, **data):
+        return 200, [name for name in os.environ if name.startswith(("LISTEN_", "PLUGINCORE_LISTENERS"))]
+"""
+
+
+def activated(launch: Launch, kinds: str) -> Server:
+    """Start a server with sockets of these kinds."""
+    return launch({"sees": SEES}, program=[sys.executable, "-c", ACTIVATE, kinds, *command()])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sockets_of_the_service_manager_are_served(launch: Launch, count: int) -> None:
+    """They replace `[network]`, over a restart as well, and plugins do not see the variables."""
+    server = activated(launch, ",".join(["tcp"] * count))
+    server.wait_for(r"serving the sockets of the service manager instead of \[network\] bindto and port")
+    ports: set[int] = set()
+
+    def all_started(since: int) -> bool:
+        started = [line for line in server.lines[since:] if "Server started on" in line]
+        ports.update(int(line.rpartition(":")[2]) for line in started)
+        return count == len(started)
+
+    wait_until(lambda: all_started(0))
+
+    def answers() -> list[object]:
+        with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+            return [client.get(f"http://127.0.0.1:{port}/sees").json() for port in sorted(ports)]
+
+    assert [[]] * count == answers()
+    since = len(server.lines)
+    server.send(signal.SIGUSR1)
+    wait_until(lambda: all_started(since))
+    assert count == len(ports)
+    assert [[]] * count == answers()
+    assert 0 == server.stop()
+
+
+def test_what_is_no_tcp_socket_is_left_out(launch: Launch) -> None:
+    """With a warning that names its number."""
+    server = activated(launch, "unix,tcp")
+    server.wait_for("WARN - plugincore - descriptor 3 of the service manager is no listening TCP socket; ignored")
+    assert [] == server.get("/sees").json()
+
+
+def test_sockets_for_another_process_are_none_of_ours(launch: Launch) -> None:
+    """`[network]` counts then."""
+    server = activated(launch, "other")
+    assert [] == server.get("/sees").json()
+    assert "service manager" not in server.log

@@ -60,21 +60,33 @@ pub(crate) struct Listening {
     // Fields are dropped in this order.
     _mark: Mark,
     socket: TcpListener,
+    /// Whether the service manager made it (socket activation).
+    is_given: bool,
 }
 
 impl Listening {
+    /// A socket that the service manager made, which it keeps when the server has ended.
+    pub(crate) fn given(socket: TcpListener) -> Self {
+        Self { is_given: true, ..Self::from(socket) }
+    }
+
+    /// Whether the service manager made it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
+    }
+
     /// A copy of it.
     ///
     /// # Errors
     /// When the process has no descriptors left.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(self.socket.try_clone()?.into())
+        Ok(Self { is_given: self.is_given, ..self.socket.try_clone()?.into() })
     }
 }
 
 impl From<TcpListener> for Listening {
     fn from(socket: TcpListener) -> Self {
-        Self { _mark: Mark::new(&socket), socket }
+        Self { _mark: Mark::new(&socket), socket, is_given: false }
     }
 }
 

@@ -74,12 +74,20 @@ fn bind_one(address: SocketAddr) -> io::Result<Listening> {
         // `::` and `0.0.0.0` can then both be configured, and an IPv4 client never shows as `::ffff:…`.
         socket.set_only_v6(true)?;
     }
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
-    socket.set_nonblocking(true)?;
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(std::net::TcpListener::from(socket).into())
+}
+
+/// Makes `socket`, which may have been made elsewhere, fit for the I/O threads.
+///
+/// # Errors
+/// When the system refuses an option.
+pub(crate) fn prepare(socket: &Socket) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
+    socket.set_nonblocking(true)
 }
 
 /// Accepts connections for one I/O thread and outlives every failure to do so.
