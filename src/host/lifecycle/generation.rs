@@ -21,10 +21,12 @@ use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::http::tls;
 use crate::edge::routing::RouteError;
 use crate::host::plugins::environment::Environment;
+use crate::host::plugins::failure::LoadFailure;
 use crate::host::plugins::load::{LoadedFile, load_file};
 use crate::host::plugins::loaded_plugin::{Entry, LoadedPlugin};
 use crate::host::plugins::module;
 use crate::host::plugins::registry::PluginSet;
+use crate::host::plugins::state::hand_on;
 use crate::host::python::baseplugin::BasePlugin;
 use crate::host::python::config;
 
@@ -70,6 +72,9 @@ fn lost_handler(plugin: &LoadedPlugin, serving: &PluginSet) -> Option<String> {
     let served = serving.get(&plugin.id).is_some_and(|old| !matches!(old.entry, Entry::Missing(_)));
     served.then(|| format!("plugin {} has no request_handler any more; {hint}", plugin.id))
 }
+
+/// What follows from a failure in a plugin that serves.
+const SERVES_ON: &str = "the earlier version goes on serving";
 
 /// What came of one file.
 pub(super) struct DraftFile {
@@ -212,9 +217,23 @@ impl Draft {
                 loaded.object(reason);
             }
             if let Some(last) = loaded.failures.last_mut().filter(|_| !*may_replace) {
-                last.add("the earlier version goes on serving");
+                last.add(SERVES_ON);
             }
         }
+    }
+
+    /// Hands the state of the plugins that serve on to those that replace them. Returns why that cannot be done, each
+    /// with file and line; it has been logged.
+    pub(super) fn hand_on_state(&self, py: Python<'_>, serving: &PluginSet) -> Vec<String> {
+        let plugins = self.files.iter().flat_map(|file| &file.loaded.plugins);
+        let failures = plugins.filter_map(|new| {
+            let error = hand_on(py, serving.get(&new.id)?, new).err()?;
+            let mut failure = LoadFailure::of_error(py, &self.environment, &new.file, None, &error);
+            failure.add(SERVES_ON);
+            tracing::error!("{}", failure.record(py));
+            Some(failure.to_string())
+        });
+        failures.collect()
     }
 
     /// Takes everything back; what serves finds the modules and the configuration as they were.

@@ -103,8 +103,18 @@ impl Host {
             draft.discard().await;
             return if self.is_interrupted() { ReloadReport::Stopping } else { self.failed(target, reasons) };
         }
-        let retired = Python::attach(|py| self.put_into_service(py, draft));
-        self.end(&retired).await;
+        // In one step: between the export of a plugin's state and its service no request may change it.
+        let committed = Python::attach(|py| {
+            let reasons = draft.hand_on_state(py, &self.registry.serving());
+            if reasons.is_empty() { Ok(self.put_into_service(py, draft)) } else { Err((draft, reasons)) }
+        });
+        match committed {
+            Ok(retired) => self.end(&retired).await,
+            Err((draft, reasons)) => {
+                draft.discard().await;
+                return self.failed(target, reasons);
+            }
+        }
         match target {
             ReloadTarget::All => ReloadReport::All { loaded: self.loaded(), failed },
             ReloadTarget::One(plugin) => ReloadReport::One { plugin, failed },

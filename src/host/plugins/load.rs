@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyType};
+use pyo3::types::{PyBool, PyDict, PyModule, PyType};
 
 use super::discover::stem;
 use super::dispatch::ALWAYS;
@@ -26,6 +27,7 @@ use super::terminate::{discard, discard_instance, end_tasks};
 use super::timeout::with_timeout;
 use super::watch::Step;
 use crate::host::bridge::aiohttp;
+use crate::host::bridge::coroutine::{await_python, coroutine};
 use crate::host::bridge::{fork, step};
 
 /// What came of one file.
@@ -283,11 +285,49 @@ async fn make_ready(
         with_timeout(environment.timeout, context, started, "initialize").await?;
     }
     drop(step);
+    self_check(environment, file, instance, part).await?;
     Python::attach(|py| {
         let _entered = part.enter(py)?;
         let scopes = (Arc::clone(scope), Arc::clone(part));
         LoadedPlugin::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
     })
+}
+
+/// Asks a plugin that has a `self_check` whether it is able to serve, which it denies by raising or by returning False.
+async fn self_check(
+    environment: &Environment,
+    file: &Path,
+    instance: &Py<PyAny>,
+    part: &Arc<PluginScope>,
+) -> PyResult<()> {
+    let begun = Python::attach(|py| -> PyResult<_> {
+        let check = instance.bind(py).getattr_opt(intern!(py, "self_check"))?;
+        let Some(check) = check.filter(pyo3::types::PyAnyMethods::is_callable) else { return Ok(None) };
+        let step = Step::begin(file, format!("self_check of {}", instance.bind(py).get_type().name()?));
+        let _entered = part.enter(py)?;
+        let result = check.call0();
+        fork::end_child(py, result.as_ref().err());
+        let result = result?;
+        if step::awaitable(&result)?.is_none() {
+            return verdict(&result).map(|()| None);
+        }
+        let result = result.unbind();
+        let checked = coroutine(py, async move {
+            let result = await_python(result).await?;
+            Python::attach(|py| verdict(result.bind(py)))
+        })?;
+        Ok(Some((step, part.context(py), checked.into_any().unbind())))
+    })?;
+    let Some((_step, context, checked)) = begun else { return Ok(()) };
+    with_timeout(environment.timeout, context, checked, "self_check").await
+}
+
+/// What a `self_check` that returned `result` says.
+fn verdict(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    match result.cast::<PyBool>() {
+        Ok(result) if !result.is_true() => Err(PyRuntimeError::new_err("self_check returned False")),
+        _ => Ok(()),
+    }
 }
 
 /// Calls `initialize`, if there is one; what it returns is awaited if it can be.

@@ -17,6 +17,7 @@ pub(crate) mod parameters;
 pub(crate) mod registry;
 pub(crate) mod signature;
 pub(crate) mod slips;
+pub(crate) mod state;
 pub(crate) mod task_scope;
 pub(crate) mod terminate;
 pub(crate) mod timeout;
