@@ -244,6 +244,30 @@ def test_a_stop_in_the_midst_of_a_reload_ends_what_was_loaded(launch: Launch, ta
     assert ["Zeta ends second", "Zeta ends first"][target == "alpha" :] == ends(server, "Zeta")
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_another_folder_of_plugins_has_helpers_of_its_own(launch: Launch, breaks: bool) -> None:
+    """With the same names in it: all that is imported comes from the new folder, or from the old one if that fails."""
+    server = launch(PLUGINS, ini_more="[shop]\nword = first\n[plugin_parms]\nchanging = word=first\n")
+    assert {"words": ["first"] * 6} == server.get("/changing").json()
+    others = server.folder / "others"
+    others.mkdir()
+    for name in ("changing", "helper", "lazily"):
+        (others / f"{name}.py").write_text((server.plugins / f"{name}.py").read_text().replace("first", "second"))
+    if breaks:
+        (others / "zeta.py").write_text("import helper\nfrom nowhere import nothing\n")
+        (others / "changing.py").write_text((others / "changing.py").read_text() + "1 / 0\n")
+    ini = server.folder / "server.ini"
+    ini.write_text(ini.read_text().replace("plugins = plugins", "plugins = others").replace("first", "second"))
+    answer = server.get("/reload/all")
+    assert (500 if breaks else 200) == answer.status_code, answer.text
+    word = "first" if breaks else "second"
+    assert {"words": [word] * 6} == server.get("/changing").json()
+    assert (["alpha", "changing", "zeta"] if breaks else ["changing"]) == answer.json()["loaded_plugins"]
+    ini.write_text(ini.read_text().replace("plugins = others", "plugins = plugins").replace("second", "first"))
+    assert 200 == server.get("/reload/all").status_code
+    assert {"words": ["first"] * 6} == server.get("/changing").json()
+
+
 GATED = """
 import asyncio, os
 from plugincore.baseplugin import BasePlugin

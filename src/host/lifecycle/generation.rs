@@ -125,10 +125,13 @@ impl Draft {
                 Some(Arc::new(next))
             }
         };
-        let helpers = module::forget_helpers(py, &environment.locate(&environment.folder)).unwrap_or_default();
-        let draft = Self { serving, next, environment, key, helpers, files: Vec::new() };
+        let mut draft = Self { serving, next, environment, key, helpers: Vec::new(), files: Vec::new() };
+        draft.helpers = draft.forget_helpers(py).map_err(|error| reason(&error))?;
         // Plugins look at it while they are imported.
-        if let Err(error) = config::proclaim(draft.environment.config.bind(py)) {
+        let [before, now] = draft.folders();
+        let prepared = module::replace_in_path(py, &before, &now)
+            .and_then(|()| config::proclaim(draft.environment.config.bind(py)));
+        if let Err(error) = prepared {
             draft.restore_modules(py);
             return Err(reason(&error));
         }
@@ -165,21 +168,23 @@ impl Draft {
     /// Decides between plugins that have the same id, and which files cannot take the place of their earlier
     /// generation.
     ///
-    /// An id belongs to the file that has it in service, as long as that file still asks for it or, if it is no part of
-    /// the draft, `exists`; else to the first file of the draft that asks for it.
+    /// An id belongs to the file that has it in service, as long as that file still asks for it or, if it stays in
+    /// service without being a part of the draft, `exists`; else to the first file of the draft that asks for it.
     pub(super) async fn settle(
         &mut self,
         serving: &PluginSet,
         exists: impl Fn(&Path) -> bool,
         objection: impl Fn(&LoadedPlugin) -> Option<String>,
     ) {
+        // A whole generation leaves no other file in service.
+        let stays = self.next.is_none();
         let mut owners: HashMap<Arc<str>, PathBuf> = HashMap::new();
         for DraftFile { file, loaded, .. } in &self.files {
             for plugin in &loaded.plugins {
                 let holder = serving.get(&plugin.id).map(|holder| holder.file.as_path());
                 let keeps = |holder: &Path| match self.files.iter().find(|one| one.file == holder) {
                     Some(again) => again.loaded.plugins.iter().any(|one| one.id == plugin.id),
-                    None => exists(holder),
+                    None => stays && exists(holder),
                 };
                 let owner = holder.filter(|holder| keeps(holder)).unwrap_or(file);
                 owners.entry(Arc::clone(&plugin.id)).or_insert_with(|| owner.to_path_buf());
@@ -197,12 +202,9 @@ impl Draft {
         let ids: HashSet<_> =
             self.files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
         for DraftFile { file, loaded, may_replace } in &mut self.files {
-            let lost: Vec<_> = serving
-                .of_file(file)
-                .iter()
-                .filter(|old| !ids.contains(&old.id))
-                .map(|old| old.id.to_string())
-                .collect();
+            // By name, since the folder of the plugins may be another one.
+            let old = serving.plugins().iter().filter(|old| old.file.file_name() == file.file_name());
+            let lost: Vec<_> = old.filter(|old| !ids.contains(&old.id)).map(|old| old.id.to_string()).collect();
             // A file that is being written, or was emptied by mistake, looks like this.
             let emptied = loaded.plugins.is_empty() && loaded.failures.is_empty() && !lost.is_empty();
             if emptied {
@@ -256,11 +258,29 @@ impl Draft {
         self.files
     }
 
+    /// The folders of the plugins that serve and of those that are being loaded; as a rule they are the same.
+    fn folders(&self) -> [PathBuf; 2] {
+        let next = self.generation().environment.as_ref();
+        [self.serving.environment.as_ref(), next].map(|environment| environment.locate(&environment.folder))
+    }
+
+    /// Forgets the modules beside the plugins that serve and beside those that are being loaded; returns them.
+    fn forget_helpers(&self, py: Python<'_>) -> PyResult<Vec<(String, Py<PyAny>)>> {
+        let [before, now] = self.folders();
+        let mut helpers = module::forget_helpers(py, &before)?;
+        if now != before {
+            helpers.extend(module::forget_helpers(py, &now)?);
+        }
+        Ok(helpers)
+    }
+
     /// Puts the modules beside the plugins back that were imported before.
     fn restore_modules(&self, py: Python<'_>) {
-        let folder = self.environment.locate(&self.environment.folder);
+        let [before, now] = self.folders();
         let helpers = self.helpers.iter().map(|(name, helper)| (name.clone(), helper.clone_ref(py))).collect();
-        let restored = module::forget_helpers(py, &folder).and_then(|_| module::restore_helpers(py, helpers));
+        let restored = module::replace_in_path(py, &now, &before)
+            .and_then(|()| self.forget_helpers(py))
+            .and_then(|_| module::restore_helpers(py, helpers));
         if let Err(error) = restored {
             tracing::error!("helper modules cannot be restored: {error}");
         }

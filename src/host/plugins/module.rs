@@ -120,6 +120,21 @@ pub(crate) fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     Ok(())
 }
 
+/// Lets plugins import modules from the folder `now` instead of the folder `before`.
+///
+/// # Errors
+/// When `sys.path` is not a list.
+pub(crate) fn replace_in_path(py: Python<'_>, before: &Path, now: &Path) -> PyResult<()> {
+    if before != now {
+        let path = py.import("sys")?.getattr("path")?;
+        let before = std::path::absolute(before)?.into_os_string();
+        if path.contains(&before)? {
+            path.call_method1("remove", (before,))?;
+        }
+    }
+    add_to_path(py, now)
+}
+
 /// Forgets the modules of `folder` that plugins imported as helpers, so that a reload sees them as they are on disk;
 /// returns them for [`restore_helpers`].
 ///
