@@ -5,8 +5,8 @@
 //! the task is taken back if it is as it was before: no references, weak references or callbacks to it, no cancellation
 //! and no other name. Otherwise the reference shows a task that is done. Caveat: between two requests such a task is
 //! pending, so the consumer retires it ([`EagerTaskPool::rest`]) before other code has a turn of the loop. A plain
-//! handler in between may find it in `asyncio.all_tasks()`: cancelling it has no effect on a request, and whoever
-//! awaits it sees it end.
+//! handler in between may find it in `asyncio.all_tasks()`: cancelling it has no effect on a request, and code
+//! that awaits it sees it end.
 
 use pyo3::ffi;
 use pyo3::intern;

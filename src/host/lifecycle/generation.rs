@@ -27,6 +27,7 @@ use crate::host::plugins::loaded_plugin::{Entry, LoadedPlugin};
 use crate::host::plugins::module;
 use crate::host::plugins::registry::PluginSet;
 use crate::host::plugins::state::hand_on;
+use crate::host::plugins::terminate::left;
 use crate::host::python::baseplugin::BasePlugin;
 use crate::host::python::config;
 
@@ -242,7 +243,7 @@ impl Draft {
     pub(super) async fn discard(mut self) {
         let deadline = Instant::now() + self.environment.terminate_timeout;
         while let Some(DraftFile { loaded, .. }) = self.files.pop() {
-            loaded.give_up(deadline.saturating_duration_since(Instant::now())).await;
+            loaded.give_up(left(deadline)).await;
         }
         Python::attach(|py| {
             self.restore_modules(py);

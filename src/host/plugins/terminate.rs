@@ -97,7 +97,7 @@ pub(crate) async fn discard_instance(file: &Path, instance: &Py<PyAny>, scope: &
 }
 
 /// The time until `deadline`; never zero, so that a quick plugin can finish even when others were slow.
-fn left(deadline: Instant) -> Duration {
+pub(crate) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))
 }
 

@@ -91,7 +91,7 @@ struct Asked {
     _open: oneshot::Sender<()>,
 }
 
-/// The plugin as the gateway sees it; nothing is reloaded in a rehearsal.
+/// The plugin as the gateway sees it; it cannot be reloaded.
 pub(crate) struct RehearsalBackend(Arc<SubmissionQueue>);
 
 impl Backend for RehearsalBackend {
