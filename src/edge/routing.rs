@@ -63,6 +63,8 @@ pub(crate) enum Route {
     Plugins,
     /// `/reload/<id>`, or `/reload/all`; whether such a plugin exists is not yet known.
     Reload(String),
+    /// `/-/api/…`: what follows that; whether there is such an address is not yet known.
+    Api(String),
     /// A plugin.
     Plugin {
         /// Its endpoint.
@@ -197,6 +199,7 @@ impl RouteTable {
             Some(("reload", id)) if !id.is_empty() => Ok(Route::Reload(id.to_owned())),
             Some(("-", "healthy")) => Ok(Route::Healthy),
             Some(("-", "ready")) => Ok(Route::Ready),
+            Some(("-", rest)) if rest.starts_with("api/") => Ok(Route::Api(rest["api/".len()..].to_owned())),
             None if path == "plugins" => Ok(Route::Plugins),
             _ => self.plugin(path),
         }
@@ -335,6 +338,8 @@ mod tests {
             ("/-/healthy", "Healthy"),
             ("/-/ready", "Ready"),
             ("/-/x", "404"),
+            ("/-/api", "404"),
+            ("/-/api/plugins/a/reload", "Api(\"plugins/a/reload\")"),
         ] {
             assert_eq!(lookup(&table, path), expected, "{path}");
         }

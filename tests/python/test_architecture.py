@@ -55,6 +55,7 @@ WITH_UNSAFE = {
 #: and no Python object be made or dropped, while one is held.
 WITH_OTHER_LOCKS = {
     "host/lifecycle/handle.rs": "hold sockets and threads of the edge",
+    "host/lifecycle/status.rs": "holds plain data",
     "host/bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
     "host/bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
     "host/bridge/locked.rs": "is the lock",

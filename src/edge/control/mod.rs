@@ -1,8 +1,11 @@
-//! The server's own endpoints: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`.
+//! The server's own endpoints: `/plugins`, `/reload/…`, `/-/healthy`, `/-/ready`, and those below `/-/api/`.
 //!
 //! Runs on the I/O threads, so that `/plugins` and the health endpoints answer while a plugin blocks Python; only a
 //! reload needs the Python thread, and its caller awaits the report. The caller decides whether a client may use an
 //! endpoint.
+
+pub(crate) mod api;
+pub(crate) mod status;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -10,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::edge::http::rescue::{ControlError, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
+use status::PluginStatus;
 
 /// What is to be reloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(crate) enum ReloadTarget {
     All,
     /// The ini file's parameters and the file of this plugin.
     One(String),
+    /// The same, or a file of that name which could not be loaded before.
+    OneOrFailed(String),
 }
 
 impl ReloadTarget {
@@ -67,6 +73,17 @@ pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, request_id: Header
     success(&json!({ "loaded_plugins": ids.collect::<Vec<_>>() }), request_id)
 }
 
+/// The answer to `/-/api/plugins`.
+pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Response<Body> {
+    let plugins: Vec<_> = plugins.iter().filter(|plugin| !plugin.is_gone()).map(PluginStatus::to_json).collect();
+    success(&json!({ "plugins": plugins }), request_id)
+}
+
+/// The answer to `/-/api/drain`.
+pub(crate) fn draining(request_id: HeaderValue) -> Response<Body> {
+    success(&json!({ "status": "draining" }), request_id)
+}
+
 fn success(body: &Value, request_id: HeaderValue) -> Response<Body> {
     to_json(body).map_or_else(|error| unwritable(&error, request_id), |text| json_text(StatusCode::OK, text))
 }
@@ -106,7 +123,7 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
         ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {
                 ReloadTarget::All => None,
-                ReloadTarget::One(plugin) => Some(plugin.as_str()),
+                ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => Some(plugin.as_str()),
             };
             ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }
         }

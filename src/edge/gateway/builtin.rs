@@ -67,13 +67,24 @@ pub(super) async fn reload(
         return Ok(response);
     }
     check_method(context, MethodSet::ACTING)?;
-    check_server_key(snapshot, context, body).await?;
-    let is_stranger = !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
-    if matches!(snapshot.control, AuthPolicy::Open) && is_stranger {
-        return Err(Rejection::ControlRefused.into());
-    }
+    check_control(snapshot, context, body).await?;
     let report = backend.reload(ReloadTarget::named(name)).await;
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
+}
+
+/// Checks whether the client may control the server: with its key, or without a configured one from the same machine,
+/// but never on behalf of a web page of another site.
+pub(super) async fn check_control(
+    snapshot: &Snapshot,
+    context: &RequestContext,
+    body: &mut RequestBody,
+) -> Result<(), RequestError> {
+    check_server_key(snapshot, context, body).await?;
+    let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
+    if matches!(snapshot.control, AuthPolicy::Open) && is_stranger() {
+        return Err(Rejection::ControlRefused.into());
+    }
+    Ok(())
 }
 
 /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without a configured key every

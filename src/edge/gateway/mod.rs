@@ -4,6 +4,7 @@
 //! the server answers without a plugin. [`state`] is what they share with the Python thread, [`static_mount`] the
 //! folder of static files, [`threads`] the threads themselves. Caveat: what a stage decides about is in `policy`.
 
+mod api;
 mod builtin;
 pub(crate) mod service;
 mod stages;

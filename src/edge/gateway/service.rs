@@ -15,12 +15,12 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use super::builtin;
 use super::stages::{
     PluginPath, RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome,
     body_variables, check_key_in_body, check_key_in_head, check_method, request_data, route,
 };
 use super::state::{ServerState, Snapshot};
+use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::connection::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::http::request::MethodSet;
@@ -67,6 +67,7 @@ enum Progress {
 enum Waiting {
     Plugins(RequestContext),
     Reload(RequestContext, String),
+    Api(RequestContext, String),
     StaticFile(RequestContext, Option<String>),
     PluginBody { endpoint: Arc<Endpoint>, context: RequestContext, path: PluginPath },
 }
@@ -135,6 +136,7 @@ impl<B: Backend> AppService<B> {
             Route::Ready => return Ok(Progress::Answered(builtin::ready(&context, self.state.is_ready())?)),
             Route::Plugins => return Ok(Progress::Waits(Box::new(Waiting::Plugins(context)))),
             Route::Reload(name) => return Ok(Progress::Waits(Box::new(Waiting::Reload(context, name)))),
+            Route::Api(path) => return Ok(Progress::Waits(Box::new(Waiting::Api(context, path)))),
             Route::StaticFile { subpath } => {
                 return Ok(Progress::Waits(Box::new(Waiting::StaticFile(context, subpath))));
             }
@@ -180,6 +182,7 @@ impl<B: Backend> AppService<B> {
             Waiting::Reload(context, name) => {
                 builtin::reload(&*self.state.backend, snapshot, &context, body, name).await
             }
+            Waiting::Api(context, path) => api::answer(&self.state, snapshot, &context, body, &path).await,
             Waiting::StaticFile(context, subpath) => builtin::static_file(snapshot, context, subpath).await,
             Waiting::PluginBody { endpoint, context, path } => {
                 let bytes = body.read(snapshot, &context.parts.headers).await?;

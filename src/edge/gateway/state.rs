@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 
 use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
+use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
@@ -74,6 +75,8 @@ pub(crate) struct ServerState<B> {
     pub backend: Arc<B>,
     /// Requests in flight over all plugins.
     pub total: Arc<Limit>,
+    /// What is told of the plugins.
+    pub statuses: Statuses,
     ready: AtomicBool,
 }
 
@@ -84,6 +87,7 @@ impl<B> ServerState<B> {
             snapshot: ArcSwap::from_pointee(snapshot),
             backend,
             total: Limit::new(max_in_flight),
+            statuses: Statuses::default(),
             ready: AtomicBool::new(false),
         })
     }

@@ -19,6 +19,7 @@ use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
@@ -79,6 +80,10 @@ impl Backend for TestBackend {
             reply.send(ReloadReport::One { plugin, failed: Vec::new() }).unwrap();
         }
         report
+    }
+
+    fn change(&self, PluginAction::Reload: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
+        self.reload(ReloadTarget::One(id))
     }
 }
 

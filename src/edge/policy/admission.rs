@@ -6,19 +6,38 @@
 //! checked without a lock, so two threads that compete for the last place may both be refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// A number of places.
+/// A number of places, and what has become of the requests that asked for one.
 #[derive(Debug)]
 pub(crate) struct Limit {
     taken: AtomicUsize,
     max: usize,
+    admitted: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Limit {
     /// A limit with `most` free places.
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), max })
+        let (admitted, refused, failed) = Default::default();
+        Arc::new(Self { taken: AtomicUsize::new(0), max, admitted, refused, failed })
+    }
+
+    /// How many requests have been admitted to a plugin that has this limit.
+    pub(crate) fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// How many requests there was no place for.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many of the admitted requests were answered with a status of 500 or more.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// How many places are taken.
@@ -49,13 +68,23 @@ pub(crate) struct Permit {
 /// Takes a place in `total` and one in `plugin`, or neither.
 pub(crate) fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
     if !total.enter() {
+        plugin.refused.fetch_add(1, Ordering::Relaxed);
         return None;
     }
     if !plugin.enter() {
         total.leave();
+        plugin.refused.fetch_add(1, Ordering::Relaxed);
         return None;
     }
+    plugin.admitted.fetch_add(1, Ordering::Relaxed);
     Some(Permit { total: Arc::clone(total), plugin: Arc::clone(plugin) })
+}
+
+impl Permit {
+    /// Counts the request among those that were answered with a status of 500 or more.
+    pub(crate) fn note_failure(&self) {
+        self.plugin.failed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Permit {

@@ -8,6 +8,7 @@
 use tokio::sync::oneshot;
 
 use super::responder::QueuedRequest;
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 
 /// Runs the plugins. Called on the I/O threads, so it must neither block nor attach to the interpreter.
@@ -18,4 +19,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport>;
+
+    /// Starts to change one plugin, of which the list of statuses may know more than its id; otherwise like a reload.
+    fn change(&self, action: PluginAction, id: String) -> oneshot::Receiver<ReloadReport>;
 }

@@ -51,6 +51,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the client gets a status of 500 or more; what comes of a file is not known yet.
+    fn is_error(&self) -> bool {
+        match self {
+            Self::Reply(reply) => reply.status.is_server_error(),
+            Self::Failed(_) => true,
+            Self::Rejected(rejection) => rejection.status(false).is_server_error(),
+            Self::File(_) | Self::Switched { .. } => false,
+        }
+    }
+}
+
 /// An answer of a plugin.
 #[derive(Debug)]
 pub struct Reply {
@@ -72,7 +84,7 @@ pub(crate) struct Responder {
     completions: Arc<CompletionQueue>,
     request_id: RequestId,
     started: bool,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Responder {
@@ -83,7 +95,7 @@ impl Responder {
         request_id: RequestId,
     ) -> (Self, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { reply: Some(reply), completions, request_id, started: false, _permit: permit }, outcome)
+        (Self { reply: Some(reply), completions, request_id, started: false, permit }, outcome)
     }
 
     /// The id of the request in the log.
@@ -120,6 +132,9 @@ impl Responder {
     /// Answers the request and keeps its permit, because the body of the answer is still to come.
     pub(crate) fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
+            if outcome.is_error() {
+                self.permit.note_failure();
+            }
             self.completions.push(reply, outcome);
         }
     }
@@ -133,6 +148,7 @@ impl Drop for Responder {
             } else {
                 Outcome::Rejected(Rejection::ShuttingDown)
             };
+            self.permit.note_failure();
             self.completions.push(reply, outcome);
             self.completions.flush();
         }

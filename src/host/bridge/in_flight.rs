@@ -20,7 +20,7 @@ const AWAITED: usize = 1 << (usize::BITS - 1);
 #[derive(Default)]
 pub(crate) struct InFlight {
     /// The number of calls, with [`AWAITED`].
-    calls: AtomicUsize,
+    calls: Arc<AtomicUsize>,
     /// The asyncio futures to resolve when the last call has ended.
     waiting: Locked<Vec<Py<PyAny>>>,
     closing: Arc<CloseSignal>,
@@ -34,6 +34,11 @@ impl InFlight {
     pub(super) fn enter(self: &Arc<Self>) -> Guard {
         self.calls.fetch_add(1, Ordering::AcqRel);
         Guard(Arc::clone(self))
+    }
+
+    /// The number of calls, for others to read.
+    pub(crate) fn gauge(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.calls)
     }
 
     /// A future of the running event loop that is resolved when no call is inside any more; `None` if none is now.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::mailbox::{Command, CommandSender};
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::QueuedRequest;
@@ -34,6 +35,12 @@ impl Backend for PythonBackend {
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Reload(target, reply));
+        report
+    }
+
+    fn change(&self, action: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
+        let (reply, report) = oneshot::channel();
+        self.commands.send(Command::Change(action, id, reply));
         report
     }
 }

@@ -154,6 +154,11 @@ impl Draft {
         &self.files
     }
 
+    /// Whether no plugin has come of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.iter().all(|file| file.loaded.plugins.is_empty())
+    }
+
     /// Loads a file, beside what serves.
     pub(super) async fn load(&mut self, file: PathBuf) {
         let mut loaded = load_file(&self.environment, &file).await;

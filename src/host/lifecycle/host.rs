@@ -17,7 +17,9 @@ use super::environment::environment;
 use super::generation::Generation;
 use super::handle::{HostHandle, Interruption, Operation};
 use super::mailbox::{Command, CommandSender, Mailbox};
+use super::status::StatusRecord;
 use crate::edge::config::launch::LaunchOptions;
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
@@ -60,6 +62,8 @@ pub(crate) struct Host {
     /// What serves; its plugins are in the registry.
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
+    /// What is told of the plugins.
+    pub(super) record: StatusRecord,
     completion_queues: Vec<Arc<CompletionQueue>>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) consumer: Arc<Consumer>,
@@ -89,6 +93,7 @@ impl Host {
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let environment = Arc::new(environment(py, &launch, &settings, reading.config)?);
         let timeout = settings.server.shutdown_timeout;
+        let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
             handle: HostHandle::new(state, commands, listeners),
@@ -97,6 +102,7 @@ impl Host {
             timeout,
             generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
             registry,
+            record,
             completion_queues,
             mailbox,
         }))
@@ -137,6 +143,10 @@ impl Host {
                 Command::Reload(target, reply) => {
                     let report = self.reload_reporting(target).await;
                     // A client that left does not wait for the report.
+                    let _ = reply.send(report);
+                }
+                Command::Change(PluginAction::Reload, id, reply) => {
+                    let report = self.reload_reporting(ReloadTarget::OneOrFailed(id)).await;
                     let _ = reply.send(report);
                 }
                 Command::Sighup => {

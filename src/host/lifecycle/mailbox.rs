@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::locked::Locked;
@@ -19,7 +20,9 @@ use crate::host::bridge::submission_queue::SubmissionQueue;
 pub(crate) enum Command {
     /// Load plugins anew and report.
     Reload(ReloadTarget, oneshot::Sender<ReloadReport>),
-    /// The same for everything, by a signal: the result goes to the log.
+    /// Change one plugin and report.
+    Change(PluginAction, String, oneshot::Sender<ReloadReport>),
+    /// Load everything anew, by a signal: the result goes to the log.
     Sighup,
     /// Stop, and start again in the same process if asked to.
     Stop,

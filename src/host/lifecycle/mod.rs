@@ -1,7 +1,7 @@
 //! The life of all plugins: load, reload, stop.
 //!
 //! Runs on the main thread, but for the [`backend`]. [`host`] takes commands from the [`mailbox`] one after the other,
-//! [`reload`] and [`stop`] are the steps; [`reports`] installs the hooks for exceptions that no plugin catches.
+//! [`reload`] and [`stop`] are the steps, [`status`] tells of the plugins; [`reports`] installs the hooks for exceptions that no plugin catches.
 
 mod backend;
 pub(crate) mod environment;
@@ -11,4 +11,5 @@ pub(crate) mod host;
 pub(crate) mod mailbox;
 pub(crate) mod reload;
 pub(crate) mod reports;
+mod status;
 pub(crate) mod stop;

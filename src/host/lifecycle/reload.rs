@@ -67,6 +67,13 @@ impl Host {
                 Some(plugin) => (ReloadScope::OneFile, Some(plugin.file.clone())),
                 None => return ReloadReport::Unknown { plugin: id.clone() },
             },
+            ReloadTarget::OneOrFailed(id) => {
+                let file = self.registry.serving().get(id).map(|plugin| plugin.file.clone());
+                match file.or_else(|| self.record.failed_file(id)) {
+                    Some(file) => (ReloadScope::OneFile, Some(file)),
+                    None => return ReloadReport::Unknown { plugin: id.clone() },
+                }
+            }
         };
         let begun = Python::attach(|py| Draft::begin(py, &self.launch, self.generation(), scope));
         let mut draft = match begun {
@@ -98,8 +105,10 @@ impl Host {
         self.log_failures(&draft, Interruption::FinalStop);
         let (ready, refused): (Vec<_>, Vec<_>) = draft.files().iter().partition(|file| file.may_replace);
         let [failed, mut reasons] = [ready, refused].map(|files| problems(&files));
-        if self.is_interrupted() || !reasons.is_empty() {
+        let is_fruitless = matches!(target, ReloadTarget::OneOrFailed(_)) && draft.is_empty();
+        if self.is_interrupted() || !reasons.is_empty() || is_fruitless {
             reasons.extend(failed);
+            Python::attach(|py| self.record.note_files(py, draft.files(), false));
             draft.discard().await;
             return if self.is_interrupted() { ReloadReport::Stopping } else { self.failed(target, reasons) };
         }
@@ -117,7 +126,7 @@ impl Host {
         }
         match target {
             ReloadTarget::All => ReloadReport::All { loaded: self.loaded(), failed },
-            ReloadTarget::One(plugin) => ReloadReport::One { plugin, failed },
+            ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => ReloadReport::One { plugin, failed },
         }
     }
 
@@ -181,11 +190,13 @@ impl Host {
                 tracing::warn!("{option} has changed; the new value counts after a restart");
             }
         }
+        self.record.note_files(py, draft.files(), is_new);
         let files: Vec<_> = draft.finish(py).into_iter().map(|file| (file.file, file.loaded.plugins)).collect();
         let loaded: Vec<_> = files.iter().flat_map(|(_, plugins)| plugins).cloned().collect();
         // A generation as a whole ends the plugins of files that are gone.
         let Swap { serving, retired } = self.registry.serving().swap(files, |_| !is_new);
         self.publish(&serving);
+        self.record.note_swap(&loaded, &retired);
         for plugin in loaded {
             tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
             if let Some(mount) = &generation.static_mount {
@@ -220,6 +231,7 @@ impl Host {
             tracing::warn!("not waiting for requests any longer: {error}");
         }
         terminate(plugins, deadline).await;
+        self.record.note_end(plugins);
     }
 }
 

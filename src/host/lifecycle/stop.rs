@@ -75,7 +75,7 @@ impl Host {
                     tracing::warn!("requests still run; stopping without their answers");
                     break;
                 }
-                Command::Reload(_, reply) => drop(reply.send(ReloadReport::Stopping)),
+                Command::Reload(_, reply) | Command::Change(_, _, reply) => drop(reply.send(ReloadReport::Stopping)),
                 Command::Stop | Command::Sighup => {}
             }
         }

@@ -14,6 +14,7 @@ use super::discover::stem;
 use super::environment::Environment;
 use super::parameters::Origin;
 use super::{module, parameters};
+use crate::edge::control::status::LastError;
 use crate::host::bridge::missing_module::missing_module;
 use crate::host::bridge::outcome;
 
@@ -91,6 +92,16 @@ impl LoadFailure {
         match &self.cause {
             Some(cause) if self.parameters.is_none() => format!("{self}\n{}", outcome::traceback(py, cause)),
             _ => self.to_string(),
+        }
+    }
+
+    /// The failure as those see it who may control the server.
+    pub(crate) fn last_error(&self, py: Python<'_>) -> LastError {
+        LastError {
+            message: self.reason.clone(),
+            file: self.file.display().to_string(),
+            line: self.line,
+            traceback: self.cause.as_ref().map(|cause| outcome::traceback(py, cause)),
         }
     }
 

@@ -7,6 +7,7 @@
 //! plugin that replaces the factory are cancelled only when the server stops.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pyo3::intern;
@@ -21,6 +22,8 @@ use crate::host::bridge::locked::{Locked, made_once};
 #[pyclass(frozen, module = "plugincore._core")]
 pub struct TaskScope {
     tasks: Py<PySet>,
+    /// How many there are, for others to read.
+    count: Arc<AtomicUsize>,
     /// The owners of the plugins in the file, whose tasks end with those of the file.
     parts: Locked<Vec<Py<TaskScope>>>,
 }
@@ -101,7 +104,16 @@ fn current(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 
 impl TaskScope {
     fn new(py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, Self { tasks: PySet::empty(py)?.unbind(), parts: Locked::default() })
+        Py::new(py, Self { tasks: PySet::empty(py)?.unbind(), count: Arc::default(), parts: Locked::default() })
+    }
+
+    /// The number of tasks, without those of plugins in the file.
+    pub(crate) fn count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.count)
+    }
+
+    fn recount(&self, py: Python<'_>) {
+        self.count.store(self.tasks.bind(py).len(), Ordering::Relaxed);
     }
 
     /// Keeps `task` until it ends.
@@ -111,6 +123,7 @@ impl TaskScope {
     pub fn track(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         slf.get().tasks.bind(py).add(task)?;
+        slf.get().recount(py);
         task.call_method1(intern!(py, "add_done_callback"), (slf.getattr(intern!(py, "_ended"))?,)).map(drop)
     }
 
@@ -145,6 +158,7 @@ impl TaskScope {
     fn _ended(slf: &Bound<'_, Self>, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
         slf.get().tasks.bind(py).discard(task)?;
+        slf.get().recount(py);
         if has_unretrieved_exception(task)? {
             let event_loop = task.call_method0(intern!(py, "get_loop"))?;
             let task = py.import("weakref")?.call_method1("ref", (task,))?;

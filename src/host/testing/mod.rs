@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use self::wire::{Answer, Ask, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
+use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::connection::ConnectionParams;
@@ -100,6 +101,10 @@ impl Backend for RehearsalBackend {
     }
 
     fn reload(&self, _: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
+        oneshot::channel().1
+    }
+
+    fn change(&self, _: PluginAction, _: String) -> oneshot::Receiver<ReloadReport> {
         oneshot::channel().1
     }
 }

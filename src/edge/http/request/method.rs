@@ -29,6 +29,8 @@ impl MethodSet {
     pub const READ_ONLY: Self = Self(0b11 | OPTIONS);
     /// GET, HEAD and POST: what pluginserver routed to plugins and to its utilities.
     pub const DEFAULT: Self = Self(0b111 | OPTIONS);
+    /// POST alone.
+    pub const POST: Self = Self(0b100 | OPTIONS);
     /// GET and POST: for endpoints that act, which a HEAD must not do.
     pub const ACTING: Self = Self(0b101 | OPTIONS);
 
@@ -44,6 +46,11 @@ impl MethodSet {
     /// Whether `method` is in the set.
     pub fn contains(self, method: &Method) -> bool {
         self.0 & bit(method) != 0
+    }
+
+    /// The names of the methods in the set.
+    pub fn names(self) -> Vec<&'static str> {
+        METHODS.iter().filter(|(_, method)| self.contains(method)).map(|(name, _)| *name).collect()
     }
 
     /// The set as the value of an `Allow` header, such as `GET, HEAD, POST, OPTIONS`.

@@ -1,0 +1,72 @@
+//! The addresses below `/-/api/`: one table of what there is, and the methods of each.
+//!
+//! Pure functions, called on the I/O threads. Promise: an address that is not in the table does not exist. Ids may
+//! contain slashes, so the last segment of `plugins/<id>/<action>` is the action and all between is the id. Caveat: who
+//! may use an address is decided by the gateway, for all of them in the same way.
+
+use crate::edge::http::request::MethodSet;
+
+/// What a request below `/-/api/` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiCall {
+    /// The list of all plugins.
+    Plugins,
+    /// A change of the plugin with this id.
+    Plugin(PluginAction, String),
+    /// A reload of everything.
+    Reload,
+    /// Readiness fails from now on.
+    Drain,
+}
+
+/// What can be done to one plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PluginAction {
+    /// Its file is loaded anew.
+    Reload,
+}
+
+/// The addresses that concern the server as a whole.
+const SERVER: [(&str, MethodSet, ApiCall); 3] = [
+    ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
+    ("reload", MethodSet::POST, ApiCall::Reload),
+    ("drain", MethodSet::POST, ApiCall::Drain),
+];
+
+/// The last segments of `plugins/<id>/<action>`; all of them are for POST.
+const ACTIONS: [(&str, PluginAction); 1] = [("reload", PluginAction::Reload)];
+
+impl ApiCall {
+    /// What `path`, which follows `/-/api/`, asks for, and the methods that it answers.
+    pub(crate) fn find(path: &str) -> Option<(Self, MethodSet)> {
+        if let Some((_, methods, call)) = SERVER.iter().find(|(name, ..)| *name == path) {
+            return Some((call.clone(), *methods));
+        }
+        let (id, action) = path.strip_prefix("plugins/")?.rsplit_once('/')?;
+        let (_, action) = ACTIONS.iter().find(|(name, _)| *name == action)?;
+        (!id.is_empty()).then(|| (Self::Plugin(*action, id.to_owned()), MethodSet::POST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_segment_is_the_action_and_the_rest_the_id() {
+        for (path, id) in
+            [("plugins/a/reload", "a"), ("plugins/a/b/reload", "a/b"), ("plugins/reload/reload", "reload")]
+        {
+            let found = ApiCall::find(path).map(|(call, _)| call);
+            assert_eq!(found, Some(ApiCall::Plugin(PluginAction::Reload, id.to_owned())), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_does_not_exist() {
+        for path in ["", "plugins/", "plugins/a", "plugins//reload", "plugins/reload", "Plugins", "reload/", "x/reload"]
+        {
+            assert_eq!(ApiCall::find(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the server tells of its plugins: the one place that makes their statuses.
+//!
+//! Runs on the Python thread. Promise: after each step of the life cycle that changes what a plugin is doing, the list
+//! that the I/O threads show is made anew from the registry and from what is recorded here, and replaced as a whole.
+//! Caveat: a failure belongs to a file; it is shown with every plugin of that file.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use pyo3::prelude::*;
+
+use super::backend::PythonBackend;
+use super::generation::DraftFile;
+use crate::edge::control::status::{Gauge, LastError, PluginState, PluginStatus, Version, read};
+use crate::edge::gateway::state::{ServerState, Snapshot};
+use crate::host::plugins::discover::stem;
+use crate::host::plugins::loaded_plugin::LoadedPlugin;
+use crate::host::plugins::registry::Registry;
+
+/// Keeps the list up to date.
+pub(super) struct StatusRecord {
+    state: Arc<ServerState<PythonBackend>>,
+    registry: Arc<Registry>,
+    record: Mutex<Record>,
+}
+
+/// What has happened to plugins and cannot be seen from those that serve.
+#[derive(Default)]
+struct Record {
+    /// What was loaded last, by id; kept for ids that are gone, so that no number comes twice.
+    versions: HashMap<Arc<str>, Version>,
+    /// Why the last attempt to load a file failed.
+    failures: BTreeMap<PathBuf, LastError>,
+    /// Plugins that serve no more and have not ended yet.
+    retired: Vec<Retired>,
+}
+
+/// A plugin that serves no more, as long as it has not ended.
+struct Retired {
+    status: PluginStatus,
+    calls: Gauge,
+}
+
+impl StatusRecord {
+    /// For the list in `state`, of the plugins in `registry`.
+    pub(super) fn new(state: &Arc<ServerState<PythonBackend>>, registry: &Arc<Registry>) -> Self {
+        Self { state: Arc::clone(state), registry: Arc::clone(registry), record: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        // Values are only replaced or read under the lock, so a panic elsewhere leaves them whole.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file whose plugins failed to load, by the name that it has in the list.
+    pub(super) fn failed_file(&self, id: &str) -> Option<PathBuf> {
+        self.lock().failures.keys().find(|file| stem(file) == id).cloned()
+    }
+
+    /// Notes what came of `files`, and of all others that nothing came of any more if these are `all`.
+    pub(super) fn note_files(&self, py: Python<'_>, files: &[DraftFile], all: bool) {
+        let errors: Vec<_> = files
+            .iter()
+            .map(|one| (one.file.clone(), one.loaded.failures.first().map(|failure| failure.last_error(py))))
+            .collect();
+        let mut record = self.lock();
+        if all {
+            record.failures.retain(|file, _| errors.iter().any(|(known, _)| known == file));
+        }
+        for (file, error) in errors {
+            match error {
+                Some(error) => record.failures.insert(file, error),
+                None => record.failures.remove(&file),
+            };
+        }
+        drop(record);
+        self.publish_statuses();
+    }
+
+    /// Notes that the plugins `loaded` have come into service and that `retired` serve no more.
+    pub(super) fn note_swap(&self, loaded: &[Arc<LoadedPlugin>], retired: &[Arc<LoadedPlugin>]) {
+        let loaded_at = Timestamp::now();
+        let snapshot = self.state.snapshot.load();
+        let mut record = self.lock();
+        for old in retired {
+            let status = status_of(old, &record, &snapshot);
+            record.retired.push(Retired { status, calls: old.in_flight.gauge() });
+        }
+        for plugin in loaded {
+            let generation = record.versions.get(&plugin.id).map_or(1, |version| version.generation + 1);
+            record.versions.insert(Arc::clone(&plugin.id), Version { generation, loaded_at });
+        }
+        drop(record);
+        self.publish_statuses();
+    }
+
+    /// Notes that plugins which served no more have been terminated. Requests that did not end with them are shown as
+    /// long as they last.
+    pub(super) fn note_end(&self, ended: &[Arc<LoadedPlugin>]) {
+        let ended: Vec<_> = ended.iter().map(|plugin| plugin.in_flight.gauge()).collect();
+        let mut record = self.lock();
+        for old in &mut record.retired {
+            old.status.terminated |= ended.iter().any(|gauge| Arc::ptr_eq(gauge, &old.calls));
+        }
+        record.retired.retain(|old| !(old.status.terminated && read(&old.calls) == 0));
+        drop(record);
+        self.publish_statuses();
+    }
+
+    /// Makes the list anew.
+    fn publish_statuses(&self) {
+        let snapshot = self.state.snapshot.load();
+        let serving = self.registry.serving();
+        let record = self.lock();
+        let mut statuses: Vec<_> =
+            serving.plugins().iter().map(|plugin| status_of(plugin, &record, &snapshot)).collect();
+        let ids: HashSet<_> = statuses.iter().map(|status| Arc::clone(&status.id)).collect();
+        let mut leaving: BTreeMap<Arc<str>, PluginStatus> = BTreeMap::new();
+        for old in record.retired.iter().filter(|old| !ids.contains(&old.status.id)) {
+            let status = leaving.entry(Arc::clone(&old.status.id)).or_insert_with(|| old.status.clone());
+            status.state = PluginState::Draining;
+            status.terminated &= old.status.terminated;
+            status.draining = record.draining(&status.id);
+        }
+        statuses.extend(leaving.into_values());
+        let files: HashSet<_> = serving.plugins().iter().map(|plugin| &plugin.file).collect();
+        let failed = record.failures.iter().filter(|(file, _)| !files.contains(file));
+        statuses.extend(failed.map(|(file, error)| failed_status(file, error)));
+        drop(record);
+        self.state.statuses.store(Arc::new(statuses));
+    }
+}
+
+impl Record {
+    /// The numbers of requests in earlier versions of the plugin with this id.
+    fn draining(&self, id: &str) -> Vec<Gauge> {
+        self.retired.iter().filter(|old| &*old.status.id == id).map(|old| Arc::clone(&old.calls)).collect()
+    }
+}
+
+/// A plugin that serves.
+fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> PluginStatus {
+    PluginStatus {
+        id: Arc::clone(&plugin.id),
+        file: plugin.file.display().to_string(),
+        state: PluginState::Serving,
+        version: record.versions.get(&plugin.id).copied(),
+        content_hash: None,
+        last_error: record.failures.get(&plugin.file).cloned(),
+        draining: record.draining(&plugin.id),
+        terminated: false,
+        methods: Some(plugin.methods),
+        limit: snapshot.table.get(&plugin.id).map(|endpoint| Arc::clone(&endpoint.limit)),
+        tasks: vec![plugin.scope.owner.get().count(), plugin.part.owner.get().count()],
+    }
+}
+
+/// A file that could not be loaded.
+fn failed_status(file: &Path, error: &LastError) -> PluginStatus {
+    PluginStatus {
+        id: Arc::from(stem(file)),
+        file: file.display().to_string(),
+        state: PluginState::Failed,
+        version: None,
+        content_hash: None,
+        last_error: Some(error.clone()),
+        draining: Vec::new(),
+        terminated: false,
+        methods: None,
+        limit: None,
+        tasks: Vec::new(),
+    }
+}
