@@ -13,6 +13,7 @@ use clap::Parser;
 use pyo3::prelude::*;
 
 use crate::app::run::{StartError, run};
+use crate::edge::config::fields::WatchMode;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::{log_file, output, sink};
@@ -30,6 +31,10 @@ struct Arguments {
     /// DEBUG, INFO, WARN, ERROR or CRITICAL
     #[arg(short = 'v', long, value_name = "LEVEL", default_value = "DEBUG", value_parser = level)]
     level: String,
+    /// Load plugins, their helpers and the ini file again when they change; MODE is on, off or poll
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
+          value_parser = watch_mode)]
+    watch: Option<WatchMode>,
 }
 
 /// Code of a wrong command line or configuration.
@@ -61,8 +66,15 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         Err(error) => return report(&format!("the working directory cannot be used: {error}"), FAILED),
     };
     log_file::begin_at(&folder);
-    let launch =
-        LaunchOptions { name, ini, folder, log: parsed.log, level: parsed.level.to_uppercase(), command: restart };
+    let launch = LaunchOptions {
+        name,
+        ini,
+        folder,
+        log: parsed.log,
+        level: parsed.level.to_uppercase(),
+        watch: parsed.watch,
+        command: restart,
+    };
     let ended = run(py, launch);
     sink::finish();
     match ended {
@@ -93,6 +105,10 @@ fn level(text: &str) -> Result<String, String> {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!("a level is one of {}", Level::ALL.map(Level::name).join(", "))),
     }
+}
+
+fn watch_mode(text: &str) -> Result<WatchMode, String> {
+    WatchMode::of_word(text).ok_or_else(|| "a mode is one of on, off, poll".to_owned())
 }
 
 /// `plugincore` or `pserve`, by the name under which the program was called.

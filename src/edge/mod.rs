@@ -15,3 +15,4 @@ pub(crate) mod observe;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod routing;
+pub(crate) mod watch;

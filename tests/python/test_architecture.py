@@ -17,7 +17,7 @@ ROWS = (
     {"edge/policy"},
     {"edge/routing", "edge/control", "edge/files"},
     {"edge/queue"},  # what crosses to the Python thread
-    {"edge/gateway"},  # the request's way through the stages
+    {"edge/gateway", "edge/watch"},  # the request's way through the stages; what is watched has no part in it
     {"json"},
     {"host/bridge"},
     {"host/python"},  # the objects that plugins see; the bridge hands them requests

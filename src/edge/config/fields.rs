@@ -38,6 +38,27 @@ pub(crate) enum EventLoop {
     Uvloop,
 }
 
+/// Whether the plugin files are watched for changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchMode {
+    /// Changes count at the next reload.
+    Off,
+    /// By the notifications of the system, and by reading everything where those do not come.
+    On,
+    /// By reading everything again and again.
+    Poll,
+}
+
+impl WatchMode {
+    /// The mode that a word stands for: that of a switch, or `poll`.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        if word.trim().eq_ignore_ascii_case("poll") {
+            return Some(Self::Poll);
+        }
+        word_of_switch(word).map(|on| if on { Self::On } else { Self::Off })
+    }
+}
+
 /// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -85,6 +106,15 @@ pub(crate) fn switch(value: &Value, text: &str) -> ParseResult<bool> {
         Value::Float(_) | Value::List(_) => None,
     };
     word.ok_or_else(|| InvalidValue::new("must be on or off", "write bool:true or bool:false"))
+}
+
+/// A switch that can also be `poll`; as for [`switch`], `text` counts.
+pub(crate) fn watch_mode(value: &Value, text: &str) -> ParseResult<WatchMode> {
+    let word = match value {
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) => WatchMode::of_word(text),
+        Value::Float(_) | Value::List(_) => None,
+    };
+    word.ok_or_else(|| InvalidValue::new("must be on, off or poll", "write watch=on, or leave the key out"))
 }
 
 /// The state of a switch that a word in any case stands for; an empty one is off. pluginserver accepted five words

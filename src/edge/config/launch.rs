@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::fields::WatchMode;
+
 /// The options of one start.
 #[derive(Clone, Debug)]
 pub(crate) struct LaunchOptions {
@@ -19,6 +21,8 @@ pub(crate) struct LaunchOptions {
     pub log: Option<PathBuf>,
     /// `-v`: the level, as it was written.
     pub level: String,
+    /// `--watch`: how plugin files are watched, if the command line says it.
+    pub watch: Option<WatchMode>,
     /// The program and its arguments, for starting again in place.
     pub command: Vec<OsString>,
 }

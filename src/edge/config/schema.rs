@@ -26,6 +26,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "shutdown_timeout",
             "drain_delay",
             "watchdog_restart",
+            "watch",
         ],
     ),
     ("compat", &["legacy_status"]),

@@ -6,7 +6,7 @@
 mod reading;
 
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
-use super::fields::EventLoop;
+use super::fields::{EventLoop, WatchMode};
 use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -157,6 +157,8 @@ pub(crate) struct ServerSettings {
     pub drain_delay: Duration,
     /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
     pub watchdog_restart: bool,
+    /// `watch`: whether changed plugin files are loaded by themselves (default off).
+    pub watch: WatchMode,
 }
 
 impl Default for ServerSettings {
@@ -177,6 +179,7 @@ impl Default for ServerSettings {
             shutdown_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
             watchdog_restart: true,
+            watch: WatchMode::Off,
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum ReloadTarget {
     One(String),
     /// The same, or a file of that name which could not be loaded before.
     OneOrFailed(String),
+    /// The plugin files that differ from what was loaded.
+    Changed,
 }
 
 impl ReloadTarget {
@@ -122,7 +124,7 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
         ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {
-                ReloadTarget::All => None,
+                ReloadTarget::All | ReloadTarget::Changed => None,
                 ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => Some(plugin.as_str()),
             };
             ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }

@@ -129,7 +129,7 @@ fn append_to(path: &Path) -> Result<File, LogFileError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -29,6 +29,7 @@ use crate::edge::http::forked::Listening;
 use crate::edge::observe::{log_file, service_manager};
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::routing::RouteTable;
+use crate::edge::watch::Watch;
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::host::bridge::locked::Locked;
@@ -67,6 +68,8 @@ pub(crate) struct Host {
     completion_queues: Vec<Arc<CompletionQueue>>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) consumer: Arc<Consumer>,
+    /// Watches the plugin files, if that is wanted.
+    pub(super) watch: Locked<Option<Watch>>,
 }
 
 impl Host {
@@ -105,6 +108,7 @@ impl Host {
             record,
             completion_queues,
             mailbox,
+            watch: Locked::new(None),
         }))
     }
 
@@ -131,6 +135,8 @@ impl Host {
 
     /// The whole life, as one future for the event loop.
     pub(crate) async fn live(self: Arc<Self>) -> PyResult<()> {
+        // Before the files are read, so that no change is lost between.
+        self.keep_watch();
         let host = Arc::clone(&self);
         self.run_cancellable(Interruption::AnyStop, async move { host.load_all().await }).await;
         if !self.is_stopping() {
@@ -210,6 +216,7 @@ impl Host {
         service_manager::reloading();
         let report = self.reload_cancellable(target).await;
         log_report(&report);
+        self.keep_watch();
         if !self.is_stopping() {
             service_manager::ready(&self.status());
         }

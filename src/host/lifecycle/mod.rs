@@ -13,3 +13,4 @@ pub(crate) mod reload;
 pub(crate) mod reports;
 mod status;
 pub(crate) mod stop;
+mod watching;

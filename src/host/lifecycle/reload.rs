@@ -62,7 +62,7 @@ impl Host {
     /// Reads the ini file and loads what `target` names; puts all of it into service, or changes nothing.
     pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let (scope, file) = match &target {
-            ReloadTarget::All => (ReloadScope::Everything, None),
+            ReloadTarget::All | ReloadTarget::Changed => (ReloadScope::Everything, None),
             ReloadTarget::One(id) => match self.registry.serving().get(id) {
                 Some(plugin) => (ReloadScope::OneFile, Some(plugin.file.clone())),
                 None => return ReloadReport::Unknown { plugin: id.clone() },
@@ -125,7 +125,7 @@ impl Host {
             }
         }
         match target {
-            ReloadTarget::All => ReloadReport::All { loaded: self.loaded(), failed },
+            ReloadTarget::All | ReloadTarget::Changed => ReloadReport::All { loaded: self.loaded(), failed },
             ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => ReloadReport::One { plugin, failed },
         }
     }

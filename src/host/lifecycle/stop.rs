@@ -22,6 +22,7 @@ impl Host {
     /// Drains, ends the plugins and whatever they left behind.
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let timeout = self.timeout;
+        drop(self.watch.take());
         self.handle.begin_drain();
         close_long_lived_responses(self.registry.serving().plugins());
         if !drained && self.handle.is_open() {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -83,6 +84,16 @@ fn parse(text: &str) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// The JSON file that the parameters of the plugin file called `stem` name, as messages name it.
+///
+/// # Errors
+/// When the configuration is not a mapping of mappings.
+pub(crate) fn parameter_file(py: Python<'_>, environment: &Environment, stem: &str) -> PyResult<Option<PathBuf>> {
+    let parameters = parse(&environment.parameters_of(py, stem)?);
+    let named = parameters.into_iter().find(|(name, _)| name == JSON);
+    Ok(named.map(|(_, file)| environment.folder.join(file)))
 }
 
 /// The object in the parameter file called `name`.

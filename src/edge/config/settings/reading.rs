@@ -82,12 +82,18 @@ impl<'a> SectionReader<'a> {
         }
     }
 
-    /// Whether the switch `key` is on. It has its default when it is absent, not when a variable that should set it is.
+    /// Whether the switch `key` is on.
     fn switch(&mut self, key: &str, default: bool) -> bool {
+        self.word(key, default, fields::switch)
+    }
+
+    /// What the word of `key` stands for. It has its default when it is absent, not when a variable that should set it
+    /// is.
+    fn word<T>(&mut self, key: &str, default: T, fit: impl FnOnce(&Value, &str) -> ParseResult<T>) -> T {
         let Some(item) = self.item(key) else { return default };
         self.read(key, default, |value| match item.missing_reason() {
             Some(reason) if item.text.trim().is_empty() => Err(InvalidValue::new(reason, "set it to on or off")),
-            _ => fields::switch(value, &item.text),
+            _ => fit(value, &item.text),
         })
     }
 
@@ -313,6 +319,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
         drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),
         watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
+        watch: server.word("watch", default.watch, fields::watch_mode),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an ini file says, read into settings.
 
 use super::*;
+use crate::edge::config::fields::{EventLoop, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
 use std::time::Duration;
@@ -132,7 +133,7 @@ fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
          max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ndrain_delay=2\n\
-         watchdog_restart=off",
+         watchdog_restart=off\nwatch=poll",
     )
     .0
     .server;
@@ -140,7 +141,7 @@ fn every_server_key_takes_effect() {
         server,
         ServerSettings {
             io_threads: 2,
-            event_loop: crate::edge::config::fields::EventLoop::Uvloop,
+            event_loop: EventLoop::Uvloop,
             head_limit: 16384,
             body_limit: 10,
             read_timeout: Duration::from_millis(500),
@@ -150,6 +151,7 @@ fn every_server_key_takes_effect() {
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
             watchdog_restart: false,
+            watch: WatchMode::Poll,
             shutdown_timeout: Duration::from_millis(1500),
         }
     );

@@ -1,0 +1,313 @@
+//! The watcher's thread: waits for a change, until it is complete, and for the reload that it asks for.
+//!
+//! Promise: a change is complete when nothing has happened for [`QUIET`] and no watched file is open for writing; then
+//! all of it is one reload, and there is one reload at a time. Where the system does not tell of changes, everything is
+//! read once a second, and a change is complete when two readings are the same. Caveat: a stream of changes without a
+//! pause is taken in pieces of [`PATIENCE`].
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{Config, ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::activity::{Activity, Happened};
+use super::anchors::anchors;
+use super::contents::Contents;
+use super::filesystem::FileSystems;
+use super::list::{Reloads, WatchList};
+use super::tree::{Identity, MOST_FOLDERS, Tree, identity_of};
+use crate::edge::config::fields::WatchMode;
+use crate::edge::control::{ReloadReport, ReloadTarget};
+
+/// How long nothing may have happened for a change to be complete.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// How long a change may take that does not pause.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a file that is being written is looked at.
+const WRITER_PAUSE: Duration = Duration::from_millis(500);
+
+/// The pause between two readings of everything, where the system does not tell of changes.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The pause is at least this many times as long as the reading took.
+const POLL_SHARE: u32 = 20;
+
+/// How many changed files a line of the log names.
+const NAMED: usize = 3;
+
+pub(super) struct Watcher<R> {
+    list: WatchList,
+    reloads: R,
+    activity: Activity,
+    /// Tells of changes; without it, everything is read again and again.
+    system: Option<RecommendedWatcher>,
+    file_systems: FileSystems,
+    /// What the server was loaded from, or was last asked to load.
+    loaded: Contents,
+    /// The last reading, where everything is read again and again.
+    last: Contents,
+    /// When the change that is not complete yet began.
+    began: Option<Instant>,
+    /// The reload that is under way.
+    reload: Option<oneshot::Receiver<ReloadReport>>,
+    /// What is wrong at the moment, and has been told.
+    complaints: HashSet<String>,
+}
+
+impl<R: Reloads> Watcher<R> {
+    /// Looks at what is to be watched for the first time.
+    pub(super) fn new(list: WatchList, reloads: R) -> Self {
+        let mut watcher = Self {
+            list,
+            reloads,
+            activity: Activity::default(),
+            system: None,
+            file_systems: FileSystems::default(),
+            loaded: Contents::default(),
+            last: Contents::default(),
+            began: None,
+            reload: None,
+            complaints: HashSet::new(),
+        };
+        watcher.begin();
+        watcher.loaded = watcher.read();
+        watcher
+    }
+
+    /// Watches until `lists` is closed.
+    pub(super) async fn run(mut self, mut lists: mpsc::UnboundedReceiver<WatchList>) {
+        let mut due = self.is_polling().then(|| Instant::now() + POLL);
+        loop {
+            let at = due.unwrap_or_else(Instant::now);
+            tokio::select! {
+                list = lists.recv() => {
+                    let Some(list) = list else { return };
+                    self.adopt(list);
+                    due = Some(Instant::now() + QUIET);
+                }
+                happened = self.activity.happened(), if self.system.is_some() => due = Some(self.note(happened)),
+                () = sleep_until(at), if due.is_some() && self.reload.is_none() => due = self.check(),
+                () = ended(&mut self.reload), if self.reload.is_some() => self.reload = None,
+            }
+        }
+    }
+
+    fn is_polling(&self) -> bool {
+        self.system.is_none()
+    }
+
+    /// Watches `list` from now on.
+    fn adopt(&mut self, list: WatchList) {
+        let is_same = list.folder == self.list.folder && list.mode == self.list.mode;
+        self.list = list;
+        if !is_same {
+            self.begin();
+        }
+        let before = std::mem::take(&mut self.loaded);
+        self.loaded = self.read();
+        // What changed meanwhile is a change; of what is new, the server has just read it.
+        self.loaded.put_all_back(&before);
+        self.last = Contents::default();
+    }
+
+    /// Has the system tell of changes, if it can.
+    fn begin(&mut self) {
+        self.activity = Activity::default();
+        self.system = None;
+        let folder = self.list.folder.on_disk.display();
+        if self.list.mode == WatchMode::Poll {
+            tracing::info!("Watching {folder} for changes, by reading it once a second");
+            return;
+        }
+        match RecommendedWatcher::new(self.activity.clone(), Config::default()) {
+            Ok(system) => {
+                tracing::info!("Watching {folder} for changes");
+                self.system = Some(system);
+            }
+            Err(error) => self.poll(&error.to_string()),
+        }
+    }
+
+    /// Reads everything again and again from now on.
+    fn poll(&mut self, reason: &str) {
+        self.system = None;
+        let folder = self.list.folder.on_disk.display();
+        tracing::warn!("the system does not tell of changes in {folder}, so it is read once a second: {reason}");
+    }
+
+    /// Something has happened; returns when to look at it.
+    fn note(&mut self, happened: Happened) -> Instant {
+        let now = Instant::now();
+        if let Some(failure) = happened.failure {
+            self.poll(&failure);
+            return now + POLL;
+        }
+        if happened.folders_changed {
+            // At once, so that what is written into a new folder is heard of.
+            self.place();
+        }
+        let began = *self.began.get_or_insert(now);
+        (happened.last.map_or(now, Instant::from_std) + QUIET).min(began + PATIENCE).max(now)
+    }
+
+    /// Asks for a reload if a change is complete; returns when to look again.
+    fn check(&mut self) -> Option<Instant> {
+        let begun = Instant::now();
+        if !self.is_polling()
+            && let Some(file) = self.activity.being_written()
+        {
+            self.complain_of_writer(&file);
+            return Some(begun + WRITER_PAUSE);
+        }
+        let contents = self.read();
+        let again = self.is_polling().then(|| begun + POLL.max(begun.elapsed() * POLL_SHARE));
+        let changes = contents.changes(&self.loaded);
+        let is_stable = !self.is_polling() || contents.changes(&self.last).is_empty();
+        self.last = contents.clone();
+        if changes.is_empty() {
+            (self.loaded, self.began) = (contents, None);
+            return again;
+        }
+        let is_old = self.began.is_some_and(|began| begun >= began + PATIENCE);
+        if !is_stable || (contents.is_recent(&changes, QUIET) && !is_old) {
+            return Some(again.unwrap_or(begun + QUIET));
+        }
+        tracing::info!("Changed: {}", listed(&changes));
+        let is_ini = self.list.ini.as_ref().is_some_and(|ini| changes.contains(&ini.shown));
+        let target = if is_ini { ReloadTarget::All } else { ReloadTarget::Changed };
+        self.reload = Some(self.reloads.reload(target, &changes));
+        (self.loaded, self.began) = (contents, None);
+        again
+    }
+
+    fn complain_of_writer(&mut self, file: &Path) {
+        let is_slow = self.began.is_some_and(|began| began.elapsed() > 4 * WRITER_PAUSE);
+        let complaint = format!("{}: open for writing; changes are loaded when it is closed", file.display());
+        if is_slow && self.complaints.insert(complaint.clone()) {
+            tracing::warn!("{complaint}");
+        }
+    }
+
+    /// Reads the files that are watched now, and tells what is in the way.
+    fn read(&mut self) -> Contents {
+        let tree = self.place();
+        let folder = self.list.folder.clone();
+        let found = tree.files.iter().map(|file| folder.join(file));
+        let named = self.list.ini.iter().chain(&self.list.parameters).cloned();
+        let mut contents = Contents::read(found.chain(named), &self.loaded, self.is_polling());
+        let mut complaints = HashSet::new();
+        for (way, reason) in &tree.unreadable {
+            let place = folder.join(way);
+            complaints.insert(format!(
+                "{} cannot be read: {reason}; what was loaded from it goes on serving",
+                place.shown.display()
+            ));
+            contents.keep(&self.loaded, |file| file.starts_with(&place.shown));
+        }
+        if let Some(ini) = self.list.ini.as_ref().filter(|ini| !contents.has(&ini.shown)) {
+            complaints.insert(format!("{} is gone; the server goes on with what it said", ini.shown.display()));
+            contents.put_back(&self.loaded, &ini.shown);
+        }
+        if tree.is_too_large {
+            complaints.insert(format!(
+                "{} has more than {MOST_FOLDERS} folders; changes in the deeper ones are not noticed",
+                folder.shown.display()
+            ));
+        }
+        for complaint in complaints.difference(&self.complaints) {
+            tracing::warn!("{complaint}");
+        }
+        self.complaints = complaints;
+        contents
+    }
+
+    /// Finds the files that are to be watched, and has the system tell of their changes.
+    fn place(&mut self) -> Tree {
+        let root = self.list.folder.on_disk.clone();
+        let mut needed = HashSet::new();
+        let mut trouble = None;
+        let tree = Tree::read(&root, |folder, identity| {
+            self.activity.enter(folder);
+            self.watch(folder, identity, &mut trouble);
+        });
+        needed.extend(tree.folders.keys().cloned());
+        let mut ways: Vec<_> = tree.links.iter().map(|link| root.join(link)).collect();
+        ways.extend(self.list.ini.iter().chain(&self.list.parameters).map(|place| place.on_disk.clone()));
+        ways.push(root);
+        let mut entries = HashSet::new();
+        for way in ways {
+            for (folder, name) in anchors(&way) {
+                entries.insert(folder.join(name));
+                if needed.insert(folder.clone())
+                    && let Ok(identity) = identity_of(&folder)
+                {
+                    self.watch(&folder, identity, &mut trouble);
+                }
+            }
+        }
+        self.activity.interest(tree.folders.keys().cloned().collect(), entries);
+        for folder in self.activity.take_unneeded(&needed) {
+            if let Some(system) = &mut self.system {
+                // It may have ended by itself.
+                let _ = system.unwatch(&folder);
+            }
+        }
+        if let Some(reason) = trouble.filter(|_| !self.is_polling()) {
+            self.poll(&reason);
+        }
+        tree
+    }
+
+    /// Has the system tell of changes in `folder`, if it does not yet.
+    fn watch(&mut self, folder: &Path, identity: Identity, trouble: &mut Option<String>) {
+        let Some(system) = self.system.as_mut().filter(|_| trouble.is_none()) else { return };
+        if let Some(kind) = self.file_systems.silent(identity.0) {
+            *trouble = Some(format!("{} is on a file system of type {kind}", folder.display()));
+            return;
+        }
+        if self.activity.is_watched(folder, identity) {
+            return;
+        }
+        // Another folder of that name may still be watched.
+        let _ = system.unwatch(folder);
+        match system.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => self.activity.watched(folder, identity),
+            // A look tells the rest.
+            Err(error) if matches!(error.kind, ErrorKind::PathNotFound) => {}
+            Err(error) => *trouble = Some(reason(&error, folder)),
+        }
+    }
+}
+
+/// Why the system does not tell of changes in `folder`.
+fn reason(error: &notify::Error, folder: &Path) -> String {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => {
+            "the user's limit of inotify watches is reached (sysctl fs.inotify.max_user_watches)".to_owned()
+        }
+        ErrorKind::Io(error) => format!("{}: {error}", folder.display()),
+        _ => error.to_string(),
+    }
+}
+
+/// Waits for the end of a reload; how it went has been logged by then.
+async fn ended(reload: &mut Option<oneshot::Receiver<ReloadReport>>) {
+    match reload {
+        Some(report) => drop(report.await),
+        None => std::future::pending().await,
+    }
+}
+
+fn listed(files: &[PathBuf]) -> String {
+    let named = files.iter().take(NAMED).map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(NAMED) {
+        0 => named,
+        1 => format!("{named} and one more file"),
+        more => format!("{named} and {more} more files"),
+    }
+}

@@ -1,0 +1,300 @@
+"""`--watch`: what changes on the disk serves, without a request for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from support.plugins import INI
+from support.server import Launch, Server
+
+PLUGIN = """
+from plugincore.baseplugin import BasePlugin
+
+class Greet(BasePlugin):
+    def request_handler(self, **data):
+        return 200, {"answer": "one"}
+"""
+
+HELPED = """
+from plugincore.baseplugin import BasePlugin
+import words
+
+class Helped(BasePlugin):
+    def request_handler(self, **data):
+        return 200, {"answer": words.ANSWER}
+"""
+
+#: How a server is told to watch; the second way reads everything again and again, as on a network drive.
+WAYS = pytest.mark.parametrize("mode", ["on", "poll"])
+
+
+def answer(server: Server, plugin: str = "greet") -> object:
+    """Ask a plugin, and return what it says, or the status of a refusal."""
+    response = server.get(f"/{plugin}")
+    return response.json()["answer"] if response.status_code == 200 else response.status_code
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file at once."""
+    file.write_text(textwrap.dedent(text))
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    """Replace a text in a file."""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def reloads(server: Server) -> int:
+    """Return how many reloads the log tells of."""
+    return server.log.count("Changed: ")
+
+
+def answers(server: Server, expected: object, plugin: str = "greet") -> None:
+    """Wait, from one reload to the next, until a plugin answers like this."""
+    while True:
+        position = len(server.lines)
+        if answer(server, plugin) == expected:
+            return
+        server.wait_for("Loaded plugin|is gone", position)
+
+
+def watching(launch: Launch, plugins: dict[str, str], mode: str = "on", **options: object) -> Server:
+    """Start a server that watches."""
+    server = launch(plugins, args=[f"--watch={mode}"], **options)
+    server.wait_for("Watching .*/plugins for changes" + (", by reading it once a second" if mode == "poll" else "$"))
+    return server
+
+
+@WAYS
+def test_an_edited_plugin_answers_anew(launch: Launch, mode: str) -> None:
+    """The log says which file has changed."""
+    server = watching(launch, {"greet": PLUGIN}, mode)
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+    assert "Changed: plugins/greet.py" in server.log
+
+
+@WAYS
+def test_a_plugin_on_an_edited_helper_answers_anew(launch: Launch, mode: str) -> None:
+    """A module beside the plugins and one in a package both count, in a folder that was not there before as well."""
+    server = watching(launch, {"helped": HELPED, "words": "ANSWER = 'one'\n"}, mode)
+    write(server.plugins / "words.py", "ANSWER = 'two'\n")
+    answers(server, "two", "helped")
+    (server.plugins / "package").mkdir()
+    write(server.plugins / "package" / "deep.py", "ANSWER = 'three'\n")
+    write(server.plugins / "words.py", "from package.deep import ANSWER\n")
+    answers(server, "three", "helped")
+    write(server.plugins / "package" / "deep.py", "ANSWER = 'four'\n")
+    answers(server, "four", "helped")
+
+
+@WAYS
+def test_a_new_plugin_appears_and_a_deleted_one_is_gone(launch: Launch, mode: str) -> None:
+    """Both without a restart; the others go on."""
+    server = watching(launch, {"greet": PLUGIN}, mode)
+    write(server.plugins / "more.py", PLUGIN.replace("Greet", "More"))
+    answers(server, "one", "more")
+    (server.plugins / "greet.py").unlink()
+    answers(server, 404)
+    assert "one" == answer(server, "more")
+
+
+@WAYS
+def test_a_broken_edit_leaves_the_old_version_until_it_is_mended(launch: Launch, mode: str) -> None:
+    """The log names file and line; mending is enough, nothing has to be asked for."""
+    server = watching(launch, {"greet": PLUGIN}, mode)
+    edit(server.plugins / "greet.py", "one", 'two"')
+    server.wait_for(r"(ERROR|<3>).*plugins/greet.py:6: SyntaxError.*goes on serving")
+    assert "one" == answer(server)
+    edit(server.plugins / "greet.py", 'two"', "three")
+    answers(server, "three")
+
+
+@WAYS
+def test_changed_parameters_count(launch: Launch, mode: str) -> None:
+    """The JSON file of a plugin, and the lines of the ini file, which is checked as a whole."""
+    source = PLUGIN.replace('"one"', 'self._kwargs["word"]').replace(
+        "def request", "def initialize(self, **kwargs):\n        self._kwargs = kwargs\n\n    def request"
+    )
+    ini = INI + "\n[plugin_parms]\ngreet = json:greet.json\n"
+    server = watching(launch, {"greet": source, "greet.json": '{"word": "one"}'}, mode, ini=ini)
+    assert "one" == answer(server)
+    (server.plugins / "greet.json").write_text(json.dumps({"word": "two"}))
+    answers(server, "two")
+    edit(server.folder / "server.ini", "json:greet.json", "word=three")
+    answers(server, "three")
+    position = len(server.lines)
+    edit(server.folder / "server.ini", "port = 0", "port = none")
+    server.wait_for(r"reload: server\.ini:3: \[network\] port: must be a number", position)
+    assert "three" == answer(server)
+
+
+@WAYS
+def test_the_same_bytes_again_reload_nothing(launch: Launch, mode: str) -> None:
+    """Neither `touch` nor a checkout that writes the same file anew."""
+    server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")}, mode)
+    file = server.plugins / "greet.py"
+    os.utime(file)
+    file.with_suffix(".tmp").write_text(file.read_text())
+    file.with_suffix(".tmp").rename(file)
+    (server.plugins / "data.json").write_text("{}")
+    (server.plugins / ".#greet.py").write_text("?")
+    # A real change later is the first one that counts.
+    edit(server.plugins / "other.py", "one", "two")
+    answers(server, "two", "other")
+    assert 1 == reloads(server)
+    assert "Changed: plugins/other.py" in server.log
+
+
+def test_many_files_at_once_are_one_change(launch: Launch) -> None:
+    """A checkout writes one file after the other; the server waits for the last."""
+    server = watching(launch, {f"p{number}": PLUGIN.replace("Greet", f"P{number}") for number in range(20)})
+    for number in range(20):
+        file = server.plugins / f"p{number}.py"
+        file.with_suffix(".new").write_text(file.read_text().replace("one", "two"))
+        file.with_suffix(".new").rename(file)
+    answers(server, "two", "p19")
+    assert "two" == answer(server, "p0")
+    assert 1 == reloads(server)
+    assert "Changed: plugins/p0.py, plugins/p1.py, plugins/p10.py and 17 more files" in server.log
+
+
+@WAYS
+def test_a_link_to_the_whole_folder_that_is_flipped_is_one_change(launch: Launch, tmp_path: Path, mode: str) -> None:
+    """As tools do it that keep a folder in step with a repository; what serves then is followed further."""
+    for name in ("one", "two"):
+        folder = tmp_path / ".worktrees" / name
+        folder.mkdir(parents=True)
+        write(folder / "greet.py", PLUGIN.replace("one", name))
+        write(folder / f"only_{name}.py", PLUGIN.replace("Greet", f"Only{name}"))
+    (tmp_path / "site").mkdir()
+    link = tmp_path / "site" / "plugins"
+    link.symlink_to("../.worktrees/one")
+    server = watching(launch, {}, mode, folder=tmp_path / "site")
+    assert ("one", "one") == (answer(server), answer(server, "onlyone"))
+    (tmp_path / "next").symlink_to("../.worktrees/two")
+    (tmp_path / "next").rename(link)
+    answers(server, "two")
+    assert (404, "one", 1) == (answer(server, "onlyone"), answer(server, "onlytwo"), reloads(server))
+    edit(tmp_path / ".worktrees" / "two" / "greet.py", "two", "three")
+    answers(server, "three")
+
+
+def test_files_that_are_links_are_followed(launch: Launch, tmp_path: Path) -> None:
+    """As container platforms mount configuration: each file leads through a link that is replaced."""
+    for name in ("..1", "..2"):
+        (tmp_path / "site" / "plugins" / name).mkdir(parents=True)
+        write(tmp_path / "site" / "plugins" / name / "greet.py", PLUGIN.replace("one", name))
+    plugins = tmp_path / "site" / "plugins"
+    (plugins / "..data").symlink_to("..1")
+    (plugins / "greet.py").symlink_to("..data/greet.py")
+    server = watching(launch, {}, folder=tmp_path / "site")
+    assert "..1" == answer(server)
+    (plugins / "..next").symlink_to("..2")
+    (plugins / "..next").rename(plugins / "..data")
+    answers(server, "..2")
+
+
+def test_a_file_that_is_still_open_for_writing_is_waited_for(launch: Launch) -> None:
+    """A copy that pauses half-way is not loaded, though what is there so far could be."""
+    server = watching(launch, {"greet": PLUGIN})
+    source = PLUGIN.replace("one", "two")
+    half = source.index("class")
+    with (server.plugins / "greet.py").open("w") as file:
+        file.write(source[:half])
+        file.flush()
+        server.wait_for(r"plugins/greet\.py: open for writing; changes are loaded when it is closed")
+        assert ("one", 0) == (answer(server), reloads(server))
+        file.write(source[half:])
+    answers(server, "two")
+    assert 1 == reloads(server)
+
+
+@WAYS
+def test_a_folder_that_is_deleted_serves_on_and_counts_again_when_it_is_back(launch: Launch, mode: str) -> None:
+    """One line says that it is gone."""
+    server = watching(launch, {"greet": PLUGIN}, mode)
+    server.plugins.rename(server.folder / "away")
+    server.wait_for(r"plugins cannot be read: No such file or directory .*; what was loaded from it goes on serving")
+    assert ("one", 0) == (answer(server), reloads(server))
+    server.plugins.mkdir()
+    write(server.plugins / "greet.py", PLUGIN.replace("one", "two"))
+    answers(server, "two")
+    shutil.rmtree(server.folder / "away")
+    edit(server.plugins / "greet.py", "two", "three")
+    answers(server, "three")
+
+
+@WAYS
+def test_an_ini_file_that_is_deleted_counts_again_when_it_is_back(launch: Launch, mode: str) -> None:
+    """Until then the server goes on with what it said."""
+    server = watching(launch, {"greet": PLUGIN}, mode)
+    text = (server.folder / "server.ini").read_text()
+    (server.folder / "server.ini").unlink()
+    server.wait_for(r"server\.ini is gone; the server goes on with what it said")
+    assert ("one", 0) == (answer(server), reloads(server))
+    write(server.folder / "server.ini", text + "[plugin_parms]\ngreet = route_path=hello\n")
+    answers(server, "one", "hello")
+    assert 404 == answer(server)
+
+
+def test_links_in_a_circle_end_nothing(launch: Launch) -> None:
+    """A link to the folder above, and one to itself."""
+    server = watching(launch, {"greet": PLUGIN})
+    (server.plugins / "up").symlink_to("..")
+    (server.plugins / "self.py").symlink_to("self.py")
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_folder_that_may_not_be_read_is_told(launch: Launch) -> None:
+    """What serves goes on; when it may be read again, it counts again."""
+    server = watching(launch, {"greet": PLUGIN})
+    server.plugins.chmod(0)
+    server.wait_for(r"plugins cannot be read: Permission denied")
+    server.plugins.chmod(0o755)
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+
+
+def test_the_ini_file_switches_it_on_and_off_while_the_server_runs(launch: Launch) -> None:
+    """`[server] watch`; without it, nothing is watched."""
+    server = launch({"greet": PLUGIN})
+    assert "Watching" not in server.log
+    edit(server.folder / "server.ini", "[paths]", "[server]\nwatch = true\n\n[paths]")
+    assert 200 == server.post("/reload/all").status_code
+    server.wait_for("Watching")
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+
+
+def test_the_command_line_wins_over_the_ini_file(launch: Launch) -> None:
+    """`--watch=off` with `watch = true`; another word is a mistake in both."""
+    server = launch({"greet": PLUGIN}, ini_more="[server]\nwatch = true\n", args=["--watch=off"])
+    assert "Watching" not in server.log
+    server = launch({}, ini_more="[server]\nwatch = sometimes\n", ready=False)
+    assert 2 == server.wait()
+    assert "[server] watch: must be on, off or poll, not 'sometimes'" in server.log.replace('"', "'")
+    server = launch({}, args=["--watch=sometimes"], ready=False)
+    assert 2 == server.wait()
+    assert "a mode is one of on, off, poll" in server.log
+
+
+def test_a_restart_in_place_watches_again(launch: Launch) -> None:
+    """SIGUSR1 starts the same command, with the same flag."""
+    server = watching(launch, {"greet": PLUGIN})
+    position = len(server.lines)
+    server.send(signal.SIGUSR1)
+    server.wait_for("Server started on", position)
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
