@@ -5,8 +5,10 @@
 use pyo3::prelude::*;
 
 use crate::edge::config::launch::LaunchOptions;
+use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::settings::Settings;
 use crate::host::plugins::environment::Environment;
+use crate::host::plugins::module::ModuleTable;
 use crate::host::python::interpreter;
 use crate::host::python::logjam::LogJam;
 
@@ -22,13 +24,15 @@ pub(super) fn environment(
 ) -> PyResult<Environment> {
     let ini = launch.ini.as_ref().map(|ini| ini.to_string_lossy().into_owned()).unwrap_or_default();
     let log = launch.log.as_ref().map(|log| log.to_string_lossy().into_owned());
+    let folder = settings.paths.plugins.clone();
     Ok(Environment {
+        modules: ModuleTable::new(py, &absolute(&launch.folder.join(&folder)))?,
         config,
         log: LogJam::server(py)?.into_any(),
         task_callback: None,
         args: interpreter::program_arguments(py, &ini, log.as_deref(), &launch.level)?,
         base: launch.folder.clone(),
-        folder: settings.paths.plugins.clone(),
+        folder,
         timeout: settings.server.plugin_timeout,
         // A stop that interrupts a load has the other half for the plugins that serve.
         terminate_timeout: settings.server.shutdown_timeout / 2,

@@ -20,6 +20,7 @@ use crate::edge::config::settings::{Secret, Settings};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::http::tls;
 use crate::edge::routing::RouteError;
+use crate::host::plugins::discover::stem;
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::failure::LoadFailure;
 use crate::host::plugins::load::{LoadedFile, load_file};
@@ -62,8 +63,6 @@ pub(super) struct Draft {
     environment: Arc<Environment>,
     /// The server's key that plugins read in `environment`.
     key: Option<Secret>,
-    /// Modules beside the plugins that were imported when the draft began.
-    helpers: Vec<(String, Py<PyAny>)>,
     files: Vec<DraftFile>,
 }
 
@@ -92,7 +91,7 @@ impl Draft {
     pub(super) fn first(serving: Arc<Generation>) -> Self {
         let environment = Arc::clone(&serving.environment);
         let key = serving.settings.apikey.clone();
-        Self { serving, next: None, environment, key, helpers: Vec::new(), files: Vec::new() }
+        Self { serving, next: None, environment, key, files: Vec::new() }
     }
 
     /// Reads the ini file again and, for everything, the certificate.
@@ -126,11 +125,10 @@ impl Draft {
                 Some(Arc::new(next))
             }
         };
-        let mut draft = Self { serving, next, environment, key, helpers: Vec::new(), files: Vec::new() };
-        draft.helpers = draft.forget_helpers(py).map_err(|error| reason(&error))?;
+        let draft = Self { serving, next, environment, key, files: Vec::new() };
         // Plugins look at it while they are imported.
         let [before, now] = draft.folders();
-        let prepared = module::replace_in_path(py, &before, &now)
+        let prepared = module::replace_in_path(py, Some(&before), &now)
             .and_then(|()| config::proclaim(draft.environment.config.bind(py)));
         if let Err(error) = prepared {
             draft.restore_modules(py);
@@ -209,7 +207,7 @@ impl Draft {
             self.files.iter().flat_map(|file| &file.loaded.plugins).map(|plugin| Arc::clone(&plugin.id)).collect();
         for DraftFile { file, loaded, may_replace } in &mut self.files {
             // By name, since the folder of the plugins may be another one.
-            let old = serving.plugins().iter().filter(|old| old.file.file_name() == file.file_name());
+            let old = serving.plugins().iter().filter(|old| stem(&old.file) == stem(file));
             let lost: Vec<_> = old.filter(|old| !ids.contains(&old.id)).map(|old| old.id.to_string()).collect();
             // A file that is being written, or was emptied by mistake, looks like this.
             let emptied = loaded.plugins.is_empty() && loaded.failures.is_empty() && !lost.is_empty();
@@ -270,25 +268,13 @@ impl Draft {
         [self.serving.environment.as_ref(), next].map(|environment| environment.locate(&environment.folder))
     }
 
-    /// Forgets the modules beside the plugins that serve and beside those that are being loaded; returns them.
-    fn forget_helpers(&self, py: Python<'_>) -> PyResult<Vec<(String, Py<PyAny>)>> {
-        let [before, now] = self.folders();
-        let mut helpers = module::forget_helpers(py, &before)?;
-        if now != before {
-            helpers.extend(module::forget_helpers(py, &now)?);
-        }
-        Ok(helpers)
-    }
-
-    /// Puts the modules beside the plugins back that were imported before.
+    /// Lets go of the modules that were loaded, and has all code import from the folder that serves.
     fn restore_modules(&self, py: Python<'_>) {
         let [before, now] = self.folders();
-        let helpers = self.helpers.iter().map(|(name, helper)| (name.clone(), helper.clone_ref(py))).collect();
-        let restored = module::replace_in_path(py, &now, &before)
-            .and_then(|()| self.forget_helpers(py))
-            .and_then(|_| module::restore_helpers(py, helpers));
+        let restored =
+            module::replace_in_path(py, Some(&now), &before).and_then(|()| self.environment.modules.clear(py));
         if let Err(error) = restored {
-            tracing::error!("helper modules cannot be restored: {error}");
+            tracing::error!("the modules of the reload stay: {error}");
         }
     }
 

@@ -23,9 +23,12 @@ use crate::edge::routing::{Endpoint, RouteError, RouteTable};
 use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::loaded_plugin::LoadedPlugin;
-use crate::host::plugins::module;
+use crate::host::plugins::module::{self, FileModule};
 use crate::host::plugins::registry::Swap;
 use crate::host::plugins::terminate::{drain, terminate};
+
+/// Plugins that serve no more, and the modules of files that do not.
+type Retired = (Vec<Arc<LoadedPlugin>>, Vec<(PathBuf, FileModule)>);
 
 impl Host {
     /// The first load: each file for itself, in sorted order.
@@ -33,7 +36,8 @@ impl Host {
         let environment = Arc::clone(&self.generation().environment);
         let folder = absolute(&environment.locate(&environment.folder));
         tracing::info!("Loading plugins from {}", folder.display());
-        if let Err(error) = Python::attach(|py| module::add_to_path(py, &environment.locate(&environment.folder))) {
+        let folder_of_modules = environment.locate(&environment.folder);
+        if let Err(error) = Python::attach(|py| module::replace_in_path(py, None, &folder_of_modules)) {
             tracing::warn!("modules beside the plugins cannot be imported: {error}");
         }
         let files = match discover(&environment.base, &environment.folder) {
@@ -118,7 +122,10 @@ impl Host {
             if reasons.is_empty() { Ok(self.put_into_service(py, draft)) } else { Err((draft, reasons)) }
         });
         match committed {
-            Ok(retired) => self.end(&retired).await,
+            Ok((retired, modules)) => {
+                self.end(&retired).await;
+                Python::attach(|py| self.registry.release(py, &modules));
+            }
             Err((draft, reasons)) => {
                 draft.discard().await;
                 return self.failed(target, reasons);
@@ -180,8 +187,8 @@ impl Host {
         Endpoint::new(&plugin.id, limit, plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
     }
 
-    /// The one step in which a draft begins to serve. Returns the plugins that serve no more.
-    fn put_into_service(&self, py: Python<'_>, draft: Draft) -> Vec<Arc<LoadedPlugin>> {
+    /// The one step in which a draft begins to serve. Returns the plugins that serve no more, and their modules.
+    fn put_into_service(&self, py: Python<'_>, draft: Draft) -> Retired {
         let generation = Arc::clone(draft.generation());
         let before = self.replace_generation(Arc::clone(&generation));
         let is_new = !Arc::ptr_eq(&before, &generation);
@@ -191,12 +198,17 @@ impl Host {
             }
         }
         self.record.note_files(py, draft.files(), is_new);
-        let files: Vec<_> = draft.finish(py).into_iter().map(|file| (file.file, file.loaded.plugins)).collect();
+        let (mut files, mut modules) = (Vec::new(), Vec::new());
+        for DraftFile { file, loaded, .. } in draft.finish(py) {
+            modules.push((file.clone(), loaded.origin));
+            files.push((file, loaded.plugins));
+        }
         let loaded: Vec<_> = files.iter().flat_map(|(_, plugins)| plugins).cloned().collect();
         // A generation as a whole ends the plugins of files that are gone.
         let Swap { serving, retired } = self.registry.serving().swap(files, |_| !is_new);
         self.publish(&serving);
         self.record.note_swap(&loaded, &retired);
+        let modules = self.registry.replace_modules(py, modules, |_| !is_new);
         for plugin in loaded {
             tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
             if let Some(mount) = &generation.static_mount {
@@ -206,7 +218,7 @@ impl Host {
         for old in retired.iter().filter(|old| !serving.iter().any(|plugin| plugin.id == old.id)) {
             tracing::info!("Plugin {} of {} is gone", old.id, old.file.display());
         }
-        retired
+        (retired, modules)
     }
 
     /// Swaps the registry and then the native snapshot, so that whatever its table names is there.

@@ -1,14 +1,17 @@
 //! What plugins are loaded with: one reading of the ini file, as Python objects.
 //!
-//! Runs on the Python thread. Promise: all plugins of one load see the same configuration object. Caveat: immutable; a
+//! Runs on the Python thread. Promise: all plugins of one load see the same configuration object and
+//! share one copy of the modules beside them. Caveat: immutable; a
 //! reload makes a new one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::module::ModuleTable;
 use crate::edge::config::diagnostic::Diagnostic;
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
 use crate::edge::config::settings::ParameterLine;
@@ -17,6 +20,8 @@ use crate::host::python::baseplugin::named;
 
 /// The surroundings of a load.
 pub(crate) struct Environment {
+    /// The modules of the load.
+    pub modules: Arc<ModuleTable>,
     /// `plugincore.configfile.Config` of the whole file.
     pub config: Py<PyAny>,
     /// The server's own `LogJam`.

@@ -19,7 +19,7 @@ use super::dispatch::ALWAYS;
 use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
 use super::loaded_plugin::{Entry, LoadedPlugin};
-use super::module::{self, Registration};
+use super::module::{self, FileModule};
 use super::parameters::keyword_arguments;
 use super::signature::{Uncallable, uncallable};
 use super::task_scope::PluginScope;
@@ -41,8 +41,8 @@ pub(crate) struct LoadedFile {
     pub failures: Vec<LoadFailure>,
     /// The file's module.
     pub module: Option<Py<PyModule>>,
-    /// To take the file's module back out, should it not be wanted after all.
-    pub registration: Option<Registration>,
+    /// Where that module belongs, to take it back out if it is not wanted after all.
+    pub origin: Option<FileModule>,
     /// The background tasks of the file.
     scope: Option<Arc<PluginScope>>,
 }
@@ -84,8 +84,8 @@ impl LoadedFile {
     pub(crate) async fn give_up(self, timeout: Duration) {
         discard(&self.plugins, timeout).await;
         self.end_tasks(timeout).await;
-        if let Some(registration) = self.registration {
-            Python::attach(|py| registration.undo(py));
+        if let Some(origin) = self.origin {
+            Python::attach(|py| release(py, &self.file, &origin));
         }
     }
 
@@ -103,6 +103,13 @@ impl LoadedFile {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("ending background tasks: {reason}");
         }
+    }
+}
+
+/// Lets go of the module of a file that serves no more.
+pub(crate) fn release(py: Python<'_>, file: &Path, origin: &FileModule) {
+    if let Err(error) = origin.release(py, false) {
+        tracing::error!("{}: its modules stay: {}", file.display(), describe(py, &error));
     }
 }
 
@@ -143,16 +150,16 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
 
 async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<PluginScope>) {
     let imported = Python::attach(|py| {
-        import(py, environment, file, scope).map_err(|error| LoadFailure::of_error(py, environment, file, None, &error))
+        let origin = environment.modules.announce(py, &environment.locate(file))?;
+        import(py, file, loaded.origin.insert(origin), scope)
     });
-    let Imported { classes, module, registration } = match imported {
+    let Imported { classes, module } = match imported {
         Ok(imported) => imported,
-        Err(failure) => {
-            loaded.fail(failure);
+        Err(error) => {
+            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, None, &error)));
             return;
         }
     };
-    loaded.registration = Some(registration);
     loaded.module = Some(module);
     if classes.is_empty() {
         tracing::debug!("{}: no class derived from BasePlugin, so no endpoint", file.display());
@@ -218,18 +225,17 @@ fn objection(py: Python<'_>, environment: &Environment, plugin: &LoadedPlugin, c
 struct Imported {
     classes: Vec<Py<PyType>>,
     module: Py<PyModule>,
-    registration: Registration,
 }
 
-fn import(py: Python<'_>, environment: &Environment, file: &Path, scope: &PluginScope) -> PyResult<Imported> {
+fn import(py: Python<'_>, file: &Path, origin: &FileModule, scope: &PluginScope) -> PyResult<Imported> {
     let _step = Step::begin(file, "its import");
     let _entered = scope.enter(py)?;
-    let ran = module::run(py, &environment.locate(file));
+    let ran = origin.run(py);
     fork::end_child(py, ran.as_ref().err());
-    let (module, registration) = ran?;
+    let module = ran?;
     aiohttp::get_ready(py);
     let classes = module::plugin_classes(&module)?.into_iter().map(Bound::unbind).collect();
-    Ok(Imported { classes, module: module.unbind(), registration })
+    Ok(Imported { classes, module: module.unbind() })
 }
 
 async fn instantiate(

@@ -16,7 +16,7 @@ use super::discover::{discover, stem};
 use super::environment::Environment;
 use super::load::load_file;
 use super::loaded_plugin::LoadedPlugin;
-use super::module;
+use super::module::{self, ModuleTable};
 use super::registry::{Registry, Swap};
 use super::terminate::terminate;
 use crate::host::bridge::coroutine::{Coroutine, coroutine};
@@ -88,17 +88,17 @@ impl PluginManager {
     /// Load every plugin file of the folder, in sorted order; what fails is logged.
     fn load_plugins(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
         procedure(py, async move {
-            let folder = Python::attach(|py| {
+            let (modules, folder) = Python::attach(|py| {
                 let folder: PathBuf = slf.bind(py).getattr("plugin_dir")?.extract()?;
-                module::add_to_path(py, &folder)?;
-                PyResult::Ok(folder)
+                module::replace_in_path(py, None, &folder)?;
+                PyResult::Ok((ModuleTable::new(py, &folder)?, folder))
             })?;
             let files = match discover(Path::new(""), &folder) {
                 Ok(files) => files,
                 Err(error) => return report(&slf, "warn", &format!("{}: {error}", folder.display())),
             };
             for file in files {
-                load_and_swap(&slf, &file).await?;
+                load_and_swap(&slf, &file, Arc::clone(&modules)).await?;
             }
             Ok(())
         })
@@ -106,7 +106,7 @@ impl PluginManager {
 
     /// Load one plugin file; what fails is logged.
     fn load_plugin(slf: Py<Self>, py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, Coroutine>> {
-        procedure(py, async move { load_and_swap(&slf, &path).await })
+        procedure(py, async move { load_alone(&slf, &path).await })
     }
 
     /// Terminate a plugin and forget it; an unknown id is logged.
@@ -123,7 +123,11 @@ impl PluginManager {
                     slf.bind(py).getattr("modules")?.call_method1("pop", (stem(&plugin.file), py.None())).map(drop)
                 })?;
             }
-            terminate(&[plugin], Instant::now() + TIMEOUT).await;
+            let serving = registry.serving();
+            let is_needed = |file: &Path| file != plugin.file || !serving.of_file(file).is_empty();
+            let released = Python::attach(|py| registry.replace_modules(py, Vec::new(), is_needed));
+            terminate(&[Arc::clone(&plugin)], Instant::now() + TIMEOUT).await;
+            Python::attach(|py| registry.release(py, &released));
             Ok(())
         })
     }
@@ -133,7 +137,7 @@ impl PluginManager {
         procedure(py, async move {
             let plugin = slf.get().registry.serving().get(&plugin_id).cloned();
             match plugin {
-                Some(plugin) => load_and_swap(&slf, &plugin.file).await,
+                Some(plugin) => load_alone(&slf, &plugin.file).await,
                 None => report(&slf, "info", &format!("No such plugin to reload: {plugin_id}")),
             }
         })
@@ -161,9 +165,10 @@ fn procedure(
 }
 
 /// What plugins are loaded with, by the attributes as they are now.
-fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
+fn environment(manager: &Bound<'_, PluginManager>, modules: Arc<ModuleTable>) -> PyResult<Environment> {
     let given = manager.getattr("kwargs")?.cast_into::<PyDict>()?;
     Ok(Environment {
+        modules,
         config: manager.getattr("config")?.unbind(),
         log: manager.getattr("log")?.unbind(),
         args: manager.getattr("prog_args")?.unbind(),
@@ -182,12 +187,21 @@ fn environment(manager: &Bound<'_, PluginManager>) -> PyResult<Environment> {
     })
 }
 
+/// Loads a file with modules of its own.
+async fn load_alone(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
+    let modules = Python::attach(|py| {
+        let folder: PathBuf = manager.bind(py).getattr("plugin_dir")?.extract()?;
+        ModuleTable::new(py, &folder)
+    })?;
+    load_and_swap(manager, file, modules).await
+}
+
 /// Loads a file, and has it take over from its earlier generation.
-async fn load_and_swap(manager: &Py<PluginManager>, file: &Path) -> PyResult<()> {
-    let environment = Python::attach(|py| environment(manager.bind(py)))?;
+async fn load_and_swap(manager: &Py<PluginManager>, file: &Path, modules: Arc<ModuleTable>) -> PyResult<()> {
+    let environment = Python::attach(|py| environment(manager.bind(py), modules))?;
     let serving = manager.get().registry.serving();
     let old = serving.of_file(file);
-    let loaded = load_file(&environment, file).await;
+    let mut loaded = load_file(&environment, file).await;
     for failure in &loaded.failures {
         let record = Python::attach(|py| failure.record(py));
         report(manager, "exception", &format!("Exception loading plugin from {record}"))?;
@@ -210,8 +224,12 @@ async fn load_and_swap(manager: &Py<PluginManager>, file: &Path) -> PyResult<()>
     let serving = manager.get().registry.serving();
     let Swap { serving, mut retired } = serving.swap(vec![(file.to_path_buf(), plugins)], |_| true);
     publish(manager, serving)?;
+    let registry = &manager.get().registry;
+    let modules = vec![(file.to_path_buf(), loaded.origin.take())];
+    let released = Python::attach(|py| registry.replace_modules(py, modules, |_| true));
     retired.append(&mut lost);
     terminate(&retired, Instant::now() + TIMEOUT).await;
+    Python::attach(|py| registry.release(py, &released));
     Ok(())
 }
 

@@ -1,117 +1,101 @@
-//! Runs a plugin file as a module.
+//! The modules of one load: plugin files and what they import from their folder.
 //!
-//! Runs on the Python thread. Promise: the source on disk is what runs (there is no byte code cache in between),
-//! `__name__` is the file's stem, and the module can be found in `sys.modules` by that name, which data classes,
+//! Runs on the Python thread. Promise: the source on disk is what runs (there is no byte code cache in between), once
+//! for each load; `__name__` is the file's stem, and `sys.modules` finds the module by that name, which data classes,
 //! pickling and type hints need. No installed package is ever shadowed, or imported for its name: a file with the name
 //! of one, such as `json.py`, has a private `__name__`. Code and tracebacks have absolute file names, so that they can
-//! be found wherever a plugin changes the working directory to. Caveat: modules beside the plugins can be imported,
-//! since the folder is at the end of `sys.path`; they are imported anew whenever a plugin is reloaded, packages from
-//! elsewhere are not.
+//! be found wherever a plugin changes the working directory to. Caveat: `plugincore._modules` has the rules of what
+//! belongs to a load; this is their face for the host.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pyo3::exceptions::PySyntaxError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule, PyType};
+use pyo3::types::{PyModule, PyType};
 
 use super::discover::stem;
 use crate::host::python::baseplugin::BasePlugin;
+use crate::host::python::imports;
 
-/// Prefix of the private names in `sys.modules`; no import statement can spell it. A module called like another one
-/// has it in its `__name__`.
-const PRIVATE: &str = "plugincore:";
+/// The modules of one load, `plugincore._modules.ModuleTable`.
+pub(crate) struct ModuleTable(Py<PyAny>);
 
-/// What `sys.modules` held before a file was run, to be put back if the load fails.
-pub(crate) struct Registration {
-    before: Vec<(String, Option<Py<PyAny>>)>,
+/// The module of one plugin file.
+pub(crate) struct FileModule {
+    /// The load that it belongs to.
+    table: Arc<ModuleTable>,
+    /// Its plain name.
+    name: String,
 }
 
-/// Runs the plugin file at `on_disk`, an absolute path, and returns its module.
-///
-/// # Errors
-/// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included; the registration is undone then.
-pub(crate) fn run<'py>(py: Python<'py>, on_disk: &Path) -> PyResult<(Bound<'py, PyModule>, Registration)> {
-    let stem = stem(on_disk);
-    let source = std::fs::read(on_disk)?;
-    let builtins = py.import("builtins")?;
-    // `compile` takes the bytes, so that a coding line in the file is obeyed.
-    let code = builtins.call_method1("compile", (source.as_slice(), on_disk.as_os_str(), "exec", 0, true))?;
-    let private = format!("{PRIVATE}{stem}");
-    let names = if may_be_called(py, &modules(py)?, &stem)? { vec![stem, private] } else { vec![private] };
-    let name = &names[0];
-    let loader = py.import("importlib.util")?.call_method1("spec_from_file_location", (name, on_disk.as_os_str()))?;
-    let module = PyModule::new(py, name)?;
-    module.setattr("__file__", loader.getattr("origin")?)?;
-    module.setattr("__package__", "")?;
-    module.setattr("__spec__", &loader)?;
-    module.setattr("__loader__", loader.getattr("loader")?)?;
-    module.setattr("__builtins__", &builtins)?;
-    let registration = register(&module, names)?;
-    match builtins.call_method1("exec", (code, module.dict())) {
-        Ok(_) => Ok((module, registration)),
-        Err(error) => {
-            registration.undo(py);
-            Err(error)
+impl ModuleTable {
+    /// For plugin files in `folder`, an absolute path; nothing is loaded yet.
+    ///
+    /// # Errors
+    /// When the package is not complete.
+    pub(crate) fn new(py: Python<'_>, folder: &Path) -> PyResult<Arc<Self>> {
+        let table = imports::package(py)?.getattr("ModuleTable")?.call1((folder.as_os_str(),))?;
+        Ok(Arc::new(Self(table.unbind())))
+    }
+
+    /// Says that `file`, an absolute path, is a plugin file of this load; returns its module, which has not run.
+    ///
+    /// # Errors
+    /// When a finder of modules raises.
+    pub(crate) fn announce(self: &Arc<Self>, py: Python<'_>, file: &Path) -> PyResult<FileModule> {
+        let name = self.0.bind(py).call_method1("add_file", (stem(file), file.as_os_str()))?.extract()?;
+        Ok(FileModule { table: Arc::clone(self), name })
+    }
+
+    /// Lets go of all modules, which serve no more.
+    ///
+    /// # Errors
+    /// When `sys.modules` is not a dict.
+    pub(crate) fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.bind(py).call_method0("drop").map(drop)
+    }
+}
+
+impl FileModule {
+    /// Runs the file, unless another one of this load has imported it, and returns its module.
+    ///
+    /// # Errors
+    /// Whatever the file raises, `SystemExit` and `KeyboardInterrupt` included.
+    pub(crate) fn run<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
+        let table = self.table.0.bind(py);
+        // Later, where no frame tells whose code runs, the context does.
+        imports::package(py)?.getattr("CURRENT")?.call_method1("set", (table,))?;
+        Ok(imports::load(table, &self.name)?.cast_into::<PyModule>()?)
+    }
+
+    /// Has other plugins find this module when they import the file.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        self.table.0.bind(py).call_method1("serve", (&self.name,)).map(drop)
+    }
+
+    /// Whether both belong to the same load.
+    pub(crate) fn is_of_the_load_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table)
+    }
+
+    /// Lets go of the module, which serves no more, and of what only it has imported; of the whole load if it `is_last`.
+    ///
+    /// # Errors
+    /// When `sys.modules` is not a dict.
+    pub(crate) fn release(&self, py: Python<'_>, is_last: bool) -> PyResult<()> {
+        if is_last {
+            return self.table.clear(py);
         }
+        self.table.0.bind(py).call_method1("release", (&self.name,)).map(drop)
     }
 }
 
-fn register(module: &Bound<'_, PyModule>, names: Vec<String>) -> PyResult<Registration> {
-    let modules = modules(module.py())?;
-    let mut before = Vec::new();
-    for name in names {
-        before.push((name.clone(), modules.get_item(&name)?.map(Bound::unbind)));
-        modules.set_item(name, module)?;
-    }
-    Ok(Registration { before })
-}
-
-/// True if nothing but an earlier generation of the same plugin goes by `name`.
-fn may_be_called(py: Python<'_>, modules: &Bound<'_, PyDict>, name: &str) -> PyResult<bool> {
-    if let Some(known) = modules.get_item(name)? {
-        let earlier = modules.get_item(format!("{PRIVATE}{name}"))?;
-        return Ok(earlier.is_some_and(|earlier| earlier.is(&known)));
-    }
-    if name.contains('.') {
-        // Looked up as a submodule, which imports the parent; without a parent there is nothing to shadow.
-        let found = py.import("importlib.util")?.call_method1("find_spec", (name,));
-        return Ok(found.map_or(true, |found| found.is_none()));
-    }
-    let found = py.import("importlib.machinery")?.getattr("PathFinder")?.call_method1("find_spec", (name,))?;
-    let built_in = py.import("importlib.machinery")?.getattr("BuiltinImporter")?.call_method1("find_spec", (name,))?;
-    // In the plugin folder it finds the very file that is being loaded.
-    let itself = found.getattr_opt("origin")?.is_some_and(|origin| {
-        origin.extract::<PathBuf>().is_ok_and(|origin| stem(&origin) == name && in_plugin_path(py, &origin))
-    });
-    Ok(built_in.is_none() && (found.is_none() || itself))
-}
-
-fn in_plugin_path(py: Python<'_>, file: &Path) -> bool {
-    let last = py.import("sys").and_then(|sys| sys.getattr("path")).and_then(|path| path.get_item(-1));
-    let folder = last.and_then(|last| last.extract::<PathBuf>());
-    folder.is_ok_and(|folder| file.parent() == Some(&folder))
-}
-
-impl Registration {
-    /// Puts back what was there before.
-    pub(crate) fn undo(self, py: Python<'_>) {
-        let Ok(modules) = modules(py) else { return };
-        for (name, before) in self.before {
-            // Failing to restore leaves the broken module under its name, which the next load replaces.
-            let _ = match before {
-                Some(module) => modules.set_item(name, module),
-                None => modules.del_item(name),
-            };
-        }
-    }
-}
-
-/// Lets plugins import modules that lie beside them; the folder comes last so that it shadows nothing.
-///
-/// # Errors
-/// When `sys.path` is not a list.
-pub(crate) fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
+fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?;
     let folder = std::path::absolute(folder)?.into_os_string();
     if !path.contains(&folder)? {
@@ -120,12 +104,13 @@ pub(crate) fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     Ok(())
 }
 
-/// Lets plugins import modules from the folder `now` instead of the folder `before`.
+/// Lets all code import modules from the folder `now`, instead of the folder `before` if there was one; the folder comes
+/// last, so that it shadows nothing.
 ///
 /// # Errors
 /// When `sys.path` is not a list.
-pub(crate) fn replace_in_path(py: Python<'_>, before: &Path, now: &Path) -> PyResult<()> {
-    if before != now {
+pub(crate) fn replace_in_path(py: Python<'_>, before: Option<&Path>, now: &Path) -> PyResult<()> {
+    if let Some(before) = before.filter(|before| *before != now) {
         let path = py.import("sys")?.getattr("path")?;
         let before = std::path::absolute(before)?.into_os_string();
         if path.contains(&before)? {
@@ -135,67 +120,21 @@ pub(crate) fn replace_in_path(py: Python<'_>, before: &Path, now: &Path) -> PyRe
     add_to_path(py, now)
 }
 
-/// Forgets the modules of `folder` that plugins imported as helpers, so that a reload sees them as they are on disk;
-/// returns them for [`restore_helpers`].
-///
-/// # Errors
-/// When `sys.modules` is not a dict.
-pub(crate) fn forget_helpers(py: Python<'_>, folder: &Path) -> PyResult<Vec<(String, Py<PyAny>)>> {
-    let folder = std::path::absolute(folder)?;
-    let modules = modules(py)?;
-    let mut forgotten = Vec::new();
-    for (name, module) in modules.copy()?.iter() {
-        let (Ok(name), Ok(module)) = (name.extract::<String>(), module.cast_into::<PyModule>()) else { continue };
-        let file = module.getattr_opt(intern!(py, "__file__")).ok().flatten();
-        let file = file.and_then(|file| file.extract::<PathBuf>().ok()).and_then(|file| std::path::absolute(file).ok());
-        // A file without a plugin class was run like a plugin, too, but only serves those that import it.
-        if file.is_some_and(|file| file.starts_with(&folder)) && plugin_classes(&module)?.is_empty() {
-            modules.del_item(&name)?;
-            drop_byte_code(&module);
-            forgotten.push((name, module.into_any().unbind()));
-        }
-    }
-    py.import("importlib")?.call_method0("invalidate_caches")?;
-    Ok(forgotten)
-}
-
-/// Removes the cached byte code of `module`: stale code differs from it only by size and second of the source, which an
-/// edit need not change.
-fn drop_byte_code(module: &Bound<'_, PyAny>) {
-    let cached = module.getattr("__spec__").and_then(|spec| spec.getattr("cached"));
-    if let Ok(cached) = cached.and_then(|cached| cached.extract::<PathBuf>()) {
-        // Nothing there is as good as removed.
-        let _ = std::fs::remove_file(cached);
-    }
-}
-
-/// Puts forgotten helper modules back, after a reload that failed.
-///
-/// # Errors
-/// When `sys.modules` is not a dict.
-pub(crate) fn restore_helpers(py: Python<'_>, forgotten: Vec<(String, Py<PyAny>)>) -> PyResult<()> {
-    let modules = modules(py)?;
-    for (name, module) in forgotten {
-        modules.set_item(name, module)?;
-    }
-    Ok(())
-}
-
-fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?)
-}
-
 /// The plugin classes that `module` itself defines, by name; imported base classes are none.
 ///
 /// # Errors
 /// When a class has a hostile metaclass.
 pub(crate) fn plugin_classes<'py>(module: &Bound<'py, PyModule>) -> PyResult<Vec<Bound<'py, PyType>>> {
     let py = module.py();
-    let own_name = module.name()?;
+    let own_name = module.name()?.to_string();
+    let is_package = module.hasattr(intern!(py, "__path__"))?;
     let mut classes: Vec<(String, Bound<'py, PyType>)> = Vec::new();
     for (name, value) in module.dict().iter() {
         let (Ok(name), Ok(class)) = (name.extract::<String>(), value.cast_into::<PyType>()) else { continue };
-        let own = class.getattr(intern!(py, "__module__"))?.eq(&own_name)?;
+        let home = class.getattr(intern!(py, "__module__"))?;
+        // The modules of a package are one plugin.
+        let within = |home: &str| is_package && home.strip_prefix(&own_name).is_some_and(|rest| rest.starts_with('.'));
+        let own = home.extract::<String>().is_ok_and(|home| home == own_name || within(&home));
         let known = classes.iter().any(|(_, other)| other.is(&class));
         if own && !known && class.is_subclass_of::<BasePlugin>()? {
             classes.push((name, class));

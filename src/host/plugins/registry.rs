@@ -4,11 +4,14 @@
 //! new one, never a gap. Caveat: this is Python's side; the native route table is made from it and replaced right
 //! after.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pyo3::prelude::*;
+
 use super::loaded_plugin::LoadedPlugin;
+use super::module::FileModule;
 use crate::edge::routing::ById;
 use crate::host::bridge::locked::Locked;
 
@@ -16,6 +19,8 @@ use crate::host::bridge::locked::Locked;
 #[derive(Default)]
 pub(crate) struct Registry {
     serving: Locked<Arc<PluginSet>>,
+    /// The modules of the files that are loaded, whether they have plugins or only serve those that import them.
+    modules: Locked<HashMap<PathBuf, FileModule>>,
 }
 
 /// One immutable set of plugins.
@@ -89,5 +94,41 @@ impl Registry {
     pub(crate) fn publish(&self, plugins: Vec<Arc<LoadedPlugin>>) {
         let by_id = plugins.iter().enumerate().map(|(index, plugin)| (Arc::clone(&plugin.id), index)).collect();
         drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id })));
+    }
+
+    /// Has these modules be those of their files; files that are not among them keep theirs if they `stay`. Returns
+    /// the modules that serve no more.
+    pub(crate) fn replace_modules(
+        &self,
+        py: Python<'_>,
+        loaded: Vec<(PathBuf, Option<FileModule>)>,
+        stays: impl Fn(&Path) -> bool + Sync,
+    ) -> Vec<(PathBuf, FileModule)> {
+        for (file, module) in &loaded {
+            if let Some(Err(error)) = module.as_ref().map(|module| module.serve(py)) {
+                tracing::error!("{}: other plugins do not find its module: {error}", file.display());
+            }
+        }
+        self.modules.with(|modules| {
+            let mut retired: Vec<_> = modules.extract_if(|file, _| !stays(file)).collect();
+            for (file, module) in loaded {
+                let before = match module {
+                    Some(module) => modules.insert(file.clone(), module),
+                    None => modules.remove(&file),
+                };
+                retired.extend(before.map(|before| (file, before)));
+            }
+            retired
+        })
+    }
+
+    /// Lets go of modules that serve no more.
+    pub(crate) fn release(&self, py: Python<'_>, retired: &[(PathBuf, FileModule)]) {
+        for (file, module) in retired {
+            let is_last = self.modules.with(|modules| modules.values().all(|one| !one.is_of_the_load_of(module)));
+            if let Err(error) = module.release(py, is_last) {
+                tracing::error!("{}: its modules stay: {error}", file.display());
+            }
+        }
     }
 }

@@ -36,6 +36,7 @@ const MODULES: &[(&str, &str)] = &[
     ("responses", include_str!("../../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../../python/plugincore/_psutil.py")),
+    ("_modules", include_str!("../../../python/plugincore/_modules.py")),
     ("_stdio", include_str!("../../../python/plugincore/_stdio.py")),
 ];
 

@@ -11,6 +11,7 @@ pub(crate) mod embed;
 pub(crate) mod fallback;
 pub(crate) mod header_cache;
 pub(crate) mod headers;
+pub(crate) mod imports;
 pub(crate) mod interpreter;
 pub(crate) mod logjam;
 pub(crate) mod multidict;

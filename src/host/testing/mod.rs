@@ -8,7 +8,7 @@ pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,9 +41,9 @@ use crate::host::bridge::outcome::ExceptionHook;
 use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::environment::Environment;
-use crate::host::plugins::load::{LoadedFile, load_class, load_file};
+use crate::host::plugins::load::{LoadedFile, load_class, load_file, release};
 use crate::host::plugins::loaded_plugin::LoadedPlugin;
-use crate::host::plugins::module::{self, Registration};
+use crate::host::plugins::module::{self, FileModule, ModuleTable};
 use crate::host::plugins::registry::Registry;
 use crate::host::plugins::task_scope;
 use crate::host::plugins::terminate::{end_tasks, log_uncancelled_tasks, terminate_instance};
@@ -70,7 +70,7 @@ pub struct Rehearsal {
 /// What exists between start and stop.
 struct Running {
     plugin: Arc<LoadedPlugin>,
-    registration: Option<Registration>,
+    origin: Option<FileModule>,
     consumer: Arc<Consumer>,
     wire: Wire,
 }
@@ -135,6 +135,7 @@ impl Rehearsal {
         log_warnings(&warnings);
         let waiting = Arc::<Waiting>::default();
         let environment = Environment {
+            modules: ModuleTable::new(py, &folder)?,
             config: config.clone().unbind(),
             log: LogJam::server(py)?.into_any(),
             args: interpreter::program_arguments(py, "", None, level)?,
@@ -226,11 +227,12 @@ impl Rehearsal {
         let mut loaded = if let Some(class) = class {
             load_class(&self.environment, &self.file, class).await
         } else {
-            Python::attach(|py| self.file.parent().map_or(Ok(()), |folder| module::add_to_path(py, folder)))?;
+            let prepare = |folder: &Path| Python::attach(|py| module::replace_in_path(py, None, folder));
+            self.file.parent().map_or(Ok(()), prepare)?;
             load_file(&self.environment, &self.file).await
         };
         let running = match self.chosen(&loaded) {
-            Ok(plugin) => Python::attach(|py| self.serve(py, plugin, loaded.registration.take())),
+            Ok(plugin) => Python::attach(|py| self.serve(py, plugin, loaded.origin.take())),
             Err(error) => Err(error),
         };
         match running {
@@ -242,9 +244,7 @@ impl Rehearsal {
                 for plugin in &loaded.plugins {
                     self.end(plugin).await?;
                 }
-                if let Some(registration) = loaded.registration {
-                    Python::attach(|py| registration.undo(py));
-                }
+                self.release(loaded.origin.as_ref());
                 Err(error)
             }
         }
@@ -284,12 +284,7 @@ impl Rehearsal {
         }
     }
 
-    fn serve(
-        &self,
-        py: Python<'_>,
-        plugin: Arc<LoadedPlugin>,
-        registration: Option<Registration>,
-    ) -> PyResult<Running> {
+    fn serve(&self, py: Python<'_>, plugin: Arc<LoadedPlugin>, origin: Option<FileModule>) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let server = &self.settings.server;
         let mut table = RouteTable::default();
@@ -308,7 +303,7 @@ impl Rehearsal {
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
         let wire = Wire::start(shared, completions, ConnectionParams::new(server))?;
-        Ok(Running { plugin, registration, consumer, wire })
+        Ok(Running { plugin, origin, consumer, wire })
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>, client: SocketAddr) -> PyResult<Py<PyAny>> {
@@ -346,10 +341,15 @@ impl Rehearsal {
         if let Some(interrupted) = interrupted {
             log_uncancelled_tasks(await_python(interrupted).await?)?;
         }
-        if let Some(registration) = running.registration {
-            Python::attach(|py| registration.undo(py));
-        }
+        self.release(running.origin.as_ref());
         ended
+    }
+
+    /// Lets go of the plugin's modules, so that the next start runs them again.
+    fn release(&self, origin: Option<&FileModule>) {
+        if let Some(origin) = origin {
+            Python::attach(|py| release(py, &self.file, origin));
+        }
     }
 
     /// Ends a plugin as the server does, but returns what it raises.
