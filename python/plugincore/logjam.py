@@ -62,3 +62,10 @@ def install_handler(threshold: int) -> None:
     root.addHandler(LogJamHandler())
     root.setLevel(threshold)
     logging.captureWarnings(capture=True)
+
+
+def change_threshold(threshold: int) -> None:
+    """Let records with level ``threshold`` or above through, to the server's log, which has a level of its own."""
+    root = logging.getLogger()
+    if root.level > threshold:
+        root.setLevel(threshold)

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{SockRef, Socket};
 
+use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener;
 use crate::edge::observe::sink;
@@ -26,6 +27,9 @@ use crate::edge::observe::sink;
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`, with an `s` before the number of a socket of the
 /// service manager.
 pub(crate) const VARIABLE: &str = "PLUGINCORE_LISTENERS";
+
+/// Name of the variable for the control socket; it holds `<pid>:<fd>:<path>`.
+pub(crate) const CONTROL: &str = "PLUGINCORE_CONTROL";
 
 /// Says why [`replace`] could not work, as far as that can be seen before anything is given up for it.
 ///
@@ -41,12 +45,22 @@ pub(crate) fn check(command: &[OsString], folder: &Path) -> Result<(), String> {
 
 /// Replaces the process by a new image of the same program, started in `folder`; `command` begins with its path.
 /// Returns only when that fails. Signals that this thread holds back stay held back.
-pub(crate) fn replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Error {
-    let Err(error) = try_replace(command, folder, listeners);
+pub(crate) fn replace(
+    command: &[OsString],
+    folder: &Path,
+    listeners: &[Listening],
+    control: Option<ControlSocket>,
+) -> io::Error {
+    let Err(error) = try_replace(command, folder, listeners, control);
     error
 }
 
-fn try_replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> io::Result<Infallible> {
+fn try_replace(
+    command: &[OsString],
+    folder: &Path,
+    listeners: &[Listening],
+    mut control: Option<ControlSocket>,
+) -> io::Result<Infallible> {
     let arguments = command.iter().map(|part| CString::new(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let Some(program) = arguments.first() else {
         return Err(io::Error::other("the command that started the server is not known"));
@@ -54,11 +68,15 @@ fn try_replace(command: &[OsString], folder: &Path, listeners: &[Listening]) -> 
     let listeners = (OsString::from(VARIABLE), OsString::from(hand_over(listeners)?));
     // The folder by the name it was started in, which leads through the same links.
     let folder_name = (OsString::from("PWD"), folder.as_os_str().to_owned());
-    let environment = std::env::vars_os().filter(|(name, _)| name != VARIABLE && name != "PWD");
-    let environment = environment.chain([listeners, folder_name]);
+    let socket = control.as_ref().map(hand_over_control).transpose()?.map(|value| (OsString::from(CONTROL), value));
+    let environment = std::env::vars_os().filter(|(name, _)| [VARIABLE, CONTROL, "PWD"].iter().all(|own| name != own));
+    let environment = environment.chain([listeners, folder_name]).chain(socket);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
     sink::finish();
+    if let Some(control) = &mut control {
+        control.keep();
+    }
     // Not by way of `std::process::Command`, which lets all signals in before.
     Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }
@@ -76,6 +94,25 @@ fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
 
+/// The same for the control socket.
+fn hand_over_control(control: &ControlSocket) -> io::Result<OsString> {
+    fcntl_setfd(control.as_fd(), fcntl_getfd(control.as_fd())? - FdFlags::CLOEXEC)?;
+    let mut value = OsString::from(format!("{}:{}:", std::process::id(), control.as_fd().as_raw_fd()));
+    value.push(control.path());
+    Ok(value)
+}
+
+/// Takes over the control socket of the process's earlier image, by the `value` that its variable had. Call it once, at
+/// the start.
+pub(crate) fn take_over_control(value: &str) -> Option<ControlSocket> {
+    let (pid, rest) = value.split_once(':')?;
+    let (number, path) = rest.split_once(':')?;
+    if pid.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    ControlSocket::adopt(listening_socket(number.parse().ok()?)?.into(), Path::new(path))
+}
+
 /// Takes over what the process's earlier image left, by the `value` that the variable had. Call it once, at the start.
 pub(crate) fn take_over(value: &str) -> Vec<Listening> {
     let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
@@ -87,7 +124,9 @@ pub(crate) fn take_over(value: &str) -> Vec<Listening> {
         None => Some((number.parse().ok()?, false)),
     };
     let numbers: BTreeMap<RawFd, bool> = numbers.split(',').filter_map(parse).collect();
-    let sockets = numbers.into_iter().filter_map(|(number, is_given)| Some((listening_socket(number)?, is_given)));
+    let sockets = numbers
+        .into_iter()
+        .filter_map(|(number, is_given)| Some((TcpListener::from(listening_socket(number)?), is_given)));
     sockets.map(|(socket, is_given)| if is_given { Listening::given(socket) } else { socket.into() }).collect()
 }
 
@@ -106,7 +145,8 @@ pub(crate) fn given(pid: &str, count: &str) -> Vec<Listening> {
     }
     let mut sockets = Vec::new();
     for number in FIRST_GIVEN..FIRST_GIVEN.saturating_add(count) {
-        let prepared = listening_socket(number).filter(|socket| socket.local_addr().is_ok()).map(Socket::from);
+        let prepared = listening_socket(number).map(TcpListener::from);
+        let prepared = prepared.filter(|socket| socket.local_addr().is_ok()).map(Socket::from);
         match prepared.map(|socket| listener::prepare(&socket).map(|()| socket)) {
             Some(Ok(socket)) => sockets.push(Listening::given(socket.into())),
             Some(Err(error)) => tracing::warn!("descriptor {number} of the service manager cannot be used: {error}"),
@@ -117,7 +157,7 @@ pub(crate) fn given(pid: &str, count: &str) -> Vec<Listening> {
 }
 
 /// The listening socket of that number, if it is one.
-fn listening_socket(number: RawFd) -> Option<TcpListener> {
+fn listening_socket(number: RawFd) -> Option<OwnedFd> {
     if number <= 2 {
         return None;
     }
@@ -131,6 +171,5 @@ fn listening_socket(number: RawFd) -> Option<TcpListener> {
     // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process, or
     // the service manager that started it, left it open for us over the `exec`; no other code of the new image knows
     // the number, each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    Some(TcpListener::from(socket))
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
+use tokio::sync::mpsc;
 
 use super::inherited;
 use super::pidfile::{self, PidFile, PidFileError};
@@ -18,6 +19,9 @@ use super::supervisor::{self, Request, Supervised, SupervisorSettings};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
 use crate::edge::config::launch::LaunchOptions;
+use crate::edge::config::places::Places;
+use crate::edge::config::settings::Settings;
+use crate::edge::http::control_socket::{ControlSocket, ControlSocketError};
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
 use crate::edge::http::tls::{self, TlsError};
@@ -54,6 +58,9 @@ pub(crate) enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The control socket cannot be opened.
+    #[error("[server] control_socket: {0}")]
+    Control(#[from] ControlSocketError),
     /// The process id cannot be written.
     #[error(transparent)]
     PidFile(#[from] PidFileError),
@@ -83,6 +90,7 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     subscriber::report_panics();
     // First of all, so that no child and no later image of the process can see the variables.
     let mut inherited = inherited::take_over(&interpreter::take_variable(py, inherited::VARIABLE)?);
+    let control = inherited::take_over_control(&interpreter::take_variable(py, inherited::CONTROL)?);
     let [pid, count, _] = inherited::ACTIVATION.map(|name| interpreter::take_variable(py, name));
     inherited.extend(inherited::given(&pid?, &count?));
     let reading = read(py, &launch)?;
@@ -91,6 +99,7 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
     let listeners = bind(&settings.listen, inherited)?;
     let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
+    let control = control_socket(&launch, settings, control)?;
     let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
     interpreter::prepare(py)?;
     logjam::install_logging_bridge(py)?;
@@ -99,7 +108,8 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     py.import("asyncio")?.call_method1("set_event_loop", (&event_loop,))?;
     install_task_factory(&event_loop)?;
     fork::prepare(&event_loop)?;
-    let options = Options { launch: launch.clone(), addresses, certificate, listeners };
+    let (process, requests) = mpsc::unbounded_channel();
+    let options = Options { launch: launch.clone(), addresses, certificate, listeners, control, process };
     let supervisor_settings = SupervisorSettings {
         watchdog_restart: settings.server.watchdog_restart,
         delay: settings.server.drain_delay,
@@ -108,13 +118,14 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     let host = Host::new(&event_loop, reading, options)?;
     let pidfile_path = pidfile.as_ref().map(PidFile::path);
     let controls = Controls { host: host.handle(), launch: launch.clone(), pidfile: pidfile_path };
-    let supervisor = supervisor::start(supervisor_settings, host.handle().acknowledged(), controls)?;
+    let supervisor = supervisor::start(supervisor_settings, host.handle().acknowledged(), requests, controls)?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
     let life = host_task(&event_loop, coroutine(py, Arc::clone(&host).live())?)?;
     let result = turn(&event_loop, &life);
     let restart = host.finish(py, JOIN);
+    let control = host.handle().take_control();
     close(&event_loop);
     drop(pidfile);
     result?;
@@ -125,7 +136,7 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
         return Ok(());
     }
     interpreter::prepare_replacement(py)?;
-    Err(inherited::replace(&launch.command, &launch.folder, &listeners).into())
+    Err(inherited::replace(&launch.command, &launch.folder, &listeners, control).into())
 }
 
 /// Reads and checks the ini file; warnings go to the log.
@@ -133,6 +144,44 @@ fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigEr
     let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
     diagnostic::log_warnings(&warnings);
     reading
+}
+
+/// The control socket: that of an earlier image of this process if it is still in its place, else a new one. There is
+/// none if another server has it, or if the server has chosen the place by itself and cannot use it.
+///
+/// # Errors
+/// When the place that the ini file names cannot be used.
+fn control_socket(
+    launch: &LaunchOptions,
+    settings: &Settings,
+    inherited: Option<ControlSocket>,
+) -> Result<Option<ControlSocket>, ControlSocketError> {
+    let pidfile = settings.paths.pidfile.as_deref();
+    let places = Places {
+        setting: &settings.server.control_socket,
+        pidfile,
+        ini: launch.ini.as_deref(),
+        folder: &launch.folder,
+    };
+    let Some((path, is_chosen)) = places.control_socket() else { return Ok(None) };
+    if let Some(inherited) = inherited.filter(|socket| socket.path() == path) {
+        return Ok(Some(inherited));
+    }
+    match ControlSocket::open(&path) {
+        Ok(socket) => {
+            tracing::debug!("Control socket: {}", path.display());
+            Ok(Some(socket))
+        }
+        Err(error @ ControlSocketError::InUse(_)) => {
+            tracing::warn!("{error}; this server has none");
+            Ok(None)
+        }
+        Err(error) if is_chosen => Err(error),
+        Err(error) => {
+            tracing::info!("{error}; this server has none");
+            Ok(None)
+        }
+    }
 }
 
 /// The listening sockets: those of the service manager if there are any, else those of an earlier image of this process
@@ -224,7 +273,12 @@ impl Supervised for Controls {
     fn force(&self, request: Request) {
         let code = if request == Request::Restart {
             supervisor::hold_stop();
-            let failed = inherited::replace(&self.launch.command, &self.launch.folder, &self.host.listeners());
+            let failed = inherited::replace(
+                &self.launch.command,
+                &self.launch.folder,
+                &self.host.listeners(),
+                self.host.take_control(),
+            );
             tracing::error!("the server cannot start again: {failed}");
             1
         } else {

@@ -1,4 +1,4 @@
-//! The thread that hears signals, independent of the I/O threads and of Python.
+//! The thread that hears signals and requests of the control socket, independent of the I/O threads and of Python.
 //!
 //! Promise: a stop that was asked for comes to its end even when a plugin blocks the interpreter for ever: the I/O
 //! threads drain at once, and after the time limit the process ends. Caveat: a plugin that installs handlers of its own
@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::edge::control::process::ProcessRequest;
 use crate::edge::observe::service_manager;
 
 /// What a signal asks for.
@@ -125,12 +126,13 @@ pub(crate) fn hold_stop() {
 pub(crate) fn start(
     settings: SupervisorSettings,
     acknowledged: Acknowledged,
+    requests: mpsc::UnboundedReceiver<ProcessRequest>,
     server: impl Supervised,
 ) -> io::Result<Supervisor> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
-        Signals::new()?
+        Signals::new(requests)?
     };
     // An earlier image of the process may have held them back until the next one listens, which is now.
     stop_signals().thread_unblock()?;
@@ -152,15 +154,17 @@ struct Signals {
     terminate: Signal,
     hangup: Signal,
     restart: Signal,
+    requests: mpsc::UnboundedReceiver<ProcessRequest>,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(requests: mpsc::UnboundedReceiver<ProcessRequest>) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             restart: signal(SignalKind::user_defined1())?,
+            requests,
         })
     }
 
@@ -170,6 +174,7 @@ impl Signals {
             _ = self.terminate.recv() => (Request::Stop, "SIGTERM"),
             _ = self.hangup.recv() => (Request::Reload, "SIGHUP"),
             _ = self.restart.recv() => (Request::Restart, "SIGUSR1"),
+            Some(ProcessRequest::Stop) = self.requests.recv() => (Request::Stop, "a stop by the control socket"),
         }
     }
 }

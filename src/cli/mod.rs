@@ -1,8 +1,10 @@
 //! The command line: what a person types, reads and gets as exit code.
 //!
 //! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for,
-//! 1 for a failed start, 2 for a wrong command line or configuration. Caveat: the same entry serves the wheel's
+//! 1 for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs. Caveat: the same entry serves the wheel's
 //! commands and the standalone binary.
+
+mod ctl;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,8 +22,32 @@ use crate::edge::observe::{log_file, output, sink};
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(flatten)]
+    serve: ServeArguments,
+    #[command(subcommand)]
+    command: Option<Subcommand>,
+}
+
+/// The command line of `pserve`, which has no subcommands.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct PserveArguments {
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+/// What `plugincore` does besides serving.
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Ask a running server to tell or to do something
+    Ctl(ctl::CtlArguments),
+}
+
+/// The options for serving.
+#[derive(Debug, clap::Args)]
+struct ServeArguments {
     /// The ini file [default: the program's name with .ini; without that file, ./plugins is served with safe defaults]
     #[arg(short, long, value_name = "INI")]
     ini_file: Option<PathBuf>,
@@ -37,6 +63,9 @@ struct Arguments {
     watch: Option<WatchMode>,
 }
 
+/// The command name of pluginserver, whose command line stays as it was.
+const PSERVE: &str = "pserve";
+
 /// Code of a wrong command line or configuration.
 const USAGE: u8 = 2;
 /// Code of a start that failed.
@@ -48,22 +77,30 @@ const FAILED: u8 = 1;
 pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
     output::open_standard_descriptors();
     let name = program_name(&arguments);
-    let parsed =
-        match Arguments::try_parse_from(std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1))) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                // Help and version go to standard output and are no errors. A closed output has no reader.
-                let _ = error.print();
-                return if error.use_stderr() { USAGE } else { 0 };
-            }
-        };
-    let ini = match ini_file(parsed.ini_file, &name) {
-        Ok(ini) => ini,
-        Err(problem) => return report(&problem, USAGE),
+    let words = std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1));
+    let parsed = if name == PSERVE {
+        PserveArguments::try_parse_from(words).map(|parsed| Arguments { serve: parsed.serve, command: None })
+    } else {
+        Arguments::try_parse_from(words)
+    };
+    let Arguments { serve: parsed, command } = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version go to standard output and are no errors. A closed output has no reader.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { 0 };
+        }
     };
     let folder = match working_folder() {
         Ok(folder) => folder,
         Err(error) => return report(&format!("the working directory cannot be used: {error}"), FAILED),
+    };
+    if let Some(Subcommand::Ctl(arguments)) = command {
+        return ctl::run(py, &arguments, &name, &folder);
+    }
+    let ini = match ini_file(parsed.ini_file, &name) {
+        Ok(ini) => ini,
+        Err(problem) => return report(&problem, USAGE),
     };
     log_file::begin_at(&folder);
     let launch = LaunchOptions {

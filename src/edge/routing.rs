@@ -79,6 +79,16 @@ pub(crate) enum Route {
     },
 }
 
+impl Route {
+    /// Whether the server itself answers it, without plugins and files.
+    pub(crate) fn is_of_server(&self) -> bool {
+        match self {
+            Self::Healthy | Self::Ready | Self::Plugins | Self::Reload(_) | Self::Api(_) => true,
+            Self::Plugin { .. } | Self::StaticFile { .. } => false,
+        }
+    }
+}
+
 /// Why an id cannot be routed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RouteError {

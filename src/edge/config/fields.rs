@@ -4,6 +4,7 @@
 //! untyped text is accepted where its meaning is clear (`port=9192`, `enabled=yes`). Caveat: only the keys of the
 //! server's own sections are parsed like this; plugins get each value exactly as its type prefix makes it.
 
+use super::places::ControlSocketSetting;
 use super::value::{Value, is_space};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -206,6 +207,15 @@ pub(crate) fn path(value: &Value) -> ParseResult<PathBuf> {
     match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
         _ => Err(InvalidValue::new("must be a path", "write the path without a type prefix")),
+    }
+}
+
+/// A path for the control socket, or `none`.
+pub(crate) fn control_socket(value: &Value) -> ParseResult<ControlSocketSetting> {
+    match path(value) {
+        Ok(path) if path.as_os_str().eq_ignore_ascii_case("none") => Ok(ControlSocketSetting::Off),
+        Ok(path) => Ok(ControlSocketSetting::At(path)),
+        Err(invalid) => Err(InvalidValue { remedy: format!("{}, or none", invalid.remedy), ..invalid }),
     }
 }
 

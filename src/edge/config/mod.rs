@@ -14,6 +14,7 @@ pub(crate) mod ini;
 pub(crate) mod interpolation;
 pub(crate) mod launch;
 pub(crate) mod overrides;
+pub(crate) mod places;
 pub(crate) mod relative_paths;
 pub(crate) mod resolved;
 pub(crate) mod schema;

@@ -28,6 +28,7 @@ const PATHS: &[(&str, &str, Purpose)] = &[
     ("paths", "plugins", Purpose::Read),
     ("paths", "pidfile", Purpose::Write),
     ("paths", "documents", Purpose::Serve),
+    ("server", "control_socket", Purpose::Write),
     ("file_server", "documents", Purpose::Serve),
     ("file_server", "common_log", Purpose::Write),
     ("SSL", "certfile", Purpose::Read),

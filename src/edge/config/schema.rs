@@ -27,6 +27,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "drain_delay",
             "watchdog_restart",
             "watch",
+            "control_socket",
         ],
     ),
     ("compat", &["legacy_status"]),

@@ -7,6 +7,7 @@ mod reading;
 
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
+use super::places::ControlSocketSetting;
 use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -59,6 +60,11 @@ impl Settings {
         reading::settings(config)
     }
 
+    /// `[server] control_socket` and `[paths] pidfile`, whatever is wrong with the rest of the file.
+    pub(crate) fn control_socket(config: &ResolvedConfig) -> (ControlSocketSetting, Option<PathBuf>) {
+        reading::control_socket(config)
+    }
+
     /// The options that differ from `before` and count only after a restart.
     pub(crate) fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let (now, then) = (&self.server, &before.server);
@@ -71,6 +77,7 @@ impl Settings {
             ("[server] read_timeout", now.read_timeout != then.read_timeout),
             ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
             ("[server] drain_delay", now.drain_delay != then.drain_delay),
+            ("[server] control_socket", now.control_socket != then.control_socket),
             ("[server] watchdog_restart", now.watchdog_restart != then.watchdog_restart),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
@@ -155,6 +162,8 @@ pub(crate) struct ServerSettings {
     pub shutdown_timeout: Duration,
     /// `drain_delay`: how long requests are still served at a stop after `/-/ready` has begun to fail.
     pub drain_delay: Duration,
+    /// `control_socket`: where `plugincore ctl` finds the server.
+    pub control_socket: ControlSocketSetting,
     /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
     pub watchdog_restart: bool,
     /// `watch`: whether changed plugin files are loaded by themselves (default off).
@@ -178,6 +187,7 @@ impl Default for ServerSettings {
             plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
+            control_socket: ControlSocketSetting::Default,
             watchdog_restart: true,
             watch: WatchMode::Off,
         }

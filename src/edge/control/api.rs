@@ -17,6 +17,20 @@ pub(crate) enum ApiCall {
     Reload,
     /// Readiness fails from now on.
     Drain,
+    /// The state of the server as a whole.
+    Status,
+    /// A stop.
+    Stop,
+    /// Another level of the log.
+    LogLevel,
+}
+
+impl ApiCall {
+    /// Whether it exists only for clients of the control socket: what it does may not depend on a key that goes over
+    /// the network.
+    pub(crate) fn needs_socket(&self) -> bool {
+        matches!(self, Self::Stop | Self::LogLevel)
+    }
 }
 
 /// What can be done to one plugin.
@@ -27,10 +41,13 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 3] = [
+const SERVER: [(&str, MethodSet, ApiCall); 6] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("reload", MethodSet::POST, ApiCall::Reload),
     ("drain", MethodSet::POST, ApiCall::Drain),
+    ("status", MethodSet::READ_ONLY, ApiCall::Status),
+    ("stop", MethodSet::POST, ApiCall::Stop),
+    ("log-level", MethodSet::POST, ApiCall::LogLevel),
 ];
 
 /// The last segments of `plugins/<id>/<action>`; all of them are for POST.

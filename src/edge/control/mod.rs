@@ -5,14 +5,18 @@
 //! endpoint.
 
 pub(crate) mod api;
+pub(crate) mod process;
 pub(crate) mod status;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 
 use crate::edge::http::rescue::{ControlError, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
+use crate::edge::observe::line::Level;
+use crate::edge::observe::subscriber;
 use status::PluginStatus;
 
 /// What is to be reloaded.
@@ -79,6 +83,47 @@ pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, request_id: Header
 pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Response<Body> {
     let plugins: Vec<_> = plugins.iter().filter(|plugin| !plugin.is_gone()).map(PluginStatus::to_json).collect();
     success(&json!({ "plugins": plugins }), request_id)
+}
+
+/// The server as a whole, for `/-/api/status`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerStatus {
+    /// Whether `/-/ready` succeeds.
+    pub is_ready: bool,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Requests inside plugins.
+    pub in_flight: usize,
+}
+
+/// The answer to `/-/api/status`.
+pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id: HeaderValue) -> Response<Body> {
+    let mut numbers = Map::new();
+    for plugin in plugins.iter().filter(|plugin| !plugin.is_gone()) {
+        let number = numbers.entry(plugin.state.name()).or_insert(json!(0));
+        *number = json!(number.as_u64().unwrap_or(0) + 1);
+    }
+    let ServerStatus { is_ready, started_at, in_flight } = server;
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "state": if is_ready { "ready" } else { "draining" },
+        "started_at": format!("{started_at:.3}"),
+        "plugins": numbers,
+        "in_flight": in_flight,
+        "log_level": subscriber::level().map(Level::name),
+    });
+    success(&body, request_id)
+}
+
+/// The answer to `/-/api/stop`.
+pub(crate) fn stopping(request_id: HeaderValue) -> Response<Body> {
+    success(&json!({ "status": "stopping" }), request_id)
+}
+
+/// The answer to `/-/api/log-level`.
+pub(crate) fn log_level(level: Level, request_id: HeaderValue) -> Response<Body> {
+    success(&json!({ "log_level": level.name() }), request_id)
 }
 
 /// The answer to `/-/api/drain`.

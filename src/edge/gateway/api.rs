@@ -10,10 +10,28 @@ use super::builtin::check_control;
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method};
 use super::state::{ServerState, Snapshot};
 use crate::edge::control::api::ApiCall;
-use crate::edge::control::{self, ReloadReport, ReloadTarget};
+use crate::edge::control::process::ProcessRequest;
+use crate::edge::control::{self, ReloadReport, ReloadTarget, ServerStatus};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::subscriber;
 use crate::edge::queue::backend::Backend;
+
+/// Has the log begin at the level that the query names.
+fn set_log_level<B: Backend>(state: &ServerState<B>, context: &RequestContext) -> Result<Response<Body>, RequestError> {
+    let asked = context.query.get("level").unwrap_or_default();
+    let Some(level) = Level::named(asked) else {
+        let names = Level::ALL.map(Level::name).join(", ");
+        return Err(Rejection::BadRequest(format!("level is to be one of {names}")).into());
+    };
+    if let Some(log) = subscriber::server() {
+        log.sink.set_threshold(level.severity());
+    }
+    state.backend.set_log_level(level);
+    tracing::info!("The log level is {} from now on", level.name());
+    Ok(control::log_level(level, context.id.header()))
+}
 
 /// Answers a request for `path`, which follows `/-/api/`.
 pub(super) async fn answer<B: Backend>(
@@ -23,7 +41,8 @@ pub(super) async fn answer<B: Backend>(
     body: &mut RequestBody,
     path: &str,
 ) -> Result<Response<Body>, RequestError> {
-    let (call, methods) = ApiCall::find(path).ok_or(Rejection::NotFound)?;
+    let found = ApiCall::find(path).filter(|(call, _)| context.is_control() || !call.needs_socket());
+    let (call, methods) = found.ok_or(Rejection::NotFound)?;
     if let Some(response) = answer_options(snapshot, context, methods)? {
         return Ok(response);
     }
@@ -37,6 +56,17 @@ pub(super) async fn answer<B: Backend>(
             state.set_ready(false);
             return Ok(control::draining(id));
         }
+        ApiCall::Status => {
+            let (is_ready, in_flight) = (state.is_ready(), state.total.taken());
+            let server = ServerStatus { is_ready, started_at: state.started_at, in_flight };
+            return Ok(control::status(server, &state.statuses.load(), id));
+        }
+        ApiCall::Stop => {
+            // The answer goes out before the connection ends with the drain.
+            let asked = state.process.get().is_some_and(|process| process.send(ProcessRequest::Stop).is_ok());
+            return if asked { Ok(control::stopping(id)) } else { Err(Rejection::ShuttingDown.into()) };
+        }
+        ApiCall::LogLevel => return set_log_level(state, context),
         ApiCall::Reload => state.backend.reload(ReloadTarget::All).await,
         ApiCall::Plugin(action, plugin) => state.backend.change(action, plugin).await,
     };

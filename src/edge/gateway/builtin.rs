@@ -72,14 +72,17 @@ pub(super) async fn reload(
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
 }
 
-/// Checks whether the client may control the server: with its key, or without a configured one from the same machine,
-/// but never on behalf of a web page of another site.
+/// Checks whether the client may control the server: by the control socket, with the server's key, or without a
+/// configured one from the same machine, but never on behalf of a web page of another site.
 pub(super) async fn check_control(
     snapshot: &Snapshot,
     context: &RequestContext,
     body: &mut RequestBody,
 ) -> Result<(), RequestError> {
     check_server_key(snapshot, context, body).await?;
+    if context.is_control() {
+        return Ok(());
+    }
     let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
     if matches!(snapshot.control, AuthPolicy::Open) && is_stranger() {
         return Err(Rejection::ControlRefused.into());
@@ -88,12 +91,15 @@ pub(super) async fn check_control(
 }
 
 /// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without a configured key every
-/// client is admitted, except for web pages of other origins.
+/// client is admitted, except for web pages of other origins. By the control socket no key is needed.
 async fn check_server_key(
     snapshot: &Snapshot,
     context: &RequestContext,
     body: &mut RequestBody,
 ) -> Result<(), RequestError> {
+    if context.is_control() {
+        return Ok(());
+    }
     if matches!(snapshot.control, AuthPolicy::Open) {
         let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
         let is_foreign = own_host::may_be_foreign(&context.parts.uri, &context.parts.headers, is_friend);

@@ -67,6 +67,11 @@ impl RequestContext {
         Self { parts, query, client, id, peer }
     }
 
+    /// True if it came by the control socket.
+    pub(super) fn is_control(&self) -> bool {
+        self.peer.is_control
+    }
+
     /// True for `OPTIONS *`, which concerns the server and not a path.
     pub(super) fn is_for_whole_server(&self) -> bool {
         self.parts.uri.path() == "*"
@@ -76,7 +81,11 @@ impl RequestContext {
 /// Stage: the route, and the decoded path if decoding changed it.
 pub(super) fn route(snapshot: &Snapshot, context: &RequestContext) -> Result<(Route, Option<String>), Rejection> {
     let path = decode_path(context.parts.uri.path())?;
-    Ok((snapshot.table.lookup(&path)?, path.into_changed()))
+    let route = snapshot.table.lookup(&path)?;
+    if context.is_control() && !route.is_of_server() {
+        return Err(Rejection::NotFound);
+    }
+    Ok((route, path.into_changed()))
 }
 
 /// The part of a path that concerns the plugin behind it.

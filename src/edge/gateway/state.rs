@@ -5,16 +5,18 @@
 //! timings of sockets are fixed at the start.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 
 use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
+use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::policy::admission::Limit;
@@ -77,6 +79,10 @@ pub(crate) struct ServerState<B> {
     pub total: Arc<Limit>,
     /// What is told of the plugins.
     pub statuses: Statuses,
+    /// When the server was started.
+    pub started_at: Timestamp,
+    /// Where requests to the process go; nothing for a server without a process of its own.
+    pub process: OnceLock<ProcessRequests>,
     ready: AtomicBool,
 }
 
@@ -88,6 +94,8 @@ impl<B> ServerState<B> {
             backend,
             total: Limit::new(max_in_flight),
             statuses: Statuses::default(),
+            started_at: Timestamp::now(),
+            process: OnceLock::new(),
             ready: AtomicBool::new(false),
         })
     }

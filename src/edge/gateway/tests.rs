@@ -26,6 +26,7 @@ use crate::edge::http::drain;
 use crate::edge::http::listener::bind;
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::response::Body;
+use crate::edge::observe::line::Level;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::queue::backend::Backend;
@@ -85,6 +86,8 @@ impl Backend for TestBackend {
     fn change(&self, PluginAction::Reload: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
         self.reload(ReloadTarget::One(id))
     }
+
+    fn set_log_level(&self, _: Level) {}
 }
 
 fn reply(text: String) -> Outcome {
@@ -142,7 +145,7 @@ impl Gateway {
     async fn ask(&self, head: &str, more: (&str, &'static str)) -> Response<Bytes> {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let local = SocketAddr::from(([127, 0, 0, 1], 80));
-        let peer = ConnectInfo { remote: local, local, secure: false };
+        let peer = ConnectInfo::tcp(local, local, false);
         let (_open, drain) = drain::channel();
         spawn_local(serve_connection(far, peer, params(), Rc::clone(&self.service), drain));
         let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
@@ -246,7 +249,7 @@ fn threads(state: &Arc<ServerState<TestBackend>>) -> (IoThreads, TcpStream) {
     let listeners = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
     let queues = [Arc::clone(&state.backend.completions)];
     let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
-    let threads = IoThreads::start(&listeners, &queues, state, &params(), &ended).unwrap();
+    let threads = IoThreads::start(&listeners, None, &queues, state, &params(), &ended).unwrap();
     let mut client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.write_all(b"GET /keep HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

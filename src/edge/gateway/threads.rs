@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -18,7 +19,8 @@ use tokio::sync::watch;
 
 use super::service::AppService;
 use super::state::ServerState;
-use crate::edge::http::connection::{ConnectionParams, serve};
+use crate::edge::http::connection::{ConnectionParams, serve, serve_control};
+use crate::edge::http::control_socket::ControlAcceptor;
 use crate::edge::http::drain::{self, Drain};
 use crate::edge::http::forked::Listening;
 use crate::edge::queue::backend::Backend;
@@ -42,13 +44,14 @@ pub(crate) struct IoThreads {
 }
 
 impl IoThreads {
-    /// Starts a thread for each of the `completion_queues`; all of them accept from all `listeners`. `ended` is called
-    /// on each thread when its last connection has ended.
+    /// Starts a thread for each of the `completion_queues`; all of them accept from all `listeners`, the first one from
+    /// `control` as well. `ended` is called on each thread when its last connection has ended.
     ///
     /// # Errors
     /// When the system refuses a thread or a copy of a listener.
     pub(crate) fn start<B: Backend>(
         listeners: &[Listening],
+        mut control: Option<UnixListener>,
         completion_queues: &[Arc<CompletionQueue>],
         state: &Arc<ServerState<B>>,
         params: &ConnectionParams,
@@ -62,6 +65,7 @@ impl IoThreads {
             let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
             let thread = Thread {
                 share,
+                control: control.take(),
                 completions: Arc::clone(completions),
                 state: Arc::clone(state),
                 params: params.clone(),
@@ -104,6 +108,7 @@ impl IoThreads {
 
 struct Thread<B> {
     share: Vec<TcpListener>,
+    control: Option<UnixListener>,
     completions: Arc<CompletionQueue>,
     state: Arc<ServerState<B>>,
     params: ConnectionParams,
@@ -127,12 +132,19 @@ impl<B: Backend> Thread<B> {
         let service = AppService::start(Arc::clone(&self.state), self.completions);
         let listeners =
             self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        let control = self.control.map(ControlAcceptor::new).transpose()?;
+        let control = control
+            .map(|acceptor| serve_control(acceptor, self.params.clone(), Rc::clone(&service), self.draining.clone()));
+        let control = futures_util::future::OptionFuture::from(control);
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
-        let mut served = tokio::task::spawn_local(join_all(listeners.into_iter().map(|listener| {
-            let state = Arc::clone(&self.state);
-            let certificate = Box::new(move || state.snapshot.load().certificate.clone());
-            serve(listener, certificate, self.params.clone(), Rc::clone(&service), self.draining.clone())
-        })));
+        let mut served = tokio::task::spawn_local(futures_util::future::join(
+            control,
+            join_all(listeners.into_iter().map(|listener| {
+                let state = Arc::clone(&self.state);
+                let certificate = Box::new(move || state.snapshot.load().certificate.clone());
+                serve(listener, certificate, self.params.clone(), Rc::clone(&service), self.draining.clone())
+            })),
+        ));
         tokio::select! {
             served = &mut served => served.map(drop).map_err(io::Error::other),
             _ = self.halted.wait_for(|halted| *halted) => match tokio::time::timeout(HALT_GRACE, served).await {

@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::body;
 use super::conformance::{self, HeaderFlags, OldClient};
+use super::control_socket::ControlAcceptor;
 use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
@@ -79,6 +80,21 @@ pub(crate) struct ConnectInfo {
     pub local: SocketAddr,
     /// Whether the connection is TLS.
     pub secure: bool,
+    /// Whether it came by the control socket, whose clients may control the server.
+    pub is_control: bool,
+}
+
+impl ConnectInfo {
+    /// A connection by TCP.
+    pub(crate) fn tcp(remote: SocketAddr, local: SocketAddr, secure: bool) -> Self {
+        Self { remote, local, secure, is_control: false }
+    }
+
+    /// A connection by the control socket; its addresses stand for this machine.
+    fn control() -> Self {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { remote: here, local: here, secure: false, is_control: true }
+    }
 }
 
 /// Limits and timings of a connection, ready to use.
@@ -135,6 +151,31 @@ pub(crate) async fn serve<S: Service>(
     }
 }
 
+/// Serves the control socket; otherwise like [`serve`].
+pub(crate) async fn serve_control<S: Service>(
+    mut acceptor: ControlAcceptor,
+    params: ConnectionParams,
+    service: Rc<S>,
+    mut drain: Drain,
+) {
+    let server = Rc::new(Server::new(Box::new(|| None), params, service, drain.clone()));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = drain.started() => break,
+            Some(ended) = connections.join_next() => server.note_end(ended),
+            stream = acceptor.accept() => {
+                let server = Rc::clone(&server);
+                connections.spawn_local(async move { server.serve_connection(stream, ConnectInfo::control()).await });
+            }
+        }
+    }
+    drop(acceptor);
+    while let Some(ended) = connections.join_next().await {
+        server.note_end(ended);
+    }
+}
+
 /// Serves one plain connection that is there already, such as one within the process; otherwise like [`serve`].
 pub(crate) async fn serve_connection<S: Service, I: Socket>(
     io: I,
@@ -170,11 +211,11 @@ impl<S: Service> Server<S> {
             return; // the client has gone already
         };
         match (self.certificate)() {
-            None => self.serve_connection(stream, ConnectInfo { remote, local, secure: false }).await,
+            None => self.serve_connection(stream, ConnectInfo::tcp(remote, local, false)).await,
             Some(config) => {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
                 if let Some(stream) = Box::pin(self.tls_handshake(stream, config, remote)).await {
-                    Box::pin(self.serve_connection(stream, ConnectInfo { remote, local, secure: true })).await;
+                    Box::pin(self.serve_connection(stream, ConnectInfo::tcp(remote, local, true))).await;
                 }
             }
         }

@@ -9,7 +9,9 @@
 pub(crate) mod body;
 pub(crate) mod conformance;
 pub(crate) mod connection;
+
 pub(crate) mod content_coding;
+pub(crate) mod control_socket;
 pub(crate) mod departure;
 pub(crate) mod drain;
 pub(crate) mod file;

@@ -61,6 +61,13 @@ pub(crate) fn server() -> Option<Arc<ServerLog>> {
     SERVER.load_full()
 }
 
+/// The level from which on the server's log is written, once [`install`] has opened it.
+#[must_use]
+pub(crate) fn level() -> Option<Level> {
+    let severity = server()?.sink.threshold();
+    Level::ALL.into_iter().find(|level| level.severity() >= severity)
+}
+
 /// Writes events to the server's log, whichever is installed at the time.
 struct ServerLogLayer;
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::responder::QueuedRequest;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::observe::line::Level;
 
 /// Runs the plugins. Called on the I/O threads, so it must neither block nor attach to the interpreter.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -22,4 +23,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Starts to change one plugin, of which the list of statuses may know more than its id; otherwise like a reload.
     fn change(&self, action: PluginAction, id: String) -> oneshot::Receiver<ReloadReport>;
+
+    /// Has Python's `logging` begin at `level`, when it comes to it.
+    fn set_log_level(&self, level: Level);
 }

@@ -10,9 +10,11 @@ use tokio::sync::oneshot;
 use super::mailbox::{Command, CommandSender};
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::observe::line::Level;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::QueuedRequest;
 use crate::host::bridge::submission_queue::SubmissionQueue;
+use crate::host::python::logjam;
 
 /// The way of requests and reloads to the Python thread.
 pub(crate) struct PythonBackend {
@@ -42,5 +44,9 @@ impl Backend for PythonBackend {
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Change(action, id, reply));
         report
+    }
+
+    fn set_log_level(&self, level: Level) {
+        self.commands.call(move |py| logjam::set_level(py, level));
     }
 }

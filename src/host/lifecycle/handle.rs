@@ -4,6 +4,7 @@
 //! blocks it: the I/O threads drain, and what needs Python is put into the mailbox. Caveat: its locks are held for
 //! moments; none of them is held while something else is awaited.
 
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::backend::PythonBackend;
 use super::mailbox::{Command, CommandSender};
 use crate::edge::gateway::state::ServerState;
 use crate::edge::gateway::threads::IoThreads;
+use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::service_manager;
 use crate::host::bridge::locked::Locked;
@@ -24,6 +26,8 @@ pub(crate) struct HostHandle {
     pub(super) commands: CommandSender,
     /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
     listeners: Mutex<Vec<Listening>>,
+    /// Closed by a stop; kept for a restart.
+    control: Mutex<Option<ControlSocket>>,
     io: Mutex<Option<IoThreads>>,
     /// The load or reload that is under way.
     pub(super) current_operation: Locked<Option<Operation>>,
@@ -62,11 +66,13 @@ impl HostHandle {
         state: Arc<ServerState<PythonBackend>>,
         commands: CommandSender,
         listeners: Vec<Listening>,
+        control: Option<ControlSocket>,
     ) -> Arc<Self> {
         Arc::new(Self {
             state,
             commands,
             listeners: Mutex::new(listeners),
+            control: Mutex::new(control),
             io: Mutex::new(None),
             current_operation: Locked::new(None),
             acknowledged: Arc::default(),
@@ -123,6 +129,7 @@ impl HostHandle {
         self.restart.store(restart, Ordering::Release);
         if !restart {
             lock(&self.listeners).clear();
+            drop(self.take_control());
         }
         self.begin_drain();
         let host = Arc::clone(self);
@@ -133,6 +140,16 @@ impl HostHandle {
     /// The sockets that an image of this process which takes over needs.
     pub(crate) fn listeners(&self) -> Vec<Listening> {
         lock(&self.listeners).iter().filter_map(|listener| listener.try_clone().ok()).collect()
+    }
+
+    /// The control socket, if it is still open: for an image of this process which takes over, or to be closed.
+    pub(crate) fn take_control(&self) -> Option<ControlSocket> {
+        lock(&self.control).take()
+    }
+
+    /// What the I/O threads accept control connections from.
+    pub(super) fn control(&self) -> Option<UnixListener> {
+        lock(&self.control).as_ref().and_then(|socket| socket.share().ok())
     }
 
     /// Whether a stop or restart has been asked for.

@@ -20,11 +20,13 @@ use super::mailbox::{Command, CommandSender, Mailbox};
 use super::status::StatusRecord;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::control::api::PluginAction;
+use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::connection::ConnectionParams;
+use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::{log_file, service_manager};
 use crate::edge::queue::responder::CompletionQueue;
@@ -50,6 +52,10 @@ pub(crate) struct Options {
     pub certificate: Option<Arc<ServerConfig>>,
     /// The listening sockets.
     pub listeners: Vec<Listening>,
+    /// The control socket, if there is one.
+    pub control: Option<ControlSocket>,
+    /// Where requests to the process go.
+    pub process: ProcessRequests,
 }
 
 /// The server on the Python thread, which alone uses it.
@@ -79,7 +85,7 @@ impl Host {
     /// When the system or Python refuses something that every start needs.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
-        let Options { launch, addresses, certificate, listeners } = options;
+        let Options { launch, addresses, certificate, listeners, control, process } = options;
         let settings = reading.settings;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
@@ -89,6 +95,7 @@ impl Host {
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
         let state = ServerState::new(live, backend, most);
+        state.process.get_or_init(|| process);
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());
@@ -99,7 +106,7 @@ impl Host {
         let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
-            handle: HostHandle::new(state, commands, listeners),
+            handle: HostHandle::new(state, commands, listeners, control),
             launch,
             addresses,
             timeout,
@@ -241,7 +248,14 @@ impl Host {
             }
         });
         let (listeners, state) = (self.handle.listeners(), &self.handle.state);
-        self.handle.set_open(IoThreads::start(&listeners, &self.completion_queues, state, &params, &ended)?);
+        self.handle.set_open(IoThreads::start(
+            &listeners,
+            self.handle.control(),
+            &self.completion_queues,
+            state,
+            &params,
+            &ended,
+        )?);
         for address in &self.addresses {
             let url = url(*address, generation.certificate.is_some());
             tracing::info!("Server started on {address}");

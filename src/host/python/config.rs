@@ -10,6 +10,7 @@ mod parser;
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::places::ControlSocketSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
@@ -70,6 +71,21 @@ pub(crate) fn load(
         Ok(LoadedConfig { settings, config: config.map_err(refused)? })
     });
     (reading, warnings)
+}
+
+/// `[server] control_socket` and `[paths] pidfile`, whatever is wrong with the rest of the file.
+///
+/// # Errors
+/// When the file cannot be read, or is no ini file.
+pub(crate) fn control_socket(
+    py: Python<'_>,
+    base: &Path,
+    ini: Option<&Path>,
+) -> Result<(ControlSocketSetting, Option<PathBuf>), ConfigErrors> {
+    let document = ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini))?;
+    let mut document = ResolvedConfig { base: base.to_path_buf(), ..document };
+    relative_paths::resolve(&mut document);
+    Ok(Settings::control_socket(&document))
 }
 
 /// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.

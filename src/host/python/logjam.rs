@@ -299,6 +299,15 @@ pub(crate) fn install_logging_bridge(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Has Python's `logging` let records from `level` on through to the server's log.
+pub(crate) fn set_level(py: Python<'_>, level: Level) {
+    let module = py.import("plugincore.logjam");
+    let changed = module.and_then(|module| module.call_method1("change_threshold", (level.severity(),)));
+    if let Err(error) = changed {
+        tracing::error!("the level of Python's logging cannot be changed: {error}");
+    }
+}
+
 fn server_sink() -> Arc<Sink> {
     let installed = subscriber::server().map(|log| Arc::clone(&log.sink));
     installed.unwrap_or_else(|| Arc::new(Sink::without_file(Level::Info, true)))

@@ -107,6 +107,8 @@ impl Backend for RehearsalBackend {
     fn change(&self, _: PluginAction, _: String) -> oneshot::Receiver<ReloadReport> {
         oneshot::channel().1
     }
+
+    fn set_log_level(&self, _: Level) {}
 }
 
 #[pymethods]

@@ -95,7 +95,7 @@ async fn serve<B: Backend>(
         spawn_local(async move {
             let (near, far) = tokio::io::duplex(BUFFER);
             let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
-            let peer = ConnectInfo { remote: client, local, secure: false };
+            let peer = ConnectInfo::tcp(client, local, false);
             let served = spawn_local(serve_connection(far, peer, params, service, drain));
             tokio::select! {
                 given = responder(near, request) => answer(given.map_err(|error| description(&*error))),
