@@ -17,6 +17,8 @@ pub(crate) enum ApiCall {
     Reload,
     /// Readiness fails from now on.
     Drain,
+    /// A stream of what happens.
+    Events,
     /// The state of the server as a whole.
     Status,
     /// A stop.
@@ -41,13 +43,14 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 6] = [
+const SERVER: [(&str, MethodSet, ApiCall); 7] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("reload", MethodSet::POST, ApiCall::Reload),
     ("drain", MethodSet::POST, ApiCall::Drain),
     ("status", MethodSet::READ_ONLY, ApiCall::Status),
     ("stop", MethodSet::POST, ApiCall::Stop),
     ("log-level", MethodSet::POST, ApiCall::LogLevel),
+    ("events", MethodSet::READ_ONLY, ApiCall::Events),
 ];
 
 /// The last segments of `plugins/<id>/<action>`; all of them are for POST.

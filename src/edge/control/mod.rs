@@ -5,6 +5,7 @@
 //! endpoint.
 
 pub(crate) mod api;
+pub(crate) mod events;
 pub(crate) mod process;
 pub(crate) mod status;
 

@@ -4,12 +4,13 @@
 //! each address passes the same checks: its method, then who may control the server. Caveat: an address that does not
 //! exist is a 404 to everyone.
 
-use http::Response;
+use http::{Method, Response};
 
 use super::builtin::check_control;
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method};
 use super::state::{ServerState, Snapshot};
 use crate::edge::control::api::ApiCall;
+use crate::edge::control::events::{self, Event, NoStream};
 use crate::edge::control::process::ProcessRequest;
 use crate::edge::control::{self, ReloadReport, ReloadTarget, ServerStatus};
 use crate::edge::http::rescue::Rejection;
@@ -54,6 +55,7 @@ pub(super) async fn answer<B: Backend>(
         ApiCall::Drain => {
             tracing::info!("Draining was asked for by {}: /-/ready fails from now on", context.client);
             state.set_ready(false);
+            state.events.publish(Event::Draining);
             return Ok(control::draining(id));
         }
         ApiCall::Status => {
@@ -67,9 +69,23 @@ pub(super) async fn answer<B: Backend>(
             return if asked { Ok(control::stopping(id)) } else { Err(Rejection::ShuttingDown.into()) };
         }
         ApiCall::LogLevel => return set_log_level(state, context),
+        ApiCall::Events => return Ok(events(state, context)?),
         ApiCall::Reload => state.backend.reload(ReloadTarget::All).await,
         ApiCall::Plugin(action, plugin) => state.backend.change(action, plugin).await,
     };
     // No report means that the server stops.
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), id))
+}
+
+/// Answers `/-/api/events`: with a stream that ends when the server stops, or the client is too slow.
+fn events<B>(state: &ServerState<B>, context: &RequestContext) -> Result<Response<Body>, Rejection> {
+    if context.parts.method == Method::HEAD {
+        return Ok(events::response(Body::default()));
+    }
+    let last = context.parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let serving = || state.snapshot.load().table.ids().map(str::to_owned).collect();
+    state.events.stream(last, serving).map_err(|reason| match reason {
+        NoStream::Stopping => Rejection::ShuttingDown,
+        NoStream::TooMany => Rejection::Overloaded,
+    })
 }

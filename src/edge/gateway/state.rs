@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 
 use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
+use crate::edge::control::events::Events;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
@@ -83,6 +84,8 @@ pub(crate) struct ServerState<B> {
     pub started_at: Timestamp,
     /// Where requests to the process go; nothing for a server without a process of its own.
     pub process: OnceLock<ProcessRequests>,
+    /// What happens is told here.
+    pub events: Arc<Events>,
     ready: AtomicBool,
 }
 
@@ -96,6 +99,7 @@ impl<B> ServerState<B> {
             statuses: Statuses::default(),
             started_at: Timestamp::now(),
             process: OnceLock::new(),
+            events: Arc::default(),
             ready: AtomicBool::new(false),
         })
     }

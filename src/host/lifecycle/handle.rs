@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::backend::PythonBackend;
 use super::mailbox::{Command, CommandSender};
+use crate::edge::control::events::Event;
 use crate::edge::gateway::state::ServerState;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::control_socket::ControlSocket;
@@ -97,6 +98,7 @@ impl HostHandle {
         let is_open = self.is_open();
         if is_open {
             self.state.set_ready(false);
+            self.state.events.publish(Event::Draining);
         }
         is_open
     }
@@ -181,6 +183,7 @@ impl HostHandle {
     /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
     pub(super) fn begin_drain(&self) {
         self.state.set_ready(false);
+        self.state.events.close(self.is_restart());
         if let Some(threads) = &*lock(&self.io) {
             threads.drain();
         }

@@ -20,6 +20,7 @@ use super::mailbox::{Command, CommandSender, Mailbox};
 use super::status::StatusRecord;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::control::api::PluginAction;
+use crate::edge::control::events::Event;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
@@ -221,8 +222,11 @@ impl Host {
     /// Reloads, and reports it to the log and to the service manager.
     async fn reload_reporting(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         service_manager::reloading();
-        let report = self.reload_cancellable(target).await;
+        let events = &self.handle.state.events;
+        events.publish(Event::ReloadBegun(&target));
+        let report = self.reload_cancellable(target.clone()).await;
         log_report(&report);
+        events.publish(Event::ReloadEnded(&target, &report));
         self.keep_watch();
         if !self.is_stopping() {
             service_manager::ready(&self.status());

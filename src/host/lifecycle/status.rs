@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::backend::PythonBackend;
 use super::generation::DraftFile;
+use crate::edge::control::events::Event;
 use crate::edge::control::status::{Gauge, LastError, PluginState, PluginStatus, Version, read};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::host::plugins::discover::stem;
@@ -61,6 +62,10 @@ impl StatusRecord {
 
     /// Notes what came of `files`, and of all others that nothing came of any more if these are `all`.
     pub(super) fn note_files(&self, py: Python<'_>, files: &[DraftFile], all: bool) {
+        for error in files.iter().flat_map(|one| &one.loaded.failures).map(|failure| failure.last_error(py)) {
+            let LastError { file, line, message, .. } = &error;
+            self.state.events.publish(Event::PluginFailed { file, line: *line, reason: message });
+        }
         let errors: Vec<_> = files
             .iter()
             .map(|one| (one.file.clone(), one.loaded.failures.first().map(|failure| failure.last_error(py))))
@@ -91,8 +96,14 @@ impl StatusRecord {
         for plugin in loaded {
             let generation = record.versions.get(&plugin.id).map_or(1, |version| version.generation + 1);
             record.versions.insert(Arc::clone(&plugin.id), Version { generation, loaded_at });
+            let again = retired.iter().any(|old| old.id == plugin.id);
+            let event = Event::PluginLoaded { id: &plugin.id, file: &plugin.file, generation, again };
+            self.state.events.publish(event);
         }
         drop(record);
+        for old in retired.iter().filter(|old| self.registry.serving().get(&old.id).is_none()) {
+            self.state.events.publish(Event::PluginGone { id: &old.id, file: &old.file });
+        }
         self.publish_statuses();
     }
 

@@ -4,6 +4,7 @@
 //! by. Caveat: without a thread for it the server serves on, with a line in the log.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use super::host::Host;
 use super::mailbox::{Command, CommandSender};
 use crate::edge::config::fields::WatchMode;
+use crate::edge::control::events::{Event, Events};
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::watch::Watch;
 use crate::edge::watch::list::{Place, Reloads, WatchList};
@@ -19,10 +21,12 @@ use crate::host::plugins::parameters::parameter_file;
 /// The way of the watcher's reloads to the Python thread.
 struct WatcherReloads {
     commands: CommandSender,
+    events: Arc<Events>,
 }
 
 impl Reloads for WatcherReloads {
-    fn reload(&self, target: ReloadTarget, _: &[PathBuf]) -> oneshot::Receiver<ReloadReport> {
+    fn reload(&self, target: ReloadTarget, files: &[PathBuf]) -> oneshot::Receiver<ReloadReport> {
+        self.events.publish(Event::FilesChanged(files));
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Reload(target, reply));
         report
@@ -36,12 +40,14 @@ impl Host {
             return;
         }
         let Some(list) = self.watch_list() else { return drop(self.watch.take()) };
+        let reloads =
+            || WatcherReloads { commands: self.handle.commands.clone(), events: Arc::clone(&self.handle.state.events) };
         let watch = match self.watch.take() {
             Some(mut watch) => {
                 watch.change(list);
                 watch
             }
-            None => match Watch::start(list, WatcherReloads { commands: self.handle.commands.clone() }) {
+            None => match Watch::start(list, reloads()) {
                 Ok(watch) => watch,
                 Err(error) => return tracing::error!("the plugin files are not watched: {error}"),
             },
