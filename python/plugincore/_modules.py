@@ -106,10 +106,10 @@ class ModuleTable:
         return True
 
     def _borrow(self, name: str) -> None:
-        """Take the module of another plugin that serves, if its file has not changed: it has its state."""
+        """Take the module of another plugin that serves, if nothing of it has changed: it has its state."""
         path = self.paths[name]
         table, served = _SERVING.get(path, (self, name))
-        if table is self or path in self.files.values() or not table.is_current(path):
+        if table is self or path in self.files.values() or table.has_changed(served):
             return
         for known, module in list(sys.modules.items()):
             rest = known.removeprefix(table.private(served))

@@ -78,6 +78,17 @@ def test_plugins_on_an_old_and_a_new_helper_serve_side_by_side(launch: Launch) -
     assert ["helper"] * 3 == runs(server)
 
 
+@pytest.mark.parametrize("target", ["all", "user"])
+def test_an_edited_helper_of_an_unchanged_helper_counts(launch: Launch, target: str) -> None:
+    """Also if nothing but the innermost one has changed."""
+    server = launch({"user": USER.format(name="User"), "helper": HELPER})
+    write(server, "helper.py", HELPER + "from package.deep import VERSION\n")
+    for number in (3, 4):
+        write(server, "package/deep.py", f"VERSION = {number}\n")
+        reload(server, target)
+        assert number == version(server, "user")
+
+
 def test_a_failed_reload_of_all_leaves_every_helper_as_it_was(launch: Launch) -> None:
     """What was loaded for it is gone, and pickles of those that serve work."""
     server = launch({"a": USER.format(name="A"), "b": USER.format(name="B"), "helper": HELPER})
