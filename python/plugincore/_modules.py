@@ -28,10 +28,10 @@ from importlib.machinery import (
     SourcelessFileLoader,
 )
 from importlib.util import spec_from_file_location
-from os import listdir, sep, walk
+from os import listdir, sep, stat, walk
 from os import path as ospath
 from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 PREFIX = "plugincore:"
 """How private names begin; no import statement can spell it."""
@@ -65,7 +65,7 @@ class ModuleTable:
         self.paths: dict[str, str] = {}
         self.imports: dict[str, set[str]] = {}
         self.missing: dict[str, set[str]] = {}
-        self.serves = False
+        self.plugins: set[str] = set()
         _TABLES[self.number] = self
         _claim(self.folder)
 
@@ -138,13 +138,13 @@ class ModuleTable:
                 continue
             if places is None and _is_installed(place, leaf, found):
                 return None
-            if isinstance(found.loader, SourceFileLoader):
-                return self._spec(name, found.origin, found.submodule_search_locations)
-            if found.loader is None:
+            if found.is_source:
+                return self._spec(name, found.file, found.folders)
+            if found.file is None:
                 self.paths[name] = ospath.join(place, leaf)
                 _claim(self.paths[name])
                 spec = ModuleSpec(self.private(name), NamespaceLoader(self, name), is_package=True)
-                spec.submodule_search_locations = found.submodule_search_locations
+                spec.submodule_search_locations = found.folders
                 return spec
         return None
 
@@ -218,30 +218,41 @@ class ModuleTable:
 
     def serve(self, name: str) -> None:
         """Have the module of a plugin file be the one that other plugins import."""
-        self.serves = True
+        self.plugins.add(name)
         if name in self.paths:
             _SERVING[self.paths[name]] = (self, name)
 
     def release(self, name: str) -> None:
-        """Let go of a plugin file, which serves no more, and of what nothing else of this load has imported."""
+        """Let go of a plugin file, which serves no more, and of what nothing else of this load has imported.
+
+        Files without plugins stay until the last plugin goes that has imported them.
+        """
         file = self.files.pop(name, None)
+        self.plugins.discard(name)
         if file is not None and _SERVING.get(file, (None, ""))[0] is self:
             del _SERVING[file]
-        kept = {one for root in self.files for one in self.reach(root)}
-        for known in [known for known in sys.modules if known.startswith(self.prefix)]:
-            if known.removeprefix(self.prefix) not in kept:
-                self._forget(known.removeprefix(self.prefix))
+        needed = {one for root in self.plugins for one in self.reach(root)}
+        for root in self.reach(name) & self.files.keys() - self.plugins - needed:
+            del self.files[root]
+        self._keep({one for root in self.files for one in self.reach(root)})
 
     def drop(self) -> None:
         """Let go of all modules."""
-        for name in list(self.files):
-            self.release(name)
-        self.release("")
+        for file in self.files.values():
+            if _SERVING.get(file, (None, ""))[0] is self:
+                del _SERVING[file]
+        self.files.clear()
+        self.plugins.clear()
+        self._keep(set())
         _TABLES.pop(self.number, None)
 
+    def _keep(self, names: set[str]) -> None:
+        for known in [known for known in sys.modules if known.startswith(self.prefix)]:
+            if known.removeprefix(self.prefix) not in names:
+                self._forget(known.removeprefix(self.prefix))
+
     def _forget(self, name: str) -> None:
-        sys.modules.pop(self.private(name), None)
-        self.imports.pop(name, None)
+        del sys.modules[self.private(name)]
         proxy = sys.modules.get(name)
         if isinstance(proxy, ModuleProxy) and not any(table.private(name) in sys.modules for table in _TABLES.values()):
             del sys.modules[name]
@@ -365,7 +376,7 @@ def _module_of_caller(name: str) -> ModuleType:
         if table.owns(name.partition(".")[0]):
             table.note(importer, name)
             return table.run(name)
-    tables = sorted(_TABLES.values(), key=lambda one: (one.serves, one.number), reverse=True)
+    tables = sorted(_TABLES.values(), key=lambda one: (bool(one.plugins), one.number), reverse=True)
     for one in tables:
         if one.private(name) in sys.modules:
             return sys.modules[one.private(name)]
@@ -390,7 +401,7 @@ class _SharedLoader(Loader):
         """Import the module of the load that asks, or else of the newest that serves."""
         table, importer = _caller()
         if table is None:
-            tables = sorted(_TABLES.values(), key=lambda one: (one.serves, one.number))
+            tables = sorted(_TABLES.values(), key=lambda one: (bool(one.plugins), one.number))
             table = tables[-1]
         if table.owns(spec.name.partition(".")[0]):
             table.note(importer, spec.name)
@@ -428,9 +439,9 @@ class _FolderFinder:
             return None
         if "." not in fullname and _is_installed(self._folder, leaf, found):
             return _usual_finder(self._folder).find_spec(fullname)
-        if not isinstance(found.loader, SourceFileLoader):
+        if not found.is_source:
             return _usual_finder(self._folder).find_spec(fullname)
-        return ModuleSpec(fullname, _SharedLoader(), origin=found.origin)
+        return ModuleSpec(fullname, _SharedLoader(), origin=found.file)
 
     def invalidate_caches(self) -> None:
         """Do nothing: each search looks at the disk."""
@@ -462,21 +473,39 @@ def _usual_finder(folder: str) -> FileFinder:
     )
 
 
-def _find_in(folder: str, leaf: str) -> ModuleSpec | None:
-    return _usual_finder(folder).find_spec(leaf)
+class _Found(NamedTuple):
+    """What a folder has by the name of a module: a source file, something that is compiled, or a folder only."""
+
+    file: str | None
+    folders: list[str] | None
+
+    @property
+    def is_source(self) -> bool:
+        return self.file is not None and self.file.endswith(tuple(SOURCE_SUFFIXES))
 
 
-def _is_installed(folder: str, name: str, spec: ModuleSpec) -> bool:
+def _find_in(folder: str, leaf: str) -> _Found | None:
+    """Look for a module as Python's own finder does, but without reading the whole folder."""
+    base = ospath.join(folder, leaf)
+    is_folder = ospath.isdir(base)
+    for stem, folders in [(ospath.join(base, "__init__"), [base])] * is_folder + [(base, None)]:
+        for suffix in (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES):
+            if ospath.isfile(stem + suffix):
+                return _Found(stem + suffix, folders)
+    return _Found(None, [base]) if is_folder else None
+
+
+def _is_installed(folder: str, name: str, found: _Found) -> bool:
     """Return whether a module or package of the plugin folder was put there by an installer.
 
     A package is installed if it has compiled modules, holds an environment or an entry of `sys.path`, or if the record
     of a distribution beside it names it.
     """
-    if spec.loader is not None and not isinstance(spec.loader, SourceFileLoader):
+    if found.file is not None and not found.is_source:
         return True
     if _is_recorded(folder, name):
         return True
-    if spec.submodule_search_locations is None:
+    if found.folders is None:
         return False
     top = ospath.join(folder, name)
     if any(ospath.abspath(entry).startswith(top + sep) for entry in [*sys.path, sys.prefix] if entry):
@@ -490,11 +519,7 @@ def _is_installed(folder: str, name: str, spec: ModuleSpec) -> bool:
 
 
 def _is_recorded(folder: str, name: str) -> bool:
-    try:
-        distributions = [one for one in listdir(folder) if one.endswith((".dist-info", ".egg-info"))]
-    except OSError:
-        return False
-    for one in distributions:
+    for one in _distributions(folder):
         # The first names files, the second modules.
         for record in ("RECORD", "top_level.txt"):
             try:
@@ -504,6 +529,22 @@ def _is_recorded(folder: str, name: str) -> bool:
             except OSError:
                 continue
     return False
+
+
+_DISTRIBUTIONS: dict[str, tuple[int, list[str]]] = {}
+"""The distributions in each plugin folder, and the time of the folder when it was read."""
+
+
+def _distributions(folder: str) -> list[str]:
+    try:
+        changed = stat(folder).st_mtime_ns
+        known = _DISTRIBUTIONS.get(folder)
+        if known is None or known[0] != changed:
+            found = [one for one in listdir(folder) if one.endswith((".dist-info", ".egg-info"))]
+            known = _DISTRIBUTIONS[folder] = (changed, found)
+    except OSError:
+        return []
+    return known[1]
 
 
 def install() -> None:

@@ -98,9 +98,10 @@ def test_a_look_at_the_head_reloads_nothing(launch: Launch, target: str) -> None
     assert (405, "GET, POST, OPTIONS", b"") == (head.status_code, head.headers["allow"], head.content)
     assert ["start 1"] == events(server)
     if target != "unknown":
-        assert 200 == server.post(f"/reload/{target}").status_code
-        assert 200 == server.get(f"/reload/{target}").status_code
-        assert 3 == events(server).count("start 1")
+        for number, method in enumerate(["POST", "GET"], 2):
+            edit(server, f"VERSION = {number - 1}", f"VERSION = {number}")
+            assert 200 == server.request(method, f"/reload/{target}").status_code
+            assert 1 == events(server).count(f"start {number}")
 
 
 @pytest.mark.parametrize("target", ["versioned", "all"])
@@ -343,13 +344,23 @@ def hammered(server: Server, path: str, threads: int = 4) -> Iterator[list[int]]
 def test_requests_under_reload_never_meet_a_gap(launch: Launch, target: str) -> None:
     """Twenty reloads at once, under load: all succeed, no request sees a 404 or a 5xx, each instance ends once."""
     server = launch({"versioned": PLUGIN, "other": PLUGIN.replace("Versioned", "Other").replace("= 1", "= 2")})
+
+    def reload(number: int) -> int:
+        with (server.plugins / "versioned.py").open("a") as file:
+            file.write(f"# edit {number}\n")
+        return server.get(f"/reload/{target}").status_code
+
     with hammered(server, "/versioned") as statuses, ThreadPoolExecutor(20) as pool:
-        reloads = list(pool.map(lambda _: server.get(f"/reload/{target}").status_code, range(20)))
+        reloads = list(pool.map(reload, range(20)))
     assert [200] * 20 == reloads
     assert {200} == set(statuses)
-    assert (21, 20) == (events(server).count("start 1"), events(server).count("end 1"))
+    starts = events(server).count("start 1")
+    # An edit may come in time for the reload before it, after which there is nothing left to load for its own.
+    assert 21 == starts if target == "versioned" else 2 <= starts <= 21
+    assert starts - 1 == events(server).count("end 1")
+    assert 1 == events(server).count("start 2")
     assert 0 == server.stop()
-    assert 21 == events(server).count("end 1")
+    assert starts == events(server).count("end 1")
 
 
 def test_two_plugins_of_one_file_are_replaced_together(launch: Launch) -> None:

@@ -210,6 +210,8 @@ def test_relative_paths_begin_where_the_server_was_started(launch: Launch, tmp_p
     assert 200 == server.get("/reload/where").status_code
     server.get("/where", params={"what": "after a reload"})
     since = len(server.lines)
+    with (server.plugins / "where.py").open("a") as file:
+        file.write("# edited\n")
     server.send(signal.SIGHUP)
     server.wait_for("Reloaded all", since)
     server.get("/where", params={"chdir": str(elsewhere), "what": "after SIGHUP"})

@@ -6,8 +6,9 @@
 
 use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::word_of_switch;
-use super::schema::SWITCHES;
+use super::schema::{HOST_SECTIONS, SWITCHES};
 use super::value::Value;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -98,6 +99,18 @@ impl ResolvedConfig {
     /// The same, to be changed.
     pub(crate) fn host_section_mut(&mut self, name: &str) -> Option<&mut Section> {
         self.host_position(name).map(|at| &mut self.sections[at])
+    }
+
+    /// A digest of the sections that are not the host's, which every plugin may go by.
+    pub(crate) fn digest_of_plugin_sections(&self) -> [u8; 32] {
+        let of_host: Vec<_> = HOST_SECTIONS.iter().filter_map(|(name, _)| self.host_position(name)).collect();
+        let mut digest = Sha256::new();
+        for (_, section) in self.sections.iter().enumerate().filter(|(position, _)| !of_host.contains(position)) {
+            for Item { key, value, text, .. } in &section.items {
+                digest.update(format!("{:?}", (&section.name, key, value, text)));
+            }
+        }
+        digest.finalize().into()
     }
 
     fn host_position(&self, name: &str) -> Option<usize> {

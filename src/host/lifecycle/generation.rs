@@ -25,7 +25,7 @@ use crate::host::plugins::environment::Environment;
 use crate::host::plugins::failure::LoadFailure;
 use crate::host::plugins::load::{LoadedFile, load_file};
 use crate::host::plugins::loaded_plugin::{Entry, LoadedPlugin};
-use crate::host::plugins::module;
+use crate::host::plugins::module::{self, FileModule};
 use crate::host::plugins::registry::PluginSet;
 use crate::host::plugins::state::hand_on;
 use crate::host::plugins::terminate::left;
@@ -49,8 +49,10 @@ pub(super) struct Generation {
 pub(super) enum ReloadScope {
     /// All that the ini file says, and all plugins.
     Everything,
-    /// The plugins of one file, with the parameters that the ini file has for them now.
-    OneFile,
+    /// The plugins of some files, with the parameters that the ini file has for them now.
+    Plugins,
+    /// The same, but an ini file that cannot be used is no obstacle: the one that counts stays.
+    ChangedPlugins,
 }
 
 /// A generation that is being made.
@@ -64,6 +66,25 @@ pub(super) struct Draft {
     /// The server's key that plugins read in `environment`.
     key: Option<Secret>,
     files: Vec<DraftFile>,
+    kept: Kept,
+}
+
+/// What becomes of the files that a draft does not load.
+pub(super) enum Kept {
+    /// They stay as they are.
+    All,
+    /// These stay as they are, and the plugins of all others end.
+    Only(HashSet<PathBuf>),
+}
+
+impl Kept {
+    /// Whether `file` stays as it is.
+    pub(super) fn contains(&self, file: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(files) => files.contains(file),
+        }
+    }
 }
 
 /// What is wrong with a plugin that has lost the handler that it serves with.
@@ -91,7 +112,7 @@ impl Draft {
     pub(super) fn first(serving: Arc<Generation>) -> Self {
         let environment = Arc::clone(&serving.environment);
         let key = serving.settings.apikey.clone();
-        Self { serving, next: None, environment, key, files: Vec::new() }
+        Self { serving, next: None, environment, key, files: Vec::new(), kept: Kept::All }
     }
 
     /// Reads the ini file again and, for everything, the certificate.
@@ -106,14 +127,25 @@ impl Draft {
     ) -> Result<Self, Vec<String>> {
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
         let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
-        log_warnings(&warnings);
-        let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let reading = match reading {
+            Ok(reading) => {
+                log_warnings(&warnings);
+                reading
+            }
+            Err(_) if scope == ReloadScope::ChangedPlugins => {
+                let environment = Arc::new(serving.environment.anew(py).map_err(|error| reason(&error))?);
+                return Ok(Self { environment, kept: Kept::Only(HashSet::new()), ..Self::first(serving) });
+            }
+            Err(errors) => {
+                log_warnings(&warnings);
+                return Err(errors.0.iter().map(ToString::to_string).collect());
+            }
+        };
+        let environment = Arc::new(environment(py, launch, &reading).map_err(|error| reason(&error))?);
         let settings = reading.settings;
-        let environment = environment(py, launch, &settings, reading.config).map_err(|error| reason(&error))?;
-        let environment = Arc::new(environment);
         let key = settings.apikey.clone();
         let next = match scope {
-            ReloadScope::OneFile => None,
+            ReloadScope::Plugins | ReloadScope::ChangedPlugins => None,
             ReloadScope::Everything => {
                 let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose();
                 let next = Generation {
@@ -125,7 +157,8 @@ impl Draft {
                 Some(Arc::new(next))
             }
         };
-        let draft = Self { serving, next, environment, key, files: Vec::new() };
+        let kept = if scope == ReloadScope::Plugins { Kept::All } else { Kept::Only(HashSet::new()) };
+        let draft = Self { serving, next, environment, key, files: Vec::new(), kept };
         // Plugins look at it while they are imported.
         let [before, now] = draft.folders();
         let prepared = module::replace_in_path(py, Some(&before), &now)
@@ -157,6 +190,32 @@ impl Draft {
         self.files.iter().all(|file| file.loaded.plugins.is_empty())
     }
 
+    /// What becomes of the files that it does not load.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Leaves these files as they are, rather than ending their plugins.
+    pub(super) fn keep(&mut self, files: Vec<PathBuf>) {
+        if let Kept::Only(kept) = &mut self.kept {
+            kept.extend(files);
+        }
+    }
+
+    /// Says which files will be loaded, so that none of them finds an earlier module of another one.
+    pub(super) fn expect(&self, files: &[PathBuf]) {
+        let on_disk = files.iter().map(|file| self.environment.locate(file));
+        if let Err(error) = Python::attach(|py| self.environment.modules.expect(py, on_disk)) {
+            tracing::error!("plugins may import earlier modules of each other: {error}");
+        }
+    }
+
+    /// The modules of files that could not be loaded.
+    pub(super) fn failed_modules(&self) -> Vec<(PathBuf, Arc<FileModule>)> {
+        let failed = self.files.iter().filter(|one| !one.loaded.failures.is_empty());
+        failed.filter_map(|one| Some((one.file.clone(), Arc::clone(one.loaded.origin.as_ref()?)))).collect()
+    }
+
     /// Loads a file, beside what serves.
     pub(super) async fn load(&mut self, file: PathBuf) {
         let mut loaded = load_file(&self.environment, &file).await;
@@ -180,15 +239,13 @@ impl Draft {
         exists: impl Fn(&Path) -> bool,
         objection: impl Fn(&LoadedPlugin) -> Option<String>,
     ) {
-        // A whole generation leaves no other file in service.
-        let stays = self.next.is_none();
         let mut owners: HashMap<Arc<str>, PathBuf> = HashMap::new();
         for DraftFile { file, loaded, .. } in &self.files {
             for plugin in &loaded.plugins {
                 let holder = serving.get(&plugin.id).map(|holder| holder.file.as_path());
                 let keeps = |holder: &Path| match self.files.iter().find(|one| one.file == holder) {
                     Some(again) => again.loaded.plugins.iter().any(|one| one.id == plugin.id),
-                    None => stays && exists(holder),
+                    None => self.kept.contains(holder) && exists(holder),
                 };
                 let owner = holder.filter(|holder| keeps(holder)).unwrap_or(file);
                 owners.entry(Arc::clone(&plugin.id)).or_insert_with(|| owner.to_path_buf());
@@ -254,12 +311,12 @@ impl Draft {
         });
     }
 
-    /// Hands out the plugins, to be put into service.
-    pub(super) fn finish(self, py: Python<'_>) -> Vec<DraftFile> {
+    /// Hands out the plugins, to be put into service, and what becomes of the other files.
+    pub(super) fn finish(self, py: Python<'_>) -> (Vec<DraftFile>, Kept) {
         if self.next.is_none() {
             self.restore_configuration(py);
         }
-        self.files
+        (self.files, self.kept)
     }
 
     /// The folders of the plugins that serve and of those that are being loaded; as a rule they are the same.

@@ -87,6 +87,7 @@ impl Host {
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
         let Options { launch, addresses, certificate, listeners, control, process } = options;
+        let environment = Arc::new(environment(py, &launch, &reading)?);
         let settings = reading.settings;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
@@ -102,7 +103,6 @@ impl Host {
         let registry = Arc::new(Registry::default());
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
-        let environment = Arc::new(environment(py, &launch, &settings, reading.config)?);
         let timeout = settings.server.shutdown_timeout;
         let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {

@@ -5,13 +5,13 @@
 //! is drained and terminated afterwards. Caveat: the first load puts each file into service by itself, since there is
 //! nothing yet that could be lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::prelude::*;
 
-use super::generation::{Draft, DraftFile, ReloadScope};
+use super::generation::{Draft, DraftFile, Generation, ReloadScope};
 use super::handle::Interruption;
 use super::host::Host;
 use crate::edge::config::diagnostic::log_warnings;
@@ -24,11 +24,13 @@ use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
 use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module::{self, FileModule};
+use crate::host::plugins::parameters;
 use crate::host::plugins::registry::Swap;
 use crate::host::plugins::terminate::{drain, terminate};
+use crate::host::python::baseplugin::BasePlugin;
 
 /// Plugins that serve no more, and the modules of files that do not.
-type Retired = (Vec<Arc<LoadedPlugin>>, Vec<(PathBuf, FileModule)>);
+type Retired = (Vec<Arc<LoadedPlugin>>, Vec<(PathBuf, Arc<FileModule>)>);
 
 impl Host {
     /// The first load: each file for itself, in sorted order.
@@ -51,6 +53,7 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
         warn_of_strays(&environment, &files);
+        Draft::first(self.generation()).expect(&files);
         for file in files {
             let mut draft = Draft::first(self.generation());
             draft.load(file).await;
@@ -66,15 +69,16 @@ impl Host {
     /// Reads the ini file and loads what `target` names; puts all of it into service, or changes nothing.
     pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> ReloadReport {
         let (scope, file) = match &target {
-            ReloadTarget::All | ReloadTarget::Changed => (ReloadScope::Everything, None),
+            ReloadTarget::All => (ReloadScope::Everything, None),
+            ReloadTarget::Changed => (ReloadScope::ChangedPlugins, None),
             ReloadTarget::One(id) => match self.registry.serving().get(id) {
-                Some(plugin) => (ReloadScope::OneFile, Some(plugin.file.clone())),
+                Some(plugin) => (ReloadScope::Plugins, Some(plugin.file.clone())),
                 None => return ReloadReport::Unknown { plugin: id.clone() },
             },
             ReloadTarget::OneOrFailed(id) => {
                 let file = self.registry.serving().get(id).map(|plugin| plugin.file.clone());
                 match file.or_else(|| self.record.failed_file(id)) {
-                    Some(file) => (ReloadScope::OneFile, Some(file)),
+                    Some(file) => (ReloadScope::Plugins, Some(file)),
                     None => return ReloadReport::Unknown { plugin: id.clone() },
                 }
             }
@@ -98,6 +102,11 @@ impl Host {
                 return self.refused(target, reasons);
             }
         };
+        let is_named = scope == ReloadScope::Plugins;
+        let is_current = |file: &PathBuf| Python::attach(|py| self.is_current(py, &environment, file, &target));
+        let (current, files): (Vec<_>, _) = files.into_iter().partition(|file| !is_named && is_current(file));
+        draft.keep(current);
+        draft.expect(&files);
         for file in files {
             draft.load(file).await;
             if self.is_interrupted() {
@@ -112,21 +121,23 @@ impl Host {
         let is_fruitless = matches!(target, ReloadTarget::OneOrFailed(_)) && draft.is_empty();
         if self.is_interrupted() || !reasons.is_empty() || is_fruitless {
             reasons.extend(failed);
-            Python::attach(|py| self.record.note_files(py, draft.files(), false));
+            Python::attach(|py| self.record.note_files(py, draft.files(), |_| true));
+            self.registry.note_failed(draft.failed_modules());
             draft.discard().await;
             return if self.is_interrupted() { ReloadReport::Stopping } else { self.failed(target, reasons) };
         }
         // In one step: between the export of a plugin's state and its service no request may change it.
         let committed = Python::attach(|py| {
             let reasons = draft.hand_on_state(py, &self.registry.serving());
-            if reasons.is_empty() { Ok(self.put_into_service(py, draft)) } else { Err((draft, reasons)) }
+            if reasons.is_empty() { Ok(self.put_into_service(py, draft)) } else { Err(Box::new((draft, reasons))) }
         });
         match committed {
             Ok((retired, modules)) => {
                 self.end(&retired).await;
                 Python::attach(|py| self.registry.release(py, &modules));
             }
-            Err((draft, reasons)) => {
+            Err(refused) => {
+                let (draft, reasons) = *refused;
                 draft.discard().await;
                 return self.failed(target, reasons);
             }
@@ -135,6 +146,18 @@ impl Host {
             ReloadTarget::All | ReloadTarget::Changed => ReloadReport::All { loaded: self.loaded(), failed },
             ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => ReloadReport::One { plugin, failed },
         }
+    }
+
+    /// Whether a file and all that its plugins are made of are as they were when it was loaded. A file that could not
+    /// be loaded is tried again when somebody asks for a reload, but not because another file has changed.
+    fn is_current(&self, py: Python<'_>, environment: &Environment, file: &Path, target: &ReloadTarget) -> bool {
+        let failures_count = *target == ReloadTarget::Changed;
+        let current = parameters::digest(py, environment, &stem(file))
+            .and_then(|parameters| self.registry.is_current(py, file, &parameters, failures_count));
+        current.unwrap_or_else(|error| {
+            tracing::debug!("{}: loaded anew: {error}", file.display());
+            false
+        })
     }
 
     /// Whether a stop has been asked for that does not wait for a reload.
@@ -197,18 +220,24 @@ impl Host {
                 tracing::warn!("{option} has changed; the new value counts after a restart");
             }
         }
-        self.record.note_files(py, draft.files(), is_new);
+        self.record.note_files(py, draft.files(), |file| draft.kept().contains(file));
+        let unloadable = draft.failed_modules();
         let (mut files, mut modules) = (Vec::new(), Vec::new());
-        for DraftFile { file, loaded, .. } in draft.finish(py) {
-            modules.push((file.clone(), loaded.origin));
+        let (draft_files, kept) = draft.finish(py);
+        for DraftFile { file, loaded, .. } in draft_files {
+            let is_loaded = loaded.failures.is_empty() || !loaded.plugins.is_empty();
+            modules.push((file.clone(), loaded.origin.filter(|_| is_loaded)));
             files.push((file, loaded.plugins));
         }
         let loaded: Vec<_> = files.iter().flat_map(|(_, plugins)| plugins).cloned().collect();
-        // A generation as a whole ends the plugins of files that are gone.
-        let Swap { serving, retired } = self.registry.serving().swap(files, |_| !is_new);
+        let Swap { serving, retired } = self.registry.serving().swap(files, |plugin| kept.contains(&plugin.file));
+        if is_new {
+            change_server_key(py, &serving, &before, &generation);
+        }
         self.publish(&serving);
-        self.record.note_swap(&loaded, &retired);
-        let modules = self.registry.replace_modules(py, modules, |_| !is_new);
+        let modules = self.registry.replace_modules(py, modules, |file| kept.contains(file));
+        self.registry.note_failed(unloadable);
+        self.record.note_swap(py, &loaded, &retired);
         for plugin in loaded {
             tracing::info!("Loaded plugin {} from {}", plugin.id, plugin.file.display());
             if let Some(mount) = &generation.static_mount {
@@ -244,6 +273,16 @@ impl Host {
         }
         terminate(plugins, deadline).await;
         self.record.note_end(plugins);
+    }
+}
+
+/// Has plugins that stay in service go by the server's new key, if they go by the server's.
+fn change_server_key(py: Python<'_>, plugins: &[Arc<LoadedPlugin>], before: &Generation, now: &Generation) {
+    let [before, now] = [before, now].map(|generation| generation.settings.apikey.as_ref());
+    for plugin in plugins {
+        if let Err(error) = BasePlugin::change_server_key(plugin.instance.bind(py), before, now) {
+            tracing::error!("plugin {}: it keeps the earlier key of the server: {error}", plugin.id);
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct StatusRecord {
 struct Record {
     /// What was loaded last, by id; kept for ids that are gone, so that no number comes twice.
     versions: HashMap<Arc<str>, Version>,
+    /// The content hashes of files when they were loaded.
+    hashes: HashMap<PathBuf, Option<String>>,
     /// Why the last attempt to load a file failed.
     failures: BTreeMap<PathBuf, LastError>,
     /// Plugins that serve no more and have not ended yet.
@@ -60,8 +62,8 @@ impl StatusRecord {
         self.lock().failures.keys().find(|file| stem(file) == id).cloned()
     }
 
-    /// Notes what came of `files`, and of all others that nothing came of any more if these are `all`.
-    pub(super) fn note_files(&self, py: Python<'_>, files: &[DraftFile], all: bool) {
+    /// Notes what came of `files`, and that of all others only those are left that `stay`.
+    pub(super) fn note_files(&self, py: Python<'_>, files: &[DraftFile], stays: impl Fn(&Path) -> bool) {
         for error in files.iter().flat_map(|one| &one.loaded.failures).map(|failure| failure.last_error(py)) {
             let LastError { file, line, message, .. } = &error;
             self.state.events.publish(Event::PluginFailed { file, line: *line, reason: message });
@@ -71,9 +73,7 @@ impl StatusRecord {
             .map(|one| (one.file.clone(), one.loaded.failures.first().map(|failure| failure.last_error(py))))
             .collect();
         let mut record = self.lock();
-        if all {
-            record.failures.retain(|file, _| errors.iter().any(|(known, _)| known == file));
-        }
+        record.failures.retain(|file, _| stays(file) || errors.iter().any(|(known, _)| known == file));
         for (file, error) in errors {
             match error {
                 Some(error) => record.failures.insert(file, error),
@@ -85,8 +85,9 @@ impl StatusRecord {
     }
 
     /// Notes that the plugins `loaded` have come into service and that `retired` serve no more.
-    pub(super) fn note_swap(&self, loaded: &[Arc<LoadedPlugin>], retired: &[Arc<LoadedPlugin>]) {
+    pub(super) fn note_swap(&self, py: Python<'_>, loaded: &[Arc<LoadedPlugin>], retired: &[Arc<LoadedPlugin>]) {
         let loaded_at = Timestamp::now();
+        let hashes: HashMap<_, _> = loaded.iter().map(|plugin| (plugin.file.clone(), self.hash(py, plugin))).collect();
         let snapshot = self.state.snapshot.load();
         let mut record = self.lock();
         for old in retired {
@@ -100,11 +101,19 @@ impl StatusRecord {
             let event = Event::PluginLoaded { id: &plugin.id, file: &plugin.file, generation, again };
             self.state.events.publish(event);
         }
+        record.hashes.extend(hashes);
         drop(record);
         for old in retired.iter().filter(|old| self.registry.serving().get(&old.id).is_none()) {
             self.state.events.publish(Event::PluginGone { id: &old.id, file: &old.file });
         }
         self.publish_statuses();
+    }
+
+    fn hash(&self, py: Python<'_>, plugin: &LoadedPlugin) -> Option<String> {
+        self.registry.content_hash(py, &plugin.file).unwrap_or_else(|error| {
+            tracing::error!("{}: it has no content hash: {error}", plugin.file.display());
+            None
+        })
     }
 
     /// Notes that plugins which served no more have been terminated. Requests that did not end with them are shown as
@@ -158,7 +167,7 @@ fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> Plu
         file: plugin.file.display().to_string(),
         state: PluginState::Serving,
         version: record.versions.get(&plugin.id).copied(),
-        content_hash: None,
+        content_hash: record.hashes.get(&plugin.file).cloned().flatten(),
         last_error: record.failures.get(&plugin.file).cloned(),
         draining: record.draining(&plugin.id),
         terminated: false,

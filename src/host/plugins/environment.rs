@@ -41,6 +41,10 @@ pub(crate) struct Environment {
     pub terminate_timeout: Duration,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// A digest of the sections of the ini file that are not the host's, which plugins may go by.
+    pub plugin_sections: [u8; 32],
+    /// Whether the server has a key of its own, without which plugins that ask for it cannot be loaded.
+    pub has_server_key: bool,
     /// Where the parameters of each plugin file stand, if that is known.
     pub parameter_lines: Vec<ParameterLine>,
     /// Arguments that all others win over: what a manager was given besides those that it knows.
@@ -52,6 +56,31 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// The same for another load.
+    ///
+    /// # Errors
+    /// When Python refuses an object.
+    pub(crate) fn anew(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self {
+            modules: ModuleTable::new(py, &self.locate(&self.folder))?,
+            config: self.config.clone_ref(py),
+            log: self.log.clone_ref(py),
+            args: self.args.clone_ref(py),
+            task_callback: self.task_callback.as_ref().map(|callback| callback.clone_ref(py)),
+            base: self.base.clone(),
+            folder: self.folder.clone(),
+            timeout: self.timeout,
+            terminate_timeout: self.terminate_timeout,
+            legacy_status: self.legacy_status,
+            plugin_sections: self.plugin_sections,
+            has_server_key: self.has_server_key,
+            parameter_lines: self.parameter_lines.clone(),
+            given: self.given.as_ref().map(|given| given.clone_ref(py)),
+            overrides: self.overrides.as_ref().map(|overrides| overrides.clone_ref(py)),
+            exception_hook: self.exception_hook.clone(),
+        })
+    }
+
     /// Where `path` is on disk, absolutely; messages name it as it was written.
     pub(crate) fn locate(&self, path: &Path) -> PathBuf {
         let path = self.base.join(path);

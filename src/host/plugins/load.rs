@@ -20,7 +20,7 @@ use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
 use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::module::{self, FileModule};
-use super::parameters::keyword_arguments;
+use super::parameters::{self, keyword_arguments};
 use super::signature::{Uncallable, uncallable};
 use super::task_scope::PluginScope;
 use super::terminate::{discard, discard_instance, end_tasks};
@@ -42,7 +42,7 @@ pub(crate) struct LoadedFile {
     /// The file's module.
     pub module: Option<Py<PyModule>>,
     /// Where that module belongs, to take it back out if it is not wanted after all.
-    pub origin: Option<FileModule>,
+    pub origin: Option<Arc<FileModule>>,
     /// The background tasks of the file.
     scope: Option<Arc<PluginScope>>,
 }
@@ -150,8 +150,9 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
 
 async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<PluginScope>) {
     let imported = Python::attach(|py| {
-        let origin = environment.modules.announce(py, &environment.locate(file))?;
-        import(py, file, loaded.origin.insert(origin), scope)
+        let parameters = parameters::digest(py, environment, &stem(file))?;
+        let origin = environment.modules.announce(py, &environment.locate(file), parameters)?;
+        import(py, file, loaded.origin.insert(Arc::new(origin)), scope)
     });
     let Imported { classes, module } = match imported {
         Ok(imported) => imported,

@@ -180,6 +180,8 @@ fn environment(manager: &Bound<'_, PluginManager>, modules: Arc<ModuleTable>) ->
         timeout: TIMEOUT,
         terminate_timeout: TIMEOUT,
         legacy_status: false,
+        plugin_sections: [0; 32],
+        has_server_key: false,
         parameter_lines: Vec::new(),
         given: Some(given.unbind()),
         overrides: None,

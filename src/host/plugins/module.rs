@@ -28,6 +28,8 @@ pub(crate) struct FileModule {
     table: Arc<ModuleTable>,
     /// Its plain name.
     name: String,
+    /// A digest of what the plugins of the file are loaded with.
+    parameters: [u8; 32],
 }
 
 impl ModuleTable {
@@ -40,13 +42,31 @@ impl ModuleTable {
         Ok(Arc::new(Self(table.unbind())))
     }
 
-    /// Says that `file`, an absolute path, is a plugin file of this load; returns its module, which has not run.
+    /// Says that `files`, absolute paths, are the plugin files of this load, so that none of them finds an earlier module
+    /// of another one.
     ///
     /// # Errors
     /// When a finder of modules raises.
-    pub(crate) fn announce(self: &Arc<Self>, py: Python<'_>, file: &Path) -> PyResult<FileModule> {
+    pub(crate) fn expect(&self, py: Python<'_>, files: impl Iterator<Item = PathBuf>) -> PyResult<()> {
+        for file in files {
+            self.0.bind(py).call_method1("add_file", (stem(&file), file.as_os_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Says that `file`, an absolute path, is a plugin file of this load; returns its module, which has not run.
+    /// `parameters` is a digest of what its plugins are loaded with.
+    ///
+    /// # Errors
+    /// When a finder of modules raises.
+    pub(crate) fn announce(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        file: &Path,
+        parameters: [u8; 32],
+    ) -> PyResult<FileModule> {
         let name = self.0.bind(py).call_method1("add_file", (stem(file), file.as_os_str()))?.extract()?;
-        Ok(FileModule { table: Arc::clone(self), name })
+        Ok(FileModule { table: Arc::clone(self), name, parameters })
     }
 
     /// Lets go of all modules, which serve no more.
@@ -68,6 +88,26 @@ impl FileModule {
         // Later, where no frame tells whose code runs, the context does.
         imports::package(py)?.getattr("CURRENT")?.call_method1("set", (table,))?;
         Ok(imports::load(table, &self.name)?.cast_into::<PyModule>()?)
+    }
+
+    /// Whether the file, a helper that it has imported or what its plugins are loaded with is another one by now:
+    /// `parameters` is the digest of that.
+    ///
+    /// # Errors
+    /// When a finder of modules raises.
+    pub(crate) fn has_changed(&self, py: Python<'_>, parameters: &[u8; 32]) -> PyResult<bool> {
+        if self.parameters != *parameters {
+            return Ok(true);
+        }
+        self.table.0.bind(py).call_method1("has_changed", (&self.name,))?.extract()
+    }
+
+    /// The SHA-256 of the file, of the helpers that it has imported and of what its plugins are loaded with.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn content_hash(&self, py: Python<'_>) -> PyResult<String> {
+        self.table.0.bind(py).call_method1("digest", (&self.name, self.parameters.as_slice()))?.extract()
     }
 
     /// Has other plugins find this module when they import the file.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping};
+use sha2::{Digest, Sha256};
 
 use super::environment::Environment;
 use super::slips::slip;
@@ -65,6 +66,26 @@ pub(crate) fn keyword_arguments<'py>(
         kwargs.update(overrides.bind(py).as_mapping())?;
     }
     Ok(kwargs)
+}
+
+/// A digest of what the plugin file called `stem` is loaded with: its line of the ini file, its parameter file and
+/// whatever else plugins may go by.
+///
+/// # Errors
+/// When the configuration is not a mapping of mappings.
+pub(crate) fn digest(py: Python<'_>, environment: &Environment, stem: &str) -> PyResult<[u8; 32]> {
+    let line = environment.parameters_of(py, stem)?;
+    let mut digest = Sha256::new();
+    digest.update(environment.plugin_sections);
+    digest.update([u8::from(environment.legacy_status), u8::from(environment.has_server_key)]);
+    digest.update(&line);
+    if let Some((_, file)) = parse(&line).iter().find(|(name, _)| name == JSON) {
+        match std::fs::read(environment.locate(&environment.folder.join(file))) {
+            Ok(content) => digest.update(content),
+            Err(error) => digest.update(error.to_string()),
+        }
+    }
+    Ok(digest.finalize().into())
 }
 
 /// What Python's `parse_qs` makes of a parameter string, first value of each name; empty values do not count. A part

@@ -19,8 +19,16 @@ use crate::host::bridge::locked::Locked;
 #[derive(Default)]
 pub(crate) struct Registry {
     serving: Locked<Arc<PluginSet>>,
-    /// The modules of the files that are loaded, whether they have plugins or only serve those that import them.
-    modules: Locked<HashMap<PathBuf, FileModule>>,
+    modules: Locked<Modules>,
+}
+
+/// The modules of plugin files.
+#[derive(Default)]
+struct Modules {
+    /// Of those that are loaded, whether they have plugins or only serve those that import them.
+    loaded: HashMap<PathBuf, Arc<FileModule>>,
+    /// Of those that could not be loaded the last time.
+    failed: HashMap<PathBuf, Arc<FileModule>>,
 }
 
 /// One immutable set of plugins.
@@ -96,25 +104,31 @@ impl Registry {
         drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id })));
     }
 
-    /// Has these modules be those of their files; files that are not among them keep theirs if they `stay`. Returns
-    /// the modules that serve no more.
+    /// Has these modules be those of their files, whose plugins serve already, and leaves the other files theirs if they `stay`; `None` for a file
+    /// that has failed. Returns the modules that serve no more.
     pub(crate) fn replace_modules(
         &self,
         py: Python<'_>,
-        loaded: Vec<(PathBuf, Option<FileModule>)>,
+        loaded: Vec<(PathBuf, Option<Arc<FileModule>>)>,
         stays: impl Fn(&Path) -> bool + Sync,
-    ) -> Vec<(PathBuf, FileModule)> {
+    ) -> Vec<(PathBuf, Arc<FileModule>)> {
+        let serving = self.serving();
         for (file, module) in &loaded {
-            if let Some(Err(error)) = module.as_ref().map(|module| module.serve(py)) {
+            let module = module.as_ref().filter(|_| !serving.of_file(file).is_empty());
+            if let Some(Err(error)) = module.map(|module| module.serve(py)) {
                 tracing::error!("{}: other plugins do not find its module: {error}", file.display());
             }
         }
         self.modules.with(|modules| {
-            let mut retired: Vec<_> = modules.extract_if(|file, _| !stays(file)).collect();
+            modules.failed.retain(|file, _| stays(file));
+            let mut retired: Vec<_> = modules.loaded.extract_if(|file, _| !stays(file)).collect();
             for (file, module) in loaded {
                 let before = match module {
-                    Some(module) => modules.insert(file.clone(), module),
-                    None => modules.remove(&file),
+                    Some(module) => {
+                        modules.failed.remove(&file);
+                        modules.loaded.insert(file.clone(), module)
+                    }
+                    None => modules.loaded.remove(&file),
                 };
                 retired.extend(before.map(|before| (file, before)));
             }
@@ -122,10 +136,50 @@ impl Registry {
         })
     }
 
+    /// Notes the modules of files that could not be loaded.
+    pub(crate) fn note_failed(&self, failed: Vec<(PathBuf, Arc<FileModule>)>) {
+        self.modules.with(|modules| modules.failed.extend(failed));
+    }
+
+    /// Whether nothing of what `file` and its plugins are made of has changed since it was loaded or, if failures
+    /// count, since it could not be loaded. `parameters` is the digest of what they are loaded with now.
+    ///
+    /// # Errors
+    /// When a finder of modules raises.
+    pub(crate) fn is_current(
+        &self,
+        py: Python<'_>,
+        file: &Path,
+        parameters: &[u8; 32],
+        failures_count: bool,
+    ) -> PyResult<bool> {
+        let (loaded, failed) =
+            self.modules.with(|modules| (modules.loaded.get(file).cloned(), modules.failed.get(file).cloned()));
+        let known = if failures_count { failed.or(loaded) } else { loaded.filter(|_| failed.is_none()) };
+        known.map_or(Ok(false), |module| module.has_changed(py, parameters).map(|changed| !changed))
+    }
+
+    /// The [content hash](FileModule::content_hash) of a file that is loaded.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn content_hash(&self, py: Python<'_>, file: &Path) -> PyResult<Option<String>> {
+        let module = self.modules.with(|modules| modules.loaded.get(file).cloned());
+        module.map(|module| module.content_hash(py)).transpose()
+    }
+
     /// Lets go of modules that serve no more.
-    pub(crate) fn release(&self, py: Python<'_>, retired: &[(PathBuf, FileModule)]) {
+    pub(crate) fn release(&self, py: Python<'_>, retired: &[(PathBuf, Arc<FileModule>)]) {
+        let mut released: Vec<&FileModule> = Vec::new();
         for (file, module) in retired {
-            let is_last = self.modules.with(|modules| modules.values().all(|one| !one.is_of_the_load_of(module)));
+            if released.iter().any(|one| one.is_of_the_load_of(module)) {
+                continue;
+            }
+            let is_last =
+                self.modules.with(|modules| modules.loaded.values().all(|one| !one.is_of_the_load_of(module)));
+            if is_last {
+                released.push(module);
+            }
             if let Err(error) = module.release(py, is_last) {
                 tracing::error!("{}: its modules stay: {error}", file.display());
             }

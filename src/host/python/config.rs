@@ -40,6 +40,8 @@ pub(crate) struct LoadedConfig {
     pub settings: Settings,
     /// What plugins get as `config`: `plugincore.configfile.Config`.
     pub config: Py<PyAny>,
+    /// A digest of the sections that are not the host's.
+    pub plugin_sections: [u8; 32],
 }
 
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
@@ -68,7 +70,8 @@ pub(crate) fn load(
         let refused = |error: PyErr| {
             ConfigErrors::from(Diagnostic::error(SourceLocation::file(&document.path), error.to_string()))
         };
-        Ok(LoadedConfig { settings, config: config.map_err(refused)? })
+        let plugin_sections = document.digest_of_plugin_sections();
+        Ok(LoadedConfig { settings, config: config.map_err(refused)?, plugin_sections })
     });
     (reading, warnings)
 }

@@ -70,7 +70,7 @@ pub struct Rehearsal {
 /// What exists between start and stop.
 struct Running {
     plugin: Arc<LoadedPlugin>,
-    origin: Option<FileModule>,
+    origin: Option<Arc<FileModule>>,
     consumer: Arc<Consumer>,
     wire: Wire,
 }
@@ -147,6 +147,8 @@ impl Rehearsal {
             timeout: settings.server.plugin_timeout,
             terminate_timeout: settings.server.shutdown_timeout,
             legacy_status: settings.legacy_status,
+            plugin_sections: [0; 32],
+            has_server_key: false,
             parameter_lines: Vec::new(),
             given: None,
             overrides: parameters,
@@ -246,7 +248,7 @@ impl Rehearsal {
                 for plugin in &loaded.plugins {
                     self.end(plugin).await?;
                 }
-                self.release(loaded.origin.as_ref());
+                self.release(loaded.origin.as_deref());
                 Err(error)
             }
         }
@@ -286,7 +288,7 @@ impl Rehearsal {
         }
     }
 
-    fn serve(&self, py: Python<'_>, plugin: Arc<LoadedPlugin>, origin: Option<FileModule>) -> PyResult<Running> {
+    fn serve(&self, py: Python<'_>, plugin: Arc<LoadedPlugin>, origin: Option<Arc<FileModule>>) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let server = &self.settings.server;
         let mut table = RouteTable::default();
@@ -343,7 +345,7 @@ impl Rehearsal {
         if let Some(interrupted) = interrupted {
             log_uncancelled_tasks(await_python(interrupted).await?)?;
         }
-        self.release(running.origin.as_ref());
+        self.release(running.origin.as_deref());
         ended
     }
 
