@@ -48,6 +48,16 @@ enum Verb {
         /// The plugin's id
         id: Option<String>,
     },
+    /// Terminate a plugin, and load it no more until it is enabled
+    Disable {
+        /// The plugin's id
+        id: String,
+    },
+    /// Load a plugin that is disabled
+    Enable {
+        /// The plugin's id, or the name of its file
+        id: String,
+    },
     /// Have the readiness check fail until the server is stopped; everything is served as before
     Drain,
     /// Stop the server, as SIGTERM does
@@ -77,6 +87,8 @@ impl Verb {
             Self::Status => ("GET", api("status")),
             Self::Reload { id: None } => ("POST", api("reload")),
             Self::Reload { id: Some(id) } => ("POST", of_plugin(id, "reload")),
+            Self::Disable { id } => ("POST", of_plugin(id, "disable")),
+            Self::Enable { id } => ("POST", of_plugin(id, "enable")),
             Self::Drain => ("POST", api("drain")),
             Self::Stop => ("POST", api("stop")),
             Self::LogLevel { level } => ("POST", api(&format!("log-level?level={}", level.to_uppercase()))),
@@ -86,7 +98,7 @@ impl Verb {
     /// How long the answer may take; nothing for what waits for plugins.
     fn timeout(&self) -> Option<Duration> {
         match self {
-            Self::Reload { .. } => None,
+            Self::Reload { .. } | Self::Disable { .. } | Self::Enable { .. } => None,
             Self::Plugins | Self::Status | Self::Drain | Self::Stop | Self::LogLevel { .. } => Some(PROMPT),
         }
     }

@@ -61,6 +61,9 @@ struct ServeArguments {
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
           value_parser = watch_mode)]
     watch: Option<WatchMode>,
+    /// Load no plugins until they are enabled by `plugincore ctl enable`
+    #[arg(long)]
+    safe: bool,
 }
 
 /// The command name of pluginserver, whose command line stays as it was.
@@ -110,6 +113,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         log: parsed.log,
         level: parsed.level.to_uppercase(),
         watch: parsed.watch,
+        safe: parsed.safe,
         command: restart,
     };
     let ended = run(py, launch);

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -30,6 +31,8 @@ pub(crate) struct Endpoint {
     pub methods: MethodSet,
     /// Who may use it; shared with the instance, which may change it at any time.
     pub auth: Arc<ArcSwap<AuthPolicy>>,
+    /// Whether it takes no requests; it stays so for good.
+    disabled: AtomicBool,
 }
 
 impl Endpoint {
@@ -43,7 +46,20 @@ impl Endpoint {
         methods: MethodSet,
         auth: Arc<ArcSwap<AuthPolicy>>,
     ) -> Result<Self, RouteError> {
-        Ok(Self { id: Arc::from(endpoint_id(name)?), limit, methods, auth })
+        Ok(Self { id: Arc::from(endpoint_id(name)?), limit, methods, auth, disabled: AtomicBool::new(false) })
+    }
+
+    /// Has it take no requests any more; for any thread.
+    pub(crate) fn disable(&self) {
+        self.disabled.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses requests to an endpoint that takes none.
+    ///
+    /// # Errors
+    /// [`Rejection::PluginDisabled`].
+    pub(crate) fn check_enabled(&self) -> Result<(), Rejection> {
+        if self.disabled.load(Ordering::Relaxed) { Err(Rejection::PluginDisabled) } else { Ok(()) }
     }
 
     /// The id: what `/plugins` lists and `/reload/…` takes.
@@ -170,6 +186,15 @@ impl RouteTable {
         self.by_id.insert(Arc::clone(&endpoint.id), Arc::clone(&endpoint));
         self.endpoints.push(endpoint);
         Ok(())
+    }
+
+    /// Reserves an id whose plugin is disabled, unless an endpoint has it; it is found, but not listed.
+    pub(crate) fn insert_disabled(&mut self, endpoint: Arc<Endpoint>) {
+        if !self.by_id.contains_key(&endpoint.id) {
+            endpoint.disable();
+            self.max_slashes = self.max_slashes.max(endpoint.id.matches('/').count());
+            self.by_id.insert(Arc::clone(&endpoint.id), endpoint);
+        }
     }
 
     /// Serves documents under `path`, wherever no plugin has this or a longer id.
@@ -378,6 +403,17 @@ mod tests {
         assert_eq!(table.insert(endpoint("a", 9)), Err(RouteError::Taken("a".into())));
         assert_eq!(table.ids().collect::<Vec<_>>(), ["b", "a"]);
         assert!(Arc::ptr_eq(table.get("a").unwrap(), &first));
+    }
+
+    #[test]
+    fn a_disabled_id_is_found_and_refused_and_not_listed() {
+        let mut table = table(&["a"]);
+        table.insert_disabled(endpoint("a", 1));
+        table.insert_disabled(endpoint("x/y", 1));
+        assert_eq!(table.ids().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(lookup(&table, "/x/y/z"), "x/y|z");
+        assert_eq!(table.get("a").unwrap().check_enabled(), Ok(()));
+        assert_eq!(table.get("x/y").unwrap().check_enabled(), Err(Rejection::PluginDisabled));
     }
 
     #[test]

@@ -90,6 +90,18 @@ def test_a_reload_tells_what_was_done_or_why_not(server: Server) -> None:
     assert output.splitlines()[1].startswith("failed: plugins/broken.py:3")
 
 
+def test_plugins_are_disabled_and_enabled(launch: Launch) -> None:
+    """One line says what is so now."""
+    server = launch({"greet": GREET, "broken": BROKEN}, ini_more=AT)
+    for verb, told in (("disable", "greet is disabled\n"), ("enable", "greet is serving\n")):
+        assert (0, told, "") == seen(ctl(server.folder, "-i", "server.ini", verb, "greet"))
+    assert (0, "broken is disabled\n", "") == seen(ctl(server.folder, "-i", "server.ini", "disable", "broken"))
+    code, output, errors = seen(ctl(server.folder, "-i", "server.ini", "enable", "broken"))
+    assert (1, "", True) == (code, output, "RuntimeError: at import" in errors)
+    assert 1 == ctl(server.folder, "-i", "server.ini", "disable", "nobody").returncode
+    assert 2 == ctl(server.folder, "-i", "server.ini", "disable").returncode
+
+
 @pytest.mark.parametrize("id_", ["nobody", "a/b", "ä ?#%", "x" * 5000, "all", "--", "a\nb", ".."])
 def test_an_id_that_does_not_exist_is_refused(server: Server, id_: str) -> None:
     """However odd it is, it stays an id."""
@@ -239,4 +251,4 @@ def test_pserve_has_no_subcommands(server: Server) -> None:
     )
     assert (2, True) == (done.returncode, "ctl" in done.stderr)
     shown = subprocess.run([*command("pserve"), "--help"], capture_output=True, text=True, timeout=TIMEOUT, check=True)
-    assert "ctl" not in shown.stdout
+    assert "Commands:" not in shown.stdout

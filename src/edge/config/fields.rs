@@ -4,7 +4,7 @@
 //! untyped text is accepted where its meaning is clear (`port=9192`, `enabled=yes`). Caveat: only the keys of the
 //! server's own sections are parsed like this; plugins get each value exactly as its type prefix makes it.
 
-use super::places::ControlSocketSetting;
+use super::places::PlaceSetting;
 use super::value::{Value, is_space};
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -210,11 +210,11 @@ pub(crate) fn path(value: &Value) -> ParseResult<PathBuf> {
     }
 }
 
-/// A path for the control socket, or `none`.
-pub(crate) fn control_socket(value: &Value) -> ParseResult<ControlSocketSetting> {
+/// A path, or `none`.
+pub(crate) fn place(value: &Value) -> ParseResult<PlaceSetting> {
     match path(value) {
-        Ok(path) if path.as_os_str().eq_ignore_ascii_case("none") => Ok(ControlSocketSetting::Off),
-        Ok(path) => Ok(ControlSocketSetting::At(path)),
+        Ok(path) if path.as_os_str().eq_ignore_ascii_case("none") => Ok(PlaceSetting::Off),
+        Ok(path) => Ok(PlaceSetting::At(path)),
         Err(invalid) => Err(InvalidValue { remedy: format!("{}, or none", invalid.remedy), ..invalid }),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct LaunchOptions {
     pub log: Option<PathBuf>,
     /// `-v`: the level, as it was written.
     pub level: String,
+    /// `--safe`: no plugin is loaded until somebody enables it.
+    pub safe: bool,
     /// `--watch`: how plugin files are watched, if the command line says it.
     pub watch: Option<WatchMode>,
     /// The program and its arguments, for starting again in place.

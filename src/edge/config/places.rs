@@ -1,26 +1,26 @@
-//! Where the server listens for `plugincore ctl`, which has to find it by the same ini file.
+//! Where the server listens for `plugincore ctl`, which has to find it by the same ini file, and where it keeps state.
 //!
 //! Called at the start and by the command line; looks at the file system. Promise: a folder that the server chooses by
 //! itself belongs to its user alone or was made for it by the service manager. Caveat: the name of the socket is made
 //! from the path of the ini file as it is written, symbolic links included, so that a deployment which flips a link
 //! keeps it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// `[server] control_socket`.
+/// A path of the ini file which the server chooses by itself if it is not set, and which can be switched off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ControlSocketSetting {
-    /// Not set: see [`Places::control_socket`].
+pub(crate) enum PlaceSetting {
+    /// Not set.
     #[default]
     Default,
-    /// `none`: there is no control socket.
+    /// `none`.
     Off,
-    /// The path of the socket.
+    /// The path.
     At(PathBuf),
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum ControlSocketSetting {
 #[derive(Debug)]
 pub(crate) struct Places<'a> {
     /// The setting.
-    pub setting: &'a ControlSocketSetting,
+    pub setting: &'a PlaceSetting,
     /// `[paths] pidfile`.
     pub pidfile: Option<&'a Path>,
     /// The ini file, if there is one.
@@ -61,7 +61,7 @@ impl Places<'_> {
     pub(crate) fn control_socket(&self) -> Option<(PathBuf, bool)> {
         match self.fixed() {
             Fixed::None => return None,
-            Fixed::At(path) => return Some((path, *self.setting != ControlSocketSetting::Default)),
+            Fixed::At(path) => return Some((path, *self.setting != PlaceSetting::Default)),
             Fixed::Free => {}
         }
         let folder = service_folder().or_else(session_folder).or_else(|| temporary_folder(true))?;
@@ -83,12 +83,10 @@ impl Places<'_> {
     /// The place that the ini file determines.
     fn fixed(&self) -> Fixed {
         match (self.setting, self.pidfile) {
-            (ControlSocketSetting::Off, _) => Fixed::None,
-            (ControlSocketSetting::At(path), _) => Fixed::At(self.folder.join(path)),
-            (ControlSocketSetting::Default, Some(pidfile)) => {
-                Fixed::At(self.folder.join(pidfile).with_extension("sock"))
-            }
-            (ControlSocketSetting::Default, None) => Fixed::Free,
+            (PlaceSetting::Off, _) => Fixed::None,
+            (PlaceSetting::At(path), _) => Fixed::At(self.folder.join(path)),
+            (PlaceSetting::Default, Some(pidfile)) => Fixed::At(self.folder.join(pidfile).with_extension("sock")),
+            (PlaceSetting::Default, None) => Fixed::Free,
         }
     }
 
@@ -105,9 +103,29 @@ impl Places<'_> {
     }
 }
 
+/// The file in which the server keeps what it has to know after a restart; `None` if `setting` says so.
+///
+/// Without the setting it is in the folder that the service manager made for that, else in `.plugincore` beside the ini
+/// file, or in the folder of the server without one. Each ini file has a file of its own.
+pub(crate) fn state_file(setting: &PlaceSetting, ini: Option<&Path>, folder: &Path) -> Option<PathBuf> {
+    let home = folder.join(ini.and_then(Path::parent).unwrap_or(Path::new("")));
+    let kept_in = match setting {
+        PlaceSetting::Off => return None,
+        PlaceSetting::At(path) => folder.join(path),
+        PlaceSetting::Default => folder_of_service("STATE_DIRECTORY").unwrap_or_else(|| home.join(".plugincore")),
+    };
+    let stem = ini.and_then(Path::file_stem).map_or("plugins".into(), OsStr::to_string_lossy);
+    Some(kept_in.join(format!("{stem}.state.json")))
+}
+
 /// The folder that the service manager made for this service (`RuntimeDirectory=`).
 fn service_folder() -> Option<PathBuf> {
-    let folders = variable("RUNTIME_DIRECTORY")?;
+    folder_of_service("RUNTIME_DIRECTORY")
+}
+
+/// The first of the folders that the service manager names in a variable.
+fn folder_of_service(name: &str) -> Option<PathBuf> {
+    let folders = variable(name)?;
     std::env::split_paths(&folders).next().filter(|folder| folder.is_absolute() && folder.is_dir())
 }
 
@@ -145,14 +163,14 @@ fn folders_of_services() -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    fn places<'a>(setting: &'a ControlSocketSetting, pidfile: Option<&'a str>, ini: Option<&'a str>) -> Places<'a> {
+    fn places<'a>(setting: &'a PlaceSetting, pidfile: Option<&'a str>, ini: Option<&'a str>) -> Places<'a> {
         Places { setting, pidfile: pidfile.map(Path::new), ini: ini.map(Path::new), folder: Path::new("/srv/app") }
     }
 
     #[test]
     fn the_socket_is_where_it_is_set_else_beside_the_pid_file() {
-        let (default, off) = (ControlSocketSetting::Default, ControlSocketSetting::Off);
-        let at = ControlSocketSetting::At("run/x".into());
+        let (default, off) = (PlaceSetting::Default, PlaceSetting::Off);
+        let at = PlaceSetting::At("run/x".into());
         assert_eq!(Some(("/srv/app/run/x".into(), true)), places(&at, Some("a.pid"), None).control_socket());
         assert_eq!(None, places(&off, Some("a.pid"), None).control_socket());
         assert_eq!(Some(("/srv/app/a.sock".into(), false)), places(&default, Some("a.pid"), None).control_socket());
@@ -161,8 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn state_is_kept_beside_the_ini_file_unless_it_is_set() {
+        let file = |setting, ini: Option<&str>| state_file(&setting, ini.map(Path::new), Path::new("/srv/app"));
+        assert_eq!(Some("/srv/app/.plugincore/x.state.json".into()), file(PlaceSetting::Default, Some("x.ini")));
+        assert_eq!(Some("/etc/.plugincore/x.state.json".into()), file(PlaceSetting::Default, Some("/etc/x.ini")));
+        assert_eq!(Some("/srv/app/.plugincore/plugins.state.json".into()), file(PlaceSetting::Default, None));
+        assert_eq!(Some("/srv/app/kept/x.state.json".into()), file(PlaceSetting::At("kept".into()), Some("x.ini")));
+        assert_eq!(None, file(PlaceSetting::Off, Some("x.ini")));
+    }
+
+    #[test]
     fn each_ini_file_has_a_name_of_its_own_however_it_is_written() {
-        let setting = ControlSocketSetting::Default;
+        let setting = PlaceSetting::Default;
         let name = |ini| places(&setting, None, ini).name();
         assert_eq!(name(Some("x.ini")), name(Some("/srv/app/x.ini")));
         assert_eq!(name(Some("x.ini")), name(Some(".//x.ini")));

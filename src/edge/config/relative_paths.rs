@@ -29,6 +29,7 @@ const PATHS: &[(&str, &str, Purpose)] = &[
     ("paths", "pidfile", Purpose::Write),
     ("paths", "documents", Purpose::Serve),
     ("server", "control_socket", Purpose::Write),
+    ("server", "state_dir", Purpose::Write),
     ("file_server", "documents", Purpose::Serve),
     ("file_server", "common_log", Purpose::Write),
     ("SSL", "certfile", Purpose::Read),

@@ -28,6 +28,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "watchdog_restart",
             "watch",
             "control_socket",
+            "state_dir",
         ],
     ),
     ("compat", &["legacy_status"]),

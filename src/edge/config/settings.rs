@@ -7,7 +7,7 @@ mod reading;
 
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
-use super::places::ControlSocketSetting;
+use super::places::PlaceSetting;
 use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -61,7 +61,7 @@ impl Settings {
     }
 
     /// `[server] control_socket` and `[paths] pidfile`, whatever is wrong with the rest of the file.
-    pub(crate) fn control_socket(config: &ResolvedConfig) -> (ControlSocketSetting, Option<PathBuf>) {
+    pub(crate) fn control_socket(config: &ResolvedConfig) -> (PlaceSetting, Option<PathBuf>) {
         reading::control_socket(config)
     }
 
@@ -78,6 +78,7 @@ impl Settings {
             ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
             ("[server] drain_delay", now.drain_delay != then.drain_delay),
             ("[server] control_socket", now.control_socket != then.control_socket),
+            ("[server] state_dir", now.state_dir != then.state_dir),
             ("[server] watchdog_restart", now.watchdog_restart != then.watchdog_restart),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
@@ -163,7 +164,9 @@ pub(crate) struct ServerSettings {
     /// `drain_delay`: how long requests are still served at a stop after `/-/ready` has begun to fail.
     pub drain_delay: Duration,
     /// `control_socket`: where `plugincore ctl` finds the server.
-    pub control_socket: ControlSocketSetting,
+    pub control_socket: PlaceSetting,
+    /// `state_dir`: where the server keeps which plugins are disabled.
+    pub state_dir: PlaceSetting,
     /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
     pub watchdog_restart: bool,
     /// `watch`: whether changed plugin files are loaded by themselves (default off).
@@ -187,7 +190,8 @@ impl Default for ServerSettings {
             plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,
-            control_socket: ControlSocketSetting::Default,
+            control_socket: PlaceSetting::Default,
+            state_dir: PlaceSetting::Default,
             watchdog_restart: true,
             watch: WatchMode::Off,
         }

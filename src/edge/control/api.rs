@@ -40,6 +40,10 @@ impl ApiCall {
 pub(crate) enum PluginAction {
     /// Its file is loaded anew.
     Reload,
+    /// It is terminated, and not loaded any more.
+    Disable,
+    /// It is loaded again.
+    Enable,
 }
 
 /// The addresses that concern the server as a whole.
@@ -54,7 +58,8 @@ const SERVER: [(&str, MethodSet, ApiCall); 7] = [
 ];
 
 /// The last segments of `plugins/<id>/<action>`; all of them are for POST.
-const ACTIONS: [(&str, PluginAction); 1] = [("reload", PluginAction::Reload)];
+const ACTIONS: [(&str, PluginAction); 3] =
+    [("reload", PluginAction::Reload), ("disable", PluginAction::Disable), ("enable", PluginAction::Enable)];
 
 impl ApiCall {
     /// What `path`, which follows `/-/api/`, asks for, and the methods that it answers.

@@ -276,9 +276,12 @@ fn describe(event: Event<'_>) -> (&'static str, Value) {
         Event::ReloadBegun(target) => ("reload_begun", json!({ "target": named(target) })),
         Event::ReloadEnded(target, report) => {
             let (success, reasons): (bool, &[String]) = match report {
-                ReloadReport::One { failed, .. } | ReloadReport::All { failed, .. } => (true, failed),
+                ReloadReport::One { failed, .. }
+                | ReloadReport::All { failed, .. }
+                | ReloadReport::Enabled { failed, .. } => (true, failed),
+                ReloadReport::Disabled { .. } => (true, &[]),
                 ReloadReport::Failed { reasons, .. } => (false, reasons),
-                ReloadReport::Unknown { .. } | ReloadReport::Stopping => (false, &[]),
+                ReloadReport::Unknown { .. } | ReloadReport::Withheld { .. } | ReloadReport::Stopping => (false, &[]),
             };
             let reasons = cut(reasons.iter().cloned());
             ("reload_ended", json!({ "target": named(target), "success": success, "reasons": reasons }))

@@ -6,6 +6,7 @@
 
 pub(crate) mod api;
 pub(crate) mod events;
+pub(crate) mod kept;
 pub(crate) mod process;
 pub(crate) mod status;
 
@@ -56,6 +57,27 @@ pub(crate) enum ReloadReport {
         loaded: Vec<String>,
         /// Files that did not load, and served nothing before either, each with line and reason.
         failed: Vec<String>,
+    },
+    /// The plugins of a file have been disabled and terminated.
+    Disabled {
+        /// The id that was named.
+        plugin: String,
+        /// All ids of the file.
+        plugins: Vec<String>,
+    },
+    /// The plugins of a file serve again.
+    Enabled {
+        /// The id that was named.
+        plugin: String,
+        /// All ids of the file.
+        plugins: Vec<String>,
+        /// Other classes of the file that did not load, each with line and reason.
+        failed: Vec<String>,
+    },
+    /// The plugin is disabled, so it is not reloaded.
+    Withheld {
+        /// Its id.
+        plugin: String,
     },
     /// There is no such plugin.
     Unknown {
@@ -167,6 +189,13 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
         ReloadReport::All { loaded, failed } => {
             return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed, request_id);
         }
+        ReloadReport::Disabled { plugin, plugins } => {
+            return success(&json!({ "id": plugin, "state": "disabled", "plugins": plugins }), request_id);
+        }
+        ReloadReport::Enabled { plugin, plugins, failed } => {
+            return reloaded(json!({ "id": plugin, "state": "serving", "plugins": plugins }), failed, request_id);
+        }
+        ReloadReport::Withheld { plugin } => ControlError::Withheld(plugin),
         ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {

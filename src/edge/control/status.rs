@@ -34,6 +34,8 @@ pub(crate) enum PluginState {
     Draining,
     /// Its file could not be loaded.
     Failed,
+    /// Its file is not loaded, because somebody wants that.
+    Disabled,
 }
 
 impl PluginState {
@@ -43,6 +45,7 @@ impl PluginState {
             Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Failed => "failed",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -113,7 +116,7 @@ impl PluginStatus {
             json!({ "message": message, "file": file, "line": line, "traceback": traceback })
         });
         let limit = self.limit.as_deref();
-        let routes = if self.methods.is_some() { vec![format!("/{}", self.id)] } else { Vec::new() };
+        let routes = if self.state == PluginState::Failed { Vec::new() } else { vec![format!("/{}", self.id)] };
         json!({
             "id": &*self.id,
             "file": self.file,

@@ -4,13 +4,17 @@
 //! each address passes the same checks: its method, then who may control the server. Caveat: an address that does not
 //! exist is a 404 to everyone.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use http::{Method, Response};
 
 use super::builtin::check_control;
-use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method};
+use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method, off_thread};
 use super::state::{ServerState, Snapshot};
-use crate::edge::control::api::ApiCall;
+use crate::edge::control::api::{ApiCall, PluginAction};
 use crate::edge::control::events::{self, Event, NoStream};
+use crate::edge::control::kept;
 use crate::edge::control::process::ProcessRequest;
 use crate::edge::control::{self, ReloadReport, ReloadTarget, ServerStatus};
 use crate::edge::http::rescue::Rejection;
@@ -18,6 +22,26 @@ use crate::edge::http::response::Body;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
 use crate::edge::queue::backend::Backend;
+
+/// Disables the file of a plugin at once, however long Python takes to terminate it: its endpoints are refused, and it
+/// is not loaded after a restart. False if there is no such plugin.
+async fn disable<B: Backend>(state: &ServerState<B>, plugin: &str) -> Result<bool, RequestError> {
+    let statuses = state.statuses.load_full();
+    let Some(named) = statuses.iter().find(|status| &*status.id == plugin) else { return Ok(false) };
+    let ids: Vec<_> =
+        statuses.iter().filter(|status| status.file == named.file).map(|status| status.id.to_string()).collect();
+    let (kept, key, all) = (Arc::clone(&state.kept), kept::key(Path::new(&named.file)), ids.clone());
+    off_thread(move || {
+        kept.disable(&key, all);
+        Ok(())
+    })
+    .await?;
+    let snapshot = state.snapshot.load();
+    for endpoint in ids.iter().filter_map(|id| snapshot.table.get(id)) {
+        endpoint.disable();
+    }
+    Ok(true)
+}
 
 /// Has the log begin at the level that the query names.
 fn set_log_level<B: Backend>(state: &ServerState<B>, context: &RequestContext) -> Result<Response<Body>, RequestError> {
@@ -71,6 +95,13 @@ pub(super) async fn answer<B: Backend>(
         ApiCall::LogLevel => return set_log_level(state, context),
         ApiCall::Events => return Ok(events(state, context)?),
         ApiCall::Reload => state.backend.reload(ReloadTarget::All).await,
+        ApiCall::Plugin(PluginAction::Disable, plugin) => {
+            if disable(state, &plugin).await? {
+                state.backend.change(PluginAction::Disable, plugin).await
+            } else {
+                Ok(ReloadReport::Unknown { plugin })
+            }
+        }
         ApiCall::Plugin(action, plugin) => state.backend.change(action, plugin).await,
     };
     // No report means that the server stops.

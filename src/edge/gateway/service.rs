@@ -144,6 +144,7 @@ impl<B: Backend> AppService<B> {
         if let Some(response) = answer_options(snapshot, &context, endpoint.methods)? {
             return Ok(Progress::Answered(response));
         }
+        endpoint.check_enabled()?;
         check_method(&context, endpoint.methods)?;
         let access = check_key_in_head(&endpoint, &context)?;
         if body.is_expected() {
@@ -190,6 +191,7 @@ impl<B: Backend> AppService<B> {
                 // answers decides who may call it.
                 let endpoint =
                     self.state.snapshot.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                endpoint.check_enabled()?;
                 check_method(&context, endpoint.methods)?;
                 let access = check_key_in_head(&endpoint, &context)?;
                 await_outcome(self.enqueue(&endpoint, context, path, access, bytes)?).await

@@ -17,6 +17,7 @@ use rustls::ServerConfig;
 use super::static_mount::StaticMount;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::events::Events;
+use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
@@ -78,6 +79,8 @@ pub(crate) struct ServerState<B> {
     pub backend: Arc<B>,
     /// Requests in flight over all plugins.
     pub total: Arc<Limit>,
+    /// What is kept of the plugins over restarts.
+    pub kept: Arc<KeptState>,
     /// What is told of the plugins.
     pub statuses: Statuses,
     /// When the server was started.
@@ -91,11 +94,12 @@ pub(crate) struct ServerState<B> {
 
 impl<B> ServerState<B> {
     /// The state of a server that is not ready yet.
-    pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, max_in_flight: usize) -> Arc<Self> {
+    pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, max_in_flight: usize, kept: KeptState) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             backend,
             total: Limit::new(max_in_flight),
+            kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),
             process: OnceLock::new(),

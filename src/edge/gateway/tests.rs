@@ -20,6 +20,7 @@ use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
 use crate::edge::control::api::PluginAction;
+use crate::edge::control::kept::KeptState;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
@@ -83,7 +84,7 @@ impl Backend for TestBackend {
         report
     }
 
-    fn change(&self, PluginAction::Reload: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
+    fn change(&self, _: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
         self.reload(ReloadTarget::One(id))
     }
 
@@ -120,7 +121,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         legacy_status: false,
         certificate: None,
     };
-    ServerState::new(snapshot, Arc::default(), 9)
+    ServerState::new(snapshot, Arc::default(), 9, KeptState::default())
 }
 
 fn params() -> ConnectionParams {

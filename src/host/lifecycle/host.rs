@@ -19,8 +19,11 @@ use super::handle::{HostHandle, Interruption, Operation};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::status::StatusRecord;
 use crate::edge::config::launch::LaunchOptions;
+use crate::edge::config::places;
+use crate::edge::config::settings::Settings;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::events::Event;
+use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
@@ -96,7 +99,7 @@ impl Host {
         let most = settings.server.max_in_flight;
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
-        let state = ServerState::new(live, backend, most);
+        let state = ServerState::new(live, backend, most, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
@@ -159,9 +162,8 @@ impl Host {
                     // A client that left does not wait for the report.
                     let _ = reply.send(report);
                 }
-                Command::Change(PluginAction::Reload, id, reply) => {
-                    let report = self.reload_reporting(ReloadTarget::OneOrFailed(id)).await;
-                    let _ = reply.send(report);
+                Command::Change(action, id, reply) => {
+                    let _ = reply.send(self.change(action, id).await);
                 }
                 Command::Sighup => {
                     for error in log_file::reopen_all() {
@@ -222,15 +224,41 @@ impl Host {
     /// Reloads, and reports it to the log and to the service manager.
     async fn reload_reporting(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         service_manager::reloading();
-        let events = &self.handle.state.events;
-        events.publish(Event::ReloadBegun(&target));
+        self.handle.state.events.publish(Event::ReloadBegun(&target));
         let report = self.reload_cancellable(target.clone()).await;
-        log_report(&report);
-        events.publish(Event::ReloadEnded(&target, &report));
+        self.report(&target, &report);
+        report
+    }
+
+    fn report(&self, target: &ReloadTarget, report: &ReloadReport) {
+        log_report(report);
+        self.handle.state.events.publish(Event::ReloadEnded(target, report));
         self.keep_watch();
         if !self.is_stopping() {
             service_manager::ready(&self.status());
         }
+    }
+
+    /// Changes one plugin, and reports it like a reload.
+    async fn change(self: &Arc<Self>, action: PluginAction, id: String) -> ReloadReport {
+        if action == PluginAction::Reload
+            && let Some(refusal) = self.refuses_reload(&id)
+        {
+            return refusal;
+        }
+        service_manager::reloading();
+        let target = ReloadTarget::OneOrFailed(id.clone());
+        self.handle.state.events.publish(Event::ReloadBegun(&target));
+        let host = Arc::clone(self);
+        let changed = async move {
+            match action {
+                PluginAction::Reload => host.reload(ReloadTarget::OneOrFailed(id)).await,
+                PluginAction::Disable => host.disable(id).await,
+                PluginAction::Enable => host.enable(id).await,
+            }
+        };
+        let report = self.run_cancellable(Interruption::FinalStop, changed).await.unwrap_or(ReloadReport::Stopping);
+        self.report(&target, &report);
         report
     }
 
@@ -288,11 +316,20 @@ impl Host {
     }
 }
 
+/// What is kept of the plugins since earlier starts.
+fn kept_state(settings: &Settings, launch: &LaunchOptions) -> KeptState {
+    let file = places::state_file(&settings.server.state_dir, launch.ini.as_deref(), &launch.folder);
+    KeptState::open(file, launch.safe)
+}
+
 /// Logs how a reload went; what failed has been logged where it failed.
 fn log_report(report: &ReloadReport) {
     match report {
         ReloadReport::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
         ReloadReport::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
+        ReloadReport::Enabled { plugins, .. } => tracing::info!("Enabled plugins: {}", listed(plugins)),
+        ReloadReport::Disabled { plugins, .. } => tracing::info!("Disabled plugins: {}", listed(plugins)),
+        ReloadReport::Withheld { plugin } => tracing::info!("Plugin {plugin} is disabled, so it is not reloaded"),
         ReloadReport::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
         ReloadReport::Failed { loaded, .. } => {
             tracing::info!("Nothing was reloaded; plugins that serve: {}", listed(loaded));

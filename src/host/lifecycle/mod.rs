@@ -4,6 +4,7 @@
 //! [`reload`] and [`stop`] are the steps, [`status`] tells of the plugins; [`reports`] installs the hooks for exceptions that no plugin catches.
 
 mod backend;
+mod disable;
 pub(crate) mod environment;
 pub(crate) mod generation;
 pub(crate) mod handle;

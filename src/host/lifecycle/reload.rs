@@ -53,6 +53,7 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
         warn_of_strays(&environment, &files);
+        let files = self.withhold_at_start(files);
         Draft::first(self.generation()).expect(&files);
         for file in files {
             let mut draft = Draft::first(self.generation());
@@ -77,7 +78,8 @@ impl Host {
             },
             ReloadTarget::OneOrFailed(id) => {
                 let file = self.registry.serving().get(id).map(|plugin| plugin.file.clone());
-                match file.or_else(|| self.record.failed_file(id)) {
+                let file = file.or_else(|| self.record.failed_file(id));
+                match file.or_else(|| self.record.withheld_file(id).map(|one| one.file)) {
                     Some(file) => (ReloadScope::Plugins, Some(file)),
                     None => return ReloadReport::Unknown { plugin: id.clone() },
                 }
@@ -93,6 +95,7 @@ impl Host {
             Some(file) => Ok(vec![file]),
             None => discover(&environment.base, &environment.folder)
                 .inspect(|files| warn_of_strays(&environment, files))
+                .map(|files| self.withhold(files))
                 .map_err(|error| vec![format!("{}: {error}", environment.folder.display())]),
         };
         let files = match found {
@@ -220,6 +223,7 @@ impl Host {
                 tracing::warn!("{option} has changed; the new value counts after a restart");
             }
         }
+        self.record.remove_withheld(draft.files().iter().map(|one| one.file.as_path()));
         self.record.note_files(py, draft.files(), |file| draft.kept().contains(file));
         let unloadable = draft.failed_modules();
         let (mut files, mut modules) = (Vec::new(), Vec::new());
@@ -251,14 +255,22 @@ impl Host {
     }
 
     /// Swaps the registry and then the native snapshot, so that whatever its table names is there.
-    fn publish(&self, plugins: &[Arc<LoadedPlugin>]) {
+    pub(super) fn publish(&self, plugins: &[Arc<LoadedPlugin>]) {
         let mut table = RouteTable::default();
         for plugin in plugins {
             if let Err(error) = self.endpoint(plugin).and_then(|endpoint| table.insert(endpoint)) {
                 tracing::error!("{}: {error}", plugin.file.display());
             }
         }
+        let withheld = self.record.withheld_ids();
+        for id in &withheld {
+            match self.withheld_endpoint(id) {
+                Ok(endpoint) => table.insert_disabled(Arc::new(endpoint)),
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
         self.registry.publish(plugins.to_vec());
+        self.registry.withhold(withheld.into_iter().collect());
         let generation = self.generation();
         let (static_mount, certificate) = (generation.static_mount.as_ref(), generation.certificate.clone());
         let snapshot = Snapshot::new(&generation.settings, table, static_mount, certificate);
@@ -266,7 +278,7 @@ impl Host {
     }
 
     /// Ends plugins that serve no more, once the requests inside them have ended.
-    async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
+    pub(super) async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
         let deadline = Instant::now() + self.timeout;
         if let Err(error) = drain(plugins, deadline).await {
             tracing::warn!("not waiting for requests any longer: {error}");

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::backend::PythonBackend;
 use super::generation::DraftFile;
 use crate::edge::control::events::Event;
+use crate::edge::control::kept::Withheld;
 use crate::edge::control::status::{Gauge, LastError, PluginState, PluginStatus, Version, read};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::host::plugins::discover::stem;
@@ -38,6 +39,19 @@ struct Record {
     failures: BTreeMap<PathBuf, LastError>,
     /// Plugins that serve no more and have not ended yet.
     retired: Vec<Retired>,
+    /// Files that are not loaded on purpose, in order.
+    withheld: Vec<WithheldFile>,
+}
+
+/// A file that is not loaded on purpose.
+#[derive(Clone, Debug)]
+pub(super) struct WithheldFile {
+    /// The file.
+    pub file: PathBuf,
+    /// Why.
+    pub why: Withheld,
+    /// The ids that its plugins had, or its name.
+    pub ids: Vec<Arc<str>>,
 }
 
 /// A plugin that serves no more, as long as it has not ended.
@@ -60,6 +74,47 @@ impl StatusRecord {
     /// The file whose plugins failed to load, by the name that it has in the list.
     pub(super) fn failed_file(&self, id: &str) -> Option<PathBuf> {
         self.lock().failures.keys().find(|file| stem(file) == id).cloned()
+    }
+
+    /// The file that is not loaded on purpose and has, or had, a plugin of this id.
+    pub(super) fn withheld_file(&self, id: &str) -> Option<WithheldFile> {
+        self.lock().withheld.iter().find(|one| one.ids.iter().any(|known| &**known == id)).cloned()
+    }
+
+    /// All ids of files that are not loaded on purpose.
+    pub(super) fn withheld_ids(&self) -> Vec<Arc<str>> {
+        self.lock().withheld.iter().flat_map(|one| one.ids.iter().cloned()).collect()
+    }
+
+    /// All files that are not loaded on purpose.
+    pub(super) fn all_withheld(&self) -> Vec<WithheldFile> {
+        self.lock().withheld.clone()
+    }
+
+    /// Notes all files that are not loaded on purpose.
+    pub(super) fn set_withheld(&self, files: Vec<WithheldFile>) {
+        let mut record = self.lock();
+        for one in &files {
+            record.failures.remove(&one.file);
+        }
+        record.withheld = files;
+    }
+
+    /// Notes further ones.
+    pub(super) fn add_withheld(&self, files: impl Iterator<Item = WithheldFile>) {
+        for one in files {
+            let mut record = self.lock();
+            record.failures.remove(&one.file);
+            record.withheld.retain(|known| known.file != one.file);
+            record.withheld.push(one);
+        }
+    }
+
+    /// Notes that `files` are loaded again.
+    pub(super) fn remove_withheld<'a>(&self, files: impl Iterator<Item = &'a Path>) {
+        for file in files {
+            self.lock().withheld.retain(|known| known.file != file);
+        }
     }
 
     /// Notes what came of `files`, and that of all others only those are left that `stay`.
@@ -130,7 +185,7 @@ impl StatusRecord {
     }
 
     /// Makes the list anew.
-    fn publish_statuses(&self) {
+    pub(super) fn publish_statuses(&self) {
         let snapshot = self.state.snapshot.load();
         let serving = self.registry.serving();
         let record = self.lock();
@@ -145,7 +200,13 @@ impl StatusRecord {
             status.draining = record.draining(&status.id);
         }
         statuses.extend(leaving.into_values());
-        let files: HashSet<_> = serving.plugins().iter().map(|plugin| &plugin.file).collect();
+        let shown: HashSet<_> = statuses.iter().map(|status| Arc::clone(&status.id)).collect();
+        for one in &record.withheld {
+            let ids = one.ids.iter().filter(|id| !shown.contains(*id));
+            statuses.extend(ids.map(|id| withheld_status(one, id, &record, &snapshot)));
+        }
+        let withheld = record.withheld.iter().map(|one| &one.file);
+        let files: HashSet<_> = serving.plugins().iter().map(|plugin| &plugin.file).chain(withheld).collect();
         let failed = record.failures.iter().filter(|(file, _)| !files.contains(file));
         statuses.extend(failed.map(|(file, error)| failed_status(file, error)));
         drop(record);
@@ -190,6 +251,25 @@ fn failed_status(file: &Path, error: &LastError) -> PluginStatus {
         terminated: false,
         methods: None,
         limit: None,
+        tasks: Vec::new(),
+    }
+}
+
+/// A plugin of a file that is not loaded on purpose.
+fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot: &Snapshot) -> PluginStatus {
+    PluginStatus {
+        id: Arc::clone(id),
+        file: one.file.display().to_string(),
+        state: match one.why {
+            Withheld::Disabled => PluginState::Disabled,
+        },
+        version: record.versions.get(id).copied(),
+        content_hash: None,
+        last_error: record.failures.get(&one.file).cloned(),
+        draining: Vec::new(),
+        terminated: false,
+        methods: None,
+        limit: snapshot.table.get(id).map(|endpoint| Arc::clone(&endpoint.limit)),
         tasks: Vec::new(),
     }
 }

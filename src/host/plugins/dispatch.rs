@@ -84,7 +84,9 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
         if let Some(plugin) = registry.serving().get(&job.plugin) {
             run(py, consumer, plugin, job, &objects);
         } else {
-            consumer.answer(py, job.responder, Outcome::Rejected(Rejection::NotFound));
+            let is_disabled = registry.is_withheld(&job.plugin);
+            let rejection = if is_disabled { Rejection::PluginDisabled } else { Rejection::NotFound };
+            consumer.answer(py, job.responder, Outcome::Rejected(rejection));
         }
     }))
 }

@@ -19,6 +19,8 @@ use crate::host::bridge::locked::Locked;
 #[derive(Default)]
 pub(crate) struct Registry {
     serving: Locked<Arc<PluginSet>>,
+    /// Ids of plugins that are disabled.
+    withheld: Locked<Arc<HashSet<Arc<str>>>>,
     modules: Locked<Modules>,
 }
 
@@ -102,6 +104,16 @@ impl Registry {
     pub(crate) fn publish(&self, plugins: Vec<Arc<LoadedPlugin>>) {
         let by_id = plugins.iter().enumerate().map(|(index, plugin)| (Arc::clone(&plugin.id), index)).collect();
         drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id })));
+    }
+
+    /// Has these ids be those of disabled plugins.
+    pub(crate) fn withhold(&self, ids: HashSet<Arc<str>>) {
+        drop(self.withheld.replace(Arc::new(ids)));
+    }
+
+    /// Whether the plugin is disabled.
+    pub(crate) fn is_withheld(&self, id: &str) -> bool {
+        self.withheld.with(|ids| ids.contains(id))
     }
 
     /// Has these modules be those of their files, whose plugins serve already, and leaves the other files theirs if they `stay`; `None` for a file

@@ -10,7 +10,7 @@ mod parser;
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
-use crate::edge::config::places::ControlSocketSetting;
+use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
@@ -84,7 +84,7 @@ pub(crate) fn control_socket(
     py: Python<'_>,
     base: &Path,
     ini: Option<&Path>,
-) -> Result<(ControlSocketSetting, Option<PathBuf>), ConfigErrors> {
+) -> Result<(PlaceSetting, Option<PathBuf>), ConfigErrors> {
     let document = ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini))?;
     let mut document = ResolvedConfig { base: base.to_path_buf(), ..document };
     relative_paths::resolve(&mut document);

@@ -24,6 +24,7 @@ use self::wire::{Answer, Ask, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::api::PluginAction;
+use crate::edge::control::kept::KeptState;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::connection::ConnectionParams;
@@ -299,7 +300,7 @@ impl Rehearsal {
         let submissions = Arc::new(SubmissionQueue::new()?);
         let live = Snapshot::new(&self.settings, table, None, None);
         let backend = Arc::new(RehearsalBackend(Arc::clone(&submissions)));
-        let shared = ServerState::new(live, backend, server.max_in_flight);
+        let shared = ServerState::new(live, backend, server.max_in_flight, KeptState::default());
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&plugin)]);

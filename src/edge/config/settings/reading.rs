@@ -11,7 +11,7 @@ use super::{
 };
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
-use crate::edge::config::places::ControlSocketSetting;
+use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
 use crate::edge::config::schema::{GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
@@ -54,13 +54,10 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
 }
 
 /// Reads no more than where the server listens to be controlled; what is wrong with the rest does not matter.
-pub(super) fn control_socket(config: &ResolvedConfig) -> (ControlSocketSetting, Option<PathBuf>) {
+pub(super) fn control_socket(config: &ResolvedConfig) -> (PlaceSetting, Option<PathBuf>) {
     let mut ignored = Diagnostics::default();
-    let setting = SectionReader::new(config, "server", &mut ignored).read(
-        "control_socket",
-        ControlSocketSetting::Default,
-        fields::control_socket,
-    );
+    let setting =
+        SectionReader::new(config, "server", &mut ignored).read("control_socket", PlaceSetting::Default, fields::place);
     let pidfile =
         SectionReader::new(config, "paths", &mut ignored).read("pidfile", None, |value| fields::path(value).map(Some));
     (setting, pidfile)
@@ -332,7 +329,8 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
         drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),
-        control_socket: server.read("control_socket", default.control_socket, fields::control_socket),
+        control_socket: server.read("control_socket", default.control_socket, fields::place),
+        state_dir: server.read("state_dir", default.state_dir, fields::place),
         watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
         watch: server.word("watch", default.watch, fields::watch_mode),
     }

@@ -16,6 +16,9 @@ pub(crate) enum ControlError<'a> {
     /// 404: `/reload/<id>` for a plugin that does not exist.
     #[error("Plugin \"{0}\" not found")]
     UnknownPlugin(&'a str),
+    /// 409: a reload of a plugin that is disabled.
+    #[error("Plugin \"{0}\" is disabled; enable it to load it")]
+    Withheld(&'a str),
     /// 500: a reload failed; everything serves as before.
     #[error("{}", plugin.map_or_else(
         || "Failed to reload all plugins".to_owned(),
@@ -48,6 +51,7 @@ impl ControlError<'_> {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
+            Self::Withheld(_) => StatusCode::CONFLICT,
             Self::ReloadFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ReloadInterrupted | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -57,7 +61,9 @@ impl ControlError<'_> {
     pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
         let status = self.status();
         let mut response = match self {
-            Self::UnknownPlugin(_) | Self::ReloadInterrupted => answer(status, &ErrorBody::new(self), request_id),
+            Self::UnknownPlugin(_) | Self::Withheld(_) | Self::ReloadInterrupted => {
+                answer(status, &ErrorBody::new(self), request_id)
+            }
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {
                 answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
             }

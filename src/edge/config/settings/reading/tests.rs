@@ -132,7 +132,7 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
-         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\ndrain_delay=2\n\
+         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ndrain_delay=2\n\
          watchdog_restart=off\nwatch=poll",
     )
     .0
@@ -150,7 +150,8 @@ fn every_server_key_takes_effect() {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
-            control_socket: ControlSocketSetting::At("run/x.sock".into()),
+            control_socket: PlaceSetting::At("run/x.sock".into()),
+            state_dir: PlaceSetting::Off,
             watchdog_restart: false,
             watch: WatchMode::Poll,
             shutdown_timeout: Duration::from_millis(1500),
