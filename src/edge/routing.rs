@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use crate::edge::http::request::DecodedPath;
 pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::credential::AuthPolicy;
 
 /// First segments that belong to the host.
@@ -25,8 +25,8 @@ const RESERVED: [&str; 3] = ["plugins", "reload", "-"];
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     id: Arc<str>,
-    /// How many requests may be inside it at one time.
-    pub limit: Arc<Limit>,
+    /// The way into the instance that it leads to, with the number of requests that may be inside at one time.
+    pub entrance: Arc<Entrance>,
     /// The methods it answers.
     pub methods: MethodSet,
     /// Who may use it; shared with the instance, which may change it at any time.
@@ -42,11 +42,11 @@ impl Endpoint {
     /// When no request could reach such an id.
     pub(crate) fn new(
         name: &str,
-        limit: Arc<Limit>,
+        entrance: Arc<Entrance>,
         methods: MethodSet,
         auth: Arc<ArcSwap<AuthPolicy>>,
     ) -> Result<Self, RouteError> {
-        Ok(Self { id: Arc::from(endpoint_id(name)?), limit, methods, auth, disabled: AtomicBool::new(false) })
+        Ok(Self { id: Arc::from(endpoint_id(name)?), entrance, methods, auth, disabled: AtomicBool::new(false) })
     }
 
     /// Has it take no requests any more; for any thread.
@@ -267,10 +267,11 @@ impl RouteTable {
 mod tests {
     use super::*;
     use crate::edge::http::request::decode_path;
+    use crate::edge::policy::admission::Limit;
 
     fn endpoint(id: &str, max: usize) -> Arc<Endpoint> {
         let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Open));
-        Arc::new(Endpoint::new(id, Limit::new(max), MethodSet::DEFAULT, auth).unwrap())
+        Arc::new(Endpoint::new(id, Entrance::new(Limit::new(max)), MethodSet::DEFAULT, auth).unwrap())
     }
 
     fn table(ids: &[&str]) -> RouteTable {

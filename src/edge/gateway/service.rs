@@ -108,9 +108,9 @@ impl<B: Backend> AppService<B> {
                 }));
             }
             Ok(Progress::Waits(waiting)) => {
-                let snapshot = Guard::into_inner(snapshot);
+                let mut snapshot = Guard::into_inner(snapshot);
                 return Either::Right(Either::Right(Box::pin(async move {
-                    let answered = self.resume(&snapshot, *waiting, &mut body).await;
+                    let answered = self.resume(&mut snapshot, *waiting, &mut body).await;
                     response.complete(&snapshot, answered, body)
                 })));
             }
@@ -164,7 +164,7 @@ impl<B: Backend> AppService<B> {
     ) -> Result<oneshot::Receiver<Outcome>, RequestError> {
         let variables = body_variables(&context, &body);
         check_key_in_body(endpoint, &context, access, &variables)?;
-        let permit = admit(&self.state.total, &endpoint.limit).ok_or(Rejection::Overloaded)?;
+        let permit = admit(&self.state.total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
         let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, context.id.clone());
         let request = request_data(context, path, body, variables);
         self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
@@ -174,7 +174,7 @@ impl<B: Backend> AppService<B> {
     /// Awaits what a request waits for, and takes it through the stages that are left.
     async fn resume(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &mut Arc<Snapshot>,
         waiting: Waiting,
         body: &mut RequestBody,
     ) -> Result<Response<Body>, RequestError> {
@@ -188,9 +188,9 @@ impl<B: Backend> AppService<B> {
             Waiting::PluginBody { endpoint, context, path } => {
                 let bytes = body.read(snapshot, &context.parts.headers).await?;
                 // While the body came, a reload may have put another version there, or another key: the plugin that
-                // answers decides who may call it.
-                let endpoint =
-                    self.state.snapshot.load().table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                // answers decides who may call it, and the response is completed as it has it now.
+                *snapshot = self.state.snapshot.load_full();
+                let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
                 endpoint.check_enabled()?;
                 check_method(&context, endpoint.methods)?;
                 let access = check_key_in_head(&endpoint, &context)?;

@@ -28,7 +28,7 @@ use crate::edge::http::listener::bind;
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::response::Body;
 use crate::edge::observe::line::Level;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Reply};
@@ -107,7 +107,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         ("cut", 9, AuthPolicy::Open),
     ] {
         let auth = Arc::new(ArcSwap::from_pointee(auth));
-        let endpoint = Endpoint::new(id, Limit::new(limit), MethodSet::DEFAULT, auth).unwrap();
+        let endpoint = Endpoint::new(id, Entrance::new(Limit::new(limit)), MethodSet::DEFAULT, auth).unwrap();
         table.insert(Arc::new(endpoint)).unwrap();
     }
     let snapshot = Snapshot {

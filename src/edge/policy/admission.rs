@@ -58,15 +58,31 @@ impl Limit {
     }
 }
 
+/// The way into one instance of a plugin. All instances of an id share its limit.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// The places of the id.
+    pub limit: Arc<Limit>,
+}
+
+impl Entrance {
+    /// Another one to these places.
+    pub(crate) fn new(limit: Arc<Limit>) -> Arc<Self> {
+        Arc::new(Self { limit })
+    }
+}
+
 /// The right to be in flight: one place in all and one at the plugin, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     total: Arc<Limit>,
-    plugin: Arc<Limit>,
+    /// Where the request was admitted.
+    pub entrance: Arc<Entrance>,
 }
 
-/// Takes a place in `total` and one in `plugin`, or neither.
-pub(crate) fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
+/// Takes a place in `total` and one at `entrance`, or neither.
+pub(crate) fn admit(total: &Arc<Limit>, entrance: &Arc<Entrance>) -> Option<Permit> {
+    let plugin = &entrance.limit;
     if !total.enter() {
         plugin.refused.fetch_add(1, Ordering::Relaxed);
         return None;
@@ -77,20 +93,20 @@ pub(crate) fn admit(total: &Arc<Limit>, plugin: &Arc<Limit>) -> Option<Permit> {
         return None;
     }
     plugin.admitted.fetch_add(1, Ordering::Relaxed);
-    Some(Permit { total: Arc::clone(total), plugin: Arc::clone(plugin) })
+    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance) })
 }
 
 impl Permit {
     /// Counts the request among those that were answered with a status of 500 or more.
     pub(crate) fn note_failure(&self) {
-        self.plugin.failed.fetch_add(1, Ordering::Relaxed);
+        self.entrance.limit.failed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.total.leave();
-        self.plugin.leave();
+        self.entrance.limit.leave();
     }
 }
 
@@ -100,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_full_plugin_leaves_the_places_of_others_alone() {
-        let (total, slow, quick) = (Limit::new(3), Limit::new(1), Limit::new(1));
+        let (total, slow, quick) = (Limit::new(3), Entrance::new(Limit::new(1)), Entrance::new(Limit::new(1)));
         let held = admit(&total, &slow);
         assert!(held.is_some());
         assert!(admit(&total, &slow).is_none());
@@ -110,11 +126,22 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_the_permit_is_dropped() {
-        let (total, plugin) = (Limit::new(1), Limit::new(5));
+        let (total, plugin) = (Limit::new(1), Entrance::new(Limit::new(5)));
         let permit = admit(&total, &plugin);
         assert!(admit(&total, &plugin).is_none());
         drop(permit);
         assert!(admit(&total, &plugin).is_some());
-        assert_eq!((0, 0), (total.taken.load(Ordering::Relaxed), plugin.taken.load(Ordering::Relaxed)));
+        assert_eq!((0, 0), (total.taken(), plugin.limit.taken()));
+    }
+
+    #[test]
+    fn instances_of_an_id_share_its_places() {
+        let (total, limit) = (Limit::new(9), Limit::new(2));
+        let (old, new) = (Entrance::new(Arc::clone(&limit)), Entrance::new(limit));
+        let permits = (admit(&total, &old), admit(&total, &new));
+        assert!(permits.0.is_some() && permits.1.is_some());
+        assert!(admit(&total, &new).is_none());
+        drop(permits);
+        assert!(admit(&total, &new).is_some());
     }
 }

@@ -19,7 +19,7 @@ use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
-use crate::edge::policy::admission::Permit;
+use crate::edge::policy::admission::{Entrance, Permit};
 
 /// A request that was admitted, for the plugin named in it.
 pub(crate) struct QueuedRequest {
@@ -129,6 +129,11 @@ impl Responder {
         self.begin(outcome);
     }
 
+    /// Where the request was admitted.
+    pub(crate) fn entrance(&self) -> &Arc<Entrance> {
+        &self.permit.entrance
+    }
+
     /// Answers the request and keeps its permit, because the body of the answer is still to come.
     pub(crate) fn begin(&mut self, outcome: Outcome) {
         if let Some(reply) = self.reply.take() {
@@ -229,10 +234,10 @@ impl CompletionQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::policy::admission::{Limit, admit};
+    use crate::edge::policy::admission::{Entrance, Limit, admit};
 
     fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<Outcome>) {
-        let permit = admit(&Limit::new(1), &Limit::new(1)).expect("a free place");
+        let permit = admit(&Limit::new(1), &Entrance::new(Limit::new(1))).expect("a free place");
         Responder::open(Arc::clone(completions), permit, RequestId::fresh())
     }
 

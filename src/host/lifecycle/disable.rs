@@ -15,7 +15,7 @@ use super::status::WithheldFile;
 use crate::edge::control::kept::{self, Withheld};
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::http::request::MethodSet;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::routing::{Endpoint, RouteError};
 use crate::host::plugins::discover::stem;
@@ -41,7 +41,7 @@ impl Host {
     pub(super) fn withhold_at_start(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
         let load = self.withhold(files);
         // So that their endpoints are known, and shown, before anything is loaded.
-        self.publish(&[]);
+        self.publish(&[], &[]);
         self.record.publish_statuses();
         if self.handle.state.kept.is_safe_mode() {
             tracing::warn!("Safe mode: all plugins are disabled; `plugincore ctl enable ID` loads one");
@@ -56,8 +56,9 @@ impl Host {
     pub(super) fn withheld_endpoint(&self, id: &Arc<str>) -> Result<Endpoint, RouteError> {
         let (snapshot, max) =
             (self.handle.state.snapshot.load(), self.generation().settings.server.max_in_flight_per_plugin);
-        let limit = snapshot.table.get(id).map_or_else(|| Limit::new(max), |earlier| Arc::clone(&earlier.limit));
-        Endpoint::new(id, limit, MethodSet::ALL, Arc::new(ArcSwap::from_pointee(AuthPolicy::Closed)))
+        let limit =
+            snapshot.table.get(id).map_or_else(|| Limit::new(max), |earlier| Arc::clone(&earlier.entrance.limit));
+        Endpoint::new(id, Entrance::new(limit), MethodSet::ALL, Arc::new(ArcSwap::from_pointee(AuthPolicy::Closed)))
     }
 
     /// A file that is not to be loaded, with the ids under which it is known.
@@ -80,7 +81,7 @@ impl Host {
         files.extend(self.record.failed_file(&id));
         self.record.add_withheld(files.iter().filter_map(|file| self.withheld(file)));
         let modules = Python::attach(|py| {
-            self.publish(&stay);
+            self.publish(&stay, &retired);
             self.record.note_swap(py, &[], &retired);
             self.registry.replace_modules(py, Vec::new(), |file| !files.iter().any(|out| out == file))
         });

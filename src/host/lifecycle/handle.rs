@@ -116,7 +116,7 @@ impl HostHandle {
     /// The plugins with open requests and their numbers: `slow (2 requests), other (1 request)`.
     pub(crate) fn open_requests(&self) -> String {
         let snapshot = self.state.snapshot.load();
-        let open = snapshot.table.endpoints().filter_map(|endpoint| match endpoint.limit.taken() {
+        let open = snapshot.table.endpoints().filter_map(|endpoint| match endpoint.entrance.limit.taken() {
             0 => None,
             1 => Some(format!("{} (1 request)", endpoint.id())),
             many => Some(format!("{} ({many} requests)", endpoint.id())),

@@ -18,7 +18,7 @@ use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Snapshot;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::routing::{Endpoint, RouteError, RouteTable};
 use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
@@ -205,12 +205,15 @@ impl Host {
         if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &plugin.policy)) {
             return Ok(Arc::clone(endpoint));
         }
-        // Requests in the old instance count until they end.
-        let limit = earlier.map_or_else(
-            || Limit::new(self.generation().settings.server.max_in_flight_per_plugin),
-            |earlier| Arc::clone(&earlier.limit),
-        );
-        Endpoint::new(&plugin.id, limit, plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
+        let entrance = plugin.entrance.get_or_init(|| {
+            // Requests in the old instance count until they end.
+            let limit = earlier.map_or_else(
+                || Limit::new(self.generation().settings.server.max_in_flight_per_plugin),
+                |earlier| Arc::clone(&earlier.entrance.limit),
+            );
+            Entrance::new(limit)
+        });
+        Endpoint::new(&plugin.id, Arc::clone(entrance), plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
     }
 
     /// The one step in which a draft begins to serve. Returns the plugins that serve no more, and their modules.
@@ -238,7 +241,7 @@ impl Host {
         if is_new {
             change_server_key(py, &serving, &before, &generation);
         }
-        self.publish(&serving);
+        self.publish(&serving, &retired);
         let modules = self.registry.replace_modules(py, modules, |file| kept.contains(file));
         self.registry.note_failed(unloadable);
         self.record.note_swap(py, &loaded, &retired);
@@ -254,8 +257,9 @@ impl Host {
         (retired, modules)
     }
 
-    /// Swaps the registry and then the native snapshot, so that whatever its table names is there.
-    pub(super) fn publish(&self, plugins: &[Arc<LoadedPlugin>]) {
+    /// Swaps the registry and then the native snapshot, so that whatever its table names is there. What was admitted to
+    /// the plugins that are `leaving` is still theirs.
+    pub(super) fn publish(&self, plugins: &[Arc<LoadedPlugin>], leaving: &[Arc<LoadedPlugin>]) {
         let mut table = RouteTable::default();
         for plugin in plugins {
             if let Err(error) = self.endpoint(plugin).and_then(|endpoint| table.insert(endpoint)) {
@@ -269,7 +273,7 @@ impl Host {
                 Err(error) => tracing::debug!("{error}"),
             }
         }
-        self.registry.publish(plugins.to_vec());
+        self.registry.publish(plugins.to_vec(), leaving.to_vec());
         self.registry.withhold(withheld.into_iter().collect());
         let generation = self.generation();
         let (static_mount, certificate) = (generation.static_mount.as_ref(), generation.certificate.clone());
@@ -280,9 +284,14 @@ impl Host {
     /// Ends plugins that serve no more, once the requests inside them have ended.
     pub(super) async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
         let deadline = Instant::now() + self.timeout;
-        if let Err(error) = drain(plugins, deadline).await {
+        let drained = match self.consumer.begin_what_waits().await {
+            Ok(()) => drain(plugins, deadline).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = drained {
             tracing::warn!("not waiting for requests any longer: {error}");
         }
+        self.registry.forget_leaving();
         terminate(plugins, deadline).await;
         self.record.note_end(plugins);
     }

@@ -233,7 +233,7 @@ fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> Plu
         draining: record.draining(&plugin.id),
         terminated: false,
         methods: Some(plugin.methods),
-        limit: snapshot.table.get(&plugin.id).map(|endpoint| Arc::clone(&endpoint.limit)),
+        limit: snapshot.table.get(&plugin.id).map(|endpoint| Arc::clone(&endpoint.entrance.limit)),
         tasks: vec![plugin.scope.owner.get().count(), plugin.part.owner.get().count()],
     }
 }
@@ -269,7 +269,7 @@ fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot:
         draining: Vec::new(),
         terminated: false,
         methods: None,
-        limit: snapshot.table.get(id).map(|endpoint| Arc::clone(&endpoint.limit)),
+        limit: snapshot.table.get(id).map(|endpoint| Arc::clone(&endpoint.entrance.limit)),
         tasks: Vec::new(),
     }
 }

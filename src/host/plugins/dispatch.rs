@@ -80,8 +80,8 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
         if job.responder.is_abandoned() {
             return;
         }
-        // Looked up by id and not carried along: after a reload the new instance answers what was queued before.
-        if let Some(plugin) = registry.serving().get(&job.plugin) {
+        // The instance that the request was admitted to also answers it, unless that has ended meanwhile.
+        if let Some(plugin) = registry.serving().at(&job.plugin, job.responder.entrance()) {
             run(py, consumer, plugin, job, &objects);
         } else {
             let is_disabled = registry.is_withheld(&job.plugin);

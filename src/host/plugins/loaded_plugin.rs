@@ -5,7 +5,7 @@
 //! on the instance at each call, and the authentication attributes are live.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::Method;
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::environment::Environment;
 use super::task_scope::PluginScope;
 use crate::edge::http::request::MethodSet;
+use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::host::bridge::in_flight::InFlight;
 use crate::host::bridge::outcome::ResultContext;
@@ -36,6 +37,8 @@ pub(crate) struct LoadedPlugin {
     pub methods: MethodSet,
     /// What is asked of a client before a request enters.
     pub policy: Arc<ArcSwap<AuthPolicy>>,
+    /// Where requests are admitted to it, once it serves.
+    pub entrance: OnceLock<Arc<Entrance>>,
     /// Whether the plugin itself decides whom it lets in.
     pub checks_itself: bool,
     /// How its results are read.
@@ -96,6 +99,7 @@ impl LoadedPlugin {
             receivers,
             methods,
             policy,
+            entrance: OnceLock::new(),
             checks_itself: overrides_check,
             in_flight: Arc::default(),
             scope,

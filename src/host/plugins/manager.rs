@@ -248,7 +248,7 @@ fn publish(manager: &Py<PluginManager>, plugins: Vec<Arc<LoadedPlugin>>) -> PyRe
         }
         PyResult::Ok(())
     })?;
-    registry.publish(plugins);
+    registry.publish(plugins, Vec::new());
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use super::loaded_plugin::LoadedPlugin;
 use super::module::FileModule;
+use crate::edge::policy::admission::Entrance;
 use crate::edge::routing::ById;
 use crate::host::bridge::locked::Locked;
 
@@ -38,6 +39,8 @@ struct Modules {
 pub(crate) struct PluginSet {
     plugins: Vec<Arc<LoadedPlugin>>,
     by_id: ById<usize>,
+    /// Plugins that serve no more, but answer the requests that were admitted to them.
+    leaving: Vec<Arc<LoadedPlugin>>,
 }
 
 impl PluginSet {
@@ -49,6 +52,15 @@ impl PluginSet {
     /// The plugin with this id.
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<LoadedPlugin>> {
         self.by_id.get(id).map(|index| &self.plugins[*index])
+    }
+
+    /// The plugin for a request to `id` that was admitted at `entrance`: the instance that it leads to, or the one that
+    /// serves if that has ended.
+    pub(crate) fn at(&self, id: &str, entrance: &Arc<Entrance>) -> Option<&Arc<LoadedPlugin>> {
+        let is_behind =
+            |plugin: &&Arc<LoadedPlugin>| plugin.entrance.get().is_some_and(|one| Arc::ptr_eq(one, entrance));
+        let serving = self.get(id);
+        serving.filter(is_behind).or_else(|| self.leaving.iter().find(is_behind)).or(serving)
     }
 
     /// The plugins of one file.
@@ -100,10 +112,16 @@ impl Registry {
         self.serving.with(|serving| Arc::clone(serving))
     }
 
-    /// Has `plugins` serve from now on; their ids differ.
-    pub(crate) fn publish(&self, plugins: Vec<Arc<LoadedPlugin>>) {
+    /// Has `plugins` serve from now on; their ids differ. Those that are `leaving` go on answering what was admitted to
+    /// them.
+    pub(crate) fn publish(&self, plugins: Vec<Arc<LoadedPlugin>>, leaving: Vec<Arc<LoadedPlugin>>) {
         let by_id = plugins.iter().enumerate().map(|(index, plugin)| (Arc::clone(&plugin.id), index)).collect();
-        drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id })));
+        drop(self.serving.replace(Arc::new(PluginSet { plugins, by_id, leaving })));
+    }
+
+    /// What was admitted to plugins that have left is for those that serve.
+    pub(crate) fn forget_leaving(&self) {
+        self.publish(self.serving().plugins.clone(), Vec::new());
     }
 
     /// Has these ids be those of disabled plugins.

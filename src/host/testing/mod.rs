@@ -31,7 +31,7 @@ use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::{CompletionQueue, QueuedRequest};
 use crate::edge::routing::{Endpoint, RouteTable};
@@ -294,7 +294,7 @@ impl Rehearsal {
         let server = &self.settings.server;
         let mut table = RouteTable::default();
         let (limit, policy) = (Limit::new(server.max_in_flight_per_plugin), Arc::clone(&plugin.policy));
-        Endpoint::new(&plugin.id, limit, plugin.methods, policy)
+        Endpoint::new(&plugin.id, Entrance::new(limit), plugin.methods, policy)
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
@@ -303,7 +303,7 @@ impl Rehearsal {
         let shared = ServerState::new(live, backend, server.max_in_flight, KeptState::default());
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
-        registry.publish(vec![Arc::clone(&plugin)]);
+        registry.publish(vec![Arc::clone(&plugin)], Vec::new());
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
