@@ -1,9 +1,10 @@
 //! Listening sockets that the process was started with: those of its earlier image, which survive a restart in place,
-//! and those of the service manager (socket activation).
+//! those of the process that it replaces, and those of the service manager (socket activation).
 //!
-//! Promise: across the re-execution that SIGUSR1 asks for, the sockets stay open, so that clients which connect
-//! meanwhile wait instead of being refused. Caveat: they are handed over by number in an environment variable, which
-//! counts only in the process that wrote it and has to be taken out of the environment before any plugin runs.
+//! Runs on the Python thread, at the start and at the end. Promise: across the re-execution that SIGUSR1 asks for, and
+//! the new process that SIGUSR2 asks for, the sockets stay open, so that clients which connect meanwhile wait instead of
+//! being refused. Caveat: they are handed over by number in an environment variable, which counts only in the process
+//! that wrote it or a child of it, and has to be taken out of the environment before any plugin runs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,9 +13,10 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::unistd::execve;
+use nix::unistd::{execve, getppid};
 use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{SockRef, Socket};
@@ -22,7 +24,7 @@ use socket2::{SockRef, Socket};
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener;
-use crate::edge::observe::sink;
+use crate::edge::observe::{service_manager, sink};
 
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`, with an `s` before the number of a socket of the
 /// service manager.
@@ -68,7 +70,11 @@ fn try_replace(
     let listeners = (OsString::from(VARIABLE), OsString::from(hand_over(listeners)?));
     // The folder by the name it was started in, which leads through the same links.
     let folder_name = (OsString::from("PWD"), folder.as_os_str().to_owned());
-    let socket = control.as_ref().map(hand_over_control).transpose()?.map(|value| (OsString::from(CONTROL), value));
+    let socket = control
+        .as_ref()
+        .map(|socket| hand_over_control(socket, socket.path()))
+        .transpose()?
+        .map(|value| (OsString::from(CONTROL), value));
     let environment = std::env::vars_os().filter(|(name, _)| [VARIABLE, CONTROL, "PWD"].iter().all(|own| name != own));
     let environment = environment.chain([listeners, folder_name]).chain(socket);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
@@ -81,11 +87,11 @@ fn try_replace(
     Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }
 
-/// Lets `listeners` survive an `exec` and returns the variable's value for the new image.
+/// Lets `listeners` survive an `exec` and returns the variable's value for the new image, or for a child.
 ///
 /// # Errors
 /// When a descriptor's flags cannot be changed.
-fn hand_over(listeners: &[Listening]) -> io::Result<String> {
+pub(super) fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     let mut numbers = Vec::new();
     for listener in listeners {
         fcntl_setfd(&**listener, fcntl_getfd(&**listener)? - FdFlags::CLOEXEC)?;
@@ -94,29 +100,41 @@ fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
 
-/// The same for the control socket.
-fn hand_over_control(control: &ControlSocket) -> io::Result<OsString> {
-    fcntl_setfd(control.as_fd(), fcntl_getfd(control.as_fd())? - FdFlags::CLOEXEC)?;
-    let mut value = OsString::from(format!("{}:{}:", std::process::id(), control.as_fd().as_raw_fd()));
-    value.push(control.path());
+/// The same for the control socket at `path`.
+pub(super) fn hand_over_control(control: &impl AsFd, path: &Path) -> io::Result<OsString> {
+    let control = control.as_fd();
+    fcntl_setfd(control, fcntl_getfd(control)? - FdFlags::CLOEXEC)?;
+    let mut value = OsString::from(format!("{}:{}:", std::process::id(), control.as_raw_fd()));
+    value.push(path);
     Ok(value)
 }
 
-/// Takes over the control socket of the process's earlier image, by the `value` that its variable had. Call it once, at
-/// the start.
-pub(crate) fn take_over_control(value: &str) -> Option<ControlSocket> {
-    let (pid, rest) = value.split_once(':')?;
-    let (number, path) = rest.split_once(':')?;
-    if pid.parse() != Ok(std::process::id()) {
-        return None;
-    }
-    ControlSocket::adopt(listening_socket(number.parse().ok()?)?.into(), Path::new(path))
+/// Who set the variables: this process, or its parent if this `is_child`, which replaces it.
+fn giver(is_child: bool) -> u32 {
+    if is_child { getppid().as_raw().unsigned_abs() } else { std::process::id() }
 }
 
-/// Takes over what the process's earlier image left, by the `value` that the variable had. Call it once, at the start.
-pub(crate) fn take_over(value: &str) -> Vec<Listening> {
+/// Takes over the control socket of the process's earlier image, or of its parent if this `is_child`, by the `value`
+/// that its variable had. Call it once, at the start.
+pub(crate) fn take_over_control(value: &str, is_child: bool) -> Option<ControlSocket> {
+    let (pid, rest) = value.split_once(':')?;
+    let (number, path) = rest.split_once(':')?;
+    if pid.parse() != Ok(giver(is_child)) {
+        return None;
+    }
+    let mut socket = ControlSocket::adopt(listening_socket(number.parse().ok()?)?.into(), Path::new(path))?;
+    if is_child {
+        // Until this process serves, the file is that of its parent.
+        socket.keep();
+    }
+    Some(socket)
+}
+
+/// Takes over what the process's earlier image left, or its parent if this `is_child`, by the `value` that the variable
+/// had. Call it once, at the start.
+pub(crate) fn take_over(value: &str, is_child: bool) -> Vec<Listening> {
     let Some((pid, numbers)) = value.split_once(':') else { return Vec::new() };
-    if pid.parse() != Ok(std::process::id()) {
+    if pid.parse() != Ok(giver(is_child)) {
         return Vec::new();
     }
     let parse = |number: &str| match number.strip_prefix('s') {
@@ -136,18 +154,21 @@ pub(crate) const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 /// The first descriptor that a service manager passes.
 const FIRST_GIVEN: RawFd = 3;
 
-/// The TCP sockets that the service manager passed, by the values of the first two of [`ACTIVATION`]. Call it once, at
-/// the start, before anything else opens descriptors.
-pub(crate) fn given(pid: &str, count: &str) -> Vec<Listening> {
+/// The TCP sockets that the service manager passed, by the values of [`ACTIVATION`]: its own, and those that a process
+/// before this one left with it. Call it once, at the start, before anything else opens descriptors.
+pub(crate) fn given(pid: &str, count: &str, names: &str) -> Vec<Listening> {
     let count = count.parse().unwrap_or(0);
     if pid.parse() != Ok(std::process::id()) {
         return Vec::new();
     }
     let mut sockets = Vec::new();
+    let mut names = names.split(':');
     for number in FIRST_GIVEN..FIRST_GIVEN.saturating_add(count) {
+        let is_ours = names.next() == Some(service_manager::STORED);
         let prepared = listening_socket(number).map(TcpListener::from);
         let prepared = prepared.filter(|socket| socket.local_addr().is_ok()).map(Socket::from);
         match prepared.map(|socket| listener::prepare(&socket).map(|()| socket)) {
+            Some(Ok(socket)) if is_ours => sockets.push(TcpListener::from(socket).into()),
             Some(Ok(socket)) => sockets.push(Listening::given(socket.into())),
             Some(Err(error)) => tracing::warn!("descriptor {number} of the service manager cannot be used: {error}"),
             None => tracing::warn!("descriptor {number} of the service manager is no listening TCP socket; ignored"),
@@ -158,17 +179,27 @@ pub(crate) fn given(pid: &str, count: &str) -> Vec<Listening> {
 
 /// The listening socket of that number, if it is one.
 fn listening_socket(number: RawFd) -> Option<OwnedFd> {
+    take(number, |socket| socket.is_listener().unwrap_or(false))
+}
+
+/// The connected socket of that number, if it is one. Call it once, at the start.
+pub(super) fn stream(number: RawFd) -> Option<UnixStream> {
+    take(number, |socket| socket.peer_addr().is_ok_and(|peer| peer.is_unix())).map(UnixStream::from)
+}
+
+/// The descriptor of that number, if there is a socket there that `is_meant`.
+fn take(number: RawFd, is_meant: impl Fn(&SockRef<'_>) -> bool) -> Option<OwnedFd> {
     if number <= 2 {
         return None;
     }
     // SAFETY: the number is not negative, and the descriptor is only asked what it is, which the system answers with an
     // error if there is none. It is not closed meanwhile, since the process has no other thread that knows it yet.
     let socket = unsafe { BorrowedFd::borrow_raw(number) };
-    if !SockRef::from(&socket).is_listener().ok()? {
+    if !is_meant(&SockRef::from(&socket)) {
         return None;
     }
     fcntl_setfd(socket, FdFlags::CLOEXEC).ok()?;
-    // SAFETY: it is an open listening socket, and the process id says that the earlier image of this very process, or
+    // SAFETY: it is an open socket, and the process id says that the earlier image of this very process, its parent, or
     // the service manager that started it, left it open for us over the `exec`; no other code of the new image knows
     // the number, each is taken once, and the variable is gone afterwards, so the descriptor is owned here alone.
     Some(unsafe { OwnedFd::from_raw_fd(number) })

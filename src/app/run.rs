@@ -2,10 +2,11 @@
 //!
 //! Promise: sockets are bound before plugins load and accept when plugins are ready; whatever fails before that is
 //! reported and ends with the documented code; at the end everything that was started has been stopped. Caveat: runs on
-//! the main thread, once a process.
+//! the main thread, once a process. A process that is to replace another is silent until that one has agreed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use tokio::sync::mpsc;
 
+use super::handover;
 use super::inherited;
-use super::pidfile::{self, PidFile, PidFileError};
+use super::pidfile::{PidFile, PidFileError};
+use super::predecessor::OldProcess;
+use super::successor::{Program, Successor};
 use super::supervisor::{self, Request, Supervised, SupervisorSettings};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
@@ -27,11 +31,12 @@ use crate::edge::http::listener::{self, BindError};
 use crate::edge::http::tls::{self, TlsError};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::log_file::LogFileError;
-use crate::edge::observe::subscriber;
+use crate::edge::observe::{service_manager, subscriber};
 use crate::host::bridge::coroutine::{coroutine, host_task};
 use crate::host::bridge::fork;
-use crate::host::lifecycle::handle::HostHandle;
+use crate::host::lifecycle::handle::{Ending, HostHandle};
 use crate::host::lifecycle::host::{Host, Options};
+use crate::host::lifecycle::predecessor::Predecessor;
 use crate::host::lifecycle::reports;
 use crate::host::plugins::task_scope::install_task_factory;
 use crate::host::python::config::LoadedConfig;
@@ -75,32 +80,85 @@ pub(crate) enum StartError {
         /// What Python says.
         reason: PyErr,
     },
+    /// The process that was to be replaced serves on.
+    #[error("the upgrade failed; the process that serves goes on, and its log says why")]
+    Upgrade,
     /// Python refused something that every start needs.
     #[error("the server cannot start: {0}")]
     Python(#[from] PyErr),
 }
 
-/// Serves until a stop is asked for.
+/// Serves until a stop is asked for, or another process has taken over.
 ///
 /// # Errors
 /// When the server cannot start; nothing is left running then.
 pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartError> {
+    // First of all, so that no child and no later image of the process can see the variables.
+    let variables = Variables::take(py)?;
+    let old_process = OldProcess::from_variable(&variables.upgrade)?;
+    let result = serve(py, launch, &variables, old_process.clone());
+    if let (Some(old_process), Err(error)) = (old_process, &result) {
+        old_process.report_failure(match error {
+            StartError::Config(errors) => errors.0.iter().map(ToString::to_string).collect(),
+            // If that was the other process's decision, it does not listen any more.
+            StartError::Upgrade => vec!["it was stopped before it was ready".to_owned()],
+            error => vec![error.to_string()],
+        });
+    }
+    result
+}
+
+/// What is in the environment for this process alone.
+struct Variables {
+    listeners: String,
+    control: String,
+    upgrade: String,
+    activation: [String; 3],
+    /// The rest, as it was at the start: plugins may change it since, while another thread needs it.
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Variables {
+    fn take(py: Python<'_>) -> PyResult<Self> {
+        let take = |name| interpreter::take_variable(py, name);
+        let [pid, count, names] = inherited::ACTIVATION.map(take);
+        let (listeners, control) = (take(inherited::VARIABLE)?, take(inherited::CONTROL)?);
+        let upgrade = take(handover::VARIABLE)?;
+        // The limit is for whichever process is the main one, which a process that takes over becomes.
+        let is_watched = service_manager::watchdog_timeout().is_some();
+        let kept = std::env::vars_os().filter(|(name, _)| !is_watched || name != "WATCHDOG_PID");
+        Ok(Self { listeners, control, upgrade, activation: [pid?, count?, names?], environment: kept.collect() })
+    }
+}
+
+fn serve(
+    py: Python<'_>,
+    launch: LaunchOptions,
+    variables: &Variables,
+    old_process: Option<Arc<OldProcess>>,
+) -> Result<(), StartError> {
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
-    // First of all, so that no child and no later image of the process can see the variables.
-    let mut inherited = inherited::take_over(&interpreter::take_variable(py, inherited::VARIABLE)?);
-    let control = inherited::take_over_control(&interpreter::take_variable(py, inherited::CONTROL)?);
-    let [pid, count, _] = inherited::ACTIVATION.map(|name| interpreter::take_variable(py, name));
-    inherited.extend(inherited::given(&pid?, &count?));
+    let replaces = old_process.is_some();
+    let mut inherited = inherited::take_over(&variables.listeners, replaces);
+    let inherited_control = inherited::take_over_control(&variables.control, replaces);
+    let [pid, count, names] = &variables.activation;
+    inherited.extend(inherited::given(pid, count, names));
     let reading = read(py, &launch)?;
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
     let listeners = bind(&settings.listen, inherited)?;
     let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
-    let control = control_socket(&launch, settings, control)?;
-    let pidfile = settings.paths.pidfile.as_deref().map(PidFile::write).transpose()?;
+    let (control, superseded) = control_socket(&launch, settings, inherited_control)?;
+    let pidfile = settings.paths.pidfile.as_deref().map(PidFile::at).map(Arc::new);
+    if let Some(old_process) = &old_process {
+        old_process.report_start(settings.server.plugin_timeout, pidfile.clone(), superseded);
+    } else {
+        drop(superseded);
+        pidfile.as_ref().map_or(Ok(()), |file| file.write())?;
+    }
     interpreter::prepare(py)?;
     logjam::install_logging_bridge(py)?;
 
@@ -108,16 +166,18 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     py.import("asyncio")?.call_method1("set_event_loop", (&event_loop,))?;
     install_task_factory(&event_loop)?;
     fork::prepare(&event_loop)?;
+    let predecessor = old_process.map(|old_process| -> Arc<dyn Predecessor> { old_process });
     let (process, requests) = mpsc::unbounded_channel();
-    let options = Options { launch: launch.clone(), addresses, certificate, listeners, control, process };
+    let options = Options { launch: launch.clone(), addresses, certificate, listeners, control, process, predecessor };
     let supervisor_settings = SupervisorSettings {
         watchdog_restart: settings.server.watchdog_restart,
         delay: settings.server.drain_delay,
         grace: settings.server.shutdown_timeout,
     };
     let host = Host::new(&event_loop, reading, options)?;
-    let pidfile_path = pidfile.as_ref().map(PidFile::path);
-    let controls = Controls { host: host.handle(), launch: launch.clone(), pidfile: pidfile_path };
+    let environment = variables.environment.clone();
+    let program = Program { command: launch.command.clone(), folder: launch.folder.clone(), environment };
+    let controls = Controls { host: host.handle(), program, pidfile: pidfile.clone() };
     let supervisor = supervisor::start(supervisor_settings, host.handle().acknowledged(), requests, controls)?;
 
     reports::install(&event_loop, &host)?;
@@ -127,8 +187,11 @@ pub(crate) fn run(py: Python<'_>, launch: LaunchOptions) -> Result<(), StartErro
     let restart = host.finish(py, JOIN);
     let control = host.handle().take_control();
     close(&event_loop);
-    drop(pidfile);
+    pidfile.inspect(|file| file.remove());
     result?;
+    if replaces && !host.has_served() {
+        return Err(StartError::Upgrade);
+    }
     let Some(listeners) = restart else { return Ok(()) };
     // What Python does at its end, which does not come otherwise. The supervisor limits its time.
     interpreter::run_exit_functions(py);
@@ -147,7 +210,8 @@ fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigEr
 }
 
 /// The control socket: that of an earlier image of this process if it is still in its place, else a new one. There is
-/// none if another server has it, or if the server has chosen the place by itself and cannot use it.
+/// none if another server has it, or if the server has chosen the place by itself and cannot use it. Beside it, what was
+/// inherited and is not used.
 ///
 /// # Errors
 /// When the place that the ini file names cannot be used.
@@ -155,7 +219,7 @@ fn control_socket(
     launch: &LaunchOptions,
     settings: &Settings,
     inherited: Option<ControlSocket>,
-) -> Result<Option<ControlSocket>, ControlSocketError> {
+) -> Result<(Option<ControlSocket>, Option<ControlSocket>), ControlSocketError> {
     let pidfile = settings.paths.pidfile.as_deref();
     let places = Places {
         setting: &settings.server.control_socket,
@@ -163,11 +227,11 @@ fn control_socket(
         ini: launch.ini.as_deref(),
         folder: &launch.folder,
     };
-    let Some((path, is_chosen)) = places.control_socket() else { return Ok(None) };
-    if let Some(inherited) = inherited.filter(|socket| socket.path() == path) {
-        return Ok(Some(inherited));
+    let Some((path, is_chosen)) = places.control_socket() else { return Ok((None, inherited)) };
+    if inherited.as_ref().is_some_and(|socket| socket.path() == path) {
+        return Ok((inherited, None));
     }
-    match ControlSocket::open(&path) {
+    let opened = match ControlSocket::open(&path) {
         Ok(socket) => {
             tracing::debug!("Control socket: {}", path.display());
             Ok(Some(socket))
@@ -181,14 +245,15 @@ fn control_socket(
             tracing::info!("{error}; this server has none");
             Ok(None)
         }
-    }
+    };
+    Ok((opened?, inherited))
 }
 
 /// The listening sockets: those of the service manager if there are any, else those of an earlier image of this process
 /// and new ones for the rest.
 fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<Listening>, BindError> {
     if inherited.iter().any(Listening::is_given) {
-        inherited.retain(Listening::is_given);
+        forget(&inherited.extract_if(.., |listener| !listener.is_given()).collect::<Vec<_>>());
         tracing::info!("serving the sockets of the service manager instead of [network] bindto and port");
         return Ok(inherited);
     }
@@ -202,7 +267,15 @@ fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<L
             None => listeners.extend(listener::bind(&[*address])?),
         }
     }
+    forget(&inherited);
     Ok(listeners)
+}
+
+/// Has the service manager keep no sockets that are not served any more.
+fn forget(left_over: &[Listening]) {
+    if !left_over.is_empty() {
+        service_manager::forget_sockets();
+    }
 }
 
 /// Runs the loop until the life cycle has ended. A `SystemExit` or `KeyboardInterrupt` that escapes from a plugin's
@@ -240,8 +313,16 @@ fn close(event_loop: &Bound<'_, PyAny>) {
 /// How the supervisor acts on the server, on its own thread.
 struct Controls {
     host: Arc<HostHandle>,
-    launch: LaunchOptions,
-    pidfile: Option<PathBuf>,
+    program: Program,
+    pidfile: Option<Arc<PidFile>>,
+}
+
+impl Controls {
+    /// Why the same command could not be started again.
+    fn check_program(&self) -> Result<(), String> {
+        inherited::check(&self.program.command, &self.program.folder)
+            .map_err(|reason| format!("the server could not start again ({reason}); it goes on"))
+    }
 }
 
 impl Supervised for Controls {
@@ -252,12 +333,12 @@ impl Supervised for Controls {
     fn act(&self, request: Request) -> Result<(), String> {
         match request {
             Request::Reload => self.host.hang_up(),
-            Request::Stop => self.host.begin_stop(false),
+            Request::Stop => self.host.begin_stop(Ending::Stop),
             Request::Restart => {
-                inherited::check(&self.launch.command, &self.launch.folder)
-                    .map_err(|reason| format!("the server could not start again ({reason}); it goes on"))?;
-                self.host.begin_stop(true);
+                self.check_program()?;
+                self.host.begin_stop(Ending::Restart);
             }
+            Request::Upgrade => self.host.begin_stop(Ending::HandOver),
         }
         Ok(())
     }
@@ -270,12 +351,49 @@ impl Supervised for Controls {
         self.host.open_requests()
     }
 
+    fn start_successor(&self) -> Result<Successor, String> {
+        if std::process::id() == 1 {
+            let reason = "this is process 1, and what runs beside it would end with it; use SIGUSR1 instead";
+            return Err(reason.to_owned());
+        }
+        self.check_program()?;
+        let listeners = self.host.begin_upgrade()?;
+        let started = self.host.with_control(|control| {
+            let copy = control.as_fd().try_clone_to_owned()?;
+            let value = inherited::hand_over_control(&copy, control.path())?;
+            Ok((copy, value))
+        });
+        let started = started.and_then(|control| {
+            let value = control.as_ref().map(|(_, value)| value.clone());
+            Successor::start(&self.program, &listeners, value)
+        });
+        started.map_err(|error| {
+            self.host.end_upgrade();
+            format!("a new process cannot be started: {error}")
+        })
+    }
+
+    fn serving(&self) -> impl Fn() -> Vec<String> + Send + 'static {
+        let host = Arc::clone(&self.host);
+        move || host.serving()
+    }
+
+    fn keep_serving(&self) {
+        // The new process may have got as far as to write its own id.
+        if let Some(file) = self.pidfile.as_ref().filter(|file| !file.is_ours())
+            && let Err(error) = file.write()
+        {
+            tracing::error!("{error}");
+        }
+        self.host.end_upgrade();
+    }
+
     fn force(&self, request: Request) {
         let code = if request == Request::Restart {
             supervisor::hold_stop();
             let failed = inherited::replace(
-                &self.launch.command,
-                &self.launch.folder,
+                &self.program.command,
+                &self.program.folder,
                 &self.host.listeners(),
                 self.host.take_control(),
             );
@@ -284,8 +402,8 @@ impl Supervised for Controls {
         } else {
             FORCED
         };
-        if let Some(pidfile) = &self.pidfile {
-            pidfile::remove(pidfile);
+        if let Some(file) = &self.pidfile {
+            file.remove();
         }
         interpreter::exit_immediately(code);
     }

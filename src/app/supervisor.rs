@@ -4,8 +4,9 @@
 //! threads drain at once, and after the time limit the process ends. Caveat: a plugin that installs handlers of its own
 //! for these signals takes them away from the host.
 
+use std::future::Future;
 use std::io::{self, IsTerminal};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::edge::control::process::ProcessRequest;
+use super::successor::{self, Successor};
+use crate::edge::control::process::{ProcessRequest, UpgradeReply};
 use crate::edge::observe::service_manager;
 
 /// What a signal asks for.
@@ -27,6 +29,8 @@ pub(crate) enum Request {
     Restart,
     /// SIGHUP: read the ini file and the plugins afresh.
     Reload,
+    /// SIGUSR2: have a new process take over, and stop once it serves.
+    Upgrade,
 }
 
 /// Set by the Python thread when it has taken up a stop, so that it is given the time to finish it.
@@ -37,7 +41,7 @@ pub(crate) trait Supervised: Send + 'static {
     /// Has the readiness fail while requests are still served; false if there is nothing to serve yet.
     fn announce_stop(&self) -> bool;
 
-    /// Begins what `request` asks for.
+    /// Begins what `request` asks for; an upgrade has been decided then, and another process serves.
     ///
     /// # Errors
     /// Why it cannot be done; only for a request that is not a stop.
@@ -48,6 +52,18 @@ pub(crate) trait Supervised: Send + 'static {
 
     /// The plugins with open requests and their numbers, for the log; empty if there are none.
     fn open_requests(&self) -> String;
+
+    /// Starts the process that is to replace this one; reloads are refused until [`Self::keep_serving`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn start_successor(&self) -> Result<Successor, String>;
+
+    /// The ids of the plugins that serve.
+    fn serving(&self) -> impl Fn() -> Vec<String> + Send + 'static;
+
+    /// An upgrade has failed.
+    fn keep_serving(&self);
 
     /// Ends the process without waiting for Python, or replaces it for a restart.
     fn force(&self, request: Request);
@@ -84,6 +100,9 @@ async fn feed_watchdog(server: &impl Supervised, restart_when_stuck: bool) {
 fn debounce(name: &str) -> Duration {
     Duration::from_millis(if name == "SIGINT" { 250 } else { 1000 })
 }
+
+/// Why there is no upgrade any more.
+const STOPPING: &str = "the server is stopping";
 
 /// The longest time from the delivery of a signal to its arrival here.
 const SIGNAL_GRACE: Duration = Duration::from_millis(5);
@@ -154,7 +173,10 @@ struct Signals {
     terminate: Signal,
     hangup: Signal,
     restart: Signal,
+    upgrade: Signal,
     requests: mpsc::UnboundedReceiver<ProcessRequest>,
+    /// Who asked for the upgrade that was returned last.
+    reply: Option<UpgradeReply>,
 }
 
 impl Signals {
@@ -164,8 +186,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             restart: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
             requests,
+            reply: None,
         })
+    }
+
+    /// Tells who asked for the last upgrade why there is none.
+    fn answer(&mut self, reason: &str) {
+        if let Some(reply) = self.reply.take() {
+            // Who asked may have gone.
+            let _ = reply.send(Err(vec![reason.to_owned()]));
+        }
     }
 
     async fn next(&mut self) -> (Request, &'static str) {
@@ -174,9 +206,122 @@ impl Signals {
             _ = self.terminate.recv() => (Request::Stop, "SIGTERM"),
             _ = self.hangup.recv() => (Request::Reload, "SIGHUP"),
             _ = self.restart.recv() => (Request::Restart, "SIGUSR1"),
-            Some(ProcessRequest::Stop) = self.requests.recv() => (Request::Stop, "a stop by the control socket"),
+            _ = self.upgrade.recv() => (Request::Upgrade, "SIGUSR2"),
+            Some(request) = self.requests.recv() => match request {
+                ProcessRequest::Stop => (Request::Stop, "a stop by the control socket"),
+                ProcessRequest::Upgrade(reply) => {
+                    self.answer("another upgrade was asked for");
+                    self.reply = Some(reply);
+                    (Request::Upgrade, "an upgrade by the control socket")
+                }
+            },
         }
     }
+}
+
+/// An upgrade that is under way, if there is one.
+struct Upgrade {
+    grace: Duration,
+    running: Option<Running>,
+}
+
+struct Running {
+    pid: u32,
+    /// Ends with the hand-over, or, if it failed, when the new process is gone.
+    decision: Pin<Box<dyn Future<Output = bool> + Send>>,
+    /// A reload that was asked for meanwhile; the process that serves in the end does it.
+    reload: bool,
+}
+
+impl Upgrade {
+    /// Begins one, which was asked for by `name`, or says why not.
+    fn begin(&mut self, server: &impl Supervised, name: &str, reply: Option<UpgradeReply>) {
+        let started = match &self.running {
+            Some(Running { pid, .. }) => Err(format!("process {pid} is taking over already")),
+            None => server.start_successor(),
+        };
+        match started {
+            Ok(successor) => {
+                service_manager::upgrading();
+                tracing::info!("upgrade: process {} is loading its plugins", successor.pid);
+                let pid = successor.pid;
+                let decision = Box::pin(decide(successor, server.serving(), self.grace, reply));
+                self.running = Some(Running { pid, decision, reload: false });
+            }
+            Err(reason) => {
+                tracing::error!("{name} has no effect: {reason}");
+                // Who asked may have gone.
+                let _ = reply.map(|reply| reply.send(Err(vec![reason])));
+            }
+        }
+    }
+
+    /// Whether `request` may be acted on now; one that may not is refused or comes later.
+    fn lets_pass(&mut self, request: Request, name: &str) -> bool {
+        let Some(running) = &mut self.running else { return true };
+        match request {
+            Request::Stop => {
+                tracing::info!("Received {name}; stopping process {} as well", running.pid);
+                successor::stop(running.pid);
+                self.running = None;
+                return true;
+            }
+            Request::Reload => {
+                tracing::info!("Received {name}; it counts for the process that serves after the upgrade");
+                running.reload = true;
+            }
+            Request::Restart => {
+                tracing::error!("{name} has no effect: process {} is taking over already", running.pid);
+            }
+            Request::Upgrade => return true,
+        }
+        false
+    }
+
+    /// Waits for the end of the one that is under way: whether a new process serves. Safe to drop and call again.
+    async fn ended(&mut self, server: &impl Supervised) -> bool {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let handed_over = running.decision.as_mut().await;
+        let Some(Running { pid, reload, .. }) = self.running.take() else { return false };
+        if !handed_over {
+            server.keep_serving();
+        }
+        match (reload, handed_over) {
+            (true, true) => successor::reload(pid),
+            // A reload is never refused.
+            (true, false) => drop(server.act(Request::Reload)),
+            (false, _) => {}
+        }
+        handed_over
+    }
+}
+
+/// Hands over to `successor`, or ends it; whether it serves.
+async fn decide(
+    mut successor: Successor,
+    serving: impl Fn() -> Vec<String>,
+    grace: Duration,
+    reply: Option<UpgradeReply>,
+) -> bool {
+    let pid = successor.pid;
+    let decided = successor.decide(serving).await;
+    match &decided {
+        Ok(()) => {
+            service_manager::hand_over(pid);
+            successor.hand_over().await;
+            tracing::info!("upgrade: process {pid} serves; this one ends when its open requests have ended");
+        }
+        Err(reasons) => {
+            tracing::error!("the upgrade failed; this process serves on: {}", reasons.join("; "));
+        }
+    }
+    let handed_over = decided.is_ok();
+    // Who asked may have gone.
+    let _ = reply.map(|reply| reply.send(decided.map(|()| pid)));
+    if !handed_over {
+        successor.end(2 * grace + Duration::from_secs(2)).await;
+    }
+    handed_over
 }
 
 async fn supervise(
@@ -186,8 +331,27 @@ async fn supervise(
     acknowledged: Acknowledged,
     server: &impl Supervised,
 ) {
+    let mut upgrade = Upgrade { grace, running: None };
     let mut wanted = loop {
-        let (request, name) = signals.next().await;
+        let (request, name) = tokio::select! {
+            signal = signals.next() => signal,
+            handed_over = upgrade.ended(server) => {
+                if handed_over {
+                    // The other process serves, so nothing can refuse it.
+                    let _ = server.act(Request::Upgrade);
+                    break Request::Upgrade;
+                }
+                continue;
+            }
+        };
+        if !upgrade.lets_pass(request, name) {
+            continue;
+        }
+        if request == Request::Upgrade {
+            tracing::info!("Received {name}");
+            upgrade.begin(server, name, signals.reply.take());
+            continue;
+        }
         if request == Request::Stop && !delay.is_zero() && server.announce_stop() {
             tracing::info!("Received {name}; serving for {} s more, then stopping", delay.as_secs_f64());
             pass_delay(&mut signals, delay, server).await;
@@ -236,10 +400,15 @@ async fn supervise(
             signal = signals.next() => signal,
         };
         match (wanted, request) {
+            (_, Request::Upgrade) => signals.answer(STOPPING),
             (Request::Restart, Request::Stop) => {
                 // A stop is never refused.
                 let _ = server.act(request);
                 tracing::info!("Received {name}; stopping instead of starting again");
+                (wanted, asked) = (request, Instant::now());
+            }
+            (Request::Upgrade, Request::Stop) => {
+                tracing::info!("Received {name}; this process is ending already");
                 (wanted, asked) = (request, Instant::now());
             }
             (_, Request::Stop) if asked.elapsed() > debounce(name) => {
@@ -267,7 +436,10 @@ async fn pass_delay(signals: &mut Signals, delay: Duration, server: &impl Superv
                 return;
             }
             Request::Stop => {}
-            Request::Restart => tracing::error!("{name} has no effect: the server is stopping"),
+            Request::Restart | Request::Upgrade => {
+                tracing::error!("{name} has no effect: {STOPPING}");
+                signals.answer(STOPPING);
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ enum Verb {
     Drain,
     /// Stop the server, as SIGTERM does
     Stop,
+    /// Have a new process take over, as SIGUSR2 does
+    Upgrade,
     /// Show the state of the server
     Status,
     /// Change the level of the log until the server ends
@@ -91,6 +93,7 @@ impl Verb {
             Self::Enable { id } => ("POST", of_plugin(id, "enable")),
             Self::Drain => ("POST", api("drain")),
             Self::Stop => ("POST", api("stop")),
+            Self::Upgrade => ("POST", api("upgrade")),
             Self::LogLevel { level } => ("POST", api(&format!("log-level?level={}", level.to_uppercase()))),
         }
     }
@@ -98,7 +101,7 @@ impl Verb {
     /// How long the answer may take; nothing for what waits for plugins.
     fn timeout(&self) -> Option<Duration> {
         match self {
-            Self::Reload { .. } | Self::Disable { .. } | Self::Enable { .. } => None,
+            Self::Reload { .. } | Self::Disable { .. } | Self::Enable { .. } | Self::Upgrade => None,
             Self::Plugins | Self::Status | Self::Drain | Self::Stop | Self::LogLevel { .. } => Some(PROMPT),
         }
     }

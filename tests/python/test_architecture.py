@@ -31,7 +31,7 @@ ROWS = (
 #: Where pyo3 may be used. The edge runs on I/O threads, which never attach to the interpreter, or is read by them.
 WITH_PYTHON = {"json", "host", "app", "cli", "lib", "main"}
 #: Files of those rooms that run on threads which do not attach, either.
-ON_OTHER_THREADS = {"app/supervisor.rs", "host/testing/wire.rs"}
+ON_OTHER_THREADS = {"app/supervisor.rs", "app/successor.rs", "app/handover.rs", "host/testing/wire.rs"}
 
 #: The files with `unsafe` blocks, and for what.
 WITH_UNSAFE = {
@@ -54,6 +54,7 @@ WITH_UNSAFE = {
 #: Files on Python's side with other locks or borrowed cells than `bridge/locked.rs`, and why no Python code can run,
 #: and no Python object be made or dropped, while one is held.
 WITH_OTHER_LOCKS = {
+    "app/predecessor.rs": "hold texts, a path and a socket until the other process has agreed",
     "host/lifecycle/handle.rs": "hold sockets and threads of the edge",
     "host/lifecycle/status.rs": "holds plain data",
     "host/bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",

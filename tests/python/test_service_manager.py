@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -39,24 +39,33 @@ class Manager:
     def __init__(self, name: str) -> None:
         """Listen at a path, or at an abstract name that begins with ``@``."""
         self.name = name
+        self.stored: list[socket.socket] = []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
         self.socket.settimeout(TIMEOUT)
 
     def close(self) -> None:
-        """Give the socket up."""
-        self.socket.close()
+        """Give all sockets up."""
+        for each in [self.socket, *self.stored]:
+            each.close()
 
     def receive(self) -> dict[str, str]:
-        """Return the next report."""
-        lines = self.socket.recv(4096).decode().splitlines()
-        return dict(line.split("=", 1) for line in lines)
+        """Return the next report; the descriptors that come with it are kept in ``stored``."""
+        data, descriptors, _, _ = socket.recv_fds(self.socket, 4096, 8)
+        for number in descriptors:
+            self.stored.append(socket.socket(fileno=number))
+        return dict(line.split("=", 1) for line in data.decode().splitlines())
 
     def next(self, state: str) -> dict[str, str]:
         """Return the next report that is no sign of life; it must have this state."""
+        report = self.next_but_life()
+        assert "1" == report.get(state), report
+        return report
+
+    def next_but_life(self) -> dict[str, str]:
+        """Return the next report that is no sign of life."""
         while (report := self.receive()) == {"WATCHDOG": "1"}:
             pass
-        assert "1" == report.get(state), report
         return report
 
     def is_alive(self, within: float) -> bool:
@@ -106,6 +115,96 @@ def test_start_reloads_restart_and_stop_are_reported(launch: Launch, manager: Ma
     manager.next("READY")
     assert 0 == server.stop()
     manager.next("STOPPING")
+
+
+def test_an_upgrade_names_the_new_main_process(launch: Launch, tmp_path: Path) -> None:
+    """The old process names the new one, which reports from then on alone; neither says that the service stops."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        env = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "400000"}
+        server = launch({"plugin": PLUGIN}, env=env)
+        manager.next("READY")
+        server.send(signal.SIGUSR2)
+        assert "Upgrading" == manager.next_but_life()["STATUS"]
+        handed_over = manager.next("READY")
+        pid = int(handed_over["MAINPID"])
+        assert pid != server.pid
+        with ended(pid):
+            assert f"Serving 1 plugins on 127.0.0.1:{server.port}" == manager.next("READY")["STATUS"]
+            assert manager.is_alive(TIMEOUT)
+            assert 0 == server.process.wait(TIMEOUT)
+            assert manager.is_alive(TIMEOUT)
+            os.kill(pid, signal.SIGTERM)
+            manager.next("STOPPING")
+
+
+def test_an_upgrade_that_fails_leaves_the_main_process(launch: Launch, manager: Manager) -> None:
+    """The manager never hears of the new process, and sees that this one serves on."""
+    server = launch({"plugin": PLUGIN}, env={"NOTIFY_SOCKET": manager.name})
+    manager.next("READY")
+    (server.plugins / "plugin.py").write_text("def broken(:")
+    server.send(signal.SIGUSR2)
+    assert "Upgrading" == manager.next_but_life()["STATUS"]
+    assert manager.next("READY")["STATUS"].startswith("Serving 1 plugins")
+    assert 0 == server.stop()
+    manager.next("STOPPING")
+
+
+@contextmanager
+def ended(pid: int) -> Iterator[None]:
+    """Kill a process that nobody else knows of, in the end."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_listening_sockets_are_left_with_the_manager(launch: Launch, tmp_path: Path) -> None:
+    """A server that was killed starts again with the same socket, so that clients who connect meanwhile wait."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        server = launch({"plugin": PLUGIN}, env={"NOTIFY_SOCKET": manager.name})
+        report = manager.next("READY")
+        assert ("1", "plugincore") == (report["FDSTORE"], report["FDNAME"])
+        (stored,) = manager.stored
+        assert server.port == stored.getsockname()[1]
+        server.process.kill()
+        server.wait()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as waiting:
+            waiting.sendall(b"GET /plugin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            again = launch(
+                {"plugin": PLUGIN},
+                program=[sys.executable, "-c", PASS_ON, str(stored.fileno()), "plugincore", *command()],
+                pass_fds=[stored.fileno()],
+            )
+            assert server.port == again.port
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 200")
+        assert 0 == again.stop()
+
+
+#: Passes a descriptor on as systemd does with one that was left with it.
+PASS_ON = """
+import os, sys
+
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def test_a_socket_that_is_not_served_any_more_is_not_left_with_the_manager(launch: Launch, tmp_path: Path) -> None:
+    """It is for an address that the ini file does not name any more."""
+    with closing(Manager(str(tmp_path / "notify"))) as manager, socket.create_server(("127.0.0.2", 0)) as old:
+        server = launch(
+            {"plugin": PLUGIN},
+            env={"NOTIFY_SOCKET": manager.name},
+            program=[sys.executable, "-c", PASS_ON, str(old.fileno()), "plugincore", *command()],
+            pass_fds=[old.fileno()],
+        )
+        assert {"FDSTOREREMOVE": "1", "FDNAME": "plugincore"} == manager.receive()
+        manager.next("READY")
+        assert ["127.0.0.1"] == [each.getsockname()[0] for each in manager.stored]
+        assert 200 == server.get("/plugin").status_code
 
 
 def test_a_start_that_fails_is_never_ready(launch: Launch, manager: Manager) -> None:

@@ -22,8 +22,10 @@ class Process:
 
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
-        """Start ``command`` in ``folder`` with this environment."""
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+    ) -> None:
+        """Start ``command`` in ``folder`` with this environment and these descriptors."""
         self.folder = folder
         self.lines: list[str] = []
         self._more_output = threading.Condition()
@@ -32,6 +34,7 @@ class Process:
             command,
             cwd=folder,
             env=env,
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

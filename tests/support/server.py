@@ -27,11 +27,18 @@ class Server(Process):
 
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str], scheme: str = "http") -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        env: Mapping[str, str],
+        scheme: str = "http",
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         """Start ``command`` in ``folder``, with ``env`` added to the environment of the tests."""
         self.base_url = ""
         self._scheme = scheme
-        super().__init__(command, folder, {**os.environ, **env})
+        super().__init__(command, folder, {**os.environ, **env}, pass_fds)
 
     def __enter__(self) -> Server:
         """Return the server itself."""
@@ -110,12 +117,13 @@ def start(
     env: Mapping[str, str] | None = None,
     program: Sequence[str] | None = None,
     scheme: str | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Server:
     """Write files into ``folder`` and start a server there, without waiting until it serves."""
     prepare(folder, plugins, ini)
     options = [] if ini is None else ["-i", "server.ini"]
     scheme = scheme or ("https" if ini and "[SSL]" in ini else "http")
-    return Server([*(program or command()), *options, *args], folder, env or {}, scheme)
+    return Server([*(program or command()), *options, *args], folder, env or {}, scheme, pass_fds)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ pub(crate) enum ApiCall {
     Status,
     /// A stop.
     Stop,
+    /// A new process that takes over.
+    Upgrade,
     /// Another level of the log.
     LogLevel,
 }
@@ -31,7 +33,7 @@ impl ApiCall {
     /// Whether it exists only for clients of the control socket: what it does may not depend on a key that goes over
     /// the network.
     pub(crate) fn needs_socket(&self) -> bool {
-        matches!(self, Self::Stop | Self::LogLevel)
+        matches!(self, Self::Stop | Self::Upgrade | Self::LogLevel)
     }
 }
 
@@ -47,12 +49,13 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 7] = [
+const SERVER: [(&str, MethodSet, ApiCall); 8] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("reload", MethodSet::POST, ApiCall::Reload),
     ("drain", MethodSet::POST, ApiCall::Drain),
     ("status", MethodSet::READ_ONLY, ApiCall::Status),
     ("stop", MethodSet::POST, ApiCall::Stop),
+    ("upgrade", MethodSet::POST, ApiCall::Upgrade),
     ("log-level", MethodSet::POST, ApiCall::LogLevel),
     ("events", MethodSet::READ_ONLY, ApiCall::Events),
 ];

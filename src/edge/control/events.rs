@@ -281,7 +281,10 @@ fn describe(event: Event<'_>) -> (&'static str, Value) {
                 | ReloadReport::Enabled { failed, .. } => (true, failed),
                 ReloadReport::Disabled { .. } => (true, &[]),
                 ReloadReport::Failed { reasons, .. } => (false, reasons),
-                ReloadReport::Unknown { .. } | ReloadReport::Withheld { .. } | ReloadReport::Stopping => (false, &[]),
+                ReloadReport::Unknown { .. }
+                | ReloadReport::Withheld { .. }
+                | ReloadReport::Stopping
+                | ReloadReport::Upgrading => (false, &[]),
             };
             let reasons = cut(reasons.iter().cloned());
             ("reload_ended", json!({ "target": named(target), "success": success, "reasons": reasons }))

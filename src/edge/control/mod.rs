@@ -95,6 +95,8 @@ pub(crate) enum ReloadReport {
     },
     /// The server is stopping.
     Stopping,
+    /// A new process is about to take over, which has loaded the plugins as they were.
+    Upgrading,
 }
 
 /// The answer to `/plugins`.
@@ -142,6 +144,14 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
 /// The answer to `/-/api/stop`.
 pub(crate) fn stopping(request_id: HeaderValue) -> Response<Body> {
     success(&json!({ "status": "stopping" }), request_id)
+}
+
+/// The answer to `/-/api/upgrade`: the id of the process that serves, or the reasons why this one serves on.
+pub(crate) fn upgraded(outcome: Result<u32, Vec<String>>, request_id: HeaderValue) -> Response<Body> {
+    match outcome {
+        Ok(pid) => success(&json!({ "status": format!("process {pid} serves"), "pid": pid }), request_id),
+        Err(reasons) => ControlError::UpgradeFailed { reasons: &reasons }.respond(request_id),
+    }
 }
 
 /// The answer to `/-/api/log-level`.
@@ -205,6 +215,7 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
             ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }
         }
         ReloadReport::Stopping => ControlError::ReloadInterrupted,
+        ReloadReport::Upgrading => ControlError::UpgradeUnderWay,
     };
     error.respond(request_id)
 }

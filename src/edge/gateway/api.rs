@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::{Method, Response};
+use tokio::sync::oneshot;
 
 use super::builtin::check_control;
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method, off_thread};
@@ -92,8 +93,15 @@ pub(super) async fn answer<B: Backend>(
             let asked = state.process.get().is_some_and(|process| process.send(ProcessRequest::Stop).is_ok());
             return if asked { Ok(control::stopping(id)) } else { Err(Rejection::ShuttingDown.into()) };
         }
+        ApiCall::Upgrade => {
+            let (reply, outcome) = oneshot::channel();
+            // An outcome that does not come means that the server stops, as does a request that cannot be made.
+            let _ = state.process.get().map(|process| process.send(ProcessRequest::Upgrade(reply)));
+            return Ok(control::upgraded(outcome.await.map_err(|_| Rejection::ShuttingDown)?, id));
+        }
         ApiCall::LogLevel => return set_log_level(state, context),
         ApiCall::Events => return Ok(events(state, context)?),
+        ApiCall::Reload | ApiCall::Plugin(..) if state.is_upgrading() => Ok(ReloadReport::Upgrading),
         ApiCall::Reload => state.backend.reload(ReloadTarget::All).await,
         ApiCall::Plugin(PluginAction::Disable, plugin) => {
             if disable(state, &plugin).await? {

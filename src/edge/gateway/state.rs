@@ -90,6 +90,7 @@ pub(crate) struct ServerState<B> {
     /// What happens is told here.
     pub events: Arc<Events>,
     ready: AtomicBool,
+    upgrading: AtomicBool,
 }
 
 impl<B> ServerState<B> {
@@ -105,12 +106,23 @@ impl<B> ServerState<B> {
             process: OnceLock::new(),
             events: Arc::default(),
             ready: AtomicBool::new(false),
+            upgrading: AtomicBool::new(false),
         })
     }
 
     /// True while plugins are loaded and no stop has begun; `/-/ready` reports it.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// True while a new process is about to take over, which would not know of changes to plugins.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.upgrading.load(Ordering::Acquire)
+    }
+
+    /// Sets what [`Self::is_upgrading`] returns.
+    pub(crate) fn set_upgrading(&self, upgrading: bool) {
+        self.upgrading.store(upgrading, Ordering::Release);
     }
 
     /// Sets what [`Self::is_ready`] returns.

@@ -21,7 +21,7 @@ use super::service::AppService;
 use super::state::ServerState;
 use crate::edge::http::connection::{ConnectionParams, serve, serve_control};
 use crate::edge::http::control_socket::ControlAcceptor;
-use crate::edge::http::drain::{self, Drain};
+use crate::edge::http::drain::{self, Drain, DrainKind};
 use crate::edge::http::forked::Listening;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
@@ -85,15 +85,15 @@ impl IoThreads {
         Ok(Self { threads, all_ended, drain: trigger, halt })
     }
 
-    /// Accepts no more; each connection ends after the request that it is in.
-    pub(crate) fn drain(&self) {
-        self.drain.start();
+    /// Accepts no more; each connection ends after the request that it is in, or after its next one.
+    pub(crate) fn drain(&self, kind: DrainKind) {
+        self.drain.start(kind);
     }
 
     /// Ends what is left, and waits for the threads, at most for `timeout`: connections are closed as soon as the
     /// responses that are ready have been written. False if a thread is still there.
     pub(crate) fn join(self, timeout: Duration) -> bool {
-        self.drain();
+        self.drain(DrainKind::STOP);
         self.halt.send_replace(true);
         if self.all_ended.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
             return false;

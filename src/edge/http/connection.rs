@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, Ready, ready};
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,7 +33,7 @@ use super::control_socket::ControlAcceptor;
 use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
-use super::listener::Acceptor;
+use super::listener::{Acceptor, BACKLOG};
 use super::malformed::{self, ConnectionState, ErrorInterceptor};
 use super::request_id::RequestId;
 use super::rescue::HeadError;
@@ -47,12 +48,7 @@ const MIN_BUFFER: usize = 8 * 1024;
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection without a request stays open when a drain starts, and how long before that its TLS handshake
-/// may take: the first request of a client that has just connected is on its way, and closing now would lose it,
-/// although the listening socket has accepted the client.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
-
-/// How long after that the rest of a head may take of which a part has arrived, and then the client's end of the
+/// How long after a drain's idle grace the rest of a head may take of which a part has arrived, and then the client's end of the
 /// connection: a client that does nothing more must not delay the end of the server.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
@@ -143,6 +139,12 @@ pub(crate) async fn serve<S: Service>(
             (stream, remote) = acceptor.accept() => {
                 connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
             }
+        }
+    }
+    if !drain.kind().has_successor {
+        // The system has accepted these clients already, and would reset them.
+        for (stream, remote) in std::iter::from_fn(|| acceptor.accept().now_or_never()).take(BACKLOG) {
+            connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
         }
     }
     drop(acceptor);
@@ -242,7 +244,7 @@ impl<S: Service> Server<S> {
         let outcome = tokio::select! {
             () = async {
                 drain.started().await;
-                tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+                tokio::time::sleep(drain.kind().idle_grace).await;
             } => return None,
             outcome = tokio::time::timeout(self.params.handshake_timeout, handshake) => outcome,
         };
@@ -257,14 +259,14 @@ impl<S: Service> Server<S> {
 
     async fn serve_connection<I: Socket>(&self, io: I, connect_info: ConnectInfo) {
         let (service, connect_info) = (Rc::clone(&self.service), Rc::new(connect_info));
-        let first_request_arrived = Rc::new(Notify::new());
-        let (first_request, is_first) = (Rc::clone(&first_request_arrived), Cell::new(true));
+        let last_request_arrived = Rc::new(Notify::new());
+        let last_request = Rc::clone(&last_request_arrived);
         let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
         let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
         let (secure, known_host) = (connect_info.secure, RefCell::default());
         let respond = service_fn(move |mut request: Request<Incoming>| {
-            if is_first.replace(false) {
-                first_request.notify_one();
+            if service_state.drains.get() {
+                last_request.notify_one();
             }
             service_state.is_answering.set(true);
             let old_client = OldClient::of(&request);
@@ -280,6 +282,9 @@ impl<S: Service> Server<S> {
             let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));
             answer.map(move |mut response| {
                 service_state.is_answering.set(false);
+                if service_state.drains.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 if let Some(client) = old_client {
                     client.adapt(&mut response);
                     service_state.is_http_1_0.set(true);
@@ -290,25 +295,31 @@ impl<S: Service> Server<S> {
             })
         });
         let timer = LazyTimer::default();
-        let mut connection = self
-            .http
-            .clone()
-            .timer(timer.clone())
-            .serve_connection(TokioIo::new(ErrorInterceptor::new(io, self.params.read_timeout, state)), respond);
+        let mut connection = self.http.clone().timer(timer.clone()).serve_connection(
+            TokioIo::new(ErrorInterceptor::new(io, self.params.read_timeout, Rc::clone(&state))),
+            respond,
+        );
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.
             biased;
             () = drain.started() => {
-                let first_request = tokio::time::timeout(FIRST_REQUEST_GRACE, first_request_arrived.notified());
+                state.drains.set(true);
+                let last_request = async {
+                    if !state.is_answering.get() {
+                        // None may come.
+                        let _ = tokio::time::timeout(drain.kind().idle_grace, last_request_arrived.notified()).await;
+                    }
+                };
                 tokio::select! {
+                    // The connection first, which may have received a request with the end of its time.
                     biased;
-                    _ = first_request => {
+                    ended = &mut connection => ended,
+                    () = last_request => {
                         timer.cut_short(LAST_GRACE);
                         std::pin::Pin::new(&mut connection).graceful_shutdown();
                         (&mut connection).await
                     }
-                    ended = &mut connection => ended,
                 }
             }
             ended = &mut connection => ended,

@@ -120,9 +120,14 @@ impl ControlSocket {
         &self.path
     }
 
-    /// Leaves the file in place for the next image of the process.
+    /// Leaves the file in place for the next image of the process, or for another process.
     pub(crate) fn keep(&mut self) {
         self.is_kept = true;
+    }
+
+    /// Removes the file at the end after all.
+    pub(crate) fn own(&mut self) {
+        self.is_kept = false;
     }
 
     /// What an I/O thread accepts from.

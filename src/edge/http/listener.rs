@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::forked::{Listening, Mark, Stream};
 
 /// Connections that may wait in the kernel before they are accepted.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: usize = 1024;
 
 /// Bytes of an answer that the kernel takes before the client does. With less, a socket is writable again as soon as a
 /// client takes something; with the usual megabytes a slow client would look like one that takes nothing.
@@ -76,7 +76,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Listening> {
     }
     prepare(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.try_into().unwrap_or(i32::MAX))?;
     Ok(std::net::TcpListener::from(socket).into())
 }
 

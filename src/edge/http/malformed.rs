@@ -54,6 +54,8 @@ pub(crate) struct ErrorInterceptor<I> {
 pub(crate) struct ConnectionState {
     /// A request is being answered, and the answer has not begun.
     pub is_answering: Cell<bool>,
+    /// The server drains: the answer of the moment, or else the next one, is the last of the connection.
+    pub drains: Cell<bool>,
     /// The answer that has begun is for a client of HTTP/1.0. hyper says HTTP/1.0 then, too, while a server is to name
     /// the highest version that it speaks (RFC 9110, 2.5).
     pub is_http_1_0: Cell<bool>,

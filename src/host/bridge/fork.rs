@@ -23,7 +23,7 @@ use crate::edge::http::forked;
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// The signals that the server takes for itself.
-const TAKEN: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1];
+const TAKEN: [Signal; 5] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
 thread_local! {
     /// What the thread that forks had blocked before.

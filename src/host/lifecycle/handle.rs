@@ -4,6 +4,7 @@
 //! blocks it: the I/O threads drain, and what needs Python is put into the mailbox. Caveat: its locks are held for
 //! moments; none of them is held while something else is awaited.
 
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use crate::edge::control::events::Event;
 use crate::edge::gateway::state::ServerState;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::control_socket::ControlSocket;
+use crate::edge::http::drain::DrainKind;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::service_manager;
 use crate::host::bridge::locked::Locked;
@@ -25,7 +27,8 @@ use crate::host::bridge::locked::Locked;
 pub(crate) struct HostHandle {
     pub(super) state: Arc<ServerState<PythonBackend>>,
     pub(super) commands: CommandSender,
-    /// Emptied by a stop, so that new connections are refused at once; kept for a restart.
+    /// Emptied by a stop, so that new connections are refused at once; kept for a restart. After a hand-over the other
+    /// process has them.
     listeners: Mutex<Vec<Listening>>,
     /// Closed by a stop; kept for a restart.
     control: Mutex<Option<ControlSocket>>,
@@ -35,8 +38,22 @@ pub(crate) struct HostHandle {
     acknowledged: Arc<AtomicBool>,
     /// Set by the Python thread when it has come to what it was last asked.
     pulse: Arc<AtomicBool>,
+    has_served: AtomicBool,
     stopping: AtomicBool,
+    /// Whether the stop is for good.
+    is_final: AtomicBool,
     restart: AtomicBool,
+}
+
+/// What follows a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing.
+    Stop,
+    /// The same process starts again.
+    Restart,
+    /// Another process serves already.
+    HandOver,
 }
 
 /// A load or reload that is under way.
@@ -52,7 +69,7 @@ pub(super) struct Operation {
 pub(super) enum Interruption {
     /// Any, a restart included: nothing is served yet.
     AnyStop,
-    /// A stop for good: before a restart, a reload is finished and answered.
+    /// A stop for good: before a restart, or when another process has taken over, a reload is finished and answered.
     FinalStop,
 }
 
@@ -78,7 +95,9 @@ impl HostHandle {
             current_operation: Locked::new(None),
             acknowledged: Arc::default(),
             pulse: Arc::new(AtomicBool::new(true)),
+            has_served: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            is_final: AtomicBool::new(false),
             restart: AtomicBool::new(false),
         })
     }
@@ -124,19 +143,79 @@ impl HostHandle {
         open.collect::<Vec<_>>().join(", ")
     }
 
+    /// The ids of the plugins that serve.
+    pub(crate) fn serving(&self) -> Vec<String> {
+        let snapshot = self.state.snapshot.load();
+        let serving = snapshot.table.endpoints().filter(|endpoint| endpoint.check_enabled().is_ok());
+        serving.map(|endpoint| endpoint.id().to_string()).collect()
+    }
+
+    /// Refuses reloads from now on, since a new process loads the plugins; returns the sockets for it.
+    ///
+    /// # Errors
+    /// Why there can be no new process now.
+    pub(crate) fn begin_upgrade(&self) -> Result<Vec<Listening>, String> {
+        if !self.is_open() {
+            return Err("the server does not serve yet".to_owned());
+        }
+        self.state.set_upgrading(true);
+        Ok(self.listeners())
+    }
+
+    /// What an upgrade does with the control socket, while nothing else takes it.
+    ///
+    /// # Errors
+    /// What `hand_over` returns.
+    pub(crate) fn with_control<T>(
+        &self,
+        hand_over: impl FnOnce(&ControlSocket) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        lock(&self.control).as_ref().map(hand_over).transpose()
+    }
+
+    /// The process that was to be replaced has agreed: the file of the control socket is that of this one.
+    pub(super) fn own_control(&self) {
+        if let Some(control) = &mut *lock(&self.control) {
+            control.own();
+        }
+    }
+
+    /// An upgrade has failed; this process serves on.
+    pub(crate) fn end_upgrade(&self) {
+        self.state.set_upgrading(false);
+        self.commands.send(Command::ReportReady);
+    }
+
+    /// Whether a new process is about to take over.
+    pub(super) fn is_upgrading(&self) -> bool {
+        self.state.is_upgrading()
+    }
+
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
     /// replaced.
-    pub(crate) fn begin_stop(self: &Arc<Self>, restart: bool) {
+    pub(crate) fn begin_stop(self: &Arc<Self>, ending: Ending) {
+        self.is_final.store(ending == Ending::Stop, Ordering::Release);
+        self.restart.store(ending == Ending::Restart, Ordering::Release);
         self.stopping.store(true, Ordering::Release);
-        self.restart.store(restart, Ordering::Release);
-        if !restart {
+        if ending != Ending::Restart {
             lock(&self.listeners).clear();
-            drop(self.take_control());
+            let mut control = self.take_control();
+            if let Some(control) = control.as_mut().filter(|_| ending == Ending::HandOver) {
+                control.keep();
+            }
         }
-        self.begin_drain();
+        self.begin_drain(match ending {
+            Ending::Stop => DrainKind::STOP,
+            Ending::Restart => DrainKind::RESTART,
+            Ending::HandOver => DrainKind::HAND_OVER,
+        });
         let host = Arc::clone(self);
         self.commands.call(move |py| host.interrupt(py));
-        if restart { service_manager::restarting() } else { service_manager::stopping() }
+        match ending {
+            Ending::Stop => service_manager::stopping(),
+            Ending::Restart => service_manager::restarting(),
+            Ending::HandOver => {}
+        }
     }
 
     /// The sockets that an image of this process which takes over needs.
@@ -161,7 +240,7 @@ impl HostHandle {
 
     /// Whether a stop has been asked for that an operation of this kind does not outlast.
     pub(super) fn is_interrupted(&self, interruption: Interruption) -> bool {
-        self.is_stopping() && (interruption == Interruption::AnyStop || !self.is_restart())
+        self.is_stopping() && (interruption == Interruption::AnyStop || self.is_final.load(Ordering::Acquire))
     }
 
     /// Whether the process is to be replaced when it has stopped.
@@ -169,8 +248,14 @@ impl HostHandle {
         self.restart.load(Ordering::Acquire)
     }
 
+    /// Whether the server has begun to accept connections.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served.load(Ordering::Acquire)
+    }
+
     /// From now on the server accepts connections, by `threads`.
     pub(super) fn set_open(&self, threads: IoThreads) {
+        self.has_served.store(true, Ordering::Release);
         *lock(&self.io) = Some(threads);
         self.state.set_ready(true);
     }
@@ -181,11 +266,11 @@ impl HostHandle {
     }
 
     /// Stops accepting, natively, so that it happens even while a plugin blocks Python.
-    pub(super) fn begin_drain(&self) {
+    pub(super) fn begin_drain(&self, kind: DrainKind) {
         self.state.set_ready(false);
-        self.state.events.close(self.is_restart());
+        self.state.events.close(!self.is_final.load(Ordering::Acquire));
         if let Some(threads) = &*lock(&self.io) {
-            threads.drain();
+            threads.drain(kind);
         }
     }
 

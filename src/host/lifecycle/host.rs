@@ -5,6 +5,7 @@
 //! [`super::stop`]. Caveat: one host a process.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,8 +16,9 @@ use rustls::ServerConfig;
 use super::backend::PythonBackend;
 use super::environment::environment;
 use super::generation::Generation;
-use super::handle::{HostHandle, Interruption, Operation};
+use super::handle::{Ending, HostHandle, Interruption, Operation};
 use super::mailbox::{Command, CommandSender, Mailbox};
+use super::predecessor::Predecessor;
 use super::status::StatusRecord;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places;
@@ -60,6 +62,8 @@ pub(crate) struct Options {
     pub control: Option<ControlSocket>,
     /// Where requests to the process go.
     pub process: ProcessRequests,
+    /// The process that is to be replaced, if one is.
+    pub predecessor: Option<Arc<dyn Predecessor>>,
 }
 
 /// The server on the Python thread, which alone uses it.
@@ -80,6 +84,8 @@ pub(crate) struct Host {
     pub(super) consumer: Arc<Consumer>,
     /// Watches the plugin files, if that is wanted.
     pub(super) watch: Locked<Option<Watch>>,
+    /// The process that is to be replaced, if one is.
+    pub(super) predecessor: Option<Arc<dyn Predecessor>>,
 }
 
 impl Host {
@@ -89,7 +95,7 @@ impl Host {
     /// When the system or Python refuses something that every start needs.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
-        let Options { launch, addresses, certificate, listeners, control, process } = options;
+        let Options { launch, addresses, certificate, listeners, control, process, predecessor } = options;
         let environment = Arc::new(environment(py, &launch, &reading)?);
         let settings = reading.settings;
         let submissions = Arc::new(SubmissionQueue::new()?);
@@ -120,6 +126,7 @@ impl Host {
             completion_queues,
             mailbox,
             watch: Locked::new(None),
+            predecessor,
         }))
     }
 
@@ -151,12 +158,20 @@ impl Host {
         let host = Arc::clone(&self);
         self.run_cancellable(Interruption::AnyStop, async move { host.load_all().await }).await;
         if !self.is_stopping() {
-            self.open()?;
+            if self.predecessor_agrees() {
+                self.open()?;
+            } else {
+                self.handle.begin_stop(Ending::Stop);
+            }
         }
         // The I/O threads may be done before the stop that drained them is taken up.
         let mut drained = false;
         loop {
             match self.mailbox.next().await? {
+                // The new process would not know of it.
+                Command::Reload(_, reply) | Command::Change(_, _, reply) if self.handle.is_upgrading() => {
+                    let _ = reply.send(ReloadReport::Upgrading);
+                }
                 Command::Reload(target, reply) => {
                     let report = self.reload_reporting(target).await;
                     // A client that left does not wait for the report.
@@ -171,6 +186,7 @@ impl Host {
                     }
                     self.reload_reporting(ReloadTarget::All).await;
                 }
+                Command::ReportReady => self.report_ready(),
                 Command::Stop => break,
                 Command::Drained => drained = true,
                 Command::DrainTimeout => {}
@@ -235,7 +251,7 @@ impl Host {
         self.handle.state.events.publish(Event::ReloadEnded(target, report));
         self.keep_watch();
         if !self.is_stopping() {
-            service_manager::ready(&self.status());
+            self.report_ready();
         }
     }
 
@@ -301,8 +317,36 @@ impl Host {
                 tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.files.folder().display());
             }
         }
-        service_manager::ready(&self.status());
+        self.report_ready();
+        if let Some(predecessor) = &self.predecessor {
+            let commands = self.handle.commands.clone();
+            predecessor.serving(Box::new(move || commands.send(Command::ReportReady)));
+        }
         Ok(())
+    }
+
+    /// Whether a process that serves, if there is one, agrees to be replaced.
+    fn predecessor_agrees(&self) -> bool {
+        let Some(predecessor) = self.predecessor.as_ref().map(Arc::clone) else { return true };
+        let ids = self.registry.serving().plugins().iter().map(|plugin| plugin.id.to_string()).collect();
+        let agrees = Python::attach(|py| py.detach(|| predecessor.agrees(ids)));
+        if agrees {
+            self.handle.own_control();
+        }
+        agrees
+    }
+
+    /// Whether it has begun to accept connections.
+    pub(crate) fn has_served(&self) -> bool {
+        self.handle.has_served()
+    }
+
+    /// Reports to the service manager what serves, and leaves the sockets with it.
+    fn report_ready(&self) {
+        let listeners = self.handle.listeners();
+        // Its own sockets it has anyhow.
+        let made_here = listeners.iter().filter(|listener| !listener.is_given()).map(|listener| listener.as_fd());
+        service_manager::ready(&self.status(), &made_here.collect::<Vec<_>>());
     }
 
     /// What serves.
@@ -335,6 +379,7 @@ fn log_report(report: &ReloadReport) {
             tracing::info!("Nothing was reloaded; plugins that serve: {}", listed(loaded));
         }
         ReloadReport::Stopping => tracing::info!("no reload, since the server stops"),
+        ReloadReport::Upgrading => tracing::info!("no reload, since a new process is taking over"),
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Change(PluginAction, String, oneshot::Sender<ReloadReport>),
     /// Load everything anew, by a signal: the result goes to the log.
     Sighup,
+    /// Report to the service manager what serves: this process is its main process again, or has become it.
+    ReportReady,
     /// Stop, and start again in the same process if asked to.
     Stop,
     /// The I/O threads have no connection left.

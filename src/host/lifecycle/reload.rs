@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::generation::{Draft, DraftFile, Generation, ReloadScope};
 use super::handle::Interruption;
 use super::host::Host;
+use super::predecessor::Failure;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::control::{ReloadReport, ReloadTarget};
@@ -60,6 +61,7 @@ impl Host {
             draft.load(file).await;
             self.settle(&mut draft).await;
             self.log_failures(&draft, Interruption::AnyStop);
+            self.tell_predecessor(&draft);
             Python::attach(|py| self.put_into_service(py, draft));
             if self.is_stopping() {
                 return;
@@ -195,6 +197,16 @@ impl Host {
         if !self.handle.is_interrupted(interruption) {
             let failures = draft.files().iter().flat_map(|file| &file.loaded.failures);
             Python::attach(|py| failures.for_each(|failure| tracing::error!("{}", failure.record(py))));
+        }
+    }
+
+    /// Reports to the process that is to be replaced, if one is, what has been loaded.
+    fn tell_predecessor(&self, draft: &Draft) {
+        let Some(predecessor) = &self.predecessor else { return };
+        for DraftFile { file, loaded, .. } in draft.files() {
+            let failures = loaded.failures.iter();
+            let failures = failures.map(|one| Failure { text: one.to_string(), of_self_check: one.of_self_check });
+            predecessor.loaded(file, failures.collect());
         }
     }
 

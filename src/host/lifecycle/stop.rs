@@ -13,6 +13,7 @@ use pyo3::types::PyCFunction;
 use super::host::Host;
 use super::mailbox::Command;
 use crate::edge::control::ReloadReport;
+use crate::edge::http::drain::DrainKind;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::terminate::{close_long_lived_responses, log_uncancelled_tasks, terminate};
@@ -23,7 +24,7 @@ impl Host {
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let timeout = self.timeout;
         drop(self.watch.take());
-        self.handle.begin_drain();
+        self.handle.begin_drain(DrainKind::STOP);
         close_long_lived_responses(self.registry.serving().plugins());
         if !drained && self.handle.is_open() {
             self.wait_until_drained(timeout).await?;
@@ -77,7 +78,7 @@ impl Host {
                     break;
                 }
                 Command::Reload(_, reply) | Command::Change(_, _, reply) => drop(reply.send(ReloadReport::Stopping)),
-                Command::Stop | Command::Sighup => {}
+                Command::Stop | Command::Sighup | Command::ReportReady => {}
             }
         }
         Python::attach(|py| timer.bind(py).call_method0("cancel").map(drop))

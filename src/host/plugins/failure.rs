@@ -33,6 +33,8 @@ pub(crate) struct LoadFailure {
     reason: String,
     /// The exception itself, if there was one.
     pub cause: Option<Arc<PyErr>>,
+    /// Whether the plugin's own `self_check` said so.
+    pub of_self_check: bool,
 }
 
 impl fmt::Display for LoadFailure {
@@ -54,7 +56,7 @@ impl fmt::Display for LoadFailure {
 impl LoadFailure {
     /// The host's own objection to something in `file`.
     pub(crate) fn objection(file: &Path, line: Option<usize>, class: Option<String>, reason: String) -> Self {
-        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause: None }
+        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause: None, of_self_check: false }
     }
 
     /// What `error` says of `file`, or of a class in it.
@@ -71,7 +73,15 @@ impl LoadFailure {
             if let Some(missing) = missing {
                 reason = format!("{reason}; {missing}");
             }
-            return Self { file: file.to_path_buf(), line: None, class, parameters: Some(place), reason, cause };
+            return Self {
+                file: file.to_path_buf(),
+                line: None,
+                class,
+                parameters: Some(place),
+                reason,
+                cause,
+                of_self_check: false,
+            };
         }
         let on_disk = environment.locate(file);
         let places = module::places(py, error);
@@ -84,7 +94,7 @@ impl LoadFailure {
         if let Some(remedy) = missing_module(py, error) {
             reason = format!("{reason} ({remedy})");
         }
-        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause }
+        Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause, of_self_check: false }
     }
 
     /// The failure as it is logged: with the traceback, unless that only leads to a parameter.

@@ -182,7 +182,7 @@ async fn load_class_into(
     let part = Python::attach(|py| scope.part(py));
     let brought = match &part {
         Ok(part) => instantiate(environment, file, class, (scope, part)).await,
-        Err(error) => Err(Python::attach(|py| error.clone_ref(py))),
+        Err(error) => Err(Python::attach(|py| error.clone_ref(py)).into()),
     };
     match brought {
         Ok(plugin) => {
@@ -198,9 +198,24 @@ async fn load_class_into(
                 }
             }
         }
-        Err(error) => {
-            loaded.fail(Python::attach(|py| LoadFailure::of_error(py, environment, file, Some(name), &error)));
+        Err(NotReady { error, of_self_check }) => {
+            let mut failure = Python::attach(|py| LoadFailure::of_error(py, environment, file, Some(name), &error));
+            failure.of_self_check = of_self_check;
+            loaded.fail(failure);
         }
+    }
+}
+
+/// Why an instance cannot serve.
+struct NotReady {
+    error: PyErr,
+    /// Whether its own `self_check` said so.
+    of_self_check: bool,
+}
+
+impl From<PyErr> for NotReady {
+    fn from(error: PyErr) -> Self {
+        Self { error, of_self_check: false }
     }
 }
 
@@ -244,7 +259,7 @@ async fn instantiate(
     file: &Path,
     class: &Py<PyType>,
     (scope, part): (&Arc<PluginScope>, &Arc<PluginScope>),
-) -> PyResult<LoadedPlugin> {
+) -> Result<LoadedPlugin, NotReady> {
     let made = Python::attach(|py| -> PyResult<_> {
         let _entered = part.enter(py)?;
         let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
@@ -258,7 +273,7 @@ async fn instantiate(
             let ready = make_ready(environment, file, &instance, kwargs, (scope, part)).await;
             (Some(instance), ready)
         }
-        Err(error) => (None, Err(error)),
+        Err(error) => (None, Err(error.into())),
     };
     if ready.is_err() {
         if let Some(instance) = &instance {
@@ -278,7 +293,7 @@ async fn make_ready(
     instance: &Py<PyAny>,
     kwargs: Py<PyDict>,
     (scope, part): (&Arc<PluginScope>, &Arc<PluginScope>),
-) -> PyResult<LoadedPlugin> {
+) -> Result<LoadedPlugin, NotReady> {
     let step = Python::attach(|py| PyResult::Ok(instance.bind(py).get_type().name()?.to_string()))
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;
     let started = Python::attach(|py| {
@@ -292,11 +307,12 @@ async fn make_ready(
         with_timeout(environment.timeout, context, started, "initialize").await?;
     }
     drop(step);
-    self_check(environment, file, instance, part).await?;
+    let checked = self_check(environment, file, instance, part).await;
+    checked.map_err(|error| NotReady { error, of_self_check: true })?;
     Python::attach(|py| {
         let _entered = part.enter(py)?;
         let scopes = (Arc::clone(scope), Arc::clone(part));
-        LoadedPlugin::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)
+        Ok(LoadedPlugin::new(instance.bind(py).clone(), file.to_path_buf(), scopes, environment)?)
     })
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn prepare_replacement(py: Python<'_>) -> PyResult<()> {
     // Unlike handlers, this outlives the replacement: a signal that comes before the new image listens for it asks for
     // what is under way anyhow, and must not kill it.
     let signal = py.import("signal")?;
-    for name in ["SIGUSR1", "SIGHUP"] {
+    for name in ["SIGUSR1", "SIGUSR2", "SIGHUP"] {
         signal.call_method1("signal", (signal.getattr(name)?, signal.getattr("SIG_IGN")?))?;
     }
     Ok(())

@@ -35,9 +35,24 @@ pub(crate) enum ControlError<'a> {
     /// 503 with `Retry-After`: the server stops before or during a reload.
     #[error("the server is shutting down")]
     ReloadInterrupted,
+    /// 503 with `Retry-After`: a new process is about to take over, which would not know of a reload.
+    #[error("a new process is taking over; reload again when it serves")]
+    UpgradeUnderWay,
+    /// 500: a new process could not take over; this one serves as before.
+    #[error("the upgrade failed; the server goes on as before")]
+    UpgradeFailed {
+        /// Why, a sentence each.
+        reasons: &'a [String],
+    },
     /// 503 with `Retry-After` for `/-/ready`: the server is about to stop, or its plugins are not loaded yet.
     #[error("stopping")]
     NotReady,
+}
+
+#[derive(Serialize)]
+struct UpgradeBody<'a> {
+    error: String,
+    reasons: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -52,8 +67,8 @@ impl ControlError<'_> {
         match self {
             Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
             Self::Withheld(_) => StatusCode::CONFLICT,
-            Self::ReloadFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ReloadInterrupted | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ReloadInterrupted | Self::UpgradeUnderWay | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -61,11 +76,14 @@ impl ControlError<'_> {
     pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
         let status = self.status();
         let mut response = match self {
-            Self::UnknownPlugin(_) | Self::Withheld(_) | Self::ReloadInterrupted => {
+            Self::UnknownPlugin(_) | Self::Withheld(_) | Self::ReloadInterrupted | Self::UpgradeUnderWay => {
                 answer(status, &ErrorBody::new(self), request_id)
             }
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {
                 answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
+            }
+            Self::UpgradeFailed { reasons } => {
+                answer(status, &UpgradeBody { error: self.to_string(), reasons }, request_id)
             }
             // The same shape as the answer of a server that is ready.
             Self::NotReady => answer_text(status, Bytes::from_static(br#"{"status": "stopping"}"#), request_id),

@@ -129,6 +129,16 @@ fn an_endpoint_of_the_server_that_fails_names_the_request() {
             r#"{"error": "Failed to reload plugin a", "reasons": ["why"], "loaded_plugins": ["b"]}"#,
         ),
         (ControlError::ReloadInterrupted, 503, r#"{"error": "the server is shutting down"}"#),
+        (
+            ControlError::UpgradeUnderWay,
+            503,
+            r#"{"error": "a new process is taking over; reload again when it serves"}"#,
+        ),
+        (
+            ControlError::UpgradeFailed { reasons: &["why".to_owned()] },
+            500,
+            r#"{"error": "the upgrade failed; the server goes on as before", "reasons": ["why"]}"#,
+        ),
         (ControlError::NotReady, 503, r#"{"status": "stopping"}"#),
     ] {
         let response = error.respond(id("id-1"));

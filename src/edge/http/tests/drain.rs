@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use super::super::drain::DrainKind;
 use super::{Answer, Options, Server, ask, assert_closed};
 
 const WAIT: &[u8] = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -14,7 +15,7 @@ fn idle_connections_are_closed_and_busy_ones_finish_their_request() {
     ask(&mut idle, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     busy.write_all(WAIT).unwrap();
     server.wait_until_entered();
-    server.trigger.start();
+    server.trigger.start(DrainKind::STOP);
     assert_closed(&mut fresh);
     assert_closed(&mut idle);
     assert!(!server.thread.is_finished());
@@ -23,6 +24,27 @@ fn idle_connections_are_closed_and_busy_ones_finish_their_request() {
     assert_eq!("waited", answer.text());
     assert!(answer.head.contains("\r\nconnection: close\r\n"), "{}", answer.head);
     assert_closed(&mut busy);
+    server.thread.join().unwrap();
+}
+
+#[test]
+fn an_idle_connection_may_make_one_more_request_when_the_drain_starts() {
+    let server = Server::start(Options::default());
+    let mut streams = [server.connect(), server.connect()];
+    for stream in &mut streams {
+        ask(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    server.trigger.start(DrainKind { idle_grace: Duration::from_secs(60), has_successor: false });
+    for (mut stream, path) in streams.into_iter().zip(["/", "/wait"]) {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        if path == "/wait" {
+            server.wait_until_entered();
+            server.release.notify_one();
+        }
+        let answer = Answer::read(&mut stream).unwrap();
+        assert!(answer.head.contains("\r\nconnection: close\r\n"), "{}", answer.head);
+        assert_closed(&mut stream);
+    }
     server.thread.join().unwrap();
 }
 

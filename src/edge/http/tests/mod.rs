@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use super::body;
 use super::conformance::HeaderFlags;
 use super::connection::{ConnectInfo, ConnectionParams, ResponseFuture, Service, serve};
-use super::drain::{Trigger, channel};
+use super::drain::{DrainKind, Trigger, channel};
 use super::listener::bind;
 use super::response::Body;
 
@@ -102,7 +102,7 @@ impl Server {
 
     /// Drains and waits until every connection has ended.
     fn stop(self) {
-        self.trigger.start();
+        self.trigger.start(DrainKind::STOP);
         self.thread.join().unwrap();
     }
 }

@@ -11,6 +11,7 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::super::drain::DrainKind;
 use super::super::tls::{TlsError, load};
 use super::{Options, Server, ask, assert_closed};
 use crate::edge::config::settings::TlsFiles;
@@ -129,7 +130,7 @@ fn a_handshake_and_a_request_that_come_at_the_start_of_a_drain_are_answered() {
     let server = serve(&folder, &pair, super::TIMEOUT);
     let mut late = connect(&server, &pair); // nothing of the handshake is sent yet
     ask(&mut connect(&server, &pair), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    server.trigger.start();
+    server.trigger.start(DrainKind::STOP);
     assert_eq!(200, ask(&mut late, "GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").status);
     assert_closed(&mut late);
     server.stop();
