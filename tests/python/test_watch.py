@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 
 from support.plugins import INI
-from support.server import Launch, Server
+from support.server import Launch, Server, command
 
 PLUGIN = """
 from plugincore.baseplugin import BasePlugin
@@ -212,11 +213,28 @@ def test_a_file_that_is_still_open_for_writing_is_waited_for(launch: Launch) -> 
     with (server.plugins / "greet.py").open("w") as file:
         file.write(source[:half])
         file.flush()
-        server.wait_for(r"plugins/greet\.py: open for writing; changes are loaded when it is closed")
+        server.wait_for(r"plugins/greet\.py is open for writing; changes are loaded when that has ended")
         assert ("one", 0) == (answer(server), reloads(server))
         file.write(source[half:])
     answers(server, "two")
     assert 1 == reloads(server)
+
+
+@WAYS
+def test_a_checkout_is_one_change_however_long_it_takes(launch: Launch, mode: str) -> None:
+    """Git holds its lock from before the first file until after the last."""
+    server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")}, mode)
+    lock = server.folder / ".git" / "index.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    edit(server.plugins / "greet.py", "one", "two")
+    server.wait_for(r"git works on the files \(.*/\.git/index\.lock\); changes are loaded when that has ended")
+    assert ("one", 0) == (answer(server), reloads(server))
+    edit(server.plugins / "other.py", "one", "two")
+    lock.unlink()
+    answers(server, "two")
+    assert ("two", 1) == (answer(server, "other"), reloads(server))
+    assert 1 == server.log.count("git works on the files")
 
 
 @WAYS
@@ -256,14 +274,53 @@ def test_links_in_a_circle_end_nothing(launch: Launch) -> None:
     answers(server, "two")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 def test_a_folder_that_may_not_be_read_is_told(launch: Launch) -> None:
     """What serves goes on; when it may be read again, it counts again."""
-    server = watching(launch, {"greet": PLUGIN})
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("the superuser may read everything")
+    program = [*(without if os.geteuid() == 0 else []), *command()]
+    server = watching(launch, {"greet": PLUGIN}, program=program)
     server.plugins.chmod(0)
+    edit(server.folder / "server.ini", "[paths]", "[server]\ndrain_delay = 0\n\n[paths]")
     server.wait_for(r"plugins cannot be read: Permission denied")
+    assert "one" == answer(server)
     server.plugins.chmod(0o755)
     edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+
+
+def isolated(*setup: str) -> list[str]:
+    """Return the command of a server with mounts and limits of its own, which ``setup`` makes first."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    script = "; ".join(setup)
+    if not shutil.which("unshare") or subprocess.run([*unshare, script], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no such process")
+    return [*unshare, f'{script}; exec "$0" "$@"', *command()]
+
+
+def test_at_the_limit_of_inotify_the_files_are_read_instead(launch: Launch) -> None:
+    """One line says so, and which limit it is."""
+    server = launch(
+        {"greet": PLUGIN}, args=["--watch"], program=isolated("echo 0 > /proc/sys/user/max_inotify_watches")
+    )
+    line = server.wait_for("the system does not tell of changes in .*, so it is read once a second")
+    assert "fs.inotify.max_user_watches" in line
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+    assert 1 == server.log.count("once a second")
+
+
+def test_where_the_file_system_does_not_tell_of_changes_they_are_found(launch: Launch, tmp_path: Path) -> None:
+    """As below a mount that others write to: here, what lies under an overlay is changed."""
+    site, upper, work = tmp_path / "site", tmp_path / "upper", tmp_path / "work"
+    for folder in (site / "plugins", upper, work):
+        folder.mkdir(parents=True)
+    options = f"lowerdir={site / 'plugins'},upperdir={upper},workdir={work}"
+    overlay = isolated(f"mount -t overlay overlay -o {options} {site / 'plugins'}")
+    server = launch({"greet": PLUGIN}, args=["--watch"], program=overlay, folder=site)
+    server.wait_for("so it is read once a second: .*plugins is on a file system of type overlay")
+    edit(site / "plugins" / "greet.py", "one", "two")
     answers(server, "two")
 
 

@@ -7,6 +7,7 @@
 
 mod activity;
 mod anchors;
+mod checkout;
 mod contents;
 mod filesystem;
 pub(crate) mod list;

@@ -1,7 +1,7 @@
 //! The watcher's thread: waits for a change, until it is complete, and for the reload that it asks for.
 //!
-//! Promise: a change is complete when nothing has happened for [`QUIET`] and no watched file is open for writing; then
-//! all of it is one reload, and there is one reload at a time. Where the system does not tell of changes, everything is
+//! Promise: a change is complete when nothing has happened for [`QUIET`], no watched file is open for writing and
+//! git is not at work; then all of it is one reload, and there is one reload at a time. Where the system does not tell of changes, everything is
 //! read once a second, and a change is complete when two readings are the same. Caveat: a stream of changes without a
 //! pause is taken in pieces of [`PATIENCE`].
 
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Activity, Happened};
 use super::anchors::anchors;
+use super::checkout::lock_of;
 use super::contents::Contents;
 use super::filesystem::FileSystems;
 use super::list::{Reloads, WatchList};
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a file that is being written is looked at.
 const WRITER_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a change may wait for that before it is told.
+const DELAY: Duration = Duration::from_secs(2);
 
 /// The pause between two readings of everything, where the system does not tell of changes.
 const POLL: Duration = Duration::from_secs(1);
@@ -53,6 +57,10 @@ pub(super) struct Watcher<R> {
     last: Contents,
     /// When the change that is not complete yet began.
     began: Option<Instant>,
+    /// What that change waits for, if it has been told.
+    delay: Option<String>,
+    /// Since when git has held its lock.
+    locked_since: Option<Instant>,
     /// The reload that is under way.
     reload: Option<oneshot::Receiver<ReloadReport>>,
     /// What is wrong at the moment, and has been told.
@@ -71,6 +79,8 @@ impl<R: Reloads> Watcher<R> {
             loaded: Contents::default(),
             last: Contents::default(),
             began: None,
+            delay: None,
+            locked_since: None,
             reload: None,
             complaints: HashSet::new(),
         };
@@ -157,40 +167,49 @@ impl<R: Reloads> Watcher<R> {
 
     /// Asks for a reload if a change is complete; returns when to look again.
     fn check(&mut self) -> Option<Instant> {
-        let begun = Instant::now();
-        if !self.is_polling()
-            && let Some(file) = self.activity.being_written()
-        {
-            self.complain_of_writer(&file);
-            return Some(begun + WRITER_PAUSE);
-        }
+        let now = Instant::now();
         let contents = self.read();
-        let again = self.is_polling().then(|| begun + POLL.max(begun.elapsed() * POLL_SHARE));
+        let again = self.is_polling().then(|| now + POLL.max(now.elapsed() * POLL_SHARE));
         let changes = contents.changes(&self.loaded);
         let is_stable = !self.is_polling() || contents.changes(&self.last).is_empty();
         self.last = contents.clone();
         if changes.is_empty() {
-            (self.loaded, self.began) = (contents, None);
+            (self.loaded, self.began, self.delay) = (contents, None, None);
             return again;
         }
-        let is_old = self.began.is_some_and(|began| begun >= began + PATIENCE);
+        let began = *self.began.get_or_insert(now);
+        if let Some(reason) = self.unfinished() {
+            if now > began + DELAY && self.delay.as_ref() != Some(&reason) {
+                tracing::warn!("{reason}; changes are loaded when that has ended");
+                self.delay = Some(reason);
+            }
+            return Some(now + WRITER_PAUSE);
+        }
+        let is_old = now >= began + PATIENCE;
         if !is_stable || (contents.is_recent(&changes, QUIET) && !is_old) {
-            return Some(again.unwrap_or(begun + QUIET));
+            return Some(again.unwrap_or(now + QUIET));
         }
         tracing::info!("Changed: {}", listed(&changes));
         let is_ini = self.list.ini.as_ref().is_some_and(|ini| changes.contains(&ini.shown));
         let target = if is_ini { ReloadTarget::All } else { ReloadTarget::Changed };
         self.reload = Some(self.reloads.reload(target, &changes));
-        (self.loaded, self.began) = (contents, None);
+        (self.loaded, self.began, self.delay) = (contents, None, None);
         again
     }
 
-    fn complain_of_writer(&mut self, file: &Path) {
-        let is_slow = self.began.is_some_and(|began| began.elapsed() > 4 * WRITER_PAUSE);
-        let complaint = format!("{}: open for writing; changes are loaded when it is closed", file.display());
-        if is_slow && self.complaints.insert(complaint.clone()) {
-            tracing::warn!("{complaint}");
+    /// Why what is on the disk now is not complete, as far as that can be seen without reading it.
+    fn unfinished(&mut self) -> Option<String> {
+        if !self.is_polling()
+            && let Some(file) = self.activity.being_written()
+        {
+            return Some(format!("{} is open for writing", file.display()));
         }
+        let Some(lock) = lock_of(&self.list.folder.on_disk) else {
+            self.locked_since = None;
+            return None;
+        };
+        let since = *self.locked_since.get_or_insert_with(Instant::now);
+        (since.elapsed() < PATIENCE).then(|| format!("git works on the files ({})", lock.display()))
     }
 
     /// Reads the files that are watched now, and tells what is in the way.
