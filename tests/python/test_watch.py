@@ -32,6 +32,18 @@ class Helped(BasePlugin):
         return 200, {"answer": words.ANSWER}
 """
 
+#: A plugin with a state.
+COUNTS = """
+import itertools
+from plugincore.baseplugin import BasePlugin
+
+class Counts(BasePlugin):
+    calls = itertools.count(1)
+
+    def request_handler(self, **data):
+        return 200, {"answer": next(self.calls)}
+"""
+
 #: How a server is told to watch; the second way reads everything again and again, as on a network drive.
 WAYS = pytest.mark.parametrize("mode", ["on", "poll"])
 
@@ -118,6 +130,60 @@ def test_a_broken_edit_leaves_the_old_version_until_it_is_mended(launch: Launch,
     assert "one" == answer(server)
     edit(server.plugins / "greet.py", 'two"', "three")
     answers(server, "three")
+
+
+def test_only_the_changed_plugin_is_loaded_anew(launch: Launch) -> None:
+    """All others keep their state, those with the same helper as it was, too."""
+    counts = COUNTS.replace("import itertools", "import itertools\nimport words")
+    plugins = {"greet": PLUGIN, "counts": counts, "also": COUNTS.replace("Counts", "Also"), "words": "ANSWER = 1\n"}
+    ini = INI + "\n[plugin_parms]\ngreet = json:greet.json\n"
+    server = watching(launch, {**plugins, "greet.json": "{}"}, ini=ini)
+    assert (1, 1) == (answer(server, "counts"), answer(server, "also"))
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+    position = len(server.lines)
+    write(server.plugins / "greet.json", '{"more": 1}')
+    server.wait_for("Loaded plugin greet", position)
+    assert (2, 2) == (answer(server, "counts"), answer(server, "also"))
+    write(server.plugins / "words.py", "ANSWER = 2\n")
+    server.wait_for("Loaded plugin counts", position)
+    assert (1, 3) == (answer(server, "counts"), answer(server, "also"))
+    assert 1 == server.log.count("Loaded plugin also")
+
+
+@WAYS
+def test_a_file_that_is_broken_holds_nobody_up(launch: Launch, mode: str) -> None:
+    """Changes of others serve; it is not tried again, nor told of, until it changes."""
+    server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")}, mode)
+    write(server.plugins / "greet.py", "1 / 0\n")
+    server.wait_for("greet.py:1: ZeroDivisionError")
+    write(server.plugins / "new.py", "1 / 0\n")
+    server.wait_for("new.py:1: ZeroDivisionError")
+    edit(server.plugins / "other.py", "one", "two")
+    answers(server, "two", "other")
+    assert "one" == answer(server)
+    assert 2 == server.log.count(": ZeroDivisionError: division by zero")
+    write(server.plugins / "new.py", PLUGIN.replace("Greet", "New"))
+    answers(server, "one", "new")
+    write(server.plugins / "greet.py", PLUGIN.replace("one", "three"))
+    answers(server, "three")
+    assert 1 == server.log.count("Loaded plugin new")
+
+
+def test_a_changed_ini_file_counts_as_soon_as_it_can(launch: Launch) -> None:
+    """A plugin that was broken meanwhile keeps it from that, and it keeps no other plugin from anything."""
+    server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")})
+    write(server.plugins / "greet.py", "1 / 0\n")
+    server.wait_for("greet.py:1: ZeroDivisionError")
+    position = len(server.lines)
+    (server.folder / "server.ini").write_text(INI + "\n[auth]\napikey = secret\n")
+    server.wait_for("Nothing was reloaded", position)
+    edit(server.plugins / "other.py", "one", "two")
+    answers(server, "two", "other")
+    assert 200 == server.get("/plugins").status_code
+    write(server.plugins / "greet.py", PLUGIN.replace("one", "three"))
+    answers(server, "three")
+    assert 403 == server.get("/plugins").status_code
 
 
 @WAYS

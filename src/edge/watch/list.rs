@@ -34,7 +34,8 @@ pub(crate) struct WatchList {
 
 /// The server, as the watcher uses it; called on the watcher's thread.
 pub(crate) trait Reloads: Send + 'static {
-    /// Has the server load again what `target` names, since `files` have changed; does not wait for it.
+    /// Has the server load again what `target` names, since `files` have changed, if that has not been
+    /// told before; does not wait for it.
     fn reload(&self, target: ReloadTarget, files: &[PathBuf]) -> oneshot::Receiver<ReloadReport>;
 }
 

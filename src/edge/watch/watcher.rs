@@ -62,9 +62,20 @@ pub(super) struct Watcher<R> {
     /// Since when git has held its lock.
     locked_since: Option<Instant>,
     /// The reload that is under way.
-    reload: Option<oneshot::Receiver<ReloadReport>>,
+    reload: Option<Reload>,
+    /// Whether the ini file has changed and does not count yet, since that reload has failed.
+    ini_waits: bool,
     /// What is wrong at the moment, and has been told.
     complaints: HashSet<String>,
+}
+
+/// A reload that was asked for.
+struct Reload {
+    report: oneshot::Receiver<ReloadReport>,
+    /// Whether it is one of everything, since the ini file has changed.
+    is_everything: bool,
+    /// The changed files besides, if so.
+    others: Vec<PathBuf>,
 }
 
 impl<R: Reloads> Watcher<R> {
@@ -82,6 +93,7 @@ impl<R: Reloads> Watcher<R> {
             delay: None,
             locked_since: None,
             reload: None,
+            ini_waits: false,
             complaints: HashSet::new(),
         };
         watcher.begin();
@@ -102,7 +114,7 @@ impl<R: Reloads> Watcher<R> {
                 }
                 happened = self.activity.happened(), if self.system.is_some() => due = Some(self.note(happened)),
                 () = sleep_until(at), if due.is_some() && self.reload.is_none() => due = self.check(),
-                () = ended(&mut self.reload), if self.reload.is_some() => self.reload = None,
+                report = ended(&mut self.reload), if self.reload.is_some() => self.take(report),
             }
         }
     }
@@ -190,11 +202,24 @@ impl<R: Reloads> Watcher<R> {
             return Some(again.unwrap_or(now + QUIET));
         }
         tracing::info!("Changed: {}", listed(&changes));
-        let is_ini = self.list.ini.as_ref().is_some_and(|ini| changes.contains(&ini.shown));
-        let target = if is_ini { ReloadTarget::All } else { ReloadTarget::Changed };
-        self.reload = Some(self.reloads.reload(target, &changes));
+        let is_ini = |file: &PathBuf| self.list.ini.as_ref().is_some_and(|ini| ini.shown == *file);
+        let is_everything = self.ini_waits || changes.iter().any(is_ini);
+        let others = changes.iter().filter(|file| is_everything && !is_ini(file)).cloned().collect();
+        let target = if is_everything { ReloadTarget::All } else { ReloadTarget::Changed };
+        self.reload = Some(Reload { report: self.reloads.reload(target, &changes), is_everything, others });
         (self.loaded, self.began, self.delay) = (contents, None, None);
         again
+    }
+
+    /// A reload has ended; how it went has been logged. If it was one of everything and has failed, the plugin files are
+    /// loaded at least.
+    fn take(&mut self, report: Option<ReloadReport>) {
+        let Some(Reload { is_everything: true, others, .. }) = self.reload.take() else { return };
+        self.ini_waits = matches!(report, Some(ReloadReport::Failed { .. }));
+        if self.ini_waits && !others.is_empty() {
+            let report = self.reloads.reload(ReloadTarget::Changed, &[]);
+            self.reload = Some(Reload { report, is_everything: false, others: Vec::new() });
+        }
     }
 
     /// Why what is on the disk now is not complete, as far as that can be seen without reading it.
@@ -314,10 +339,10 @@ fn reason(error: &notify::Error, folder: &Path) -> String {
     }
 }
 
-/// Waits for the end of a reload; how it went has been logged by then.
-async fn ended(reload: &mut Option<oneshot::Receiver<ReloadReport>>) {
+/// Waits for the end of a reload; `None` if the server does not come to it any more.
+async fn ended(reload: &mut Option<Reload>) -> Option<ReloadReport> {
     match reload {
-        Some(report) => drop(report.await),
+        Some(reload) => (&mut reload.report).await.ok(),
         None => std::future::pending().await,
     }
 }

@@ -247,7 +247,7 @@ impl Host {
     }
 
     fn report(&self, target: &ReloadTarget, report: &ReloadReport) {
-        log_report(report);
+        log_report(target, report);
         self.handle.state.events.publish(Event::ReloadEnded(target, report));
         self.keep_watch();
         if !self.is_stopping() {
@@ -367,9 +367,12 @@ fn kept_state(settings: &Settings, launch: &LaunchOptions) -> KeptState {
 }
 
 /// Logs how a reload went; what failed has been logged where it failed.
-fn log_report(report: &ReloadReport) {
+fn log_report(target: &ReloadTarget, report: &ReloadReport) {
     match report {
         ReloadReport::One { plugin, .. } => tracing::info!("Reloaded plugin {plugin}"),
+        ReloadReport::All { loaded, .. } if *target == ReloadTarget::Changed => {
+            tracing::info!("Reloaded what has changed; plugins that serve: {}", listed(loaded));
+        }
         ReloadReport::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
         ReloadReport::Enabled { plugins, .. } => tracing::info!("Enabled plugins: {}", listed(plugins)),
         ReloadReport::Disabled { plugins, .. } => tracing::info!("Disabled plugins: {}", listed(plugins)),

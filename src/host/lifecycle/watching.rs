@@ -26,7 +26,9 @@ struct WatcherReloads {
 
 impl Reloads for WatcherReloads {
     fn reload(&self, target: ReloadTarget, files: &[PathBuf]) -> oneshot::Receiver<ReloadReport> {
-        self.events.publish(Event::FilesChanged(files));
+        if !files.is_empty() {
+            self.events.publish(Event::FilesChanged(files));
+        }
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Reload(target, reply));
         report
