@@ -100,6 +100,20 @@ def test_a_failure_is_told_with_file_line_and_reason(launch: Launch) -> None:
     assert (False, 1) == (ended.data["success"], len(ended.data["reasons"]))
 
 
+def test_a_plugin_that_is_disabled_and_enabled_is_told(launch: Launch) -> None:
+    """That it is gone, or loaded, comes with it."""
+    server = launch({"greet": GREET})
+    with events(server) as stream:
+        connected(stream)
+        assert 200 == server.post("/-/api/plugins/greet/disable").status_code
+        names = [event.name for event in stream.until("reload_ended")]
+        assert ["reload_begun", "plugin_gone", "plugin_disabled", "reload_ended"] == names
+        assert 200 == server.post("/-/api/plugins/greet/enable").status_code
+        begun, loaded, enabled, ended = stream.until("reload_ended")
+        assert ("plugin_loaded", "plugin_enabled", "greet") == (loaded.name, enabled.name, enabled.data["id"])
+        assert ("reload_begun", True) == (begun.name, ended.data["success"])
+
+
 def test_a_client_that_comes_back_gets_what_it_missed(launch: Launch) -> None:
     """By `Last-Event-ID`; an id of an earlier server, or of none, begins anew and says so."""
     server = launch({"greet": GREET})

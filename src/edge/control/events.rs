@@ -84,6 +84,16 @@ pub(crate) enum Event<'a> {
         /// The file that it was loaded from.
         file: &'a Path,
     },
+    /// A plugin has been disabled.
+    PluginDisabled {
+        /// Its id.
+        id: &'a str,
+    },
+    /// A plugin has been enabled.
+    PluginEnabled {
+        /// Its id.
+        id: &'a str,
+    },
     /// Readiness fails from now on.
     Draining,
     /// The server stops, or starts again.
@@ -297,6 +307,8 @@ fn describe(event: Event<'_>) -> (&'static str, Value) {
             ("plugin_failed", json!({ "file": file, "line": line, "reason": cut_text(reason.to_owned()) }))
         }
         Event::PluginGone { id, file } => ("plugin_gone", json!({ "id": id, "file": shown(file) })),
+        Event::PluginDisabled { id } => ("plugin_disabled", json!({ "id": id })),
+        Event::PluginEnabled { id } => ("plugin_enabled", json!({ "id": id })),
         Event::Draining => ("draining", json!({})),
         Event::Stopping { restart } => ("stopping", json!({ "restart": restart })),
     }

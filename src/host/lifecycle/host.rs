@@ -248,7 +248,21 @@ impl Host {
 
     fn report(&self, target: &ReloadTarget, report: &ReloadReport) {
         log_report(target, report);
-        self.handle.state.events.publish(Event::ReloadEnded(target, report));
+        let events = &self.handle.state.events;
+        match report {
+            ReloadReport::Disabled { plugins, .. } => {
+                for id in plugins {
+                    events.publish(Event::PluginDisabled { id });
+                }
+            }
+            ReloadReport::Enabled { plugins, .. } => {
+                for id in plugins {
+                    events.publish(Event::PluginEnabled { id });
+                }
+            }
+            _ => {}
+        }
+        events.publish(Event::ReloadEnded(target, report));
         self.keep_watch();
         if !self.is_stopping() {
             self.report_ready();
