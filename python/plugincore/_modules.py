@@ -62,6 +62,7 @@ class ModuleTable:
         self.kept = sources or {}
         self.files: dict[str, str] = {}
         self.sources: dict[str, bytes] = {}
+        self.on_disk: dict[str, bytes | None] = {}
         self.paths: dict[str, str] = {}
         self.imports: dict[str, set[str]] = {}
         self.missing: dict[str, set[str]] = {}
@@ -118,12 +119,8 @@ class ModuleTable:
         self.sources[path] = table.sources[path]
 
     def is_current(self, path: str) -> bool:
-        """Return whether the file at `path` is as it was when it was run."""
-        try:
-            with open(path, "rb") as file:
-                return file.read() == self.sources.get(path)
-        except OSError:
-            return False
+        """Return whether the file at `path` is as it was when it was run, or an earlier source in its place."""
+        return _content(path) == self.on_disk.get(path, self.sources.get(path))
 
     def find(self, name: str, places: Any = None) -> ModuleSpec | None:
         """Return how to load the module called `name`, if it is a file of the folder, or of one of `places`."""
@@ -172,8 +169,14 @@ class ModuleTable:
         if source is None:
             with open(path, "rb") as file:
                 source = file.read()
+        else:
+            self.on_disk[path] = _content(path)
         self.sources[path] = source
         return source
+
+    def restored(self, name: str) -> ModuleTable:
+        """Return a table for a load from the sources that module `name` consists of."""
+        return ModuleTable(self.folder, self.files_of(name))
 
     def note(self, importer: str, name: str) -> None:
         """Remember that module `importer` has imported module `name`."""
@@ -256,6 +259,15 @@ class ModuleTable:
         proxy = sys.modules.get(name)
         if isinstance(proxy, ModuleProxy) and not any(table.private(name) in sys.modules for table in _TABLES.values()):
             del sys.modules[name]
+
+
+def _content(path: str) -> bytes | None:
+    """Return what is in a file; None if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 class PluginLoader(SourceFileLoader):

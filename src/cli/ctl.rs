@@ -58,6 +58,11 @@ enum Verb {
         /// The plugin's id, or the name of its file
         id: String,
     },
+    /// Load what a plugin was before the last change
+    Previous {
+        /// The plugin's id
+        id: String,
+    },
     /// Have the readiness check fail until the server is stopped; everything is served as before
     Drain,
     /// Stop the server, as SIGTERM does
@@ -91,6 +96,7 @@ impl Verb {
             Self::Reload { id: Some(id) } => ("POST", of_plugin(id, "reload")),
             Self::Disable { id } => ("POST", of_plugin(id, "disable")),
             Self::Enable { id } => ("POST", of_plugin(id, "enable")),
+            Self::Previous { id } => ("POST", of_plugin(id, "previous")),
             Self::Drain => ("POST", api("drain")),
             Self::Stop => ("POST", api("stop")),
             Self::Upgrade => ("POST", api("upgrade")),
@@ -101,7 +107,11 @@ impl Verb {
     /// How long the answer may take; nothing for what waits for plugins.
     fn timeout(&self) -> Option<Duration> {
         match self {
-            Self::Reload { .. } | Self::Disable { .. } | Self::Enable { .. } | Self::Upgrade => None,
+            Self::Reload { .. }
+            | Self::Disable { .. }
+            | Self::Enable { .. }
+            | Self::Previous { .. }
+            | Self::Upgrade => None,
             Self::Plugins | Self::Status | Self::Drain | Self::Stop | Self::LogLevel { .. } => Some(PROMPT),
         }
     }

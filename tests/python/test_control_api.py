@@ -112,6 +112,7 @@ def test_the_list_names_state_file_routes_and_numbers(launch: Launch) -> None:
         "file": "plugins/greet.py",
         "state": "serving",
         "generation": 1,
+        "previous": False,
         "last_error": None,
         "draining": 0,
         "routes": ["/greet"],

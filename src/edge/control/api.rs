@@ -46,6 +46,8 @@ pub(crate) enum PluginAction {
     Disable,
     /// It is loaded again.
     Enable,
+    /// What it was before the last change is loaded.
+    Previous,
 }
 
 /// The addresses that concern the server as a whole.
@@ -61,8 +63,12 @@ const SERVER: [(&str, MethodSet, ApiCall); 8] = [
 ];
 
 /// The last segments of `plugins/<id>/<action>`; all of them are for POST.
-const ACTIONS: [(&str, PluginAction); 3] =
-    [("reload", PluginAction::Reload), ("disable", PluginAction::Disable), ("enable", PluginAction::Enable)];
+const ACTIONS: [(&str, PluginAction); 4] = [
+    ("reload", PluginAction::Reload),
+    ("disable", PluginAction::Disable),
+    ("enable", PluginAction::Enable),
+    ("previous", PluginAction::Previous),
+];
 
 impl ApiCall {
     /// What `path`, which follows `/-/api/`, asks for, and the methods that it answers.

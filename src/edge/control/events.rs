@@ -292,6 +292,7 @@ fn describe(event: Event<'_>) -> (&'static str, Value) {
                 ReloadReport::Disabled { .. } => (true, &[]),
                 ReloadReport::Failed { reasons, .. } => (false, reasons),
                 ReloadReport::Unknown { .. }
+                | ReloadReport::NoPrevious { .. }
                 | ReloadReport::Withheld { .. }
                 | ReloadReport::Stopping
                 | ReloadReport::Upgrading => (false, &[]),
@@ -318,7 +319,7 @@ fn named(target: &ReloadTarget) -> &str {
     match target {
         ReloadTarget::All => "all",
         ReloadTarget::Changed => "changed",
-        ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => plugin,
+        ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) | ReloadTarget::Previous(plugin) => plugin,
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum ReloadTarget {
     One(String),
     /// The same, or a file of that name which could not be loaded before.
     OneOrFailed(String),
+    /// What the file of this plugin, and the modules that it imports, were before the last change.
+    Previous(String),
     /// The plugin files that differ from what was loaded.
     Changed,
 }
@@ -76,6 +78,11 @@ pub(crate) enum ReloadReport {
     },
     /// The plugin is disabled, so it is not reloaded.
     Withheld {
+        /// Its id.
+        plugin: String,
+    },
+    /// Nothing is known that the plugin was before.
+    NoPrevious {
         /// Its id.
         plugin: String,
     },
@@ -206,11 +213,14 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
             return reloaded(json!({ "id": plugin, "state": "serving", "plugins": plugins }), failed, request_id);
         }
         ReloadReport::Withheld { plugin } => ControlError::Withheld(plugin),
+        ReloadReport::NoPrevious { plugin } => ControlError::NoPrevious(plugin),
         ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {
                 ReloadTarget::All | ReloadTarget::Changed => None,
-                ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => Some(plugin.as_str()),
+                ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) | ReloadTarget::Previous(plugin) => {
+                    Some(plugin.as_str())
+                }
             };
             ControlError::ReloadFailed { plugin, reasons, loaded_plugins: loaded }
         }

@@ -85,6 +85,8 @@ pub(crate) struct PluginStatus {
     pub version: Option<Version>,
     /// The hash of what it was loaded from, if that is known.
     pub content_hash: Option<String>,
+    /// Whether it went back to what it was before.
+    pub is_previous: bool,
     /// Why the last attempt to load it failed; nothing if it did not.
     pub last_error: Option<LastError>,
     /// Requests in versions that have been replaced.
@@ -123,6 +125,7 @@ impl PluginStatus {
             "state": self.state.name(),
             "generation": self.version.map_or(0, |version| version.generation),
             "content_hash": self.content_hash,
+            "previous": self.is_previous,
             "loaded_at": self.version.map(|version| format!("{:.3}", version.loaded_at)),
             "last_error": error,
             "draining": sum(&self.draining),
@@ -152,6 +155,7 @@ mod tests {
             state: PluginState::Serving,
             version: Some(Version { generation: 2, loaded_at: "2025-05-06T07:08:09.5Z".parse().unwrap() }),
             content_hash: None,
+            is_previous: false,
             last_error: None,
             draining: vec![Arc::clone(&calls), Arc::clone(&calls)],
             terminated: true,

@@ -115,7 +115,8 @@ impl Draft {
         Self { serving, next: None, environment, key, files: Vec::new(), kept: Kept::All }
     }
 
-    /// Reads the ini file again and, for everything, the certificate.
+    /// Reads the ini file again and, for everything, the certificate. What was `restored` is loaded from the sources that
+    /// it was run from, instead of from the files.
     ///
     /// # Errors
     /// Why the reload cannot begin, each with file and line; nothing has changed then.
@@ -124,6 +125,7 @@ impl Draft {
         launch: &LaunchOptions,
         serving: Arc<Generation>,
         scope: ReloadScope,
+        restored: Option<&FileModule>,
     ) -> Result<Self, Vec<String>> {
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
         let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
@@ -141,7 +143,11 @@ impl Draft {
                 return Err(errors.0.iter().map(ToString::to_string).collect());
             }
         };
-        let environment = Arc::new(environment(py, launch, &reading).map_err(|error| reason(&error))?);
+        let mut environment = environment(py, launch, &reading).map_err(|error| reason(&error))?;
+        if let Some(restored) = restored {
+            environment.modules = restored.restored(py).map_err(|error| reason(&error))?;
+        }
+        let environment = Arc::new(environment);
         let settings = reading.settings;
         let key = settings.apikey.clone();
         let next = match scope {

@@ -277,7 +277,10 @@ impl Host {
             return refusal;
         }
         service_manager::reloading();
-        let target = ReloadTarget::OneOrFailed(id.clone());
+        let target = match action {
+            PluginAction::Previous => ReloadTarget::Previous(id.clone()),
+            _ => ReloadTarget::OneOrFailed(id.clone()),
+        };
         self.handle.state.events.publish(Event::ReloadBegun(&target));
         let host = Arc::clone(self);
         let changed = async move {
@@ -285,6 +288,7 @@ impl Host {
                 PluginAction::Reload => host.reload(ReloadTarget::OneOrFailed(id)).await,
                 PluginAction::Disable => host.disable(id).await,
                 PluginAction::Enable => host.enable(id).await,
+                PluginAction::Previous => host.reload(ReloadTarget::Previous(id)).await,
             }
         };
         let report = self.run_cancellable(Interruption::FinalStop, changed).await.unwrap_or(ReloadReport::Stopping);
@@ -391,6 +395,7 @@ fn log_report(target: &ReloadTarget, report: &ReloadReport) {
         ReloadReport::Enabled { plugins, .. } => tracing::info!("Enabled plugins: {}", listed(plugins)),
         ReloadReport::Disabled { plugins, .. } => tracing::info!("Disabled plugins: {}", listed(plugins)),
         ReloadReport::Withheld { plugin } => tracing::info!("Plugin {plugin} is disabled, so it is not reloaded"),
+        ReloadReport::NoPrevious { plugin } => tracing::info!("Plugin {plugin} has no previous version"),
         ReloadReport::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
         ReloadReport::Failed { loaded, .. } => {
             tracing::info!("Nothing was reloaded; plugins that serve: {}", listed(loaded));

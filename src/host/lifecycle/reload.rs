@@ -71,6 +71,7 @@ impl Host {
 
     /// Reads the ini file and loads what `target` names; puts all of it into service, or changes nothing.
     pub(super) async fn reload(self: Arc<Self>, target: ReloadTarget) -> ReloadReport {
+        let mut restored = None;
         let (scope, file) = match &target {
             ReloadTarget::All => (ReloadScope::Everything, None),
             ReloadTarget::Changed => (ReloadScope::ChangedPlugins, None),
@@ -78,6 +79,16 @@ impl Host {
                 Some(plugin) => (ReloadScope::Plugins, Some(plugin.file.clone())),
                 None => return ReloadReport::Unknown { plugin: id.clone() },
             },
+            ReloadTarget::Previous(id) => {
+                let Some(plugin) = self.registry.serving().get(id).cloned() else {
+                    return ReloadReport::Unknown { plugin: id.clone() };
+                };
+                restored = self.registry.previous(&plugin.file);
+                if restored.is_none() {
+                    return ReloadReport::NoPrevious { plugin: id.clone() };
+                }
+                (ReloadScope::Plugins, Some(plugin.file.clone()))
+            }
             ReloadTarget::OneOrFailed(id) => {
                 let file = self.registry.serving().get(id).map(|plugin| plugin.file.clone());
                 let file = file.or_else(|| self.record.failed_file(id));
@@ -87,7 +98,7 @@ impl Host {
                 }
             }
         };
-        let begun = Python::attach(|py| Draft::begin(py, &self.launch, self.generation(), scope));
+        let begun = Python::attach(|py| Draft::begin(py, &self.launch, self.generation(), scope, restored.as_deref()));
         let mut draft = match begun {
             Ok(draft) => draft,
             Err(reasons) => return self.refused(target, reasons),
@@ -149,7 +160,9 @@ impl Host {
         }
         match target {
             ReloadTarget::All | ReloadTarget::Changed => ReloadReport::All { loaded: self.loaded(), failed },
-            ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) => ReloadReport::One { plugin, failed },
+            ReloadTarget::One(plugin) | ReloadTarget::OneOrFailed(plugin) | ReloadTarget::Previous(plugin) => {
+                ReloadReport::One { plugin, failed }
+            }
         }
     }
 

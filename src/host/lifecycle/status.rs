@@ -33,8 +33,8 @@ pub(super) struct StatusRecord {
 struct Record {
     /// What was loaded last, by id; kept for ids that are gone, so that no number comes twice.
     versions: HashMap<Arc<str>, Version>,
-    /// The content hashes of files when they were loaded.
-    hashes: HashMap<PathBuf, Option<String>>,
+    /// What files were when they were loaded.
+    contents: HashMap<PathBuf, Content>,
     /// Why the last attempt to load a file failed.
     failures: BTreeMap<PathBuf, LastError>,
     /// Plugins that serve no more and have not ended yet.
@@ -52,6 +52,14 @@ pub(super) struct WithheldFile {
     pub why: Withheld,
     /// The ids that its plugins had, or its name.
     pub ids: Vec<Arc<str>>,
+}
+
+/// What a file was loaded from.
+struct Content {
+    /// The hash of it.
+    hash: String,
+    /// Whether it is what the file was before.
+    is_previous: bool,
 }
 
 /// A plugin that serves no more, as long as it has not ended.
@@ -142,7 +150,7 @@ impl StatusRecord {
     /// Notes that the plugins `loaded` have come into service and that `retired` serve no more.
     pub(super) fn note_swap(&self, py: Python<'_>, loaded: &[Arc<LoadedPlugin>], retired: &[Arc<LoadedPlugin>]) {
         let loaded_at = Timestamp::now();
-        let hashes: HashMap<_, _> = loaded.iter().map(|plugin| (plugin.file.clone(), self.hash(py, plugin))).collect();
+        let contents: Vec<_> = loaded.iter().filter_map(|plugin| self.content(py, &plugin.file)).collect();
         let snapshot = self.state.snapshot.load();
         let mut record = self.lock();
         for old in retired {
@@ -156,7 +164,7 @@ impl StatusRecord {
             let event = Event::PluginLoaded { id: &plugin.id, file: &plugin.file, generation, again };
             self.state.events.publish(event);
         }
-        record.hashes.extend(hashes);
+        record.contents.extend(contents);
         drop(record);
         for old in retired.iter().filter(|old| self.registry.serving().get(&old.id).is_none()) {
             self.state.events.publish(Event::PluginGone { id: &old.id, file: &old.file });
@@ -164,11 +172,13 @@ impl StatusRecord {
         self.publish_statuses();
     }
 
-    fn hash(&self, py: Python<'_>, plugin: &LoadedPlugin) -> Option<String> {
-        self.registry.content_hash(py, &plugin.file).unwrap_or_else(|error| {
-            tracing::error!("{}: it has no content hash: {error}", plugin.file.display());
-            None
-        })
+    fn content(&self, py: Python<'_>, file: &Path) -> Option<(PathBuf, Content)> {
+        let module = self.registry.module(file)?;
+        let content = module
+            .content_hash(py)
+            .and_then(|hash| module.is_restored(py).map(|is_previous| Content { hash, is_previous }))
+            .inspect_err(|error| tracing::error!("{}: it has no content hash: {error}", file.display()));
+        Some((file.to_path_buf(), content.ok()?))
     }
 
     /// Notes that plugins which served no more have been terminated. Requests that did not end with them are shown as
@@ -228,7 +238,8 @@ fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> Plu
         file: plugin.file.display().to_string(),
         state: PluginState::Serving,
         version: record.versions.get(&plugin.id).copied(),
-        content_hash: record.hashes.get(&plugin.file).cloned().flatten(),
+        content_hash: record.contents.get(&plugin.file).map(|content| content.hash.clone()),
+        is_previous: record.contents.get(&plugin.file).is_some_and(|content| content.is_previous),
         last_error: record.failures.get(&plugin.file).cloned(),
         draining: record.draining(&plugin.id),
         terminated: false,
@@ -246,6 +257,7 @@ fn failed_status(file: &Path, error: &LastError) -> PluginStatus {
         state: PluginState::Failed,
         version: None,
         content_hash: None,
+        is_previous: false,
         last_error: Some(error.clone()),
         draining: Vec::new(),
         terminated: false,
@@ -265,6 +277,7 @@ fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot:
         },
         version: record.versions.get(id).copied(),
         content_hash: None,
+        is_previous: false,
         last_error: record.failures.get(&one.file).cloned(),
         draining: Vec::new(),
         terminated: false,

@@ -102,6 +102,23 @@ impl FileModule {
         self.table.0.bind(py).call_method1("has_changed", (&self.name,))?.extract()
     }
 
+    /// A table for a load of the sources that this file and its helpers were run from.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn restored(&self, py: Python<'_>) -> PyResult<Arc<ModuleTable>> {
+        let table = self.table.0.bind(py).call_method1("restored", (&self.name,))?;
+        Ok(Arc::new(ModuleTable(table.unbind())))
+    }
+
+    /// Whether it was run from earlier sources, rather than from the files.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn is_restored(&self, py: Python<'_>) -> PyResult<bool> {
+        self.table.0.bind(py).getattr("kept")?.is_truthy()
+    }
+
     /// The SHA-256 of the file, of the helpers that it has imported and of what its plugins are loaded with.
     ///
     /// # Errors

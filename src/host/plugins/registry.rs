@@ -32,6 +32,8 @@ struct Modules {
     loaded: HashMap<PathBuf, Arc<FileModule>>,
     /// Of those that could not be loaded the last time.
     failed: HashMap<PathBuf, Arc<FileModule>>,
+    /// Of those before the ones that are loaded; what they were run from is kept.
+    previous: HashMap<PathBuf, Arc<FileModule>>,
 }
 
 /// One immutable set of plugins.
@@ -150,8 +152,10 @@ impl Registry {
             }
         }
         self.modules.with(|modules| {
-            modules.failed.retain(|file, _| stays(file));
-            let mut retired: Vec<_> = modules.loaded.extract_if(|file, _| !stays(file)).collect();
+            let is_known = |file: &Path| stays(file) || loaded.iter().any(|(known, _)| known == file);
+            modules.failed.retain(|file, _| is_known(file));
+            modules.previous.retain(|file, _| is_known(file));
+            let mut retired: Vec<_> = modules.loaded.extract_if(|file, _| !is_known(file)).collect();
             for (file, module) in loaded {
                 let before = match module {
                     Some(module) => {
@@ -160,7 +164,10 @@ impl Registry {
                     }
                     None => modules.loaded.remove(&file),
                 };
-                retired.extend(before.map(|before| (file, before)));
+                if let Some(before) = before {
+                    modules.previous.insert(file.clone(), Arc::clone(&before));
+                    retired.push((file, before));
+                }
             }
             retired
         })
@@ -189,13 +196,14 @@ impl Registry {
         known.map_or(Ok(false), |module| module.has_changed(py, parameters).map(|changed| !changed))
     }
 
-    /// The [content hash](FileModule::content_hash) of a file that is loaded.
-    ///
-    /// # Errors
-    /// When Python is out of memory.
-    pub(crate) fn content_hash(&self, py: Python<'_>, file: &Path) -> PyResult<Option<String>> {
-        let module = self.modules.with(|modules| modules.loaded.get(file).cloned());
-        module.map(|module| module.content_hash(py)).transpose()
+    /// The module of a file that is loaded.
+    pub(crate) fn module(&self, file: &Path) -> Option<Arc<FileModule>> {
+        self.modules.with(|modules| modules.loaded.get(file).cloned())
+    }
+
+    /// The module of a file before the one that is loaded.
+    pub(crate) fn previous(&self, file: &Path) -> Option<Arc<FileModule>> {
+        self.modules.with(|modules| modules.previous.get(file).cloned())
     }
 
     /// Lets go of modules that serve no more.

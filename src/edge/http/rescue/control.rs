@@ -19,6 +19,9 @@ pub(crate) enum ControlError<'a> {
     /// 409: a reload of a plugin that is disabled.
     #[error("Plugin \"{0}\" is disabled; enable it to load it")]
     Withheld(&'a str),
+    /// 409: a plugin that has not been reloaded since the start is to go back.
+    #[error("Plugin \"{0}\" has no previous version: it has not been replaced since the server was started")]
+    NoPrevious(&'a str),
     /// 500: a reload failed; everything serves as before.
     #[error("{}", plugin.map_or_else(
         || "Failed to reload all plugins".to_owned(),
@@ -66,7 +69,7 @@ impl ControlError<'_> {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
-            Self::Withheld(_) => StatusCode::CONFLICT,
+            Self::Withheld(_) | Self::NoPrevious(_) => StatusCode::CONFLICT,
             Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ReloadInterrupted | Self::UpgradeUnderWay | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -76,9 +79,11 @@ impl ControlError<'_> {
     pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
         let status = self.status();
         let mut response = match self {
-            Self::UnknownPlugin(_) | Self::Withheld(_) | Self::ReloadInterrupted | Self::UpgradeUnderWay => {
-                answer(status, &ErrorBody::new(self), request_id)
-            }
+            Self::UnknownPlugin(_)
+            | Self::Withheld(_)
+            | Self::NoPrevious(_)
+            | Self::ReloadInterrupted
+            | Self::UpgradeUnderWay => answer(status, &ErrorBody::new(self), request_id),
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {
                 answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
             }
