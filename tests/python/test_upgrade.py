@@ -327,6 +327,42 @@ def test_an_upgrade_by_ctl_is_answered_when_it_is_decided(launch: Launch, new_pr
     assert [] == control(server)
 
 
+HOLDS = """
+    import os, time
+    from plugincore.baseplugin import BasePlugin
+
+    if os.path.exists("hold"):
+        while not os.path.exists("go"):
+            time.sleep(0.005)
+        os._exit(7)
+
+    class Holds(BasePlugin):
+        pass
+"""
+
+
+def test_a_file_that_changes_during_an_upgrade_counts_whatever_comes_of_it(
+    launch: Launch, new_processes: list[int]
+) -> None:
+    """In the process that serves on, and in the one that serves then: each watches the files."""
+    server = with_pid_file(launch, {"holds": HOLDS, "who": WHO.replace("VERSION", "0")}, "[server]\nwatch = on\n")
+    (server.folder / "hold").touch()
+    since = len(server.lines)
+    begin(server, new_processes, since)
+    (server.plugins / "who.py").write_text(dedented(WHO.replace("VERSION", "1")))
+    server.wait_for("Changed: plugins/who.py", since)
+    (server.folder / "go").touch()
+    server.wait_for("the upgrade failed; this process serves on", since)
+    server.wait_for("Reloaded what has changed", since)
+    assert {"pid": server.pid, "version": "1"} == server.get("/who").json()
+    (server.folder / "hold").unlink()
+    pid = upgrade(server, new_processes)
+    since = len(server.lines)
+    (server.plugins / "who.py").write_text(dedented(WHO.replace("VERSION", "2")))
+    server.wait_for("Reloaded what has changed", since)
+    assert {"pid": pid, "version": "2"} == server.get("/who").json()
+
+
 def test_a_disabled_plugin_stays_disabled(launch: Launch, new_processes: list[int]) -> None:
     """It serves neither in the old process nor in the new one, which is no reason against it."""
     server = with_pid_file(launch, {"who": WHO, "other": OTHER})

@@ -305,12 +305,14 @@ def test_a_checkout_is_one_change_however_long_it_takes(launch: Launch, mode: st
 
 @WAYS
 def test_a_folder_that_is_deleted_serves_on_and_counts_again_when_it_is_back(launch: Launch, mode: str) -> None:
-    """One line says that it is gone."""
-    server = watching(launch, {"greet": PLUGIN}, mode)
+    """One line says that it is gone, with all that was in it."""
+    ini = INI + "\n[plugin_parms]\ngreet = json:greet.json\n"
+    server = watching(launch, {"greet": PLUGIN, "greet.json": "{}"}, mode, ini=ini)
     server.plugins.rename(server.folder / "away")
     server.wait_for(r"plugins cannot be read: No such file or directory .*; what was loaded from it goes on serving")
     assert ("one", 0) == (answer(server), reloads(server))
     server.plugins.mkdir()
+    write(server.plugins / "greet.json", "{}")
     write(server.plugins / "greet.py", PLUGIN.replace("one", "two"))
     answers(server, "two")
     shutil.rmtree(server.folder / "away")

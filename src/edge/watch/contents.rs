@@ -78,11 +78,10 @@ impl Contents {
         self.0.get(file).is_some_and(|seen| seen.content != Content::Unreadable(io::ErrorKind::NotFound))
     }
 
-    /// Takes over from `before` what `keep` names, unless it is there.
+    /// Has the files that are in `before` and that `keep` names be as they are there.
     pub(super) fn keep(&mut self, before: &Self, keep: impl Fn(&Path) -> bool) {
-        for (file, seen) in before.0.iter().filter(|(file, _)| keep(file)) {
-            self.0.entry(file.clone()).or_insert_with(|| seen.clone());
-        }
+        let kept = before.0.iter().filter(|(file, _)| keep(file));
+        self.0.extend(kept.map(|(file, seen)| (file.clone(), seen.clone())));
     }
 
     /// Has `file` be as in `before`.

@@ -76,6 +76,8 @@ struct Reload {
     is_everything: bool,
     /// The changed files besides, if so.
     others: Vec<PathBuf>,
+    /// What the server was loaded from before.
+    before: Contents,
 }
 
 impl<R: Reloads> Watcher<R> {
@@ -114,7 +116,10 @@ impl<R: Reloads> Watcher<R> {
                 }
                 happened = self.activity.happened(), if self.system.is_some() => due = Some(self.note(happened)),
                 () = sleep_until(at), if due.is_some() && self.reload.is_none() => due = self.check(),
-                report = ended(&mut self.reload), if self.reload.is_some() => self.take(report),
+                report = ended(&mut self.reload), if self.reload.is_some() => {
+                    let again = self.take(report).then(|| Instant::now() + POLL);
+                    due = due.or(again);
+                }
             }
         }
     }
@@ -206,20 +211,29 @@ impl<R: Reloads> Watcher<R> {
         let is_everything = self.ini_waits || changes.iter().any(is_ini);
         let others = changes.iter().filter(|file| is_everything && !is_ini(file)).cloned().collect();
         let target = if is_everything { ReloadTarget::All } else { ReloadTarget::Changed };
-        self.reload = Some(Reload { report: self.reloads.reload(target, &changes), is_everything, others });
-        (self.loaded, self.began, self.delay) = (contents, None, None);
+        let before = std::mem::replace(&mut self.loaded, contents);
+        self.reload = Some(Reload { report: self.reloads.reload(target, &changes), is_everything, others, before });
+        (self.began, self.delay) = (None, None);
         again
     }
 
     /// A reload has ended; how it went has been logged. If it was one of everything and has failed, the plugin files are
-    /// loaded at least.
-    fn take(&mut self, report: Option<ReloadReport>) {
-        let Some(Reload { is_everything: true, others, .. }) = self.reload.take() else { return };
-        self.ini_waits = matches!(report, Some(ReloadReport::Failed { .. }));
+    /// loaded at least. Returns whether it has to be asked for again.
+    fn take(&mut self, report: Option<ReloadReport>) -> bool {
+        let Some(Reload { is_everything, others, before, .. }) = self.reload.take() else { return false };
+        if report == Some(ReloadReport::Upgrading) {
+            // If the upgrade fails, this process serves on.
+            self.loaded = before;
+            return true;
+        }
+        if is_everything {
+            self.ini_waits = matches!(report, Some(ReloadReport::Failed { .. }));
+        }
         if self.ini_waits && !others.is_empty() {
             let report = self.reloads.reload(ReloadTarget::Changed, &[]);
-            self.reload = Some(Reload { report, is_everything: false, others: Vec::new() });
+            self.reload = Some(Reload { report, is_everything: false, others: Vec::new(), before });
         }
+        false
     }
 
     /// Why what is on the disk now is not complete, as far as that can be seen without reading it.
