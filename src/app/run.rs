@@ -33,7 +33,7 @@ use crate::edge::observe::line::Level;
 use crate::edge::observe::log_file::LogFileError;
 use crate::edge::observe::{service_manager, subscriber};
 use crate::host::bridge::coroutine::{coroutine, host_task};
-use crate::host::bridge::fork;
+use crate::host::bridge::{fork, running};
 use crate::host::lifecycle::handle::{Ending, HostHandle};
 use crate::host::lifecycle::host::{Host, Options};
 use crate::host::lifecycle::predecessor::Predecessor;
@@ -345,6 +345,14 @@ impl Supervised for Controls {
 
     fn has_turned(&self) -> bool {
         self.host.has_turned()
+    }
+
+    fn running_entry(&self) -> Option<u32> {
+        running::entry()
+    }
+
+    fn note_long_entry(&self, entry: u32) {
+        running::note_long(entry);
     }
 
     fn open_requests(&self) -> String {

@@ -50,6 +50,12 @@ pub(crate) trait Supervised: Send + 'static {
     /// Whether the event loop has turned since this was last called.
     fn has_turned(&self) -> bool;
 
+    /// The entry into a plugin's code that is under way; a later one has another number.
+    fn running_entry(&self) -> Option<u32>;
+
+    /// Notes that this entry has lasted for [`LONG`].
+    fn note_long_entry(&self, entry: u32);
+
     /// The plugins with open requests and their numbers, for the log; empty if there are none.
     fn open_requests(&self) -> String;
 
@@ -92,6 +98,28 @@ async fn feed_watchdog(server: &impl Supervised, restart_when_stuck: bool) {
         ticks.tick().await;
         if server.has_turned() || !restart_when_stuck {
             service_manager::alive();
+        }
+    }
+}
+
+/// What a plugin does after so long a time in its code has nothing to do any more with its having been loaded or called.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// How often it is looked what runs.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Has it noted when the code of a plugin runs for long.
+async fn note_long_entries(server: &impl Supervised) {
+    let mut seen = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match (server.running_entry(), seen) {
+            (Some(entry), Some((known, since))) if entry == known => {
+                if Instant::now().duration_since(since) >= LONG {
+                    server.note_long_entry(entry);
+                }
+            }
+            (entry, _) => seen = entry.map(|entry| (entry, Instant::now())),
         }
     }
 }
@@ -161,6 +189,7 @@ pub(crate) fn start(
             tokio::select! {
                 () = supervise(signals, asked, settings, acknowledged, &server) => {}
                 () = feed_watchdog(&server, settings.watchdog_restart) => {}
+                () = note_long_entries(&server) => {}
             }
         });
     };

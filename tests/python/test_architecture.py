@@ -46,6 +46,7 @@ WITH_UNSAFE = {
     "json/new_string.rs": "writes the characters of new Python strings",
     "json/plain.rs": "promises that no Python code runs while objects are borrowed",
     "host/bridge/eager_tasks.rs": "counts references",
+    "host/bridge/running.rs": "maps a file",
     "host/bridge/step.rs": "steps coroutines by the C interface",
     "host/python/embed.rs": "starts and ends the interpreter",
     "host/python/interpreter.rs": "ends the process at once",
@@ -56,6 +57,7 @@ WITH_UNSAFE = {
 WITH_OTHER_LOCKS = {
     "app/predecessor.rs": "hold texts, a path and a socket until the other process has agreed",
     "host/lifecycle/handle.rs": "hold sockets and threads of the edge",
+    "host/lifecycle/crash_guard.rs": "holds plain data",
     "host/lifecycle/status.rs": "holds plain data",
     "host/bridge/channel.rs": "hands the end of a pipe to whichever thread comes first",
     "host/bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",

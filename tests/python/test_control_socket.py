@@ -136,7 +136,7 @@ def test_else_it_is_in_the_folder_for_such_files(launch: Launch, tmp_path: Path,
     (tmp_path / "other").mkdir()
     folders = {"XDG_RUNTIME_DIR": str(tmp_path / "other"), variable: str(tmp_path / "run")}
     server = launch({"greet": GREET}, env=folders)
-    [path] = (tmp_path / "run").iterdir()
+    [path] = (tmp_path / "run").glob("*.sock")
     assert 200 == ask(path, "GET", "/-/api/status").status_code
     server.stop()
     assert [] == [*(tmp_path / "run").iterdir(), *(tmp_path / "other").iterdir()]

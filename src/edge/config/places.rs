@@ -118,6 +118,56 @@ pub(crate) fn state_file(setting: &PlaceSetting, ini: Option<&Path>, folder: &Pa
     Some(kept_in.join(format!("{stem}.state.json")))
 }
 
+/// Where each process notes what it is running; see [`markers`].
+#[derive(Debug)]
+pub(crate) struct MarkerPlace {
+    /// The folder.
+    pub folder: PathBuf,
+    /// How the names of the files begin.
+    prefix: String,
+}
+
+impl MarkerPlace {
+    /// The file of the process of this number.
+    pub(crate) fn of_process(&self, number: u32) -> PathBuf {
+        self.folder.join(format!("{}{number}.{RUNNING}", self.prefix))
+    }
+
+    /// The files of all processes.
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        let is_one = |path: &PathBuf| {
+            let name = path.file_name().map_or_else(Default::default, OsStr::to_string_lossy);
+            let number = name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_suffix(RUNNING));
+            number.and_then(|number| number.strip_suffix('.')).is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_one).collect();
+        files.sort();
+        files
+    }
+}
+
+/// The ending of these files.
+const RUNNING: &str = "running";
+
+/// Where the processes of this ini file note what they are running: the first is the place for a new one, the others are
+/// those where earlier ones may have done it. None if no state is kept.
+///
+/// It is beside the state if that has a folder already, else in the folder of the user's session: most servers never
+/// need a folder for their state.
+pub(crate) fn markers(setting: &PlaceSetting, ini: Option<&Path>, folder: &Path) -> Vec<MarkerPlace> {
+    let Some(state) = state_file(setting, ini, folder) else { return Vec::new() };
+    let kept_in = state.parent().filter(|folder| folder.is_dir());
+    let beside_state = kept_in.zip(state.file_name()).map(|(folder, name)| MarkerPlace {
+        folder: folder.to_path_buf(),
+        prefix: name.to_string_lossy().replace("state.json", ""),
+    });
+    let places = Places { setting: &PlaceSetting::Default, pidfile: None, ini, folder };
+    let of_user = session_folder().or_else(|| temporary_folder(true));
+    let of_user = of_user.map(|folder| MarkerPlace { folder, prefix: places.name().replace("sock", "") });
+    beside_state.into_iter().chain(of_user).collect()
+}
+
 /// The folder that the service manager made for this service (`RuntimeDirectory=`).
 fn service_folder() -> Option<PathBuf> {
     folder_of_service("RUNTIME_DIRECTORY")

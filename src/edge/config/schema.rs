@@ -29,6 +29,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "watch",
             "control_socket",
             "state_dir",
+            "crash_loop_guard",
         ],
     ),
     ("compat", &["legacy_status"]),
@@ -37,8 +38,13 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
 
 /// The host's switches. What stands after `bool:` in one counts as a word of its own, see
 /// [`word_of_switch`](super::fields::word_of_switch).
-pub(crate) const SWITCHES: &[(&str, &str)] =
-    &[("SSL", "enabled"), ("cors", "enabled"), ("compat", "legacy_status"), ("server", "watchdog_restart")];
+pub(crate) const SWITCHES: &[(&str, &str)] = &[
+    ("SSL", "enabled"),
+    ("cors", "enabled"),
+    ("compat", "legacy_status"),
+    ("server", "watchdog_restart"),
+    ("server", "crash_loop_guard"),
+];
 
 /// Host sections without which a server is open: a misspelt key there is an error.
 pub(crate) const GUARDS: &[&str] = &["SSL", "auth"];

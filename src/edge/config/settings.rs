@@ -79,6 +79,7 @@ impl Settings {
             ("[server] drain_delay", now.drain_delay != then.drain_delay),
             ("[server] control_socket", now.control_socket != then.control_socket),
             ("[server] state_dir", now.state_dir != then.state_dir),
+            ("[server] crash_loop_guard", now.crash_loop_guard != then.crash_loop_guard),
             ("[server] watchdog_restart", now.watchdog_restart != then.watchdog_restart),
             ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
             ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
@@ -167,6 +168,8 @@ pub(crate) struct ServerSettings {
     pub control_socket: PlaceSetting,
     /// `state_dir`: where the server keeps which plugins are disabled.
     pub state_dir: PlaceSetting,
+    /// `crash_loop_guard`: whether a plugin that ends the process again and again is left out.
+    pub crash_loop_guard: bool,
     /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
     pub watchdog_restart: bool,
     /// `watch`: whether changed plugin files are loaded by themselves (default off).
@@ -192,6 +195,7 @@ impl Default for ServerSettings {
             drain_delay: Duration::ZERO,
             control_socket: PlaceSetting::Default,
             state_dir: PlaceSetting::Default,
+            crash_loop_guard: true,
             watchdog_restart: true,
             watch: WatchMode::Off,
         }

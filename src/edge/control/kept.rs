@@ -1,4 +1,4 @@
-//! What is kept of plugins over restarts: which of them are disabled.
+//! What is kept of plugins over restarts: which of them are disabled, and which have ended the process.
 //!
 //! Used on the I/O threads and on the Python thread, under a lock that is held for moments; the file is written by
 //! whoever changes something. Promise: the file is replaced as a whole, so that it is never half written; one that
@@ -20,7 +20,12 @@ use serde_json::{Map, Value};
 pub(crate) enum Withheld {
     /// Somebody has disabled it, or the server runs in safe mode.
     Disabled,
+    /// It has ended the process too often.
+    Parked,
 }
+
+/// After so many ends of the process in a row a file is not loaded any more.
+pub(crate) const MOST_CRASHES: u32 = 3;
 
 /// The document in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +33,21 @@ pub(crate) enum Withheld {
 struct Document {
     /// Disabled files with the ids that their plugins had.
     disabled: BTreeMap<String, Vec<String>>,
+    /// Files whose code was running when the process ended.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    crashes: BTreeMap<String, Crashes>,
+}
+
+/// How a file has ended the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Crashes {
+    /// How often in a row.
+    count: u32,
+    /// A digest of what was in the file.
+    content: String,
+    /// The ids that its plugins had.
+    ids: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +72,7 @@ pub(crate) struct KeptState {
 /// What an [`KeptState::enable`] has changed, to take it back.
 pub(crate) struct Earlier {
     disabled: Option<Vec<String>>,
+    crashes: Option<Crashes>,
     allowed: bool,
 }
 
@@ -85,12 +106,52 @@ impl KeptState {
     pub(crate) fn withheld(&self, key: &str) -> Option<Withheld> {
         let kept = self.lock();
         let is_out = kept.document.disabled.contains_key(key) || (self.is_safe_mode && !kept.allowed.contains(key));
-        is_out.then_some(Withheld::Disabled)
+        if is_out {
+            return Some(Withheld::Disabled);
+        }
+        let crashes = kept.document.crashes.get(key).map_or(0, |crashes| crashes.count);
+        (crashes >= MOST_CRASHES).then_some(Withheld::Parked)
+    }
+
+    /// Notes that the process ended in the code of a file with this content; returns how often in a row it has. Waits
+    /// for the disk.
+    pub(crate) fn note_crash(&self, key: &str, ids: Vec<String>, content: &str) -> u32 {
+        let mut kept = self.lock();
+        let crashes = kept.document.crashes.entry(key.to_owned()).or_default();
+        let count = if crashes.content == content { crashes.count + 1 } else { 1 };
+        *crashes = Crashes { count, content: content.to_owned(), ids };
+        self.save(&mut kept);
+        count
+    }
+
+    /// Forgets the crashes of files that are still loaded. Waits for the disk.
+    pub(crate) fn forget_lone_crashes(&self) {
+        let mut kept = self.lock();
+        kept.document.crashes.retain(|_, crashes| crashes.count >= MOST_CRASHES);
+        self.save(&mut kept);
+    }
+
+    /// Forgets all crashes, as long as the server runs.
+    pub(crate) fn forget_crashes(&self) {
+        self.lock().document.crashes.clear();
+    }
+
+    /// Forgets the crashes of a file whose content is another by now; `content` is asked for it if there are any. Waits
+    /// for the disk.
+    pub(crate) fn forget_crashes_if_changed(&self, key: &str, content: impl FnOnce() -> String) {
+        let Some(known) = self.lock().document.crashes.get(key).map(|crashes| crashes.content.clone()) else { return };
+        if known != content() {
+            let mut kept = self.lock();
+            kept.document.crashes.remove(key);
+            self.save(&mut kept);
+        }
     }
 
     /// The ids that the plugins of a file had when it was disabled, as far as that is known.
     pub(crate) fn ids(&self, key: &str) -> Vec<String> {
-        self.lock().document.disabled.get(key).cloned().unwrap_or_default()
+        let kept = self.lock();
+        let crashed = kept.document.crashes.get(key).map(|crashes| &crashes.ids);
+        kept.document.disabled.get(key).or(crashed).cloned().unwrap_or_default()
     }
 
     /// Disables a file whose plugins have these ids, now and after each restart. Waits for the disk.
@@ -105,7 +166,8 @@ impl KeptState {
     pub(crate) fn enable(&self, key: &str) -> Earlier {
         let mut kept = self.lock();
         let disabled = kept.document.disabled.remove(key);
-        Earlier { disabled, allowed: !kept.allowed.insert(key.to_owned()) }
+        let crashes = kept.document.crashes.remove(key);
+        Earlier { disabled, crashes, allowed: !kept.allowed.insert(key.to_owned()) }
     }
 
     /// Keeps all changes. Waits for the disk.
@@ -118,6 +180,9 @@ impl KeptState {
         let mut kept = self.lock();
         if let Some(ids) = earlier.disabled {
             kept.document.disabled.insert(key.to_owned(), ids);
+        }
+        if let Some(crashes) = earlier.crashes {
+            kept.document.crashes.insert(key.to_owned(), crashes);
         }
         if !earlier.allowed {
             kept.allowed.remove(key);

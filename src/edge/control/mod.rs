@@ -19,6 +19,7 @@ use crate::edge::http::rescue::{ControlError, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
+use kept::Withheld;
 use status::PluginStatus;
 
 /// What is to be reloaded.
@@ -76,10 +77,12 @@ pub(crate) enum ReloadReport {
         /// Other classes of the file that did not load, each with line and reason.
         failed: Vec<String>,
     },
-    /// The plugin is disabled, so it is not reloaded.
+    /// The plugin is disabled or parked, so it is not reloaded.
     Withheld {
         /// Its id.
         plugin: String,
+        /// Why that is so.
+        why: Withheld,
     },
     /// Nothing is known that the plugin was before.
     NoPrevious {
@@ -212,8 +215,9 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
         ReloadReport::Enabled { plugin, plugins, failed } => {
             return reloaded(json!({ "id": plugin, "state": "serving", "plugins": plugins }), failed, request_id);
         }
-        ReloadReport::Withheld { plugin } => ControlError::Withheld(plugin),
         ReloadReport::NoPrevious { plugin } => ControlError::NoPrevious(plugin),
+        ReloadReport::Withheld { plugin, why: Withheld::Disabled } => ControlError::Disabled(plugin),
+        ReloadReport::Withheld { plugin, why: Withheld::Parked } => ControlError::Parked(plugin),
         ReloadReport::Unknown { plugin } => ControlError::UnknownPlugin(plugin),
         ReloadReport::Failed { target, reasons, loaded } => {
             let plugin = match target {

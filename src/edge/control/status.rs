@@ -36,6 +36,8 @@ pub(crate) enum PluginState {
     Failed,
     /// Its file is not loaded, because somebody wants that.
     Disabled,
+    /// Its file is not loaded, because it has ended the process too often.
+    Parked,
 }
 
 impl PluginState {
@@ -46,6 +48,7 @@ impl PluginState {
             Self::Draining => "draining",
             Self::Failed => "failed",
             Self::Disabled => "disabled",
+            Self::Parked => "parked",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use http::HeaderMap;
@@ -18,6 +19,7 @@ use super::fork;
 use super::in_flight::{Guard, InFlight};
 use super::locked::Locked;
 use super::outcome::{self, ResultContext};
+use super::running;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
 use crate::edge::http::response::Body;
@@ -71,6 +73,11 @@ impl InFlightCall {
         }
     }
 
+    /// The number of the plugin, for [`running`](super::running).
+    pub(super) fn plugin_number(&self) -> u32 {
+        self.source.number.load(Ordering::Relaxed)
+    }
+
     /// Ends the call with what the handler returned or raised.
     pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         fork::end_child(py, result.as_ref().err());
@@ -97,6 +104,7 @@ impl InFlightCall {
     /// Ends the call with an outcome that no handler had a part in.
     pub fn answer(self, py: Python<'_>, outcome: Outcome) {
         let Self { responder, event_loop, guard, .. } = self;
+        running::leave();
         responder.complete(outcome);
         drop(guard);
         event_loop.completed(py);

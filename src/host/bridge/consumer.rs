@@ -22,6 +22,7 @@ use super::in_flight::InFlight;
 use super::locked::Locked;
 use super::outcome::ResultContext;
 use super::request_coroutine::{HandlerRun, RequestCoroutine};
+use super::running;
 use super::step;
 use super::submission_queue::SubmissionQueue;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
@@ -122,6 +123,8 @@ impl Consumer {
         context: OwnContext,
         handler: impl FnOnce(Weak<CallSlot>) -> PyResult<Called<'py>>,
     ) -> PyResult<()> {
+        let number = call.plugin_number();
+        let _running = running::enter(number);
         let entered = match context.enter(py) {
             Ok(entered) => entered,
             Err(error) => {
@@ -134,7 +137,9 @@ impl Consumer {
             Ok(Called { request, result }) => match unfinished(py, &slot, result, &request) {
                 ControlFlow::Continue(inner) => {
                     drop(entered);
-                    return self.starter.start(self.event_loop(py), HandlerRun::new(inner, slot, request, context));
+                    return self
+                        .starter
+                        .start(self.event_loop(py), HandlerRun::new(inner, slot, request, context, number));
                 }
                 ControlFlow::Break(ended) => ended,
             },

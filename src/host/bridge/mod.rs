@@ -22,5 +22,6 @@ pub(crate) mod missing_module;
 pub(crate) mod outcome;
 pub(crate) mod reply;
 pub(crate) mod request_coroutine;
+pub(crate) mod running;
 pub mod step;
 pub(crate) mod submission_queue;

@@ -6,6 +6,7 @@
 //! return a list.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -35,6 +36,8 @@ pub(crate) struct ResultContext {
     pub legacy_status: bool,
     /// Who wants to see what handlers raise, besides the log: the tests of a plugin do.
     pub exception_hook: Option<ExceptionHook>,
+    /// The number under which it is noted that the plugin's code runs; 0 if it is not.
+    pub number: AtomicU32,
 }
 
 /// Shown an exception that becomes a 500, with the id of its request.
@@ -76,7 +79,13 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
 /// When the result cannot be sent.
 pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Result<Reply, BadResult> {
     let plugin = Arc::from("");
-    let source = ResultContext { plugin, overrides_handle_request: false, legacy_status, exception_hook: None };
+    let source = ResultContext {
+        plugin,
+        overrides_handle_request: false,
+        legacy_status,
+        exception_hook: None,
+        number: AtomicU32::default(),
+    };
     Ok(reply(result, &source)?.fit_for_its_status())
 }
 

@@ -20,6 +20,7 @@ use super::context::OwnContext;
 use super::coroutine::thrown;
 use super::event_loop::EventLoop;
 use super::locked::Locked;
+use super::running;
 use super::step::{self, Step};
 
 /// One handler's coroutine, and after it the sending of a result that is no whole.
@@ -32,12 +33,21 @@ pub struct HandlerRun {
     slot: Arc<CallSlot>,
     request: Py<PyAny>,
     context: OwnContext,
+    /// The number of the plugin, for [`running`].
+    number: u32,
 }
 
 impl HandlerRun {
-    /// Drives `inner` in `context`; its end is the end of the call in `slot`, for `request`.
-    pub fn new(inner: Bound<'_, PyAny>, slot: Arc<CallSlot>, request: Py<PyAny>, context: OwnContext) -> Self {
-        Self { current: inner.unbind(), sending: false, slot, request, context }
+    /// Drives `inner`, of the plugin of this `number`, in `context`; its end is the end of the call in `slot`, for
+    /// `request`.
+    pub fn new(
+        inner: Bound<'_, PyAny>,
+        slot: Arc<CallSlot>,
+        request: Py<PyAny>,
+        context: OwnContext,
+        number: u32,
+    ) -> Self {
+        Self { current: inner.unbind(), sending: false, slot, request, context, number }
     }
 }
 
@@ -124,13 +134,15 @@ impl RequestCoroutine {
                 Arc::clone(&handler_run.slot),
                 request,
                 handler_run.context.again(references),
+                handler_run.number,
             ))
         });
-        let Some((current, mut sending, slot, request, context)) = driven else {
+        let Some((current, mut sending, slot, request, context, number)) = driven else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
         let mut current = current.into_bound(py);
         let _entered = context.enter(py)?;
+        let _running = running::enter(number);
         let mut step = take(&current);
         let result = loop {
             let ended = match step {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 
+use super::crash_guard;
 use super::host::Host;
 use super::status::WithheldFile;
 use crate::edge::control::kept::{self, Withheld};
@@ -46,8 +47,13 @@ impl Host {
         if self.handle.state.kept.is_safe_mode() {
             tracing::warn!("Safe mode: all plugins are disabled; `plugincore ctl enable ID` loads one");
         }
-        for WithheldFile { file, ids, .. } in self.record.all_withheld() {
-            tracing::info!("{} is disabled; `plugincore ctl enable {}` loads it", file.display(), ids[0]);
+        for WithheldFile { file, why, ids } in self.record.all_withheld() {
+            match why {
+                Withheld::Disabled => {
+                    tracing::info!("{} is disabled; `plugincore ctl enable {}` loads it", file.display(), ids[0]);
+                }
+                Withheld::Parked => tracing::error!("{} is not loaded: {}", file.display(), crash_guard::reason()),
+            }
         }
         load
     }
@@ -64,6 +70,8 @@ impl Host {
     /// A file that is not to be loaded, with the ids under which it is known.
     fn withheld(&self, file: &Path) -> Option<WithheldFile> {
         let key = kept::key(file);
+        let on_disk = self.generation().environment.locate(file);
+        self.handle.state.kept.forget_crashes_if_changed(&key, || crash_guard::content(&on_disk));
         let why = self.handle.state.kept.withheld(&key)?;
         let mut ids: Vec<Arc<str>> = self.handle.state.kept.ids(&key).into_iter().map(Arc::from).collect();
         if ids.is_empty() {
@@ -123,7 +131,7 @@ impl Host {
 
     /// Why the plugin `id` cannot be reloaded, if it is not in service on purpose.
     pub(super) fn refuses_reload(&self, id: &str) -> Option<ReloadReport> {
-        let WithheldFile { why: Withheld::Disabled, .. } = self.record.withheld_file(id)?;
-        Some(ReloadReport::Withheld { plugin: id.to_owned() })
+        let WithheldFile { why, .. } = self.record.withheld_file(id)?;
+        Some(ReloadReport::Withheld { plugin: id.to_owned(), why })
     }
 }

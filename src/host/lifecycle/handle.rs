@@ -22,6 +22,7 @@ use crate::edge::http::drain::DrainKind;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::service_manager;
 use crate::host::bridge::locked::Locked;
+use crate::host::bridge::running;
 
 /// The server as signals and the supervisor see it.
 pub(crate) struct HostHandle {
@@ -194,6 +195,8 @@ impl HostHandle {
     /// Starts to drain at once and stops when the Python thread comes to it; keeps the sockets if the process is to be
     /// replaced.
     pub(crate) fn begin_stop(self: &Arc<Self>, ending: Ending) {
+        // What ends the process from now on is no crash.
+        running::forget();
         self.is_final.store(ending == Ending::Stop, Ordering::Release);
         self.restart.store(ending == Ending::Restart, Ordering::Release);
         self.stopping.store(true, Ordering::Release);

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use rustls::ServerConfig;
 
 use super::backend::PythonBackend;
+use super::crash_guard::CrashGuard;
 use super::environment::environment;
 use super::generation::Generation;
 use super::handle::{Ending, HostHandle, Interruption, Operation};
@@ -77,6 +78,8 @@ pub(crate) struct Host {
     /// What serves; its plugins are in the registry.
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
+    /// Notes which plugin's code runs.
+    pub(super) crash_guard: CrashGuard,
     /// What is told of the plugins.
     pub(super) record: StatusRecord,
     completion_queues: Vec<Arc<CompletionQueue>>,
@@ -113,6 +116,7 @@ impl Host {
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let timeout = settings.server.shutdown_timeout;
+        let crash_guard = CrashGuard::begin(&launch, &settings.server, &state.kept);
         let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
@@ -122,6 +126,7 @@ impl Host {
             timeout,
             generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
             registry,
+            crash_guard,
             record,
             completion_queues,
             mailbox,
@@ -394,8 +399,8 @@ fn log_report(target: &ReloadTarget, report: &ReloadReport) {
         ReloadReport::All { loaded, .. } => tracing::info!("Reloaded all plugins: {}", listed(loaded)),
         ReloadReport::Enabled { plugins, .. } => tracing::info!("Enabled plugins: {}", listed(plugins)),
         ReloadReport::Disabled { plugins, .. } => tracing::info!("Disabled plugins: {}", listed(plugins)),
-        ReloadReport::Withheld { plugin } => tracing::info!("Plugin {plugin} is disabled, so it is not reloaded"),
         ReloadReport::NoPrevious { plugin } => tracing::info!("Plugin {plugin} has no previous version"),
+        ReloadReport::Withheld { plugin, .. } => tracing::info!("Plugin {plugin} is disabled, so it is not reloaded"),
         ReloadReport::Unknown { plugin } => tracing::info!("No such plugin to reload: {plugin}"),
         ReloadReport::Failed { loaded, .. } => {
             tracing::info!("Nothing was reloaded; plugins that serve: {}", listed(loaded));

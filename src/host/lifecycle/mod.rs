@@ -5,6 +5,7 @@
 //! that no plugin catches. A process that is to replace another knows it as its [`predecessor`].
 
 mod backend;
+mod crash_guard;
 mod disable;
 pub(crate) mod environment;
 pub(crate) mod generation;

@@ -58,7 +58,9 @@ impl Host {
         Draft::first(self.generation()).expect(&files);
         for file in files {
             let mut draft = Draft::first(self.generation());
+            let running = self.crash_guard.loading(&folder_of_modules, &file);
             draft.load(file).await;
+            drop(running);
             self.settle(&mut draft).await;
             self.log_failures(&draft, Interruption::AnyStop);
             self.tell_predecessor(&draft);
@@ -123,8 +125,11 @@ impl Host {
         let (current, files): (Vec<_>, _) = files.into_iter().partition(|file| !is_named && is_current(file));
         draft.keep(current);
         draft.expect(&files);
+        let folder = environment.locate(&environment.folder);
         for file in files {
+            let running = self.crash_guard.loading(&folder, &file);
             draft.load(file).await;
+            drop(running);
             if self.is_interrupted() {
                 draft.discard().await;
                 return ReloadReport::Stopping;
@@ -266,6 +271,7 @@ impl Host {
         if is_new {
             change_server_key(py, &serving, &before, &generation);
         }
+        self.crash_guard.note_loaded(&loaded);
         self.publish(&serving, &retired);
         let modules = self.registry.replace_modules(py, modules, |file| kept.contains(file));
         self.registry.note_failed(unloadable);

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use pyo3::prelude::*;
 
 use super::backend::PythonBackend;
+use super::crash_guard;
 use super::generation::DraftFile;
 use crate::edge::control::events::Event;
 use crate::edge::control::kept::Withheld;
@@ -267,6 +268,13 @@ fn failed_status(file: &Path, error: &LastError) -> PluginStatus {
     }
 }
 
+/// Why a file is parked, if it is.
+fn parked(one: &WithheldFile) -> Option<LastError> {
+    let file = one.file.display().to_string();
+    let error = LastError { message: crash_guard::reason(), file, line: None, traceback: None };
+    (one.why == Withheld::Parked).then_some(error)
+}
+
 /// A plugin of a file that is not loaded on purpose.
 fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot: &Snapshot) -> PluginStatus {
     PluginStatus {
@@ -274,11 +282,12 @@ fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot:
         file: one.file.display().to_string(),
         state: match one.why {
             Withheld::Disabled => PluginState::Disabled,
+            Withheld::Parked => PluginState::Parked,
         },
         version: record.versions.get(id).copied(),
         content_hash: None,
         is_previous: false,
-        last_error: record.failures.get(&one.file).cloned(),
+        last_error: record.failures.get(&one.file).cloned().or_else(|| parked(one)),
         draining: Vec::new(),
         terminated: false,
         methods: None,

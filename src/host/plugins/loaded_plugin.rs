@@ -5,6 +5,7 @@
 //! on the instance at each call, and the authentication attributes are live.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -91,6 +92,7 @@ impl LoadedPlugin {
                 overrides_handle_request,
                 legacy_status: environment.legacy_status,
                 exception_hook: environment.exception_hook.clone(),
+                number: AtomicU32::default(),
             }),
             id,
             file,

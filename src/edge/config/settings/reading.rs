@@ -331,6 +331,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),
         control_socket: server.read("control_socket", default.control_socket, fields::place),
         state_dir: server.read("state_dir", default.state_dir, fields::place),
+        crash_loop_guard: server.switch("crash_loop_guard", default.crash_loop_guard),
         watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
         watch: server.word("watch", default.watch, fields::watch_mode),
     }

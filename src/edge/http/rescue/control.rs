@@ -18,7 +18,10 @@ pub(crate) enum ControlError<'a> {
     UnknownPlugin(&'a str),
     /// 409: a reload of a plugin that is disabled.
     #[error("Plugin \"{0}\" is disabled; enable it to load it")]
-    Withheld(&'a str),
+    Disabled(&'a str),
+    /// 409: a reload of a plugin that has ended the process too often.
+    #[error("Plugin \"{0}\" is parked, since it ended the process again and again; enable it to load it")]
+    Parked(&'a str),
     /// 409: a plugin that has not been reloaded since the start is to go back.
     #[error("Plugin \"{0}\" has no previous version: it has not been replaced since the server was started")]
     NoPrevious(&'a str),
@@ -69,7 +72,7 @@ impl ControlError<'_> {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
-            Self::Withheld(_) | Self::NoPrevious(_) => StatusCode::CONFLICT,
+            Self::Disabled(_) | Self::NoPrevious(_) | Self::Parked(_) => StatusCode::CONFLICT,
             Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ReloadInterrupted | Self::UpgradeUnderWay | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -80,8 +83,9 @@ impl ControlError<'_> {
         let status = self.status();
         let mut response = match self {
             Self::UnknownPlugin(_)
-            | Self::Withheld(_)
             | Self::NoPrevious(_)
+            | Self::Disabled(_)
+            | Self::Parked(_)
             | Self::ReloadInterrupted
             | Self::UpgradeUnderWay => answer(status, &ErrorBody::new(self), request_id),
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {

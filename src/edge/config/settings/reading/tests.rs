@@ -132,7 +132,7 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
-         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ndrain_delay=2\n\
+         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
          watchdog_restart=off\nwatch=poll",
     )
     .0
@@ -152,6 +152,7 @@ fn every_server_key_takes_effect() {
             drain_delay: Duration::from_secs(2),
             control_socket: PlaceSetting::At("run/x.sock".into()),
             state_dir: PlaceSetting::Off,
+            crash_loop_guard: false,
             watchdog_restart: false,
             watch: WatchMode::Poll,
             shutdown_timeout: Duration::from_millis(1500),
