@@ -67,6 +67,7 @@ class ModuleTable:
         self.imports: dict[str, set[str]] = {}
         self.missing: dict[str, set[str]] = {}
         self.plugins: set[str] = set()
+        self.owners: dict[str, Any] = {}
         _TABLES[self.number] = self
         _claim(self.folder)
 
@@ -219,6 +220,14 @@ class ModuleTable:
             digest.update(source)
         return digest.hexdigest()
 
+    def owner_of(self, name: str) -> Any:
+        """Return the owner of the plugin file whose code module `name` is; None for a helper of several of them."""
+        owner = self.owners.get(name)
+        if owner is not None:
+            return owner
+        users = [owner for file, owner in self.owners.items() if name in self.reach(file)]
+        return users[0] if len(users) == 1 else None
+
     def serve(self, name: str) -> None:
         """Have the module of a plugin file be the one that other plugins import."""
         self.plugins.add(name)
@@ -232,6 +241,7 @@ class ModuleTable:
         """
         file = self.files.pop(name, None)
         self.plugins.discard(name)
+        self.owners.pop(name, None)
         if file is not None and _SERVING.get(file, (None, ""))[0] is self:
             del _SERVING[file]
         needed = {one for root in self.plugins for one in self.reach(root)}
@@ -246,6 +256,7 @@ class ModuleTable:
                 del _SERVING[file]
         self.files.clear()
         self.plugins.clear()
+        self.owners.clear()
         self._keep(set())
         _TABLES.pop(self.number, None)
 

@@ -97,7 +97,7 @@ impl Host {
             tracing::info!("Plugin {} of {} is disabled", plugin.id, plugin.file.display());
         }
         self.end(&retired).await;
-        Python::attach(|py| self.registry.release(py, &modules));
+        self.release(retired, &modules);
         let ids = self.record.withheld_file(&id).map_or_else(Vec::new, |file| file.ids);
         ReloadReport::Disabled { plugin: id, plugins: ids.iter().map(ToString::to_string).collect() }
     }

@@ -17,6 +17,7 @@ use super::host::Host;
 use super::predecessor::Failure;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
+use crate::edge::control::status::read;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Snapshot;
 use crate::edge::policy::admission::{Entrance, Limit};
@@ -27,7 +28,7 @@ use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module::{self, FileModule};
 use crate::host::plugins::parameters;
 use crate::host::plugins::registry::Swap;
-use crate::host::plugins::terminate::{drain, terminate};
+use crate::host::plugins::terminate::{close, drain, log_threads, terminate};
 use crate::host::python::baseplugin::BasePlugin;
 
 /// Plugins that serve no more, and the modules of files that do not.
@@ -155,7 +156,7 @@ impl Host {
         match committed {
             Ok((retired, modules)) => {
                 self.end(&retired).await;
-                Python::attach(|py| self.registry.release(py, &modules));
+                self.release(retired, &modules);
             }
             Err(refused) => {
                 let (draft, reasons) = *refused;
@@ -324,7 +325,28 @@ impl Host {
         }
         self.registry.forget_leaving();
         terminate(plugins, deadline).await;
+        let serving = self.registry.serving();
+        // A request that did not end in time needs its timers and may need tasks.
+        let is_over = |old: &LoadedPlugin| {
+            let is_shared = serving.plugins().iter().any(|new| Arc::ptr_eq(&new.scope, &old.scope));
+            !is_shared && read(&old.in_flight.gauge()) == 0
+        };
+        Python::attach(|py| plugins.iter().filter(|old| is_over(old)).for_each(|old| close(py, &old.scope)));
         self.record.note_end(plugins);
+    }
+
+    /// Lets go of the modules of plugins that have ended, so that nothing of them is left but what others hold.
+    pub(super) fn release(&self, plugins: Vec<Arc<LoadedPlugin>>, modules: &[(PathBuf, Arc<FileModule>)]) {
+        Python::attach(|py| {
+            self.registry.release(py, modules);
+            let left: Vec<_> = plugins.iter().map(|old| (Arc::clone(&old.id), Arc::clone(&old.scope))).collect();
+            drop(plugins);
+            // Classes refer to themselves, so they are gone only when the collector has found them.
+            if let Err(error) = py.import("gc").and_then(|gc| gc.call_method0("collect")) {
+                tracing::warn!("old code stays in memory: {error}");
+            }
+            log_threads(py, &left);
+        });
     }
 }
 

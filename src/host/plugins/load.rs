@@ -23,7 +23,7 @@ use super::module::{self, FileModule};
 use super::parameters::{self, keyword_arguments};
 use super::signature::{Uncallable, uncallable};
 use super::task_scope::PluginScope;
-use super::terminate::{discard, discard_instance, end_tasks};
+use super::terminate::{close, discard, discard_instance, end_tasks};
 use super::timeout::with_timeout;
 use super::watch::Step;
 use crate::host::bridge::aiohttp;
@@ -103,6 +103,7 @@ impl LoadedFile {
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("ending background tasks: {reason}");
         }
+        Python::attach(|py| close(py, scope));
     }
 }
 
@@ -152,6 +153,7 @@ async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Pa
     let imported = Python::attach(|py| {
         let parameters = parameters::digest(py, environment, &stem(file))?;
         let origin = environment.modules.announce(py, &environment.locate(file), parameters)?;
+        origin.set_owner(scope.owner.bind(py))?;
         import(py, file, loaded.origin.insert(Arc::new(origin)), scope)
     });
     let Imported { classes, module } = match imported {

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyType};
 
 use super::discover::stem;
+use super::task_scope::TaskScope;
 use crate::host::python::baseplugin::BasePlugin;
 use crate::host::python::imports;
 
@@ -125,6 +126,14 @@ impl FileModule {
     /// When Python is out of memory.
     pub(crate) fn content_hash(&self, py: Python<'_>) -> PyResult<String> {
         self.table.0.bind(py).call_method1("digest", (&self.name, self.parameters.as_slice()))?.extract()
+    }
+
+    /// Says who owns the tasks of its code, where nothing else tells.
+    ///
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn set_owner(&self, owner: &Bound<'_, TaskScope>) -> PyResult<()> {
+        self.table.0.bind(owner.py()).getattr("owners")?.set_item(&self.name, owner)
     }
 
     /// Has other plugins find this module when they import the file.

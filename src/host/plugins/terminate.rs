@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::failure::describe;
 use super::loaded_plugin::LoadedPlugin;
-use super::task_scope::PluginScope;
+use super::task_scope::{PluginScope, TaskScope};
 use super::timeout::{wait_for, with_timeout};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
@@ -133,6 +133,27 @@ pub(crate) async fn end_tasks(scope: &PluginScope, timeout: Duration) -> PyResul
     match waiting {
         Some(waiting) => log_uncancelled_tasks(await_python(waiting).await?),
         None => Ok(()),
+    }
+}
+
+/// Ends the scope of plugins for good, whose tasks have ended: none of their timers fires, and no task begins.
+pub(crate) fn close(py: Python<'_>, scope: &PluginScope) {
+    if let Err(error) = TaskScope::close(scope.owner.bind(py)) {
+        tracing::warn!("timers of a plugin that has ended may still fire: {}", describe(py, &error));
+    }
+}
+
+/// Names in the log the threads that plugins have left behind, which nobody can end.
+pub(crate) fn log_threads(py: Python<'_>, plugins: &[(Arc<str>, Arc<PluginScope>)]) {
+    for (id, scope) in plugins {
+        match TaskScope::threads_left_behind(scope.owner.bind(py)) {
+            Ok(threads) if threads.is_empty() => {}
+            Ok(threads) => tracing::warn!(
+                "plugin {id} has left threads behind, which go on with its old code: {}; end them in terminate_plugin",
+                threads.join(", ")
+            ),
+            Err(error) => tracing::debug!("plugin {id}: its threads are not known: {}", describe(py, &error)),
+        }
     }
 }
 

@@ -228,6 +228,16 @@ fn missing_name(py: Python<'_>, error: &PyErr) -> Option<String> {
     is_missing.then(|| error.value(py).getattr(intern!(py, "name")).ok()?.extract().ok()).flatten()
 }
 
+/// The owner of the code with these globals, as it was said to its load; `None` if it is no plugin's, or several's.
+///
+/// # Errors
+/// When the package is not complete.
+pub(crate) fn owner_of_code<'py>(globals: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(importer) = Importer::of(globals.py(), Some(globals))? else { return Ok(None) };
+    let owner = importer.table.call_method1(intern!(globals.py(), "owner_of"), (importer.name,))?;
+    Ok(Some(owner).filter(|owner| !owner.is_none()))
+}
+
 /// Runs the module of `table` called `name`, unless it has been run, and returns it.
 ///
 /// # Errors
