@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,49 @@ def test_the_same_bytes_again_reload_nothing(launch: Launch, mode: str) -> None:
     assert "Changed: plugins/other.py" in server.log
 
 
+def in_place(file: Path, text: str) -> None:
+    """Write as a script does, in pieces."""
+    with file.open("w") as opened:
+        for piece in text.splitlines(keepends=True):
+            opened.write(piece)
+            opened.flush()
+
+
+def by_a_new_file(file: Path, text: str) -> None:
+    """Write a temporary file and rename it, as most editors and deployments do."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text)
+    temporary.rename(file)
+
+
+def with_a_backup(file: Path, text: str) -> None:
+    """Rename the old file and write a new one, as vim does, which tries first whether the folder can be written to."""
+    (file.parent / "4913").touch()
+    (file.parent / "4913").unlink()
+    backup = file.with_name(f"{file.name}~")
+    file.rename(backup)
+    file.write_text(text)
+    backup.unlink()
+
+
+def with_a_lock(file: Path, text: str) -> None:
+    """Write while a link that leads nowhere says who edits the file, as Emacs does."""
+    lock = file.with_name(f".#{file.name}")
+    lock.symlink_to("somebody@somewhere.1")
+    file.write_text(text)
+    lock.unlink()
+
+
+@pytest.mark.parametrize("save", [in_place, by_a_new_file, with_a_backup, with_a_lock])
+def test_one_save_is_one_change_however_an_editor_writes(launch: Launch, save: Callable[[Path, str], None]) -> None:
+    """What it writes besides is not looked at."""
+    server = watching(launch, {"greet": PLUGIN})
+    for count, word in enumerate(["two", "three"], 1):
+        save(server.plugins / "greet.py", PLUGIN.replace("one", word))
+        answers(server, word)
+        assert count == reloads(server) == server.log.count("Changed: plugins/greet.py")
+
+
 def test_many_files_at_once_are_one_change(launch: Launch) -> None:
     """A checkout writes one file after the other; the server waits for the last."""
     server = watching(launch, {f"p{number}": PLUGIN.replace("Greet", f"P{number}") for number in range(20)})
@@ -401,6 +445,8 @@ def test_the_ini_file_switches_it_on_and_off_while_the_server_runs(launch: Launc
     server.wait_for("Watching")
     edit(server.plugins / "greet.py", "one", "two")
     answers(server, "two")
+    edit(server.folder / "server.ini", "watch = true", "watch = false")
+    server.wait_for("Files are not watched any longer")
 
 
 def test_the_command_line_wins_over_the_ini_file(launch: Launch) -> None:

@@ -176,6 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_folders_the_nearest_are_watched() {
+        let folder = Folder::new();
+        let base = folder.file("");
+        write(&base, &["z/near.py", "a/deep/far.py"]);
+        for number in 0..MOST_FOLDERS - 4 {
+            fs::create_dir(base.join(format!("data{number}"))).unwrap();
+        }
+        let tree = Tree::read(&base, |_, _| {});
+        assert!(!tree.is_too_large && tree.files.len() == 2);
+        fs::create_dir(base.join("data")).unwrap();
+        let tree = Tree::read(&base, |_, _| {});
+        assert!(tree.is_too_large);
+        assert_eq!(tree.files, [PathBuf::from("z/near.py")]);
+    }
+
+    #[test]
     fn a_missing_folder_is_told() {
         let folder = Folder::new();
         let tree = Tree::read(&folder.file("plugins"), |_, _| {});

@@ -41,7 +41,12 @@ impl Host {
         if self.is_stopping() {
             return;
         }
-        let Some(list) = self.watch_list() else { return drop(self.watch.take()) };
+        let Some(list) = self.watch_list() else {
+            if self.watch.take().is_some() {
+                tracing::info!("Files are not watched any longer");
+            }
+            return;
+        };
         let reloads =
             || WatcherReloads { commands: self.handle.commands.clone(), events: Arc::clone(&self.handle.state.events) };
         let watch = match self.watch.take() {
