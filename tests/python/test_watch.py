@@ -171,6 +171,19 @@ def test_a_file_that_is_broken_holds_nobody_up(launch: Launch, mode: str) -> Non
     assert 1 == server.log.count("Loaded plugin new")
 
 
+def test_a_plugin_that_was_brought_back_stays_until_its_file_changes(launch: Launch) -> None:
+    """Changes of others leave it as it is."""
+    server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")})
+    edit(server.plugins / "greet.py", "one", "two")
+    answers(server, "two")
+    assert 200 == server.post("/-/api/plugins/greet/previous").status_code
+    edit(server.plugins / "other.py", "one", "two")
+    answers(server, "two", "other")
+    assert "one" == answer(server)
+    edit(server.plugins / "greet.py", "two", "three")
+    answers(server, "three")
+
+
 def test_a_changed_ini_file_counts_as_soon_as_it_can(launch: Launch) -> None:
     """A plugin that was broken meanwhile keeps it from that, and it keeps no other plugin from anything."""
     server = watching(launch, {"greet": PLUGIN, "other": PLUGIN.replace("Greet", "Other")})
