@@ -186,6 +186,17 @@ def test_a_reload_that_fails_leaves_its_error_until_the_next_one_succeeds(launch
     assert ("serving", 2, None) == (status["state"], status["generation"], status["last_error"])
 
 
+def test_a_state_that_is_refused_is_the_last_error(launch: Launch) -> None:
+    """As any other reason why a reload has failed."""
+    source = GREET + "\n    state_version = 1\n    def export_state(self):\n        return 1\n"
+    server = launch({"greet": source + "    def import_state(self, state):\n        raise ValueError('not this')\n"})
+    assert 500 == server.post("/-/api/plugins/greet/reload").status_code
+    status = plugins(server)["greet"]
+    assert ("serving", 1) == (status["state"], status["generation"])
+    assert status["last_error"]["message"].startswith("ValueError: not this")
+    assert "import_state" in status["last_error"]["traceback"]
+
+
 def test_a_reload_answers_like_the_older_addresses(keyless: Server) -> None:
     """Only that a failed plugin can be named, too."""
     answer = keyless.post("/-/api/plugins/nobody/reload")

@@ -135,15 +135,19 @@ def test_enabling_it_loads_it_and_counts_from_the_beginning(launch: Launch) -> N
     assert ("serving", 1) == (states(server)["crash"], kept(server)["crash.py"]["count"])
 
 
-@pytest.mark.parametrize("how", ["start", "reload"])
+@pytest.mark.parametrize("how", ["start", "reload", "watch"])
 def test_a_changed_file_is_loaded_again(launch: Launch, how: str) -> None:
-    """At the next start, or at the next reload of all."""
-    server = crashed(launch, 3)
-    if how == "reload":
+    """At the next start, at the next reload of all, or when the watcher notices it."""
+    server = crashed(launch, 3, more=STATE + ("watch = on\n" if how == "watch" else ""))
+    if how != "start":
         server = again(launch, server)
+    since = len(server.lines)
     write_plugins(server.folder, {"crash": CRASH + "\n# repaired\n"})
     if how == "reload":
         assert ["crash", "fine"] == sorted(server.get("/reload/all").json()["loaded_plugins"])
+    elif how == "watch":
+        server.wait_for("Loaded plugin crash", since)
+        wait_until(lambda: states(server)["crash"] == "serving")
     else:
         server = again(launch, server)
     assert ({"crash": "serving", "fine": "serving"}, {}) == (states(server), kept(server))

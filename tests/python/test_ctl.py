@@ -252,3 +252,28 @@ def test_pserve_has_no_subcommands(server: Server) -> None:
     assert (2, True) == (done.returncode, "ctl" in done.stderr)
     shown = subprocess.run([*command("pserve"), "--help"], capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert "Commands:" not in shown.stdout
+
+
+def test_a_command_that_was_given_up_is_not_done_later(launch: Launch) -> None:
+    """While plugins are loaded nobody answers; a stop would come when nobody expects it any more."""
+    slow = """
+    import asyncio, pathlib
+    from plugincore.baseplugin import BasePlugin
+
+    class Slow(BasePlugin):
+        async def initialize(self, **_):
+            while not pathlib.Path("go").exists():
+                await asyncio.sleep(0.02)
+
+        async def request_handler(self, **data):
+            return 200, {}
+    """
+    server = launch({"slow": slow}, ini_more=AT, ready=False)
+    server.wait_for("Loading plugins")
+    code, output, errors = seen(ctl(server.folder, "-i", "server.ini", "stop"))
+    assert (1, "") == (code, output)
+    assert "the server does not answer; it may still be loading its plugins" in errors
+    (server.folder / "go").touch()
+    server.ready()
+    assert 0 == ctl(server.folder, "-i", "server.ini", "status").returncode
+    assert 200 == server.get("/slow").status_code

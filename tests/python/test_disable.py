@@ -203,6 +203,16 @@ def test_a_file_that_failed_can_be_disabled(launch: Launch) -> None:
     assert 500 == change(server, "broken", "enable").status_code
 
 
+def test_a_watched_file_stays_disabled_when_it_changes(launch: Launch) -> None:
+    """The watcher loads the others."""
+    server = launch({"greet": GREET, "other": OTHER}, args=["--watch"])
+    change(server, "greet", "disable")
+    since = len(server.lines)
+    write_plugins(server.folder, {"greet": "import os\nos._exit(7)\n", "other": OTHER.replace("world", "again")})
+    server.wait_for("Loaded plugin other", since)
+    assert {"greet": "disabled", "other": "serving"} == states(server)
+
+
 def test_a_disabled_plugin_is_not_reloaded(launch: Launch) -> None:
     """The old address does not know it, the new one says why not."""
     server = launch({"greet": GREET})
@@ -210,6 +220,7 @@ def test_a_disabled_plugin_is_not_reloaded(launch: Launch) -> None:
     assert 404 == server.get("/reload/greet").status_code
     answer = change(server, "greet", "reload")
     assert (409, 'Plugin "greet" is disabled; enable it to load it') == (answer.status_code, answer.json()["error"])
+    assert 409 == change(server, "greet", "previous").status_code
     assert {"greet": "disabled"} == states(server)
 
 
@@ -273,6 +284,7 @@ def test_safe_mode_loads_nothing_until_it_is_enabled(launch: Launch) -> None:
     """All files are shown as disabled, and nothing of that is kept."""
     server = launch({"greet": GREET, "other": "import os\nos._exit(7)\n"}, args=["--safe"])
     server.wait_for(r"WARN.*Safe mode: all plugins are disabled")
+    assert server.get("/-/api/status").json()["safe_mode"]
     assert {"greet": "disabled", "other": "disabled"} == states(server)
     assert (503, 503) == (server.get("/greet").status_code, server.get("/other").status_code)
     assert 200 == server.get("/reload/all").status_code

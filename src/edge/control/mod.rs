@@ -125,6 +125,8 @@ pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Res
 pub(crate) struct ServerStatus {
     /// Whether `/-/ready` succeeds.
     pub is_ready: bool,
+    /// Whether it was started without plugins.
+    pub is_safe_mode: bool,
     /// When it was started.
     pub started_at: Timestamp,
     /// Requests inside plugins.
@@ -138,11 +140,12 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
         let number = numbers.entry(plugin.state.name()).or_insert(json!(0));
         *number = json!(number.as_u64().unwrap_or(0) + 1);
     }
-    let ServerStatus { is_ready, started_at, in_flight } = server;
+    let ServerStatus { is_ready, is_safe_mode, started_at, in_flight } = server;
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "state": if is_ready { "ready" } else { "draining" },
+        "safe_mode": is_safe_mode,
         "started_at": format!("{started_at:.3}"),
         "plugins": numbers,
         "in_flight": in_flight,

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
@@ -184,9 +185,13 @@ impl ControlAcceptor {
     }
 
     /// Waits for the next connection. Safe to drop and call again.
+    ///
+    /// A client that has given up waiting to be accepted is passed over: what it asked for must not be done when it does
+    /// not expect that any more.
     pub(crate) async fn accept(&mut self) -> ControlStream {
         loop {
             match self.listener.accept().await {
+                Ok((stream, _)) if has_hung_up(&stream) => {}
                 Ok((stream, _)) => return ControlStream(stream),
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection on the control socket");
@@ -195,6 +200,12 @@ impl ControlAcceptor {
             }
         }
     }
+}
+
+/// Whether the other side has closed the connection.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec::default())).is_ok() && watched[0].revents().contains(PollFlags::HUP)
 }
 
 /// A connection by the control socket.

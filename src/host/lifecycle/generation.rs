@@ -292,17 +292,22 @@ impl Draft {
     }
 
     /// Hands the state of the plugins that serve on to those that replace them. Returns why that cannot be done, each
-    /// with file and line; it has been logged.
-    pub(super) fn hand_on_state(&self, py: Python<'_>, serving: &PluginSet) -> Vec<String> {
-        let plugins = self.files.iter().flat_map(|file| &file.loaded.plugins);
-        let failures = plugins.filter_map(|new| {
-            let error = hand_on(py, serving.get(&new.id)?, new).err()?;
-            let mut failure = LoadFailure::of_error(py, &self.environment, &new.file, None, &error);
-            failure.add(SERVES_ON);
-            tracing::error!("{}", failure.record(py));
-            Some(failure.to_string())
-        });
-        failures.collect()
+    /// with file and line; it has been logged, and is among the failures of its file.
+    pub(super) fn hand_on_state(&mut self, py: Python<'_>, serving: &PluginSet) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for DraftFile { loaded, .. } in &mut self.files {
+            let failures = loaded.plugins.iter().filter_map(|new| {
+                let error = hand_on(py, serving.get(&new.id)?, new).err()?;
+                let mut failure = LoadFailure::of_error(py, &self.environment, &new.file, None, &error);
+                failure.add(SERVES_ON);
+                tracing::error!("{}", failure.record(py));
+                Some(failure)
+            });
+            let failures: Vec<_> = failures.collect();
+            reasons.extend(failures.iter().map(ToString::to_string));
+            loaded.failures.extend(failures);
+        }
+        reasons
     }
 
     /// Takes everything back; what serves finds the modules and the configuration as they were.

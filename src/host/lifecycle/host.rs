@@ -276,7 +276,7 @@ impl Host {
 
     /// Changes one plugin, and reports it like a reload.
     async fn change(self: &Arc<Self>, action: PluginAction, id: String) -> ReloadReport {
-        if action == PluginAction::Reload
+        if matches!(action, PluginAction::Reload | PluginAction::Previous)
             && let Some(refusal) = self.refuses_reload(&id)
         {
             return refusal;

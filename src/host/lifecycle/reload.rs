@@ -160,6 +160,7 @@ impl Host {
             }
             Err(refused) => {
                 let (draft, reasons) = *refused;
+                Python::attach(|py| self.record.note_files(py, draft.files(), |_| true));
                 draft.discard().await;
                 return self.failed(target, reasons);
             }
