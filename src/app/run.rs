@@ -19,7 +19,7 @@ use super::inherited;
 use super::pidfile::{PidFile, PidFileError};
 use super::predecessor::OldProcess;
 use super::successor::{Program, Successor};
-use super::supervisor::{self, Request, Supervised, SupervisorSettings};
+use super::supervisor::{self, Request, Supervised};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
 use crate::edge::config::launch::LaunchOptions;
@@ -34,7 +34,7 @@ use crate::edge::observe::log_file::LogFileError;
 use crate::edge::observe::{service_manager, subscriber};
 use crate::host::bridge::coroutine::{coroutine, host_task};
 use crate::host::bridge::{fork, running};
-use crate::host::lifecycle::handle::{Ending, HostHandle};
+use crate::host::lifecycle::handle::{Ending, HostHandle, Timings};
 use crate::host::lifecycle::host::{Host, Options};
 use crate::host::lifecycle::predecessor::Predecessor;
 use crate::host::lifecycle::reports;
@@ -169,16 +169,11 @@ fn serve(
     let predecessor = old_process.map(|old_process| -> Arc<dyn Predecessor> { old_process });
     let (process, requests) = mpsc::unbounded_channel();
     let options = Options { launch: launch.clone(), addresses, certificate, listeners, control, process, predecessor };
-    let supervisor_settings = SupervisorSettings {
-        watchdog_restart: settings.server.watchdog_restart,
-        delay: settings.server.drain_delay,
-        grace: settings.server.shutdown_timeout,
-    };
     let host = Host::new(&event_loop, reading, options)?;
     let environment = variables.environment.clone();
     let program = Program { command: launch.command.clone(), folder: launch.folder.clone(), environment };
     let controls = Controls { host: host.handle(), program, pidfile: pidfile.clone() };
-    let supervisor = supervisor::start(supervisor_settings, host.handle().acknowledged(), requests, controls)?;
+    let supervisor = supervisor::start(host.handle().acknowledged(), requests, controls)?;
 
     reports::install(&event_loop, &host)?;
     host.attach(py)?;
@@ -257,17 +252,24 @@ fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<L
         tracing::info!("serving the sockets of the service manager instead of [network] bindto and port");
         return Ok(inherited);
     }
-    let mut listeners = Vec::new();
-    for address in addresses {
+    let mut find = |address: &SocketAddr| {
         // Port 0 asks for any port, such as the one that clients know already.
         let serves =
             |local: SocketAddr| local.ip() == address.ip() && (address.port() == 0 || local.port() == address.port());
-        match inherited.iter().position(|listener| listener.local_addr().is_ok_and(serves)) {
-            Some(index) => listeners.push(inherited.swap_remove(index)),
+        let index = inherited.iter().position(|listener| listener.local_addr().is_ok_and(serves));
+        index.map(|index| inherited.swap_remove(index))
+    };
+    let found: Vec<_> = addresses.iter().map(|address| (address, find(address))).collect();
+    forget(&inherited);
+    // Before others are bound: 127.0.0.1 and 0.0.0.0 cannot be had at the same time.
+    drop(inherited);
+    let mut listeners = Vec::new();
+    for (address, found) in found {
+        match found {
+            Some(listener) => listeners.push(listener),
             None => listeners.extend(listener::bind(&[*address])?),
         }
     }
-    forget(&inherited);
     Ok(listeners)
 }
 
@@ -341,6 +343,10 @@ impl Supervised for Controls {
             Request::Upgrade => self.host.begin_stop(Ending::HandOver),
         }
         Ok(())
+    }
+
+    fn timings(&self) -> Timings {
+        self.host.timings()
     }
 
     fn has_turned(&self) -> bool {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::successor::{self, Successor};
 use crate::edge::control::process::{ProcessRequest, UpgradeReply};
 use crate::edge::observe::service_manager;
+use crate::host::lifecycle::handle::Timings;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub(crate) trait Supervised: Send + 'static {
     /// # Errors
     /// Why it cannot be done; only for a request that is not a stop.
     fn act(&self, request: Request) -> Result<(), String>;
+
+    /// What the configuration says now.
+    fn timings(&self) -> Timings;
 
     /// Whether the event loop has turned since this was last called.
     fn has_turned(&self) -> bool;
@@ -75,28 +79,17 @@ pub(crate) trait Supervised: Send + 'static {
     fn force(&self, request: Request);
 }
 
-/// What the configuration says about stops and a server that is stuck.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SupervisorSettings {
-    /// `[server] watchdog_restart`.
-    pub watchdog_restart: bool,
-    /// `[server] drain_delay`: how long requests are still served after readiness has begun to fail.
-    pub delay: Duration,
-    /// `[server] shutdown_timeout`.
-    pub grace: Duration,
-}
-
 /// How often the service manager's time-out has a report of life.
 const WATCHDOG_REPORTS: u32 = 4;
 
 /// Reports to the service manager, if it wants that, that the server is alive: while the event loop turns, or always
-/// unless `restart_when_stuck`.
-async fn feed_watchdog(server: &impl Supervised, restart_when_stuck: bool) {
+/// unless `watchdog_restart` is on.
+async fn feed_watchdog(server: &impl Supervised) {
     let Some(timeout) = service_manager::watchdog_timeout() else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(timeout / WATCHDOG_REPORTS);
     loop {
         ticks.tick().await;
-        if server.has_turned() || !restart_when_stuck {
+        if server.has_turned() || !server.timings().watchdog_restart {
             service_manager::alive();
         }
     }
@@ -171,7 +164,6 @@ pub(crate) fn hold_stop() {
 /// # Errors
 /// When the signals cannot be watched.
 pub(crate) fn start(
-    settings: SupervisorSettings,
     acknowledged: Acknowledged,
     requests: mpsc::UnboundedReceiver<ProcessRequest>,
     server: impl Supervised,
@@ -187,8 +179,8 @@ pub(crate) fn start(
     let supervise = move || {
         runtime.block_on(async {
             tokio::select! {
-                () = supervise(signals, asked, settings, acknowledged, &server) => {}
-                () = feed_watchdog(&server, settings.watchdog_restart) => {}
+                () = supervise(signals, asked, acknowledged, &server) => {}
+                () = feed_watchdog(&server) => {}
                 () = note_long_entries(&server) => {}
             }
         });
@@ -249,8 +241,8 @@ impl Signals {
 }
 
 /// An upgrade that is under way, if there is one.
+#[derive(Default)]
 struct Upgrade {
-    grace: Duration,
     running: Option<Running>,
 }
 
@@ -274,7 +266,7 @@ impl Upgrade {
                 service_manager::upgrading();
                 tracing::info!("upgrade: process {} is loading its plugins", successor.pid);
                 let pid = successor.pid;
-                let decision = Box::pin(decide(successor, server.serving(), self.grace, reply));
+                let decision = Box::pin(decide(successor, server.serving(), server.timings().grace, reply));
                 self.running = Some(Running { pid, decision, reload: false });
             }
             Err(reason) => {
@@ -356,11 +348,10 @@ async fn decide(
 async fn supervise(
     mut signals: Signals,
     mut final_requests: mpsc::UnboundedReceiver<oneshot::Sender<Request>>,
-    SupervisorSettings { delay, grace, .. }: SupervisorSettings,
     acknowledged: Acknowledged,
     server: &impl Supervised,
 ) {
-    let mut upgrade = Upgrade { grace, running: None };
+    let mut upgrade = Upgrade::default();
     let mut wanted = loop {
         let (request, name) = tokio::select! {
             signal = signals.next() => signal,
@@ -381,6 +372,7 @@ async fn supervise(
             upgrade.begin(server, name, signals.reply.take());
             continue;
         }
+        let delay = server.timings().delay;
         if request == Request::Stop && !delay.is_zero() && server.announce_stop() {
             tracing::info!("Received {name}; serving for {} s more, then stopping", delay.as_secs_f64());
             pass_delay(&mut signals, delay, server).await;
@@ -394,6 +386,7 @@ async fn supervise(
             Err(reason) => tracing::error!("{name} has no effect: {reason}"),
         }
     };
+    let grace = server.timings().grace;
     let open = server.open_requests();
     if !open.is_empty() {
         let hint = if io::stdin().is_terminal() { "; Ctrl-C again ends at once" } else { "" };

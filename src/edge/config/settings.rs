@@ -19,6 +19,8 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192).
     pub listen: Vec<SocketAddr>,
+    /// Where `bindto`, or else `port`, stands.
+    pub listen_location: SourceLocation,
     /// `[paths]`.
     pub paths: Paths,
     /// `documents` of `[file_server]`, else of `[paths]`.
@@ -69,20 +71,12 @@ impl Settings {
     pub(crate) fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let (now, then) = (&self.server, &before.server);
         let options = [
-            ("[network] bindto and port", self.listen != before.listen),
             ("[paths] pidfile", self.paths.pidfile != before.paths.pidfile),
             ("[server] io_threads", now.io_threads != then.io_threads),
             ("[server] event_loop", now.event_loop != then.event_loop),
-            ("[server] head_limit", now.head_limit != then.head_limit),
-            ("[server] read_timeout", now.read_timeout != then.read_timeout),
-            ("[server] shutdown_timeout", now.shutdown_timeout != then.shutdown_timeout),
-            ("[server] drain_delay", now.drain_delay != then.drain_delay),
             ("[server] control_socket", now.control_socket != then.control_socket),
             ("[server] state_dir", now.state_dir != then.state_dir),
             ("[server] crash_loop_guard", now.crash_loop_guard != then.crash_loop_guard),
-            ("[server] watchdog_restart", now.watchdog_restart != then.watchdog_restart),
-            ("[server] max_in_flight", now.max_in_flight != then.max_in_flight),
-            ("[server] max_in_flight_per_plugin", now.max_in_flight_per_plugin != then.max_in_flight_per_plugin),
         ];
         options.into_iter().filter(|(_, changed)| *changed).map(|(option, _)| option).collect()
     }

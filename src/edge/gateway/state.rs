@@ -2,7 +2,7 @@
 //!
 //! Read on the I/O threads, replaced on the Python thread. Promise: what a reload can change is in [`Snapshot`], which
 //! is immutable and replaced whole; a request reads it once and is decided by that one reading. Caveat: sizes and
-//! timings of sockets are fixed at the start.
+//! timings of a connection are those of the moment in which it was accepted.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
+use crate::edge::http::connection::ConnectionParams;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
@@ -42,6 +43,8 @@ pub(crate) struct Snapshot {
     pub body_limit: usize,
     /// Longest idle time within a request body.
     pub read_timeout: Duration,
+    /// Limits and timings of new connections.
+    pub connection: ConnectionParams,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// The certificate that new connections get, if TLS is on.
@@ -65,6 +68,7 @@ impl Snapshot {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             body_limit: settings.server.body_limit,
             read_timeout: settings.server.read_timeout,
+            connection: ConnectionParams::new(&settings.server),
             legacy_status: settings.legacy_status,
             certificate,
         }

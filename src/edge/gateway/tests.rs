@@ -111,6 +111,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         table.insert(Arc::new(endpoint)).unwrap();
     }
     let snapshot = Snapshot {
+        connection: params(),
         table,
         static_files: None,
         control: AuthPolicy::Open,
@@ -250,7 +251,7 @@ fn threads(state: &Arc<ServerState<TestBackend>>) -> (IoThreads, TcpStream) {
     let listeners = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
     let queues = [Arc::clone(&state.backend.completions)];
     let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
-    let threads = IoThreads::start(&listeners, None, &queues, state, &params(), &ended).unwrap();
+    let threads = IoThreads::start(&listeners, None, &queues, state, &ended).unwrap();
     let mut client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.write_all(b"GET /keep HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

@@ -4,22 +4,24 @@
 //! so the I/O threads answer while a plugin blocks it, and can be joined at any time. Caveat: a thread ends when its
 //! last connection has ended; [`IoThreads::join`] cuts that short.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::FutureExt;
 use tokio::runtime::LocalOptions;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::service::AppService;
 use super::state::ServerState;
-use crate::edge::http::connection::{ConnectionParams, serve, serve_control};
+use crate::edge::http::connection::{ParamsSource, serve, serve_control};
 use crate::edge::http::control_socket::ControlAcceptor;
 use crate::edge::http::drain::{self, Drain, DrainKind};
 use crate::edge::http::forked::Listening;
@@ -38,10 +40,23 @@ const HALT_GRACE: Duration = Duration::from_millis(50);
 pub(crate) struct IoThreads {
     threads: Vec<JoinHandle<()>>,
     /// Never receives anything: each thread has a sender, so this is disconnected once the last thread has ended.
-    all_ended: mpsc::Receiver<Infallible>,
+    all_ended: std::sync::mpsc::Receiver<Infallible>,
     drain: drain::Trigger,
     halt: watch::Sender<bool>,
+    /// To each of the threads.
+    changes: Vec<mpsc::UnboundedSender<Change>>,
 }
+
+/// What a thread is to do with a listening socket while it serves.
+enum Change {
+    /// Accept from it.
+    Open(TcpListener),
+    /// Accept no more from the one with this address; its connections go on.
+    Close(SocketAddr),
+}
+
+/// Copies of a listening socket, one for each thread.
+pub(crate) struct Shares(Vec<TcpListener>);
 
 impl IoThreads {
     /// Starts a thread for each of the `completion_queues`; all of them accept from all `listeners`, the first one from
@@ -54,21 +69,22 @@ impl IoThreads {
         mut control: Option<UnixListener>,
         completion_queues: &[Arc<CompletionQueue>],
         state: &Arc<ServerState<B>>,
-        params: &ConnectionParams,
         ended: &Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
         let (trigger, draining) = drain::channel();
         let (halt, halted) = watch::channel(false);
-        let (alive, all_ended) = mpsc::channel();
-        let mut threads = Vec::new();
+        let (alive, all_ended) = std::sync::mpsc::channel();
+        let (mut threads, mut changes) = (Vec::new(), Vec::new());
         for (number, completions) in completion_queues.iter().enumerate() {
             let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
+            let (sender, receiver) = mpsc::unbounded_channel();
+            changes.push(sender);
             let thread = Thread {
                 share,
+                changes: receiver,
                 control: control.take(),
                 completions: Arc::clone(completions),
                 state: Arc::clone(state),
-                params: params.clone(),
                 draining: draining.clone(),
                 halted: halted.clone(),
             };
@@ -82,7 +98,31 @@ impl IoThreads {
             })?;
             threads.push(handle);
         }
-        Ok(Self { threads, all_ended, drain: trigger, halt })
+        Ok(Self { threads, all_ended, drain: trigger, halt, changes })
+    }
+
+    /// Copies a listening socket for the threads.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub(crate) fn share(&self, listener: &Listening) -> io::Result<Shares> {
+        self.changes.iter().map(|_| (**listener).try_clone()).collect::<io::Result<_>>().map(Shares)
+    }
+
+    /// Accepts from a further socket.
+    pub(crate) fn open(&self, shares: Shares) {
+        for (thread, listener) in self.changes.iter().zip(shares.0) {
+            // A thread that has ended serves nothing.
+            let _ = thread.send(Change::Open(listener));
+        }
+    }
+
+    /// Accepts no more from the socket with this address; its connections go on.
+    pub(crate) fn close(&self, address: SocketAddr) {
+        for thread in &self.changes {
+            // As above.
+            let _ = thread.send(Change::Close(address));
+        }
     }
 
     /// Accepts no more; each connection ends after the request that it is in, or after its next one.
@@ -95,7 +135,7 @@ impl IoThreads {
     pub(crate) fn join(self, timeout: Duration) -> bool {
         self.drain(DrainKind::STOP);
         self.halt.send_replace(true);
-        if self.all_ended.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if self.all_ended.recv_timeout(timeout) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             return false;
         }
         for thread in self.threads {
@@ -109,9 +149,9 @@ impl IoThreads {
 struct Thread<B> {
     share: Vec<TcpListener>,
     control: Option<UnixListener>,
+    changes: mpsc::UnboundedReceiver<Change>,
     completions: Arc<CompletionQueue>,
     state: Arc<ServerState<B>>,
-    params: ConnectionParams,
     draining: Drain,
     halted: watch::Receiver<bool>,
 }
@@ -130,27 +170,84 @@ impl<B: Backend> Thread<B> {
 
     async fn serve(mut self) -> io::Result<()> {
         let service = AppService::start(Arc::clone(&self.state), self.completions);
-        let listeners =
-            self.share.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
-        let control = self.control.map(ControlAcceptor::new).transpose()?;
-        let control = control
-            .map(|acceptor| serve_control(acceptor, self.params.clone(), Rc::clone(&service), self.draining.clone()));
-        let control = futures_util::future::OptionFuture::from(control);
+        let listeners = Listeners {
+            tasks: JoinSet::new(),
+            open: HashMap::new(),
+            service,
+            state: self.state,
+            draining: self.draining,
+        };
         // A task of its own: this future is polled at each turn of the thread, whatever the turn is about.
-        let mut served = tokio::task::spawn_local(futures_util::future::join(
-            control,
-            join_all(listeners.into_iter().map(|listener| {
-                let state = Arc::clone(&self.state);
-                let certificate = Box::new(move || state.snapshot.load().certificate.clone());
-                serve(listener, certificate, self.params.clone(), Rc::clone(&service), self.draining.clone())
-            })),
-        ));
+        let mut served = tokio::task::spawn_local(listeners.serve(self.share, self.control, self.changes));
         tokio::select! {
-            served = &mut served => served.map(drop).map_err(io::Error::other),
+            served = &mut served => served.map_err(io::Error::other)?,
             _ = self.halted.wait_for(|halted| *halted) => match tokio::time::timeout(HALT_GRACE, served).await {
-                Ok(served) => served.map(drop).map_err(io::Error::other),
+                Ok(served) => served.map_err(io::Error::other)?,
                 Err(_) => Ok(()), // what is left is closed with the runtime
             },
         }
+    }
+}
+
+/// The sockets that a thread accepts from.
+struct Listeners<B: Backend> {
+    tasks: JoinSet<()>,
+    /// Dropping a sender closes the socket.
+    open: HashMap<SocketAddr, oneshot::Sender<Infallible>>,
+    service: Rc<AppService<B>>,
+    state: Arc<ServerState<B>>,
+    draining: Drain,
+}
+
+impl<B: Backend> Listeners<B> {
+    /// Serves until the drain starts and the last connection has ended.
+    async fn serve(
+        mut self,
+        share: Vec<TcpListener>,
+        control: Option<UnixListener>,
+        mut changes: mpsc::UnboundedReceiver<Change>,
+    ) -> io::Result<()> {
+        if let Some(control) = control {
+            let (acceptor, service) = (ControlAcceptor::new(control)?, Rc::clone(&self.service));
+            self.tasks.spawn_local(serve_control(acceptor, self.params(), service, self.draining.clone()));
+        }
+        for listener in share {
+            self.open(listener)?;
+        }
+        let mut draining = self.draining.clone();
+        loop {
+            tokio::select! {
+                () = draining.started() => break,
+                Some(_) = self.tasks.join_next() => {}
+                Some(change) = changes.recv() => match change {
+                    Change::Open(listener) => {
+                        if let Err(error) = self.open(listener) {
+                            tracing::error!("a new address is not served: {error}");
+                        }
+                    }
+                    Change::Close(address) => drop(self.open.remove(&address)),
+                },
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn open(&mut self, listener: TcpListener) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (open, closed) = oneshot::channel::<Infallible>();
+        let state = Arc::clone(&self.state);
+        let certificate = Box::new(move || state.snapshot.load().certificate.clone());
+        let closed = closed.map(drop);
+        let service = Rc::clone(&self.service);
+        self.tasks.spawn_local(serve(listener, certificate, self.params(), service, self.draining.clone(), closed));
+        self.open.insert(address, open);
+        Ok(())
+    }
+
+    fn params(&self) -> ParamsSource {
+        let state = Arc::clone(&self.state);
+        Box::new(move || state.snapshot.load().connection)
     }
 }

@@ -94,7 +94,7 @@ impl ConnectInfo {
 }
 
 /// Limits and timings of a connection, ready to use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionParams {
     /// Bytes of request line and headers; more is 431.
     pub head_limit: usize,
@@ -118,23 +118,30 @@ impl ConnectionParams {
 /// Returns the certificate of the moment; none for plain HTTP.
 pub(crate) type CertificateSource = Box<dyn Fn() -> Option<Arc<ServerConfig>>>;
 
-/// Serves a listening socket until the drain starts and its last connection has ended.
+/// Returns the limits and timings of the moment.
+pub(crate) type ParamsSource = Box<dyn Fn() -> ConnectionParams>;
+
+/// Serves a listening socket until the drain starts, or `removed` is ready, and its last connection has ended.
 ///
-/// New connections use what `certificate` returns at that moment, or speak plain HTTP when it returns none. To be
-/// awaited where local tasks can be spawned; dropping the future closes every connection that is left.
+/// New connections use what `certificate` and `params` return at that moment, or speak plain HTTP when there is no
+/// certificate. To be awaited where local tasks can be spawned; dropping the future closes every connection that is
+/// left. Connections of a socket that was removed go on.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     certificate: CertificateSource,
-    params: ConnectionParams,
+    params: ParamsSource,
     service: Rc<S>,
     mut drain: Drain,
+    removed: impl Future<Output = ()>,
 ) {
+    let mut removed = std::pin::pin!(removed);
     let server = Rc::new(Server::new(certificate, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = drain.started() => break,
+            () = &mut removed => break,
             Some(ended) = connections.join_next() => server.note_end(ended),
             (stream, remote) = acceptor.accept() => {
                 connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
@@ -156,7 +163,7 @@ pub(crate) async fn serve<S: Service>(
 /// Serves the control socket; otherwise like [`serve`].
 pub(crate) async fn serve_control<S: Service>(
     mut acceptor: ControlAcceptor,
-    params: ConnectionParams,
+    params: ParamsSource,
     service: Rc<S>,
     mut drain: Drain,
 ) {
@@ -168,7 +175,10 @@ pub(crate) async fn serve_control<S: Service>(
             Some(ended) = connections.join_next() => server.note_end(ended),
             stream = acceptor.accept() => {
                 let server = Rc::clone(&server);
-                connections.spawn_local(async move { server.serve_connection(stream, ConnectInfo::control()).await });
+                let params = (server.params)();
+                connections.spawn_local(async move {
+                    server.serve_connection(stream, ConnectInfo::control(), params).await;
+                });
             }
         }
     }
@@ -186,25 +196,21 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     service: Rc<S>,
     drain: Drain,
 ) {
-    Server::new(Box::new(|| None), params, service, drain).serve_connection(io, connect_info).await;
+    let server = Server::new(Box::new(|| None), Box::new(move || params), service, drain);
+    server.serve_connection(io, connect_info, params).await;
 }
 
 /// What all connections of a listener share.
 struct Server<S> {
     certificate: CertificateSource,
-    http: http1::Builder,
-    params: ConnectionParams,
+    params: ParamsSource,
     service: Rc<S>,
     drain: Drain,
 }
 
 impl<S: Service> Server<S> {
-    fn new(certificate: CertificateSource, params: ConnectionParams, service: Rc<S>, drain: Drain) -> Self {
-        let mut http = http1::Builder::new();
-        http.header_read_timeout(params.read_timeout)
-            .max_header_size(params.head_limit)
-            .max_buf_size(params.head_limit.max(MIN_BUFFER));
-        Self { certificate, http, params, service, drain }
+    fn new(certificate: CertificateSource, params: ParamsSource, service: Rc<S>, drain: Drain) -> Self {
+        Self { certificate, params, service, drain }
     }
 
     /// Attends to one connection from its first byte to its last.
@@ -212,12 +218,13 @@ impl<S: Service> Server<S> {
         let Ok(local) = stream.0.local_addr() else {
             return; // the client has gone already
         };
+        let params = (self.params)();
         match (self.certificate)() {
-            None => self.serve_connection(stream, ConnectInfo::tcp(remote, local, false)).await,
+            None => self.serve_connection(stream, ConnectInfo::tcp(remote, local, false), params).await,
             Some(config) => {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
-                if let Some(stream) = Box::pin(self.tls_handshake(stream, config, remote)).await {
-                    Box::pin(self.serve_connection(stream, ConnectInfo::tcp(remote, local, true))).await;
+                if let Some(stream) = Box::pin(self.tls_handshake(stream, config, remote, params)).await {
+                    Box::pin(self.serve_connection(stream, ConnectInfo::tcp(remote, local, true), params)).await;
                 }
             }
         }
@@ -228,6 +235,7 @@ impl<S: Service> Server<S> {
         mut stream: Stream,
         config: Arc<ServerConfig>,
         remote: SocketAddr,
+        params: ConnectionParams,
     ) -> Option<tokio_rustls::server::TlsStream<Stream>> {
         let handshake = async {
             let mut first = [0];
@@ -246,7 +254,7 @@ impl<S: Service> Server<S> {
                 drain.started().await;
                 tokio::time::sleep(drain.kind().idle_grace).await;
             } => return None,
-            outcome = tokio::time::timeout(self.params.handshake_timeout, handshake) => outcome,
+            outcome = tokio::time::timeout(params.handshake_timeout, handshake) => outcome,
         };
         let reason = match outcome {
             Ok(Ok(stream)) => return Some(stream),
@@ -257,7 +265,7 @@ impl<S: Service> Server<S> {
         None
     }
 
-    async fn serve_connection<I: Socket>(&self, io: I, connect_info: ConnectInfo) {
+    async fn serve_connection<I: Socket>(&self, io: I, connect_info: ConnectInfo, params: ConnectionParams) {
         let (service, connect_info) = (Rc::clone(&self.service), Rc::new(connect_info));
         let last_request_arrived = Rc::new(Notify::new());
         let last_request = Rc::clone(&last_request_arrived);
@@ -295,10 +303,13 @@ impl<S: Service> Server<S> {
             })
         });
         let timer = LazyTimer::default();
-        let mut connection = self.http.clone().timer(timer.clone()).serve_connection(
-            TokioIo::new(ErrorInterceptor::new(io, self.params.read_timeout, Rc::clone(&state))),
-            respond,
-        );
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(params.read_timeout)
+            .max_header_size(params.head_limit)
+            .max_buf_size(params.head_limit.max(MIN_BUFFER));
+        let mut connection = http
+            .timer(timer.clone())
+            .serve_connection(TokioIo::new(ErrorInterceptor::new(io, params.read_timeout, Rc::clone(&state))), respond);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
             // The drain first, so that an answer which becomes ready with it says `connection: close`.
@@ -337,7 +348,7 @@ impl<S: Service> Server<S> {
                 drain.started().await;
                 tokio::time::sleep(LAST_GRACE).await;
             } => {}
-            () = parts.io.into_inner().finish(ended, &parts.read_buf, self.params.head_limit) => {}
+            () = parts.io.into_inner().finish(ended, &parts.read_buf, params.head_limit) => {}
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Limit {
     taken: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
     admitted: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
@@ -22,7 +22,12 @@ impl Limit {
     /// A limit with `most` free places.
     pub(crate) fn new(max: usize) -> Arc<Self> {
         let (admitted, refused, failed) = Default::default();
-        Arc::new(Self { taken: AtomicUsize::new(0), max, admitted, refused, failed })
+        Arc::new(Self { taken: AtomicUsize::new(0), max: AtomicUsize::new(max), admitted, refused, failed })
+    }
+
+    /// Changes the number of places. Requests that are inside stay there.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// How many requests have been admitted to a plugin that has this limit.
@@ -46,7 +51,7 @@ impl Limit {
     }
 
     fn enter(&self) -> bool {
-        let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.max;
+        let within = self.taken.fetch_add(1, Ordering::Relaxed) < self.max.load(Ordering::Relaxed);
         if !within {
             self.leave();
         }

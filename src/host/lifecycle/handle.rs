@@ -5,18 +5,21 @@
 //! moments; none of them is held while something else is awaited.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 
 use super::backend::PythonBackend;
 use super::mailbox::{Command, CommandSender};
+use crate::edge::config::settings::ServerSettings;
 use crate::edge::control::events::Event;
 use crate::edge::gateway::state::ServerState;
-use crate::edge::gateway::threads::IoThreads;
+use crate::edge::gateway::threads::{IoThreads, Shares};
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::drain::DrainKind;
 use crate::edge::http::forked::Listening;
@@ -34,6 +37,8 @@ pub(crate) struct HostHandle {
     /// Closed by a stop; kept for a restart.
     control: Mutex<Option<ControlSocket>>,
     io: Mutex<Option<IoThreads>>,
+    /// What the signal thread goes by.
+    timings: ArcSwap<Timings>,
     /// The load or reload that is under way.
     pub(super) current_operation: Locked<Option<Operation>>,
     acknowledged: Arc<AtomicBool>,
@@ -44,6 +49,34 @@ pub(crate) struct HostHandle {
     /// Whether the stop is for good.
     is_final: AtomicBool,
     restart: AtomicBool,
+}
+
+/// What the configuration says about stops and a server that is stuck.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timings {
+    /// `[server] watchdog_restart`.
+    pub watchdog_restart: bool,
+    /// `[server] drain_delay`: how long requests are still served after readiness has begun to fail.
+    pub delay: Duration,
+    /// `[server] shutdown_timeout`.
+    pub grace: Duration,
+}
+
+impl Timings {
+    /// What `settings` say.
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        Self {
+            watchdog_restart: settings.watchdog_restart,
+            delay: settings.drain_delay,
+            grace: settings.shutdown_timeout,
+        }
+    }
+}
+
+/// A listening socket that is not served yet.
+pub(super) struct NewListener {
+    listener: Listening,
+    shares: Option<Shares>,
 }
 
 /// What follows a stop.
@@ -86,6 +119,7 @@ impl HostHandle {
         commands: CommandSender,
         listeners: Vec<Listening>,
         control: Option<ControlSocket>,
+        timings: Timings,
     ) -> Arc<Self> {
         Arc::new(Self {
             state,
@@ -93,6 +127,7 @@ impl HostHandle {
             listeners: Mutex::new(listeners),
             control: Mutex::new(control),
             io: Mutex::new(None),
+            timings: ArcSwap::from_pointee(timings),
             current_operation: Locked::new(None),
             acknowledged: Arc::default(),
             pulse: Arc::new(AtomicBool::new(true)),
@@ -218,6 +253,47 @@ impl HostHandle {
             Ending::Stop => service_manager::stopping(),
             Ending::Restart => service_manager::restarting(),
             Ending::HandOver => {}
+        }
+    }
+
+    /// What the configuration says now about stops.
+    pub(crate) fn timings(&self) -> Timings {
+        **self.timings.load()
+    }
+
+    /// Goes by `timings` from now on.
+    pub(super) fn set_timings(&self, timings: Timings) {
+        self.timings.store(Arc::new(timings));
+    }
+
+    /// Whether the sockets are those of the service manager.
+    pub(super) fn has_given_sockets(&self) -> bool {
+        lock(&self.listeners).iter().any(Listening::is_given)
+    }
+
+    /// Prepares a further socket for [`Self::replace_listeners`].
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub(super) fn prepare_listener(&self, listener: Listening) -> io::Result<NewListener> {
+        let shares = lock(&self.io).as_ref().map(|threads| threads.share(&listener)).transpose()?;
+        Ok(NewListener { listener, shares })
+    }
+
+    /// Accepts from `new` sockets as well, and no more from those of `gone` addresses. A server that stops keeps what it
+    /// has.
+    pub(super) fn replace_listeners(&self, gone: &[SocketAddr], new: Vec<NewListener>) {
+        let (mut listeners, threads) = (lock(&self.listeners), lock(&self.io));
+        let Some(threads) = threads.as_ref().filter(|_| !self.is_stopping()) else { return };
+        listeners.retain(|listener| !listener.local_addr().is_ok_and(|address| gone.contains(&address)));
+        for address in gone {
+            threads.close(*address);
+        }
+        for NewListener { listener, shares } in new {
+            if let Some(shares) = shares {
+                threads.open(shares);
+            }
+            listeners.push(listener);
         }
     }
 

@@ -4,7 +4,7 @@
 //! commands; a stop comes first and interrupts a load or reload. The steps themselves are in [`super::reload`] and
 //! [`super::stop`]. Caveat: one host a process.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use super::backend::PythonBackend;
 use super::crash_guard::CrashGuard;
 use super::environment::environment;
 use super::generation::Generation;
-use super::handle::{Ending, HostHandle, Interruption, Operation};
+use super::handle::{Ending, HostHandle, Interruption, Operation, Timings};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::predecessor::Predecessor;
 use super::status::StatusRecord;
@@ -32,7 +32,6 @@ use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
-use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::observe::{log_file, service_manager};
@@ -48,6 +47,9 @@ use crate::host::plugins::failure::describe;
 use crate::host::plugins::registry::Registry;
 use crate::host::python::config::LoadedConfig;
 use crate::host::python::logjam::LogJam;
+
+/// Stands for the address of a socket of the service manager, for which the ini file says nothing.
+const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// What a host is made from, besides the configuration.
 pub(crate) struct Options {
@@ -72,9 +74,9 @@ pub(crate) struct Host {
     /// What other threads have a part in.
     pub(super) handle: Arc<HostHandle>,
     pub(super) launch: LaunchOptions,
-    addresses: Vec<SocketAddr>,
-    /// `[server] shutdown_timeout` as it was at the start, by which the supervisor reckons too.
-    pub(super) timeout: Duration,
+    /// What `[network]` says, and where the server really listens, which differs for port 0. Of no meaning but for
+    /// their order if the sockets are those of the service manager.
+    pub(super) addresses: Locked<Vec<(SocketAddr, SocketAddr)>>,
     /// What serves; its plugins are in the registry.
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
@@ -115,15 +117,16 @@ impl Host {
         let registry = Arc::new(Registry::default());
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
-        let timeout = settings.server.shutdown_timeout;
+        let timings = Timings::new(&settings.server);
+        let configured = settings.listen.iter().copied().chain(std::iter::repeat(UNSPECIFIED));
+        let addresses = configured.zip(addresses).collect();
         let crash_guard = CrashGuard::begin(&launch, &settings.server, &state.kept);
         let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {
             consumer: Consumer::new(event_loop, submissions, completion_queues.clone(), dispatch)?,
-            handle: HostHandle::new(state, commands, listeners, control),
+            handle: HostHandle::new(state, commands, listeners, control, timings),
             launch,
-            addresses,
-            timeout,
+            addresses: Locked::new(addresses),
             generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
             registry,
             crash_guard,
@@ -301,16 +304,20 @@ impl Host {
         report
     }
 
+    /// Where the server listens.
+    fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.with(|addresses| addresses.iter().map(|(_, local)| *local).collect())
+    }
+
     /// What serves, in one line.
     fn status(&self) -> String {
-        let addresses = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = self.local_addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         format!("Serving {} plugins on {addresses}", self.registry.serving().plugins().len())
     }
 
     /// Starts to accept.
     fn open(&self) -> PyResult<()> {
         let generation = self.generation();
-        let params = ConnectionParams::new(&generation.settings.server);
         let left = Arc::new(AtomicUsize::new(self.completion_queues.len()));
         let commands = self.handle.commands.clone();
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -324,11 +331,10 @@ impl Host {
             self.handle.control(),
             &self.completion_queues,
             state,
-            &params,
             &ended,
         )?);
-        for address in &self.addresses {
-            let url = url(*address, generation.certificate.is_some());
+        for address in self.local_addresses() {
+            let url = url(address, generation.certificate.is_some());
             tracing::info!("Server started on {address}");
             for plugin in self.registry.serving().plugins() {
                 let audience = Python::attach(|py| plugin.audience(py));

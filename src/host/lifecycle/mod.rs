@@ -11,6 +11,7 @@ pub(crate) mod environment;
 pub(crate) mod generation;
 pub(crate) mod handle;
 pub(crate) mod host;
+mod listeners;
 pub(crate) mod mailbox;
 pub(crate) mod predecessor;
 pub(crate) mod reload;

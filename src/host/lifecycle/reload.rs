@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::generation::{Draft, DraftFile, Generation, ReloadScope};
 use super::handle::Interruption;
 use super::host::Host;
+use super::listeners::Changes;
 use super::predecessor::Failure;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
@@ -65,7 +66,7 @@ impl Host {
             self.settle(&mut draft).await;
             self.log_failures(&draft, Interruption::AnyStop);
             self.tell_predecessor(&draft);
-            Python::attach(|py| self.put_into_service(py, draft));
+            Python::attach(|py| self.put_into_service(py, draft, Changes::default()));
             if self.is_stopping() {
                 return;
             }
@@ -148,11 +149,7 @@ impl Host {
             draft.discard().await;
             return if self.is_interrupted() { ReloadReport::Stopping } else { self.failed(target, reasons) };
         }
-        // In one step: between the export of a plugin's state and its service no request may change it.
-        let committed = Python::attach(|py| {
-            let reasons = draft.hand_on_state(py, &self.registry.serving());
-            if reasons.is_empty() { Ok(self.put_into_service(py, draft)) } else { Err(Box::new((draft, reasons))) }
-        });
+        let committed = Python::attach(|py| self.commit(py, draft));
         match committed {
             Ok((retired, modules)) => {
                 self.end(&retired).await;
@@ -248,8 +245,26 @@ impl Host {
         Endpoint::new(&plugin.id, Arc::clone(entrance), plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
     }
 
+    /// Puts the draft into service, or gives it back with the reasons why not, which have been logged. In one step:
+    /// between the export of a plugin's state and its service no request may change it.
+    fn commit(&self, py: Python<'_>, mut draft: Draft) -> Result<Retired, Box<(Draft, Vec<String>)>> {
+        let listeners = match self.bind_new(&draft) {
+            Ok(listeners) => listeners,
+            Err(reason) => {
+                tracing::error!("reload: {reason}");
+                return Err(Box::new((draft, vec![reason])));
+            }
+        };
+        let reasons = draft.hand_on_state(py, &self.registry.serving());
+        if reasons.is_empty() {
+            Ok(self.put_into_service(py, draft, listeners))
+        } else {
+            Err(Box::new((draft, reasons)))
+        }
+    }
+
     /// The one step in which a draft begins to serve. Returns the plugins that serve no more, and their modules.
-    fn put_into_service(&self, py: Python<'_>, draft: Draft) -> Retired {
+    fn put_into_service(&self, py: Python<'_>, draft: Draft, listeners: Changes) -> Retired {
         let generation = Arc::clone(draft.generation());
         let before = self.replace_generation(Arc::clone(&generation));
         let is_new = !Arc::ptr_eq(&before, &generation);
@@ -271,6 +286,8 @@ impl Host {
         let loaded: Vec<_> = files.iter().flat_map(|(_, plugins)| plugins).cloned().collect();
         let Swap { serving, retired } = self.registry.serving().swap(files, |plugin| kept.contains(&plugin.file));
         if is_new {
+            self.change_listeners(listeners);
+            self.change_limits(&generation.settings.server);
             change_server_key(py, &serving, &before, &generation);
         }
         self.crash_guard.note_loaded(&loaded);
@@ -316,7 +333,7 @@ impl Host {
 
     /// Ends plugins that serve no more, once the requests inside them have ended.
     pub(super) async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.generation().settings.server.shutdown_timeout;
         let drained = match self.consumer.begin_what_waits().await {
             Ok(()) => drain(plugins, deadline).await,
             Err(error) => Err(error),

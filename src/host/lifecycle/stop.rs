@@ -22,7 +22,7 @@ use crate::host::plugins::timeout::wait_for;
 impl Host {
     /// Drains, ends the plugins and whatever they left behind.
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
-        let timeout = self.timeout;
+        let timeout = self.generation().settings.server.shutdown_timeout;
         drop(self.watch.take());
         self.handle.begin_drain(DrainKind::STOP);
         close_long_lived_responses(self.registry.serving().plugins());

@@ -28,7 +28,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let mut found = Diagnostics::default();
     found.extend(config.errors.iter().chain(&config.warnings).cloned());
     misspellings(config, &mut found);
-    let listen = listen(&mut SectionReader::new(config, "network", &mut found));
+    let (listen, listen_location) = listen(&mut SectionReader::new(config, "network", &mut found));
     let paths = paths(&mut SectionReader::new(config, "paths", &mut found));
     let static_files = static_files::static_files(config, &mut found);
     let tls = tls(&mut SectionReader::new(config, "SSL", &mut found));
@@ -47,7 +47,18 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let (errors, warnings) = found.split();
     // A value with an error has been replaced by a default, which is not used.
     let settings = match errors {
-        None => Ok(Settings { listen, paths, static_files, tls, apikey, cors, server, legacy_status, parameters }),
+        None => Ok(Settings {
+            listen,
+            listen_location,
+            paths,
+            static_files,
+            tls,
+            apikey,
+            cors,
+            server,
+            legacy_status,
+            parameters,
+        }),
         Some(errors) => Err(errors),
     };
     (settings, warnings)
@@ -142,7 +153,7 @@ impl<'a> SectionReader<'a> {
     }
 }
 
-fn listen(network: &mut SectionReader<'_>) -> Vec<SocketAddr> {
+fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, SourceLocation) {
     let port = network.read("port", DEFAULT_PORT, fields::port);
     let mut absent = Vec::new();
     let default = vec![SocketAddr::from((DEFAULT_ADDRESS, port))];
@@ -152,7 +163,8 @@ fn listen(network: &mut SectionReader<'_>) -> Vec<SocketAddr> {
             format!("{} is not an address of this machine now; the others of its name are served", address.ip());
         network.warn("bindto", message, "name the addresses to serve, or correct what the name resolves to");
     }
-    listen
+    let key = if network.item("bindto").is_some() { "bindto" } else { "port" };
+    (listen, network.location(key))
 }
 
 /// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.

@@ -77,9 +77,10 @@ impl Server {
                     serve(
                         listener,
                         Box::new(move || tls.load_full()),
-                        params,
+                        Box::new(move || params),
                         Rc::new(Desk { entered, release }),
                         drain,
+                        std::future::pending(),
                     )
                     .await;
                 });
