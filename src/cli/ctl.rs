@@ -21,6 +21,7 @@ use super::{FAILED, USAGE, ini_file, level, report};
 use crate::edge::config::places::Places;
 use crate::host::python::config;
 use client::{Answer, CallError};
+pub(super) use output::refusal;
 
 /// The options of `ctl`.
 #[derive(Debug, Args)]
@@ -150,6 +151,24 @@ pub(super) fn run(py: Python<'_>, arguments: &CtlArguments, name: &str, folder: 
     }
 }
 
+/// Asks the server of an ini file something that the Python thread may be needed for.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub(super) fn ask(
+    py: Python<'_>,
+    ini: Option<&Path>,
+    folder: &Path,
+    method: &str,
+    path: &str,
+) -> Result<Answer, String> {
+    let (sockets, whose) = of_ini(py, ini, folder)?;
+    client::call(&sockets, method, path, None).map_err(|error| match error {
+        CallError::NoServer => no_server(&sockets, &whose),
+        CallError::Failed(problem) => problem,
+    })
+}
+
 /// Where the server of this ini file may listen, and whose server it is in words.
 fn of_ini(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> Result<(Vec<PathBuf>, String), String> {
     let (setting, pidfile) = config::control_socket(py, folder, ini).map_err(|errors| errors.to_string())?;
@@ -178,7 +197,7 @@ fn tell(arguments: &CtlArguments, answer: &Answer) -> u8 {
     } else if is_done {
         print(&arguments.verb.shown(&body));
     } else {
-        report(&output::refusal(&body, answer.status), FAILED);
+        report(&refusal(&body, answer.status), FAILED);
     }
     if is_done { 0 } else { FAILED }
 }
@@ -193,7 +212,7 @@ fn fail(arguments: &CtlArguments, problem: &str, code: u8) -> u8 {
 }
 
 /// Writes to standard output.
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     // Whoever closed the output does not want it.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }

@@ -1,9 +1,10 @@
 //! The command line: what a person types, reads and gets as exit code.
 //!
 //! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for,
-//! 1 for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs. Caveat: the same entry serves the wheel's
-//! commands and the standalone binary.
+//! 1 for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs,
+//! [`check`] checks an ini file. Caveat: the same entry serves the wheel's commands and the standalone binary.
 
+mod check;
 mod ctl;
 
 use std::ffi::OsString;
@@ -43,6 +44,8 @@ struct PserveArguments {
 enum Subcommand {
     /// Ask a running server to tell or to do something
     Ctl(ctl::CtlArguments),
+    /// Check the ini file, or compare it with a running server
+    Check(check::CheckArguments),
 }
 
 /// The options for serving.
@@ -98,8 +101,10 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         Ok(folder) => folder,
         Err(error) => return report(&format!("the working directory cannot be used: {error}"), FAILED),
     };
-    if let Some(Subcommand::Ctl(arguments)) = command {
-        return ctl::run(py, &arguments, &name, &folder);
+    match command {
+        Some(Subcommand::Ctl(arguments)) => return ctl::run(py, &arguments, &name, &folder),
+        Some(Subcommand::Check(arguments)) => return check::run(py, &arguments, &name, &folder),
+        None => {}
     }
     let ini = match ini_file(parsed.ini_file, &name) {
         Ok(ini) => ini,

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// An answer of the server.
-pub(super) struct Answer {
+pub(in crate::cli) struct Answer {
     /// The status.
-    pub(super) status: u16,
+    pub(in crate::cli) status: u16,
     /// The body.
-    pub(super) body: String,
+    pub(in crate::cli) body: String,
 }
 
 /// Why there is no answer.

@@ -69,7 +69,7 @@ pub(super) fn done(answer: &Value) -> String {
 }
 
 /// Why the server did not do it.
-pub(super) fn refusal(answer: &Value, status: u16) -> String {
+pub(in crate::cli) fn refusal(answer: &Value, status: u16) -> String {
     let error = answer["error"].as_str().map_or_else(|| format!("the server answers {status}"), str::to_owned);
     let reasons = list(&answer["reasons"]);
     std::iter::once(error).chain(reasons).collect::<Vec<_>>().join("\n")

@@ -9,6 +9,7 @@
 //! and passes the raw result on.
 
 pub(crate) mod diagnostic;
+pub(crate) mod difference;
 pub(crate) mod fields;
 pub(crate) mod ini;
 pub(crate) mod interpolation;

@@ -21,6 +21,8 @@ pub(crate) enum ApiCall {
     Events,
     /// The state of the server as a whole.
     Status,
+    /// What a reload would change.
+    Difference,
     /// A stop.
     Stop,
     /// A new process that takes over.
@@ -33,7 +35,7 @@ impl ApiCall {
     /// Whether it exists only for clients of the control socket: what it does may not depend on a key that goes over
     /// the network.
     pub(crate) fn needs_socket(&self) -> bool {
-        matches!(self, Self::Stop | Self::Upgrade | Self::LogLevel)
+        matches!(self, Self::Difference | Self::Stop | Self::Upgrade | Self::LogLevel)
     }
 }
 
@@ -51,11 +53,12 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 8] = [
+const SERVER: [(&str, MethodSet, ApiCall); 9] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("reload", MethodSet::POST, ApiCall::Reload),
     ("drain", MethodSet::POST, ApiCall::Drain),
     ("status", MethodSet::READ_ONLY, ApiCall::Status),
+    ("diff", MethodSet::READ_ONLY, ApiCall::Difference),
     ("stop", MethodSet::POST, ApiCall::Stop),
     ("upgrade", MethodSet::POST, ApiCall::Upgrade),
     ("log-level", MethodSet::POST, ApiCall::LogLevel),

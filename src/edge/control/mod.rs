@@ -44,6 +44,9 @@ impl ReloadTarget {
     }
 }
 
+/// What a reload of everything would change: section, key and effect of each change, or why there can be none.
+pub(crate) type DifferenceReport = Result<Vec<(String, String, String)>, Vec<String>>;
+
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReloadReport {
@@ -157,6 +160,18 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
 /// The answer to `/-/api/stop`.
 pub(crate) fn stopping(request_id: HeaderValue) -> Response<Body> {
     success(&json!({ "status": "stopping" }), request_id)
+}
+
+/// The answer to `/-/api/diff`.
+pub(crate) fn difference(report: DifferenceReport, request_id: HeaderValue) -> Response<Body> {
+    let change = |(section, key, effect)| json!({ "section": section, "key": key, "effect": effect });
+    match report {
+        Ok(changes) => {
+            let changes: Vec<Value> = changes.into_iter().map(change).collect();
+            success(&json!({ "changes": changes }), request_id)
+        }
+        Err(reasons) => ControlError::InvalidFile { reasons: &reasons }.respond(request_id),
+    }
 }
 
 /// The answer to `/-/api/upgrade`: the id of the process that serves, or the reasons why this one serves on.

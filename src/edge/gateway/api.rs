@@ -94,6 +94,10 @@ pub(super) async fn answer<B: Backend>(
             let asked = state.process.get().is_some_and(|process| process.send(ProcessRequest::Stop).is_ok());
             return if asked { Ok(control::stopping(id)) } else { Err(Rejection::ShuttingDown.into()) };
         }
+        ApiCall::Difference => {
+            let report = state.backend.difference().await.map_err(|_| Rejection::ShuttingDown)?;
+            return Ok(control::difference(report, id));
+        }
         ApiCall::Upgrade => {
             let (reply, outcome) = oneshot::channel();
             // An outcome that does not come means that the server stops, as does a request that cannot be made.

@@ -21,7 +21,7 @@ use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
-use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
 use crate::edge::http::drain;
 use crate::edge::http::listener::bind;
@@ -86,6 +86,10 @@ impl Backend for TestBackend {
 
     fn change(&self, _: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
         self.reload(ReloadTarget::One(id))
+    }
+
+    fn difference(&self) -> oneshot::Receiver<DifferenceReport> {
+        oneshot::channel().1
     }
 
     fn set_log_level(&self, _: Level) {}

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::responder::QueuedRequest;
 use crate::edge::control::api::PluginAction;
-use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::observe::line::Level;
 
 /// Runs the plugins. Called on the I/O threads, so it must neither block nor attach to the interpreter.
@@ -23,6 +23,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Starts to change one plugin, of which the list of statuses may know more than its id; otherwise like a reload.
     fn change(&self, action: PluginAction, id: String) -> oneshot::Receiver<ReloadReport>;
+
+    /// Tells what a reload of everything would change. A dropped sender means a stop.
+    fn difference(&self) -> oneshot::Receiver<DifferenceReport>;
 
     /// Has Python's `logging` begin at `level`, when it comes to it.
     fn set_log_level(&self, level: Level);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::{Command, CommandSender};
 use crate::edge::control::api::PluginAction;
-use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::observe::line::Level;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::QueuedRequest;
@@ -43,6 +43,12 @@ impl Backend for PythonBackend {
     fn change(&self, action: PluginAction, id: String) -> oneshot::Receiver<ReloadReport> {
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Change(action, id, reply));
+        report
+    }
+
+    fn difference(&self) -> oneshot::Receiver<DifferenceReport> {
+        let (reply, report) = oneshot::channel();
+        self.commands.send(Command::Difference(reply));
         report
     }
 

@@ -19,7 +19,7 @@ use crate::host::python::logjam::LogJam;
 pub(super) fn environment(
     py: Python<'_>,
     launch: &LaunchOptions,
-    LoadedConfig { settings, config, plugin_sections }: &LoadedConfig,
+    LoadedConfig { settings, config, plugin_sections, .. }: &LoadedConfig,
 ) -> PyResult<Environment> {
     let ini = launch.ini.as_ref().map(|ini| ini.to_string_lossy().into_owned()).unwrap_or_default();
     let log = launch.log.as_ref().map(|log| log.to_string_lossy().into_owned());

@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 
 use super::environment::environment;
 use crate::edge::config::diagnostic::log_warnings;
+use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::{Secret, Settings};
 use crate::edge::gateway::static_mount::StaticMount;
@@ -36,6 +37,8 @@ use crate::host::python::config;
 pub(super) struct Generation {
     /// What the ini file and the command line say.
     pub settings: Settings,
+    /// The same, to tell later what has changed.
+    pub digests: Digests,
     /// What plugins are loaded with.
     pub environment: Arc<Environment>,
     /// The certificate, if TLS is on.
@@ -159,6 +162,7 @@ impl Draft {
                     static_mount: StaticMount::new(&settings, launch),
                     environment: Arc::clone(&environment),
                     settings,
+                    digests: reading.digests,
                 };
                 Some(Arc::new(next))
             }

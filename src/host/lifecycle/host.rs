@@ -21,6 +21,7 @@ use super::handle::{Ending, HostHandle, Interruption, Operation, Timings};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::predecessor::Predecessor;
 use super::status::StatusRecord;
+use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places;
 use crate::edge::config::settings::Settings;
@@ -77,6 +78,8 @@ pub(crate) struct Host {
     /// What `[network]` says, and where the server really listens, which differs for port 0. Of no meaning but for
     /// their order if the sockets are those of the service manager.
     pub(super) addresses: Locked<Vec<(SocketAddr, SocketAddr)>>,
+    /// What the server was started with, by which some options go until the next start.
+    pub(super) started: (Settings, Digests),
     /// What serves; its plugins are in the registry.
     generation: Locked<Arc<Generation>>,
     pub(super) registry: Arc<Registry>,
@@ -102,7 +105,8 @@ impl Host {
         let py = event_loop.py();
         let Options { launch, addresses, certificate, listeners, control, process, predecessor } = options;
         let environment = Arc::new(environment(py, &launch, &reading)?);
-        let settings = reading.settings;
+        let LoadedConfig { settings, digests, .. } = reading;
+        let started = (settings.clone(), digests.clone());
         let submissions = Arc::new(SubmissionQueue::new()?);
         let mailbox = Arc::new(Mailbox::default());
         let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
@@ -127,9 +131,10 @@ impl Host {
             handle: HostHandle::new(state, commands, listeners, control, timings),
             launch,
             addresses: Locked::new(addresses),
-            generation: Locked::new(Arc::new(Generation { settings, environment, certificate, static_mount })),
+            generation: Locked::new(Arc::new(Generation { settings, digests, environment, certificate, static_mount })),
             registry,
             crash_guard,
+            started,
             record,
             completion_queues,
             mailbox,
@@ -194,6 +199,7 @@ impl Host {
                     }
                     self.reload_reporting(ReloadTarget::All).await;
                 }
+                Command::Difference(reply) => drop(reply.send(Python::attach(|py| self.difference(py)))),
                 Command::ReportReady => self.report_ready(),
                 Command::Stop => break,
                 Command::Drained => drained = true,

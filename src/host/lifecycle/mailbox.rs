@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::edge::control::api::PluginAction;
-use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::locked::Locked;
 use crate::host::bridge::submission_queue::SubmissionQueue;
@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Reload(ReloadTarget, oneshot::Sender<ReloadReport>),
     /// Change one plugin and report.
     Change(PluginAction, String, oneshot::Sender<ReloadReport>),
+    /// Tell what a reload of everything would change.
+    Difference(oneshot::Sender<DifferenceReport>),
     /// Load everything anew, by a signal: the result goes to the log.
     Sighup,
     /// Report to the service manager what serves: this process is its main process again, or has become it.

@@ -6,6 +6,7 @@
 
 mod backend;
 mod crash_guard;
+mod difference;
 mod disable;
 pub(crate) mod environment;
 pub(crate) mod generation;

@@ -172,7 +172,13 @@ impl Host {
 
     /// Whether a file and all that its plugins are made of are as they were when it was loaded. A file that could not
     /// be loaded is tried again when somebody asks for a reload, but not because another file has changed.
-    fn is_current(&self, py: Python<'_>, environment: &Environment, file: &Path, target: &ReloadTarget) -> bool {
+    pub(super) fn is_current(
+        &self,
+        py: Python<'_>,
+        environment: &Environment,
+        file: &Path,
+        target: &ReloadTarget,
+    ) -> bool {
         let failures_count = *target == ReloadTarget::Changed;
         let current = parameters::digest(py, environment, &stem(file))
             .and_then(|parameters| self.registry.is_current(py, file, &parameters, failures_count));

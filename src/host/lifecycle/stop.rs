@@ -78,7 +78,7 @@ impl Host {
                     break;
                 }
                 Command::Reload(_, reply) | Command::Change(_, _, reply) => drop(reply.send(ReloadReport::Stopping)),
-                Command::Stop | Command::Sighup | Command::ReportReady => {}
+                Command::Stop | Command::Sighup | Command::ReportReady | Command::Difference(_) => {}
             }
         }
         Python::attach(|py| timer.bind(py).call_method0("cancel").map(drop))

@@ -8,6 +8,7 @@
 mod parser;
 
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
+use crate::edge::config::difference::Digests;
 use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::places::PlaceSetting;
@@ -42,6 +43,8 @@ pub(crate) struct LoadedConfig {
     pub config: Py<PyAny>,
     /// A digest of the sections that are not the host's.
     pub plugin_sections: [u8; 32],
+    /// All keys, to tell later what has changed.
+    pub digests: Digests,
 }
 
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
@@ -71,7 +74,8 @@ pub(crate) fn load(
             ConfigErrors::from(Diagnostic::error(SourceLocation::file(&document.path), error.to_string()))
         };
         let plugin_sections = document.digest_of_plugin_sections();
-        Ok(LoadedConfig { settings, config: config.map_err(refused)?, plugin_sections })
+        let digests = Digests::of(&document);
+        Ok(LoadedConfig { settings, config: config.map_err(refused)?, plugin_sections, digests })
     });
     (reading, warnings)
 }

@@ -25,7 +25,7 @@ use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
-use crate::edge::control::{ReloadReport, ReloadTarget};
+use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::connection::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
@@ -106,6 +106,10 @@ impl Backend for RehearsalBackend {
     }
 
     fn change(&self, _: PluginAction, _: String) -> oneshot::Receiver<ReloadReport> {
+        oneshot::channel().1
+    }
+
+    fn difference(&self) -> oneshot::Receiver<DifferenceReport> {
         oneshot::channel().1
     }
 

@@ -44,6 +44,12 @@ pub(crate) enum ControlError<'a> {
     /// 503 with `Retry-After`: a new process is about to take over, which would not know of a reload.
     #[error("a new process is taking over; reload again when it serves")]
     UpgradeUnderWay,
+    /// 500: the ini file cannot be used.
+    #[error("the ini file cannot be used")]
+    InvalidFile {
+        /// Why, each with file and line.
+        reasons: &'a [String],
+    },
     /// 500: a new process could not take over; this one serves as before.
     #[error("the upgrade failed; the server goes on as before")]
     UpgradeFailed {
@@ -56,7 +62,7 @@ pub(crate) enum ControlError<'a> {
 }
 
 #[derive(Serialize)]
-struct UpgradeBody<'a> {
+struct ReasonsBody<'a> {
     error: String,
     reasons: &'a [String],
 }
@@ -73,7 +79,9 @@ impl ControlError<'_> {
         match self {
             Self::UnknownPlugin(_) => StatusCode::NOT_FOUND,
             Self::Disabled(_) | Self::NoPrevious(_) | Self::Parked(_) => StatusCode::CONFLICT,
-            Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } | Self::InvalidFile { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::ReloadInterrupted | Self::UpgradeUnderWay | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -91,8 +99,8 @@ impl ControlError<'_> {
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {
                 answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
             }
-            Self::UpgradeFailed { reasons } => {
-                answer(status, &UpgradeBody { error: self.to_string(), reasons }, request_id)
+            Self::UpgradeFailed { reasons } | Self::InvalidFile { reasons } => {
+                answer(status, &ReasonsBody { error: self.to_string(), reasons }, request_id)
             }
             // The same shape as the answer of a server that is ready.
             Self::NotReady => answer_text(status, Bytes::from_static(br#"{"status": "stopping"}"#), request_id),
