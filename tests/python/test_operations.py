@@ -196,6 +196,20 @@ def test_no_request_is_lost_by_reload_restart_and_upgrade(launch: Launch) -> Non
         server.wait()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_what_the_system_has_accepted_is_answered(launch: Launch, number: signal.Signals) -> None:
+    """Clients that connected while the process did not run, and whose connections it finds together with the signal."""
+    server = launch({"plugin": PLUGIN})
+    with ended(server), contextlib.ExitStack() as connections:
+        server.send(signal.SIGSTOP)
+        waiting = [connections.enter_context(server.connect()) for _ in range(20)]
+        for connection in waiting:
+            connection.sendall(b"GET /plugin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.send(number)
+        server.send(signal.SIGCONT)
+        assert [b"HTTP/1.1 200"] * 20 == [connection.recv(1000)[:12] for connection in waiting]
+
+
 def test_in_a_terminal_the_way_out_is_told_and_works(launch: Launch) -> None:
     """Ctrl-C says whom the server waits for, and Ctrl-C again ends it at once."""
     terminal, line = pty.openpty()

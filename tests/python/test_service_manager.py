@@ -342,6 +342,18 @@ def test_sockets_of_the_service_manager_are_served(launch: Launch, count: int) -
     assert 0 == server.stop()
 
 
+def test_sockets_of_the_service_manager_go_to_the_process_that_takes_over(launch: Launch) -> None:
+    """It knows whose they are: `[network]` does not count for it, either."""
+    server = activated(launch, "tcp")
+    since = len(server.lines)
+    server.send(signal.SIGUSR2)
+    pid = int(server.wait_for(r"upgrade: process \d+ serves", since).partition("process ")[2].split()[0])
+    with ended(pid):
+        server.wait_for("serving the sockets of the service manager instead of", since)
+        assert 0 == server.process.wait(TIMEOUT)
+        assert [] == server.get("/sees").json()
+
+
 def test_what_is_no_tcp_socket_is_left_out(launch: Launch) -> None:
     """With a warning that names its number."""
     server = activated(launch, "unix,tcp")

@@ -149,7 +149,9 @@ pub(crate) async fn serve<S: Service>(
         }
     }
     if !drain.kind().has_successor {
-        // The system has accepted these clients already, and would reset them.
+        // The system has accepted these clients already, and would reset them. Once around, so that the runtime has asked
+        // it for them: signal and clients may have come at the same time.
+        tokio::task::yield_now().await;
         for (stream, remote) in std::iter::from_fn(|| acceptor.accept().now_or_never()).take(BACKLOG) {
             connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
         }
