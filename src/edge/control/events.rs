@@ -30,11 +30,12 @@ const KEPT: usize = 256;
 /// Bytes that the kept events have together.
 const KEPT_BYTES: usize = 128 * 1024;
 
-/// Bytes that may wait for a reader: more than are kept, so that one who comes back can get them all.
-const BACKLOG: usize = 2 * KEPT_BYTES;
+/// Bytes that may wait for a reader: more than are kept, so that one who comes back can get them all, and enough for
+/// what a reload of many plugins tells at once.
+const BACKLOG: usize = 4 * KEPT_BYTES;
 
 /// Characters of a text in an event.
-const LONGEST_TEXT: usize = 4_000;
+const LONGEST_TEXT: usize = 1_000;
 
 /// Reasons, or files, that an event names.
 const MOST_TEXTS: usize = 20;
