@@ -25,6 +25,7 @@ class Clients:
         """Prepare clients for ``path``; ``check`` says whether status and body of an answer are right."""
         self.faults: list[str] = []
         self.answers = 0
+        self._headers: dict[str, str] = {}
         self._counting = threading.Lock()
         self._ended = threading.Event()
         self._port, self._path, self._check = port, path, check
@@ -59,18 +60,23 @@ class Clients:
         connection = self._connection()
         while not self._ended.is_set():
             try:
-                connection.request("GET", self._path, headers={} if keeps else {"Connection": "close"})
+                headers = self._headers if keeps else {**self._headers, "Connection": "close"}
+                connection.request("GET", self._path, headers=headers)
                 answer = connection.getresponse()
-                status, body = answer.status, answer.read()
+                body = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 self.faults.append(f"{'kept' if keeps else 'new'} connection: {error!r}")
                 return
-            if not self._check(status, body):
-                self.faults.append(f"{status} {body!r}")
+            if not self.is_right(answer, body):
+                self.faults.append(f"{answer.status} {body!r} {answer.getheaders()}")
                 return
             with self._counting:
                 self.answers += 1
         connection.close()
+
+    def is_right(self, answer: http.client.HTTPResponse, body: bytes) -> bool:
+        """Whether an answer is as it should be."""
+        return self._check(answer.status, body)
 
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)

@@ -4,6 +4,7 @@
 //! are in [`stages`](super::stages), what the server answers without a plugin in [`builtin`]. Caveat: the order can be
 //! observed from outside (a wrong method is a 405 whatever the key is), so clients rely on it.
 
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,12 +24,13 @@ use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::connection::{ConnectInfo, ResponseFuture, Service};
-use crate::edge::http::request::MethodSet;
+use crate::edge::http::request::{BodyData, MethodSet};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
-use crate::edge::policy::admission::admit;
+use crate::edge::policy::admission::{Permit, admit};
 use crate::edge::policy::credential::Access;
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
@@ -59,6 +61,8 @@ enum Progress {
     Answered(Response<Body>),
     /// Into the queue to its plugin.
     Queued(oneshot::Receiver<Outcome>),
+    /// Nowhere: a reload has just replaced what it was judged by, so it begins anew.
+    Outdated(Box<RequestContext>),
     /// To something that has to be awaited; boxed, because most requests do not and would carry the room for it.
     Waits(Box<Waiting>),
 }
@@ -92,27 +96,33 @@ impl<B: Backend> AppService<B> {
         request: Request<Incoming>,
         flags: HeaderFlags,
     ) -> ResponseFuture<impl Future<Output = Response<Body>>> {
-        let snapshot = self.state.snapshot.load();
+        let mut snapshot = self.state.snapshot.load();
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
-        let context = RequestContext::new(&snapshot, peer, parts, flags);
-        let response = ResponseContext::new(&snapshot, &context, flags);
-        let answered = match self.handle(&snapshot, context, &body) {
-            Ok(Progress::Answered(response)) => Ok(response),
-            Err(error) => Err(error),
-            Ok(Progress::Queued(outcome)) => {
-                let snapshot = Guard::into_inner(snapshot);
-                return Either::Right(Either::Left(async move {
-                    let answered = await_outcome(outcome).await;
-                    response.complete(&snapshot, answered, body)
-                }));
-            }
-            Ok(Progress::Waits(waiting)) => {
-                let mut snapshot = Guard::into_inner(snapshot);
-                return Either::Right(Either::Right(Box::pin(async move {
-                    let answered = self.resume(&mut snapshot, *waiting, &mut body).await;
-                    response.complete(&snapshot, answered, body)
-                })));
+        let mut context = RequestContext::new(&snapshot, peer, parts, flags);
+        let response = ResponseContext::new(&context, flags);
+        let answered = loop {
+            match self.handle(&snapshot, context, &body) {
+                Ok(Progress::Answered(response)) => break Ok(response),
+                Err(error) => break Err(error),
+                Ok(Progress::Outdated(earlier)) => {
+                    snapshot = self.state.snapshot.load();
+                    context = earlier.again(&snapshot, flags);
+                }
+                Ok(Progress::Queued(outcome)) => {
+                    let snapshot = Guard::into_inner(snapshot);
+                    return Either::Right(Either::Left(async move {
+                        let answered = await_outcome(outcome).await;
+                        response.complete(&snapshot, answered, body)
+                    }));
+                }
+                Ok(Progress::Waits(waiting)) => {
+                    let mut snapshot = Guard::into_inner(snapshot);
+                    return Either::Right(Either::Right(Box::pin(async move {
+                        let answered = self.resume(&mut snapshot, *waiting, &mut body).await;
+                        response.complete(&snapshot, answered, body)
+                    })));
+                }
             }
         };
         Either::Left(ready(response.complete(&snapshot, answered, body)))
@@ -150,25 +160,44 @@ impl<B: Backend> AppService<B> {
         if body.is_expected() {
             return Ok(Progress::Waits(Box::new(Waiting::PluginBody { endpoint, context, path })));
         }
-        Ok(Progress::Queued(self.enqueue(&endpoint, context, path, access, Bytes::new())?))
+        let (body, variables) = (Bytes::new(), body_variables(&context, &Bytes::new()));
+        let Some(permit) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
+            return Ok(Progress::Outdated(Box::new(context)));
+        };
+        let responder = self.responder(permit, &context);
+        Ok(Progress::Queued(self.enqueue(&endpoint, request_data(context, path, body, variables), responder)))
     }
 
-    /// The stages behind the body: its variables, a key among them, admission, the queue.
+    /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
+    /// in the place of this one: whoever ends the instance behind `endpoint` may not have seen the request any more.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        endpoint: &Endpoint,
+        context: &RequestContext,
+        access: Access,
+        variables: &BodyData,
+    ) -> Result<Option<Permit>, RequestError> {
+        check_key_in_body(endpoint, context, access, variables)?;
+        let permit = admit(&self.state.total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
+        let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
+        Ok(is_current.then_some(permit))
+    }
+
+    /// What takes the outcome of the request, and gives it to the receiver.
+    fn responder(&self, permit: Permit, context: &RequestContext) -> (Responder, oneshot::Receiver<Outcome>) {
+        Responder::open(Arc::clone(&self.completions), permit, context.id.clone())
+    }
+
+    /// The last stage: the queue.
     fn enqueue(
         &self,
         endpoint: &Endpoint,
-        context: RequestContext,
-        path: PluginPath,
-        access: Access,
-        body: Bytes,
-    ) -> Result<oneshot::Receiver<Outcome>, RequestError> {
-        let variables = body_variables(&context, &body);
-        check_key_in_body(endpoint, &context, access, &variables)?;
-        let permit = admit(&self.state.total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
-        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, context.id.clone());
-        let request = request_data(context, path, body, variables);
+        request: Box<RequestData>,
+        (responder, outcome): (Responder, oneshot::Receiver<Outcome>),
+    ) -> oneshot::Receiver<Outcome> {
         self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
-        Ok(outcome)
+        outcome
     }
 
     /// Awaits what a request waits for, and takes it through the stages that are left.
@@ -187,14 +216,22 @@ impl<B: Backend> AppService<B> {
             Waiting::StaticFile(context, subpath) => builtin::static_file(snapshot, context, subpath).await,
             Waiting::PluginBody { endpoint, context, path } => {
                 let bytes = body.read(snapshot, &context.parts.headers).await?;
+                let variables = body_variables(&context, &bytes);
                 // While the body came, a reload may have put another version there, or another key: the plugin that
                 // answers decides who may call it, and the response is completed as it has it now.
-                *snapshot = self.state.snapshot.load_full();
-                let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
-                endpoint.check_enabled()?;
-                check_method(&context, endpoint.methods)?;
-                let access = check_key_in_head(&endpoint, &context)?;
-                await_outcome(self.enqueue(&endpoint, context, path, access, bytes)?).await
+                let (endpoint, permit) = loop {
+                    *snapshot = self.state.snapshot.load_full();
+                    let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                    endpoint.check_enabled()?;
+                    check_method(&context, endpoint.methods)?;
+                    let access = check_key_in_head(&endpoint, &context)?;
+                    if let Some(permit) = self.admit(snapshot, &endpoint, &context, access, &variables)? {
+                        break (endpoint, permit);
+                    }
+                };
+                let responder = self.responder(permit, &context);
+                let request = request_data(context, path, bytes, variables);
+                await_outcome(self.enqueue(&endpoint, request, responder)).await
             }
         }
     }

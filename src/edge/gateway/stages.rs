@@ -67,6 +67,11 @@ impl RequestContext {
         Self { parts, query, client, id, peer }
     }
 
+    /// The same request, to be judged by another snapshot.
+    pub(super) fn again(self, snapshot: &Snapshot, flags: HeaderFlags) -> Self {
+        Self { id: self.id, ..Self::new(snapshot, self.peer, self.parts, flags) }
+    }
+
     /// True if it came by the control socket.
     pub(super) fn is_control(&self) -> bool {
         self.peer.is_control
@@ -288,10 +293,10 @@ pub(super) struct ResponseContext {
 
 impl ResponseContext {
     /// Keeps what the response to `context` needs.
-    pub(super) fn new(snapshot: &Snapshot, context: &RequestContext, flags: HeaderFlags) -> Self {
+    pub(super) fn new(context: &RequestContext, flags: HeaderFlags) -> Self {
         let parts = &context.parts;
         // The answer to OPTIONS is complete, a preflight's permission included.
-        let adds_cors = flags.origin && snapshot.cors.is_some() && parts.method != Method::OPTIONS;
+        let adds_cors = flags.origin && parts.method != Method::OPTIONS;
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
         Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin }
     }

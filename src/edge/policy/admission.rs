@@ -68,12 +68,19 @@ impl Limit {
 pub(crate) struct Entrance {
     /// The places of the id.
     pub limit: Arc<Limit>,
+    /// Requests that were admitted here and whose handlers have not been called yet.
+    waiting: AtomicUsize,
 }
 
 impl Entrance {
     /// Another one to these places.
     pub(crate) fn new(limit: Arc<Limit>) -> Arc<Self> {
-        Arc::new(Self { limit })
+        Arc::new(Self { limit, waiting: AtomicUsize::new(0) })
+    }
+
+    /// How many requests were admitted here and have not reached the instance yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 }
 
@@ -83,6 +90,7 @@ pub(crate) struct Permit {
     total: Arc<Limit>,
     /// Where the request was admitted.
     pub entrance: Arc<Entrance>,
+    is_waiting: bool,
 }
 
 /// Takes a place in `total` and one at `entrance`, or neither.
@@ -98,10 +106,19 @@ pub(crate) fn admit(total: &Arc<Limit>, entrance: &Arc<Entrance>) -> Option<Perm
         return None;
     }
     plugin.admitted.fetch_add(1, Ordering::Relaxed);
-    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance) })
+    // Before the caller looks whether the entrance still counts: whoever replaces it looks here afterwards.
+    entrance.waiting.fetch_add(1, Ordering::SeqCst);
+    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance), is_waiting: true })
 }
 
 impl Permit {
+    /// The request has reached the instance.
+    pub(crate) fn end_wait(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.entrance.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     /// Counts the request among those that were answered with a status of 500 or more.
     pub(crate) fn note_failure(&self) {
         self.entrance.limit.failed.fetch_add(1, Ordering::Relaxed);
@@ -110,6 +127,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.end_wait();
         self.total.leave();
         self.entrance.limit.leave();
     }
@@ -148,5 +166,16 @@ mod tests {
         assert!(admit(&total, &new).is_none());
         drop(permits);
         assert!(admit(&total, &new).is_some());
+    }
+
+    #[test]
+    fn an_entrance_knows_who_waits_behind_it() {
+        let (total, entrance) = (Limit::new(9), Entrance::new(Limit::new(9)));
+        let (mut begun, dropped) = (admit(&total, &entrance), admit(&total, &entrance));
+        assert_eq!(2, entrance.waiting());
+        begun.iter_mut().for_each(Permit::end_wait);
+        assert_eq!(1, entrance.waiting());
+        drop((begun, dropped));
+        assert_eq!(0, entrance.waiting());
     }
 }

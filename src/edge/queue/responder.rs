@@ -122,6 +122,7 @@ impl Responder {
     /// left out (503).
     pub(crate) fn start(&mut self) {
         self.started = true;
+        self.permit.end_wait();
     }
 
     /// Answers the request, unless [`Self::begin`] has done so.

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,6 @@ use pyo3::prelude::*;
 
 use super::call::{CallSlot, InFlightCall};
 use super::context::OwnContext;
-use super::coroutine::await_python;
 use super::eager_tasks::EagerTaskPool;
 use super::event_loop::EventLoop;
 use super::in_flight::InFlight;
@@ -64,8 +62,6 @@ pub(crate) struct Consumer {
     dispatch: Dispatch,
     /// Jobs taken and not yet run: what a busy turn leaves for the next.
     backlog: Locked<VecDeque<QueuedRequest>>,
-    /// How many requests have been taken and run.
-    begun: AtomicU64,
     starter: EagerTaskPool,
 }
 
@@ -82,7 +78,7 @@ impl Consumer {
     ) -> PyResult<Arc<Self>> {
         let starter = EagerTaskPool::new(event_loop)?;
         let event_loop = Arc::new(EventLoop::new(event_loop, submissions, completion_queues)?);
-        Ok(Arc::new(Self { event_loop, dispatch, backlog: Locked::default(), begun: AtomicU64::new(0), starter }))
+        Ok(Arc::new(Self { event_loop, dispatch, backlog: Locked::default(), starter }))
     }
 
     /// The loop that everything runs on.
@@ -191,20 +187,6 @@ impl Consumer {
         self.event_loop(py).call_method1("remove_reader", (self.submissions().raw_fd(),)).map(drop)
     }
 
-    /// Waits until every request that is in the queue now has been begun.
-    ///
-    /// # Errors
-    /// When the wait itself is cancelled.
-    pub(crate) async fn begin_what_waits(&self) -> PyResult<()> {
-        let submitted = self.submissions().submitted();
-        while self.begun.load(Ordering::Relaxed) < submitted {
-            // A turn of the loop, in which the queue is taken further.
-            let turn = Python::attach(|py| py.import("asyncio")?.call_method1("sleep", (0,)).map(Bound::unbind))?;
-            await_python(turn).await?;
-        }
-        Ok(())
-    }
-
     fn retire_idle_task(&self, py: Python<'_>) {
         if let Err(error) = self.starter.rest(self.event_loop(py)) {
             tracing::error!("a task that other code waits for cannot be ended: {error}");
@@ -229,7 +211,6 @@ impl Consumer {
                 continue;
             }
             while let Some(request) = requests.pop_front() {
-                self.begun.fetch_add(1, Ordering::Relaxed);
                 (self.dispatch)(py, self, request);
                 let now = Instant::now();
                 if now - flushed > FLUSH_AFTER {

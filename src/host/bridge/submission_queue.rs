@@ -28,8 +28,6 @@ pub(crate) struct SubmissionQueue {
 struct Queue {
     requests: VecDeque<QueuedRequest>,
     callbacks: Vec<Callback>,
-    /// How many requests have come in all.
-    submitted: u64,
     closed: bool,
 }
 
@@ -55,15 +53,9 @@ impl SubmissionQueue {
             requests.clear();
             return;
         }
-        queue.submitted += requests.len() as u64;
         queue.requests.extend(requests.drain(..));
         drop(queue);
         self.wake_if_idle();
-    }
-
-    /// How many requests have come so far.
-    pub(crate) fn submitted(&self) -> u64 {
-        self.lock().submitted
     }
 
     /// Has `callback` run on the Python thread. Once the queue is closed it is dropped instead.

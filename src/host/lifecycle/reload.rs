@@ -29,7 +29,7 @@ use crate::host::plugins::loaded_plugin::LoadedPlugin;
 use crate::host::plugins::module::{self, FileModule};
 use crate::host::plugins::parameters;
 use crate::host::plugins::registry::Swap;
-use crate::host::plugins::terminate::{close, drain, log_threads, terminate};
+use crate::host::plugins::terminate::{close, drain, let_in, log_threads, terminate};
 use crate::host::python::baseplugin::BasePlugin;
 
 /// Plugins that serve no more, and the modules of files that do not.
@@ -340,7 +340,7 @@ impl Host {
     /// Ends plugins that serve no more, once the requests inside them have ended.
     pub(super) async fn end(&self, plugins: &[Arc<LoadedPlugin>]) {
         let deadline = Instant::now() + self.generation().settings.server.shutdown_timeout;
-        let drained = match self.consumer.begin_what_waits().await {
+        let drained = match let_in(plugins, deadline).await {
             Ok(()) => drain(plugins, deadline).await,
             Err(error) => Err(error),
         };

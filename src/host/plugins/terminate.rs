@@ -30,6 +30,21 @@ pub(crate) fn close_long_lived_responses(plugins: &[Arc<LoadedPlugin>]) {
     });
 }
 
+/// Waits until every request that was admitted to `plugins`, which take no more, has reached them, at most until
+/// `deadline`.
+///
+/// # Errors
+/// When the wait itself is cancelled.
+pub(crate) async fn let_in(plugins: &[Arc<LoadedPlugin>], deadline: Instant) -> PyResult<()> {
+    let waits = |plugin: &Arc<LoadedPlugin>| plugin.entrance.get().is_some_and(|entrance| entrance.waiting() > 0);
+    while plugins.iter().any(waits) && Instant::now() < deadline {
+        // A turn of the loop, in which the queue is taken further.
+        let turn = Python::attach(|py| py.import("asyncio")?.call_method1("sleep", (0,)).map(Bound::unbind))?;
+        await_python(turn).await?;
+    }
+    Ok(())
+}
+
 /// Waits until no request is inside `plugins` any more, at most until `deadline`.
 ///
 /// # Errors
