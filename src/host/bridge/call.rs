@@ -73,7 +73,7 @@ impl InFlightCall {
         }
     }
 
-    /// The number of the plugin, for [`running`](super::running).
+    /// The number of the plugin, for [`running`].
     pub(super) fn plugin_number(&self) -> u32 {
         self.source.number.load(Ordering::Relaxed)
     }
