@@ -45,6 +45,7 @@ use crate::host::bridge::locked::Locked;
 use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::failure::describe;
+use crate::host::plugins::module;
 use crate::host::plugins::registry::Registry;
 use crate::host::python::config::LoadedConfig;
 use crate::host::python::logjam::LogJam;
@@ -170,6 +171,7 @@ impl Host {
         self.keep_watch();
         let host = Arc::clone(&self);
         self.run_cancellable(Interruption::AnyStop, async move { host.load_all().await }).await;
+        Python::attach(module::remember_packages);
         if !self.is_stopping() {
             if self.predecessor_agrees() {
                 self.open()?;

@@ -370,6 +370,7 @@ impl Host {
                 tracing::warn!("old code stays in memory: {error}");
             }
             log_threads(py, &left);
+            module::log_outdated_packages(py);
         });
     }
 }

@@ -161,6 +161,35 @@ impl FileModule {
     }
 }
 
+/// Notes which versions of installed packages are there, for [`log_outdated_packages`].
+pub(crate) fn remember_packages(py: Python<'_>) {
+    if let Err(error) = py.import("plugincore._packages").and_then(|packages| packages.call_method0("remember")) {
+        tracing::debug!("updates of packages will not be noticed: {error}");
+    }
+}
+
+/// Says which installed packages have been changed while an older version of them is loaded: a reload does not import
+/// them anew.
+pub(crate) fn log_outdated_packages(py: Python<'_>) {
+    let outdated = py
+        .import("plugincore._packages")
+        .and_then(|packages| packages.call_method0("outdated")?.extract::<Vec<(String, String, String)>>());
+    match outdated {
+        Ok(outdated) => {
+            for (name, loaded, installed) in outdated {
+                let now = if installed.is_empty() {
+                    "it is not installed any more".to_owned()
+                } else {
+                    format!("{installed} is installed")
+                };
+                let pid = std::process::id();
+                tracing::warn!("restart needed: {name} {loaded} is loaded, {now}; kill -USR1 {pid} loses no request");
+            }
+        }
+        Err(error) => tracing::debug!("updates of packages are not noticed: {error}"),
+    }
+}
+
 fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     let path = py.import("sys")?.getattr("path")?;
     let folder = std::path::absolute(folder)?.into_os_string();
