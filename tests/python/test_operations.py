@@ -134,12 +134,19 @@ def dies(server: Server) -> None:
     assert server.wait() in (-signal.SIGABRT, -signal.SIGQUIT)
 
 
+def goes_on(server: Server) -> None:
+    """SIGURG."""
+    assert 200 == server.get("/plugin").status_code
+    assert 0 == server.stop()
+
+
 EFFECTS: dict[str, Callable[[Server], None]] = {
     "SIGTERM": stops,
     "SIGINT": stops,
     "SIGHUP": reloads,
     "SIGUSR1": restarts,
     "SIGUSR2": upgrades,
+    "SIGURG": goes_on,
     "SIGABRT": dies,
     "SIGQUIT": dies,
 }
@@ -155,7 +162,7 @@ def test_each_signal_of_the_table_has_its_effect(launch: Launch, name: str) -> N
     """The program does what the table says of it."""
     server = launch({"plugin": PLUGIN})
     server.send(signal.Signals[name])
-    if EFFECTS[name] not in (dies, stops):
+    if EFFECTS[name] not in (dies, stops, goes_on):
         server.wait_for(f"Received {name}")
     with ended(server):
         EFFECTS[name](server)

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyGeneratorExit, PyRuntimeError, PyStopIteration, PyTypeError};
@@ -17,6 +18,7 @@ use pyo3::prelude::*;
 use super::context::OwnContext;
 use super::locked::Locked;
 use super::step::{self, Step};
+use super::time_limit::TimeLimit;
 
 type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
 
@@ -198,25 +200,39 @@ pub(crate) async fn await_python(object: Py<PyAny>) -> PyResult<Py<PyAny>> {
     await_maybe_within(None, object).await
 }
 
-/// The same, with each step taken in `context`.
-pub(crate) async fn await_python_within(context: OwnContext, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
-    await_maybe_within(Some(context), object).await
+/// How the steps of an awaitable are taken.
+pub(crate) struct Surroundings {
+    /// The context of each step.
+    pub context: OwnContext,
+    /// What it is, for the error if it blocks.
+    pub what: String,
+    /// How long it may take in all.
+    pub limit: Duration,
 }
 
-async fn await_maybe_within(context: Option<OwnContext>, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+/// The same, with each step taken in these surroundings.
+pub(crate) async fn await_python_within(surroundings: Surroundings, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let until = Instant::now() + surroundings.limit;
+    await_maybe_within(Some((surroundings, until)), object).await
+}
+
+async fn await_maybe_within(within: Option<(Surroundings, Instant)>, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let iterator = Python::attach(|py| {
-        let _entered = context.as_ref().map(|context| context.enter(py)).transpose()?;
+        let _entered = within.as_ref().map(|(within, _)| within.context.enter(py)).transpose()?;
         let object = object.into_bound(py);
         step::awaitable(&object)?.map(Bound::unbind).ok_or_else(|| {
             let name = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!("{name} cannot be awaited"))
         })
     })?;
-    PythonAwait { context, iterator }.await
+    PythonAwait { within, iterator }.await
 }
 
+/// How long a step may block in any case.
+const SHORTEST_STEP: Duration = Duration::from_secs(1);
+
 struct PythonAwait {
-    context: Option<OwnContext>,
+    within: Option<(Surroundings, Instant)>,
     iterator: Py<PyAny>,
 }
 
@@ -225,10 +241,14 @@ impl Future for PythonAwait {
 
     fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
         Python::attach(|py| {
-            let _entered = match self.context.as_ref().map(|context| context.enter(py)).transpose() {
+            let _entered = match self.within.as_ref().map(|(within, _)| within.context.enter(py)).transpose() {
                 Ok(entered) => entered,
                 Err(error) => return Poll::Ready(Err(error)),
             };
+            // When the time is over it is cancelled, and may tidy up.
+            let _limit = self.within.as_ref().map(|(within, until)| {
+                TimeLimit::until(&within.what, within.limit, (*until).max(Instant::now() + SHORTEST_STEP))
+            });
             let iterator = self.iterator.bind(py);
             let step = match RESUME.take() {
                 None => step::send(iterator, py.None().bind(py)),

@@ -25,3 +25,4 @@ pub(crate) mod request_coroutine;
 pub(crate) mod running;
 pub mod step;
 pub(crate) mod submission_queue;
+pub(crate) mod time_limit;

@@ -301,7 +301,7 @@ impl Draft {
         let mut reasons = Vec::new();
         for DraftFile { loaded, .. } in &mut self.files {
             let failures = loaded.plugins.iter().filter_map(|new| {
-                let error = hand_on(py, serving.get(&new.id)?, new).err()?;
+                let error = hand_on(py, serving.get(&new.id)?, new, self.environment.timeout).err()?;
                 let mut failure = LoadFailure::of_error(py, &self.environment, &new.file, None, &error);
                 failure.add(SERVES_ON);
                 tracing::error!("{}", failure.record(py));

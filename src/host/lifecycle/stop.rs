@@ -15,6 +15,7 @@ use super::mailbox::Command;
 use crate::edge::control::ReloadReport;
 use crate::edge::http::drain::DrainKind;
 use crate::host::bridge::coroutine::await_python;
+use crate::host::bridge::time_limit;
 use crate::host::plugins::failure::describe;
 use crate::host::plugins::terminate::{close_long_lived_responses, log_uncancelled_tasks, terminate};
 use crate::host::plugins::timeout::wait_for;
@@ -24,6 +25,7 @@ impl Host {
     pub(super) async fn stop(&self, drained: bool) -> PyResult<()> {
         let timeout = self.generation().settings.server.shutdown_timeout;
         drop(self.watch.take());
+        time_limit::lift();
         self.handle.begin_drain(DrainKind::STOP);
         close_long_lived_responses(self.registry.serving().plugins());
         if !drained && self.handle.is_open() {

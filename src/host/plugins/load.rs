@@ -2,7 +2,7 @@
 //!
 //! Runs on the Python thread. Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an
 //! `initialize` that never ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected.
-//! Caveat: plugin code that blocks without awaiting cannot be interrupted; time limits hold only where it awaits.
+//! Time limits hold for code that blocks Python as well. Caveat: C code that looks for no signals cannot be interrupted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use super::timeout::with_timeout;
 use super::watch::Step;
 use crate::host::bridge::aiohttp;
 use crate::host::bridge::coroutine::{await_python, coroutine};
+use crate::host::bridge::time_limit::TimeLimit;
 use crate::host::bridge::{fork, step};
 
 /// What came of one file.
@@ -154,6 +155,7 @@ async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Pa
         let parameters = parameters::digest(py, environment, &stem(file))?;
         let origin = environment.modules.announce(py, &environment.locate(file), parameters)?;
         origin.set_owner(scope.owner.bind(py))?;
+        let _limit = TimeLimit::begin("its import", environment.timeout);
         import(py, file, loaded.origin.insert(Arc::new(origin)), scope)
     });
     let Imported { classes, module } = match imported {
@@ -266,7 +268,9 @@ async fn instantiate(
         let _entered = part.enter(py)?;
         let kwargs = keyword_arguments(py, environment, &stem(file), part.owner.bind(py).as_any())?;
         let _step = Step::begin(file, format!("__init__ of {}", class.bind(py).name()?));
+        let limit = TimeLimit::begin("__init__", environment.timeout);
         let instance = class.bind(py).call((), Some(&kwargs));
+        drop(limit);
         fork::end_child(py, instance.as_ref().err());
         Ok((instance?.unbind(), kwargs.unbind()))
     });
@@ -300,7 +304,9 @@ async fn make_ready(
         .map(|class| Step::begin(file, format!("initialize of {class}")))?;
     let started = Python::attach(|py| {
         let _entered = part.enter(py)?;
+        let limit = TimeLimit::begin("initialize", environment.timeout);
         let started = start(instance.bind(py), kwargs.bind(py));
+        drop(limit);
         fork::end_child(py, started.as_ref().err());
         started
     })?;
@@ -330,7 +336,9 @@ async fn self_check(
         let Some(check) = check.filter(pyo3::types::PyAnyMethods::is_callable) else { return Ok(None) };
         let step = Step::begin(file, format!("self_check of {}", instance.bind(py).get_type().name()?));
         let _entered = part.enter(py)?;
+        let limit = TimeLimit::begin("self_check", environment.timeout);
         let result = check.call0();
+        drop(limit);
         fork::end_child(py, result.as_ref().err());
         let result = result?;
         if step::awaitable(&result)?.is_none() {

@@ -4,6 +4,8 @@
 //! loop comes between. Promise: without both methods, or with different versions, nothing is handed on. Caveat: what
 //! requests that are still in the old instance change afterwards stays there.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -11,13 +13,14 @@ use pyo3::types::PyString;
 
 use super::loaded_plugin::LoadedPlugin;
 use super::watch::Step;
+use crate::host::bridge::time_limit::TimeLimit;
 use crate::host::bridge::{fork, step};
 
-/// Hands the state of `old` on to `new`.
+/// Hands the state of `old` on to `new`; each method has `timeout`.
 ///
 /// # Errors
 /// What one of the methods raises, or that it is async.
-pub(crate) fn hand_on(py: Python<'_>, old: &LoadedPlugin, new: &LoadedPlugin) -> PyResult<()> {
+pub(crate) fn hand_on(py: Python<'_>, old: &LoadedPlugin, new: &LoadedPlugin, timeout: Duration) -> PyResult<()> {
     let Some(export_state) = method(old, intern!(py, "export_state"))? else { return Ok(()) };
     let Some(import_state) = method(new, intern!(py, "import_state"))? else { return Ok(()) };
     let version = |plugin: &LoadedPlugin| -> PyResult<_> {
@@ -37,10 +40,12 @@ pub(crate) fn hand_on(py: Python<'_>, old: &LoadedPlugin, new: &LoadedPlugin) ->
         let context = old.scope.copy_context(py)?;
         let _entered = context.enter(py)?;
         old.scope.own(py)?;
+        let _limit = TimeLimit::begin("export_state", timeout);
         plain(py, export_state.call0(), "export_state")?
     };
     let _step = Step::begin(&new.file, format!("import_state of {}", new.id));
     let _entered = new.scope.enter(py)?;
+    let _limit = TimeLimit::begin("import_state", timeout);
     plain(py, import_state.call1((state,)), "import_state").map(drop)
 }
 

@@ -18,6 +18,7 @@ use super::timeout::{wait_for, with_timeout};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
 use crate::host::bridge::step;
+use crate::host::bridge::time_limit::TimeLimit;
 
 /// Ends long-lived responses (event streams, web sockets), so that a drain does not wait for them.
 pub(crate) fn close_long_lived_responses(plugins: &[Arc<LoadedPlugin>]) {
@@ -125,7 +126,9 @@ pub(crate) async fn terminate_instance(instance: &Py<PyAny>, scope: &PluginScope
         let context = scope.copy_context(py)?;
         let entered = context.enter(py)?;
         scope.own(py)?;
+        let limit = TimeLimit::begin("terminate_plugin", timeout);
         let result = instance.bind(py).call_method0(intern!(py, "terminate_plugin"))?;
+        drop(limit);
         let result = step::awaitable(&result)?.map(|_| result.unbind());
         drop(entered);
         Ok((context, result))

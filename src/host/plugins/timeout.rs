@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::failure::describe;
 use crate::host::bridge::context::OwnContext;
-use crate::host::bridge::coroutine::{await_python, await_python_within, coroutine};
+use crate::host::bridge::coroutine::{Surroundings, await_python, await_python_within, coroutine};
 
 /// `asyncio.wait` for `tasks`, unless there are none.
 ///
@@ -44,7 +44,7 @@ pub(crate) async fn with_timeout(
     let (task, waiting) = Python::attach(|py| -> PyResult<_> {
         // Made in the context, so that the task has its owner.
         let entered = context.enter(py)?;
-        let within = context.clone_ref(py);
+        let within = Surroundings { context: context.clone_ref(py), what: what.to_owned(), limit: timeout };
         let fenced = coroutine(py, async move {
             await_python_within(within, awaitable).await.map_err(|error| Python::attach(|py| fenced(py, error)))
         })?;

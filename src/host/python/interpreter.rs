@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use super::stdio;
 use crate::edge::observe::sink;
+use crate::host::bridge::time_limit;
 
 /// Prepares the interpreter for hosting plugins on the current, main thread.
 ///
@@ -19,6 +20,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     let signal = py.import("signal")?;
     signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("SIG_DFL")?))?;
     py.import("plugincore._psutil")?.call_method0("install")?;
+    time_limit::install(py)?;
     stdio::install(py)
 }
 
