@@ -19,8 +19,21 @@ def main() -> int:
         return 1
     from plugincore import _core
 
-    # orig_argv includes the interpreter and its options, so that SIGUSR1 can run the same command again.
-    return _core.main(sys.argv, [sys.executable, *sys.orig_argv[1:]])
+    return _core.main(sys.argv, _command())
+
+
+def _command() -> list[str]:
+    """Return the command that starts the same again, for a restart or an upgrade."""
+    # orig_argv includes the interpreter's options.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    script = sys.argv[0]
+    if command[1:2] == [script] and os.access(script, os.X_OK):
+        with open(script, "rb") as file:
+            interpreter = file.readline()
+        # Found by the script itself: by then it may be that of another version, with another Python.
+        if interpreter.startswith(b"#!") and os.fsdecode(interpreter[2:].strip()) == sys.orig_argv[0]:
+            return [script, *command[2:]]
+    return command
 
 
 def _damage() -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from support.plugins import prepare
+from support.plugins import INI, prepare
 from support.server import Launch, command
 from support.wait import wait_until
 
@@ -160,6 +161,37 @@ def test_a_server_that_was_started_in_a_link_follows_it(launch: Launch, releases
     assert 0 == server.stop()
     if by != "reload":
         assert "asked" in (releases / "two" / "server.log").read_text()
+
+
+@pytest.mark.parametrize("by", ["SIGUSR1", "SIGUSR2"])
+def test_a_program_in_a_link_is_that_of_where_the_link_leads_by_then(launch: Launch, tmp_path: Path, by: str) -> None:
+    """So a deployment may bring another version of the server, or another Python."""
+    for version in ("one", "two"):
+        script = tmp_path / version / "bin" / "plugincore"
+        script.parent.mkdir(parents=True)
+        start = f"import os\nos.environ['RELEASE'] = {version!r}\nfrom plugincore.__main__ import main\nexit(main())\n"
+        script.write_text(f"#!{sys.executable}\n{start}")
+        script.chmod(0o755)
+    (tmp_path / "current").symlink_to("one")
+    plugin = """
+        import os
+        from plugincore.baseplugin import BasePlugin
+
+        class Who(BasePlugin):
+            def request_handler(self, **data):
+                return 200, os.environ["RELEASE"]
+    """
+    server = launch(
+        {"who": plugin}, ini=INI + "pidfile = server.pid\n", program=[str(tmp_path / "current" / "bin" / "plugincore")]
+    )
+    assert "one" == server.get("/who").text
+    switch(tmp_path)
+    since = len(server.lines)
+    server.send(getattr(signal, by))
+    server.wait_for("Server started on " if by == "SIGUSR1" else r"upgrade: process \d+ serves", since)
+    assert "two" == server.get("/who").text
+    os.kill(int((server.folder / "server.pid").read_text()), signal.SIGTERM)
+    assert 0 == server.wait()
 
 
 @pytest.mark.parametrize("name", ["/", "/no/such/folder", "relative", ""])
