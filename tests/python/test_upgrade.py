@@ -224,7 +224,9 @@ def hanging(launch: Launch, new_processes: list[int], seconds: float = 60) -> tu
 def test_a_new_process_that_does_not_report_is_given_up(launch: Launch, new_processes: list[int]) -> None:
     """After twice `plugin_timeout`, at least 10 s; a plugin that blocks cannot prevent it."""
     server = with_pid_file(launch, {"who": WHO}, "[server]\nplugin_timeout = 1\nshutdown_timeout = 1\n")
-    (server.plugins / "z.py").write_text("import time; time.sleep(100)")
+    (server.plugins / "z.py").write_text(
+        "import signal, time; signal.signal(signal.SIGURG, signal.SIG_IGN); time.sleep(100)"
+    )
     pid = begin(server, new_processes)
     server.wait_for(r"the upgrade failed; .*has not reported for 10 s; it may hang in what follows plugins/who\.py")
     wait_until(lambda: not is_running(pid))
