@@ -145,3 +145,22 @@ def test_a_file_that_is_broken_from_before_holds_nobody_up(launch: Launch) -> No
     (server.plugins / "a.py").write_text(PLUGINS["a"] + "# mended\n")
     server.wait_for("Terminating plugin a", seen)
     assert [1, 2] == counts(server)
+
+
+def test_a_reload_without_a_change_leaves_nothing_behind(launch: Launch) -> None:
+    """Not even an empty set of modules."""
+    counts_tables = """
+    import gc
+    from plugincore.baseplugin import BasePlugin
+
+    class Tables(BasePlugin):
+        def request_handler(self, **data):
+            gc.collect()
+            return 200, {"tables": sum(type(one).__name__ == "ModuleTable" for one in gc.get_objects())}
+    """
+    server = launch({"tables": counts_tables})
+    assert 200 == server.post("/reload/all").status_code
+    before = server.get("/tables").json()
+    for _ in range(5):
+        assert 200 == server.post("/reload/all").status_code
+    assert before == server.get("/tables").json()

@@ -283,6 +283,11 @@ impl Host {
         self.record.note_files(py, draft.files(), |file| draft.kept().contains(file));
         let unloadable = draft.failed_modules();
         let (mut files, mut modules) = (Vec::new(), Vec::new());
+        if draft.files().is_empty()
+            && let Err(error) = draft.environment().modules.clear(py)
+        {
+            tracing::error!("an empty set of modules stays: {error}");
+        }
         let (draft_files, kept) = draft.finish(py);
         for DraftFile { file, loaded, .. } in draft_files {
             let is_loaded = loaded.failures.is_empty() || !loaded.plugins.is_empty();
