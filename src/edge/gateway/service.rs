@@ -23,10 +23,10 @@ use super::stages::{
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
-use crate::edge::http::connection::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::http::request::{BodyData, MethodSet};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
+use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::policy::admission::{Permit, admit};
 use crate::edge::policy::credential::Access;
 use crate::edge::queue::backend::Backend;

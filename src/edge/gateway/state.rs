@@ -21,7 +21,7 @@ use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
-use crate::edge::http::connection::ConnectionParams;
+use crate::edge::http::params::ConnectionParams;
 use crate::edge::policy::admission::Limit;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;

@@ -1,7 +1,7 @@
 //! Sockets, TLS, HTTP/1.1 connections, and everything that is refused before there is a request.
 //!
 //! Runs on the I/O threads; a connection stays on one of them and is not `Send`. A connection passes [`listener`],
-//! [`tls`], [`connection`] (hyper, with [`malformed`] between it and the socket) and a [`connection::Service`].
+//! [`handshake`], [`http1`] (hyper, with [`malformed`] between it and the socket) and a [`service::Service`].
 //! [`body`] reads request bodies, [`pipe`] carries bytes of streams between threads, [`mod@file`] sends files,
 //! [`upgrade`] handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children
 //! from holding sockets, and [`drain`] shuts everything down in order.
@@ -17,13 +17,17 @@ pub(crate) mod drain;
 pub(crate) mod file;
 pub(crate) mod forked;
 mod framing;
+mod handshake;
+mod http1;
 pub(crate) mod listener;
-pub(crate) mod malformed;
+mod malformed;
+pub(crate) mod params;
 pub(crate) mod pipe;
 pub(crate) mod request;
 pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod response;
+pub(crate) mod service;
 mod timer;
 pub(crate) mod tls;
 pub(crate) mod upgrade;

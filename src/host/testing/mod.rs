@@ -27,7 +27,7 @@ use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot};
-use crate::edge::http::connection::ConnectionParams;
+use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;

@@ -21,8 +21,10 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::edge::gateway::service::AppService;
 use crate::edge::gateway::state::ServerState;
-use crate::edge::http::connection::{ConnectInfo, ConnectionParams, serve_connection};
+use crate::edge::http::connection::serve_connection;
 use crate::edge::http::drain;
+use crate::edge::http::params::ConnectionParams;
+use crate::edge::http::service::ConnectInfo;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 

@@ -22,10 +22,12 @@ use tokio::sync::Notify;
 
 use super::body;
 use super::conformance::HeaderFlags;
-use super::connection::{ConnectInfo, ConnectionParams, ResponseFuture, Service, serve};
+use super::connection::serve;
 use super::drain::{DrainKind, Trigger, channel};
 use super::listener::bind;
+use super::params::ConnectionParams;
 use super::response::Body;
+use super::service::{ConnectInfo, ResponseFuture, Service};
 
 /// Bytes that `/echo` accepts.
 const BODY_LIMIT: usize = 16;

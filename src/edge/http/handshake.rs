@@ -1,0 +1,52 @@
+//! The TLS handshake of an accepted connection.
+//!
+//! Runs on the I/O threads. Promise: a client that does not get on with it does not delay a drain, and plain HTTP on a
+//! TLS port gets an answer that can be read. Caveat: a failure is logged at DEBUG only, since port scanners cause it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::drain::Drain;
+use super::forked::Stream;
+use super::malformed;
+use super::rescue::HeadError;
+
+/// Makes `stream` a TLS session by `config`; nothing if that fails or takes too long, or once the server drains.
+pub(super) async fn shake_hands(
+    mut stream: Stream,
+    config: Arc<ServerConfig>,
+    remote: SocketAddr,
+    timeout: Duration,
+    mut drain: Drain,
+) -> Option<TlsStream<Stream>> {
+    let handshake = async {
+        let mut first = [0];
+        stream.0.peek(&mut first).await?;
+        if first[0].is_ascii_uppercase() {
+            // The start of a method, never of a handshake.
+            let hint = malformed::refuse(&HeadError::PlainHttp, false);
+            malformed::lingering_close(&mut stream, &hint).await;
+            return Err(std::io::Error::other("plain HTTP on a TLS port"));
+        }
+        TlsAcceptor::from(config).accept(stream).await
+    };
+    let outcome = tokio::select! {
+        () = async {
+            drain.started().await;
+            tokio::time::sleep(drain.kind().idle_grace).await;
+        } => return None,
+        outcome = tokio::time::timeout(timeout, handshake) => outcome,
+    };
+    let reason = match outcome {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "took too long".to_owned(),
+    };
+    tracing::debug!(%remote, reason, "TLS handshake failed");
+    None
+}

@@ -1,0 +1,131 @@
+//! A connection of HTTP/1.1, by hyper.
+//!
+//! Runs on the I/O threads. hyper keeps pipelined requests in order, decodes chunked bodies and answers
+//! `Expect: 100-continue` as soon as a body is read; [`malformed`](super::malformed) is between it and the socket. A
+//! connection that a drain finds idle waits for one more request, whose answer says that it is the last.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
+
+use super::body;
+use super::conformance::{self, OldClient};
+use super::departure::Socket;
+use super::drain::Drain;
+use super::malformed::{ConnectionState, ErrorInterceptor};
+use super::params::ConnectionParams;
+use super::request_id::RequestId;
+use super::service::{ConnectInfo, Service};
+use super::timer::LazyTimer;
+use super::upgrade::Relay;
+
+/// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// How long after a drain's idle grace the rest of a head may take of which a part has arrived, and then the
+/// client's end of the connection: a client that does nothing more must not delay the end of the server.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// Serves a connection until its client, the protocol or the drain ends it.
+pub(super) async fn serve<S: Service, I: Socket>(
+    io: I,
+    connect_info: ConnectInfo,
+    params: ConnectionParams,
+    service: Rc<S>,
+    mut drain: Drain,
+) {
+    let connect_info = Rc::new(connect_info);
+    let last_request_arrived = Rc::new(Notify::new());
+    let last_request = Rc::clone(&last_request_arrived);
+    let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
+    let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
+    let (secure, known_host) = (connect_info.secure, RefCell::default());
+    let respond = service_fn(move |mut request: Request<Incoming>| {
+        if service_state.drains.get() {
+            last_request.notify_one();
+        }
+        service_state.is_answering.set(true);
+        let old_client = OldClient::of(&request);
+        let answer = match conformance::check(&mut request, secure, &mut known_host.borrow_mut()) {
+            Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request, flags),
+            Err(violation) => {
+                let id = RequestId::from_headers(request.headers());
+                tracing::debug!(%id, "request refused: {violation}");
+                body::discard(request.into_body());
+                Either::Left(ready(violation.respond(id.header())))
+            }
+        };
+        let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));
+        answer.map(move |mut response| {
+            service_state.is_answering.set(false);
+            if service_state.drains.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if let Some(client) = old_client {
+                client.adapt(&mut response);
+                service_state.is_http_1_0.set(true);
+            } else if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                announced.set(Relay::take_from(&mut response));
+            }
+            Ok::<_, Infallible>(response)
+        })
+    });
+    let timer = LazyTimer::default();
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(params.read_timeout)
+        .max_header_size(params.head_limit)
+        .max_buf_size(params.head_limit.max(MIN_BUFFER));
+    let mut connection = http
+        .timer(timer.clone())
+        .serve_connection(TokioIo::new(ErrorInterceptor::new(io, params.read_timeout, Rc::clone(&state))), respond);
+    let ended = tokio::select! {
+        // The drain first, so that an answer which becomes ready with it says `connection: close`.
+        biased;
+        () = drain.started() => {
+            state.drains.set(true);
+            let last_request = async {
+                if !state.is_answering.get() {
+                    // None may come.
+                    let _ = tokio::time::timeout(drain.kind().idle_grace, last_request_arrived.notified()).await;
+                }
+            };
+            tokio::select! {
+                // The connection first, which may have received a request with the end of its time.
+                biased;
+                ended = &mut connection => ended,
+                () = last_request => {
+                    timer.cut_short(LAST_GRACE);
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
+                }
+            }
+        }
+        ended = &mut connection => ended,
+    };
+    if let Err(error) = &ended {
+        tracing::debug!(%error, "connection ended");
+    }
+    let parts = connection.into_parts();
+    if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
+        // Boxed, or every connection would carry the room for it.
+        return Box::pin(relay.run(parts.io.into_inner().leave_http(), parts.read_buf)).await;
+    }
+    tokio::select! {
+        () = async {
+            drain.started().await;
+            tokio::time::sleep(LAST_GRACE).await;
+        } => {}
+        () = parts.io.into_inner().finish(ended, &parts.read_buf, params.head_limit) => {}
+    }
+}

@@ -1,0 +1,33 @@
+//! Limits and timings of a connection.
+//!
+//! Made on the Python thread, at the start and at each reload. Caveat: a connection keeps those with which it was
+//! accepted.
+
+use std::time::Duration;
+
+use crate::edge::config::settings::ServerSettings;
+
+/// Longest time for a TLS handshake, unless `read_timeout` is shorter.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limits and timings of a connection, ready to use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionParams {
+    /// Bytes of request line and headers; more is 431.
+    pub head_limit: usize,
+    /// For a whole head, waiting for it on an idle connection included; and for a client to take some of its answer.
+    pub read_timeout: Duration,
+    /// For a whole TLS handshake.
+    pub handshake_timeout: Duration,
+}
+
+impl ConnectionParams {
+    /// Takes from the settings what concerns connections.
+    pub(crate) fn new(settings: &ServerSettings) -> Self {
+        Self {
+            head_limit: settings.head_limit,
+            read_timeout: settings.read_timeout,
+            handshake_timeout: settings.read_timeout.min(HANDSHAKE_TIMEOUT),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What answers requests, and what it learns of the connection by which one came.
+//!
+//! Used on the I/O threads; a service is shared by all connections of a thread and is not `Send`. Caveat: every answer
+//! of a service with a status of 400 or more must have a content type, by which [`malformed`](super::malformed)
+//! distinguishes it from one that hyper made.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use futures_util::future::{Either, Ready};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::conformance::HeaderFlags;
+use super::response::Body;
+
+/// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
+pub(crate) trait Service: 'static {
+    /// Answers one request. Dropped without notice when the client goes away or the drain's deadline passes.
+    fn call(
+        self: Rc<Self>,
+        connect_info: Rc<ConnectInfo>,
+        request: Request<Incoming>,
+        flags: HeaderFlags,
+    ) -> ResponseFuture<impl Future<Output = Response<Body>> + 'static>;
+}
+
+/// A response that is there now or comes later. One that is there needs no future that keeps the request; this is one
+/// type for what services give and what connections answer themselves, so that no response is wrapped twice.
+pub(crate) type ResponseFuture<F> = Either<Ready<Response<Body>>, F>;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectInfo {
+    /// The client, or the proxy in front of it.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Whether the connection is TLS.
+    pub secure: bool,
+    /// Whether it came by the control socket, whose clients may control the server.
+    pub is_control: bool,
+}
+
+impl ConnectInfo {
+    /// A connection by TCP.
+    pub(crate) fn tcp(remote: SocketAddr, local: SocketAddr, secure: bool) -> Self {
+        Self { remote, local, secure, is_control: false }
+    }
+
+    /// A connection by the control socket; its addresses stand for this machine.
+    pub(super) fn control() -> Self {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { remote: here, local: here, secure: false, is_control: true }
+    }
+}
