@@ -38,7 +38,7 @@ pub(super) fn run(py: Python<'_>, arguments: &CheckArguments, name: &str, folder
 fn check(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> u8 {
     let (reading, warnings) = config::load(py, folder, ini, "DEBUG");
     for warning in &warnings {
-        report(&format!("warning: {warning}"), 0);
+        report(&format!("{}: {warning}", warning.severity), 0);
     }
     let settings = match reading {
         Ok(reading) => reading.settings,

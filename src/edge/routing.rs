@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::DecodedPath;
 pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
@@ -31,8 +32,10 @@ pub(crate) struct Endpoint {
     pub methods: MethodSet,
     /// Who may use it; shared with the instance, which may change it at any time.
     pub auth: Arc<ArcSwap<AuthPolicy>>,
+    /// What the ini file has for it: limits and the like.
+    pub settings: Arc<PluginSettings>,
     /// Whether it takes no requests; it stays so for good.
-    disabled: AtomicBool,
+    disabled: Arc<AtomicBool>,
 }
 
 impl Endpoint {
@@ -45,8 +48,21 @@ impl Endpoint {
         entrance: Arc<Entrance>,
         methods: MethodSet,
         auth: Arc<ArcSwap<AuthPolicy>>,
+        settings: Arc<PluginSettings>,
     ) -> Result<Self, RouteError> {
-        Ok(Self { id: Arc::from(endpoint_id(name)?), entrance, methods, auth, disabled: AtomicBool::new(false) })
+        Ok(Self { id: Arc::from(endpoint_id(name)?), entrance, methods, auth, settings, disabled: Arc::default() })
+    }
+
+    /// The same endpoint, which goes by other `settings` from now on.
+    pub(crate) fn with_settings(&self, settings: Arc<PluginSettings>) -> Self {
+        Self {
+            id: Arc::clone(&self.id),
+            entrance: Arc::clone(&self.entrance),
+            methods: self.methods,
+            auth: Arc::clone(&self.auth),
+            settings,
+            disabled: Arc::clone(&self.disabled),
+        }
     }
 
     /// Has it take no requests any more; for any thread.
@@ -271,7 +287,8 @@ mod tests {
 
     fn endpoint(id: &str, max: usize) -> Arc<Endpoint> {
         let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Open));
-        Arc::new(Endpoint::new(id, Entrance::new(Limit::new(max)), MethodSet::DEFAULT, auth).unwrap())
+        let entrance = Entrance::new(Limit::new(max));
+        Arc::new(Endpoint::new(id, entrance, MethodSet::DEFAULT, auth, Arc::default()).unwrap())
     }
 
     fn table(ids: &[&str]) -> RouteTable {
@@ -415,6 +432,15 @@ mod tests {
         assert_eq!(lookup(&table, "/x/y/z"), "x/y|z");
         assert_eq!(table.get("a").unwrap().check_enabled(), Ok(()));
         assert_eq!(table.get("x/y").unwrap().check_enabled(), Err(Rejection::PluginDisabled));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_disabled_stays_so_with_other_settings() {
+        let before = endpoint("a", 1);
+        let after = before.with_settings(Arc::new(PluginSettings { body_size: 1, ..PluginSettings::default() }));
+        assert_eq!((after.settings.body_size, after.check_enabled()), (1, Ok(())));
+        before.disable();
+        assert_eq!(after.check_enabled(), Err(Rejection::PluginDisabled));
     }
 
     #[test]

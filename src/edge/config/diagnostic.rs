@@ -13,6 +13,18 @@ pub(crate) enum Severity {
     Error,
     /// The server runs, but probably not as meant.
     Warning,
+    /// The server runs as meant, by a key that has another name now.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
 }
 
 /// Where a text came from.
@@ -94,6 +106,11 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(location, message) }
     }
 
+    /// A note on `place`, so far without section, key and remedy.
+    pub(crate) fn note(location: SourceLocation, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(location, message) }
+    }
+
     /// Names the section.
     #[must_use]
     pub(crate) fn in_section(mut self, section: impl Into<String>) -> Self {
@@ -130,7 +147,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Problems in the order they were found; errors and warnings mixed.
+/// Problems in the order they were found; errors, warnings and notes mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Diagnostics(Vec<Diagnostic>);
 
@@ -140,7 +157,7 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
-    /// Errors (`None` when there are none) and warnings, apart, each in file order; what has no line comes last.
+    /// Errors (`None` when there are none), and warnings and notes, apart, each in file order; what has no line comes last.
     pub(crate) fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
         self.0.sort_by_key(|diagnostic| diagnostic.location.line().unwrap_or(usize::MAX));
         let (errors, warnings): (Vec<_>, _) = self.0.into_iter().partition(|d| d.severity == Severity::Error);
@@ -168,7 +185,10 @@ impl From<Diagnostic> for ConfigErrors {
 /// Logs what is doubtful in the configuration.
 pub(crate) fn log_warnings(warnings: &[Diagnostic]) {
     for warning in warnings {
-        tracing::warn!("{warning}");
+        match warning.severity {
+            Severity::Note => tracing::info!("{warning}"),
+            Severity::Warning | Severity::Error => tracing::warn!("{warning}"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use super::resolved::ResolvedConfig;
-use super::schema::HOST_SECTIONS;
+use super::schema::{HOST_SECTIONS, PLUGIN_KEYS, plugin_of_section};
 
 /// All keys of a reading, in the order of the file.
 #[derive(Clone, Debug, Default)]
@@ -80,8 +80,9 @@ impl Digests {
 }
 
 /// The host's name of a section, and the keys in it, if it is one of the host's.
-fn host_keys(section: &str) -> Option<(&'static str, &'static [&'static str])> {
-    HOST_SECTIONS.iter().copied().find(|(name, _)| name.eq_ignore_ascii_case(section))
+fn host_keys(section: &str) -> Option<(&str, &'static [&'static str])> {
+    let for_plugin = plugin_of_section(section).map(|_| (section, PLUGIN_KEYS));
+    for_plugin.or_else(|| HOST_SECTIONS.iter().copied().find(|(name, _)| name.eq_ignore_ascii_case(section)))
 }
 
 fn effect(section: &str, key: &str, restart: &[&str]) -> Effect {
@@ -113,12 +114,18 @@ mod tests {
     #[test]
     fn each_key_that_is_new_changed_or_gone_is_named_once_with_its_effect() {
         let before = digests(&[("auth", "apikey", 1), ("server", "io_threads", 1), ("shop", "url", 1)]);
-        let after = digests(&[("auth", "apikey", 1), ("server", "io_threads", 2), ("plugin_parms", "greet", 1)]);
+        let after = digests(&[
+            ("auth", "apikey", 1),
+            ("server", "io_threads", 2),
+            ("plugin_parms", "greet", 1),
+            ("plugin greet", "body_size", 1),
+        ]);
         let changes = before.changes(&after, &["[server] io_threads"]);
         let shown: Vec<_> = changes.into_iter().map(|one| (one.section, one.key, one.effect)).collect();
         let expected = [
             ("server", "io_threads", Effect::Restart),
             ("plugin_parms", "greet", Effect::File("greet".to_owned())),
+            ("plugin greet", "body_size", Effect::Live),
             ("shop", "url", Effect::AllFiles),
         ];
         assert_eq!(expected.map(|(section, key, effect)| (section.to_owned(), key.to_owned(), effect)), *shown);

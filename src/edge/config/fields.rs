@@ -202,6 +202,18 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number.trim_end(), &text[number.len()..])
 }
 
+/// What `none` stands for where a number of bytes or things is limited.
+pub(crate) const UNLIMITED: usize = usize::MAX;
+
+/// What `fit` reads; the word `none` stands for `none`.
+pub(crate) fn or_none<T>(value: &Value, none: T, fit: impl FnOnce(&Value) -> ParseResult<T>) -> ParseResult<T> {
+    if matches!(value, Value::Text(text) if text.trim().eq_ignore_ascii_case("none")) {
+        return Ok(none);
+    }
+    fit(value)
+        .map_err(|invalid| InvalidValue { remedy: format!("{}; none switches it off", invalid.remedy), ..invalid })
+}
+
 /// The path of a file or folder, as written.
 pub(crate) fn path(value: &Value) -> ParseResult<PathBuf> {
     match value {

@@ -6,7 +6,7 @@
 
 use super::ini::{Entry, Ini, Section};
 use super::resolved::host_section;
-use super::schema::HOST_SECTIONS;
+use super::schema::{HOST_SECTIONS, plugin_of_section};
 
 /// Prefix of the variables that the server itself obeys.
 pub(crate) const HOST_PREFIX: &str = "PLUGINCORE";
@@ -41,6 +41,11 @@ pub(crate) fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String
 }
 
 fn variable_name(prefix: Option<&str>, section: &str, key: &str) -> String {
+    let section = match plugin_of_section(section) {
+        // What no shell lets a variable's name have.
+        Some(_) => section.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+        None => section.to_owned(),
+    };
     let name = format!("{section}_{key}");
     prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")).to_uppercase()
 }
@@ -83,6 +88,11 @@ mod tests {
         let mut ini = ini();
         replace_existing(&mut ini, None, |name| (name == "SSL_CERTFILE").then(|| "/env".into()));
         assert_eq!(texts(&ini), [("ssl", "certfile", "/env")]);
+    }
+
+    #[test]
+    fn a_section_for_a_plugin_has_underscores_in_its_variables() {
+        assert_eq!(variable_name(Some("P"), "plugin shop/cart-2", "in_flight"), "P_PLUGIN_SHOP_CART_2_IN_FLIGHT");
     }
 
     #[test]

@@ -32,9 +32,30 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "crash_loop_guard",
         ],
     ),
+    ("limits", &["head_size", "body_size", "in_flight", "in_flight_per_plugin"]),
     ("compat", &["legacy_status"]),
     ("plugin_parms", &[]),
 ];
+
+/// The keys of `[plugin x]`, which says how the host treats one plugin.
+pub(crate) const PLUGIN_KEYS: &[&str] = &["body_size", "in_flight"];
+
+/// The first word of a section for one plugin.
+const PLUGIN: &str = "plugin";
+
+/// The plugin that the section called `section` is for, by its id or the stem of its file; `None` if it is no section
+/// for one plugin.
+pub(crate) fn plugin_of_section(section: &str) -> Option<&str> {
+    let (word, plugin) = section.trim().split_once(char::is_whitespace)?;
+    word.eq_ignore_ascii_case(PLUGIN).then(|| plugin.trim().trim_matches('/'))
+}
+
+/// Whether the section called `section` is probably meant to be one for a plugin: two words, of which the first is
+/// `plugin` but for a letter.
+pub(crate) fn is_nearly_of_plugin(section: &str) -> bool {
+    let word = section.trim().split_once(char::is_whitespace).map(|(word, _)| word);
+    word.is_some_and(|word| nearest(word, [PLUGIN], SECTION_TOLERANCE).is_some())
+}
 
 /// The host's switches. What stands after `bool:` in one counts as a word of its own, see
 /// [`word_of_switch`](super::fields::word_of_switch).
@@ -95,6 +116,19 @@ mod tests {
         for (word, meant) in [("auht", "auth"), ("atuh", "auth"), ("uath", "auth"), ("SLS", "SSL"), ("CROS", "cors")] {
             assert_eq!(nearest_section(word), Some(meant));
         }
+    }
+
+    #[test]
+    fn a_section_for_a_plugin_is_known_by_its_first_word() {
+        for (section, plugin) in [("plugin greet", "greet"), ("Plugin  /shop/cart", "shop/cart"), ("plugin a b", "a b")]
+        {
+            assert_eq!(plugin_of_section(section), Some(plugin));
+        }
+        for section in ["plugin", "plugins", "plugin_parms", "plugins greet", "plugin-greet"] {
+            assert_eq!(plugin_of_section(section), None, "{section}");
+        }
+        assert!(is_nearly_of_plugin("plugins greet") && is_nearly_of_plugin("plguin greet"));
+        assert!(!is_nearly_of_plugin("plugins") && !is_nearly_of_plugin("my shop"));
     }
 
     #[test]

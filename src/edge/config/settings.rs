@@ -3,8 +3,12 @@
 //! Made on the Python thread, then read by all threads. Caveat: making settings resolves host names and opens
 //! certificate files, so it may wait for a name server.
 
+pub(crate) mod limits;
+pub(crate) mod plugins;
 mod reading;
 
+use self::limits::LimitSettings;
+use self::plugins::PluginSections;
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
 use super::places::PlaceSetting;
@@ -12,6 +16,7 @@ use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything the host needs to run, checked and ready to use.
@@ -33,6 +38,10 @@ pub(crate) struct Settings {
     pub cors: Option<CorsSettings>,
     /// `[server]`: limits and timings.
     pub server: ServerSettings,
+    /// `[limits]`, but for what may differ from plugin to plugin.
+    pub limits: LimitSettings,
+    /// `[plugin x]`, and what `[limits]` has for all plugins.
+    pub plugins: Arc<PluginSections>,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
@@ -137,16 +146,8 @@ pub(crate) struct CorsSettings {
 pub(crate) struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
-    /// `head_limit`: bytes of request line and headers (default 64 KiB, at least 8 KiB); more is 431.
-    pub head_limit: usize,
-    /// `body_limit`: bytes of a request body (default 1 MiB); more is 413.
-    pub body_limit: usize,
     /// `read_timeout`: seconds for a whole head (idle keep-alive included) and for a gap inside a body (default 60).
     pub read_timeout: Duration,
-    /// `max_in_flight`: requests inside plugins at one time, over all plugins (default 1024); more is 503.
-    pub max_in_flight: usize,
-    /// `max_in_flight_per_plugin`: the same for each plugin (default 512).
-    pub max_in_flight_per_plugin: usize,
     /// `trusted_proxies`: networks whose `X-Forwarded-For` is trusted (default loopback).
     pub trusted_proxies: Vec<IpNet>,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
@@ -175,11 +176,7 @@ impl Default for ServerSettings {
         Self {
             io_threads: 1,
             event_loop: EventLoop::Asyncio,
-            head_limit: 64 * 1024,
-            body_limit: 1024 * 1024,
             read_timeout: Duration::from_secs(60),
-            max_in_flight: 1024,
-            max_in_flight_per_plugin: 512,
             trusted_proxies: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),

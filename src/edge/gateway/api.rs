@@ -84,7 +84,7 @@ pub(super) async fn answer<B: Backend>(
             return Ok(control::draining(id));
         }
         ApiCall::Status => {
-            let (is_ready, in_flight) = (state.is_ready(), state.total.taken());
+            let (is_ready, in_flight) = (state.is_ready(), state.in_flight());
             let is_safe_mode = state.kept.is_safe_mode();
             let server = ServerStatus { is_ready, is_safe_mode, started_at: state.started_at, in_flight };
             return Ok(control::status(server, &state.statuses.load(), id));

@@ -109,7 +109,7 @@ async fn check_server_key(
         Access::Granted => true,
         Access::Refused => false,
         Access::BodyDecides => {
-            let bytes = body.read(snapshot, &context.parts.headers).await?;
+            let bytes = body.read(snapshot, &snapshot.general, &context.parts.headers).await?;
             snapshot.control.admits_body(&body_variables(context, &bytes))
         }
     };

@@ -179,7 +179,8 @@ impl<B: Backend> AppService<B> {
         variables: &BodyData,
     ) -> Result<Option<Permit>, RequestError> {
         check_key_in_body(endpoint, context, access, variables)?;
-        let permit = admit(&self.state.total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
+        let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
+        let permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
         Ok(is_current.then_some(permit))
     }
@@ -215,7 +216,7 @@ impl<B: Backend> AppService<B> {
             Waiting::Api(context, path) => api::answer(&self.state, snapshot, &context, body, &path).await,
             Waiting::StaticFile(context, subpath) => builtin::static_file(snapshot, context, subpath).await,
             Waiting::PluginBody { endpoint, context, path } => {
-                let bytes = body.read(snapshot, &context.parts.headers).await?;
+                let bytes = body.read(snapshot, &endpoint.settings, &context.parts.headers).await?;
                 let variables = body_variables(&context, &bytes);
                 // While the body came, a reload may have put another version there, or another key: the plugin that
                 // answers decides who may call it, and the response is completed as it has it now.

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::state::Snapshot;
+use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
@@ -162,10 +163,15 @@ impl RequestBody {
     }
 
     /// Stage: the whole body, within its limit and decoded.
-    pub(super) async fn read(&mut self, snapshot: &Snapshot, headers: &HeaderMap) -> Result<Bytes, Rejection> {
+    pub(super) async fn read(
+        &mut self,
+        snapshot: &Snapshot,
+        settings: &PluginSettings,
+        headers: &HeaderMap,
+    ) -> Result<Bytes, Rejection> {
         let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
-        let read = body::read(body, coding, snapshot.body_limit, snapshot.read_timeout).await;
+        let read = body::read(body, coding, settings.body_size, snapshot.read_timeout).await;
         self.broken = read.is_err();
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },

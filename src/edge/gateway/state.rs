@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use rustls::ServerConfig;
 
 use super::static_mount::StaticMount;
+use crate::edge::config::fields::UNLIMITED;
 use crate::edge::config::settings::Settings;
+use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::events::Events;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
@@ -39,8 +41,8 @@ pub(crate) struct Snapshot {
     pub cors: Option<Cors>,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Bytes of a request body.
-    pub body_limit: usize,
+    /// What holds for the server's own endpoints, and for plugins in general.
+    pub general: Arc<PluginSettings>,
     /// Longest idle time within a request body.
     pub read_timeout: Duration,
     /// Limits and timings of new connections.
@@ -66,9 +68,9 @@ impl Snapshot {
             control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
             cors: settings.cors.as_ref().map(Cors::new),
             trusted_proxies: settings.server.trusted_proxies.clone(),
-            body_limit: settings.server.body_limit,
+            general: Arc::clone(&settings.plugins.general),
             read_timeout: settings.server.read_timeout,
-            connection: ConnectionParams::new(&settings.server),
+            connection: ConnectionParams::new(&settings.server, &settings.limits),
             legacy_status: settings.legacy_status,
             certificate,
         }
@@ -81,8 +83,10 @@ pub(crate) struct ServerState<B> {
     pub snapshot: ArcSwap<Snapshot>,
     /// Runs the plugins.
     pub backend: Arc<B>,
-    /// Requests in flight over all plugins.
+    /// Requests in flight over all plugins, but for those that count apart.
     pub total: Arc<Limit>,
+    /// Requests in flight in plugins that have a limit of their own; without a limit over all of them.
+    pub apart: Arc<Limit>,
     /// What is kept of the plugins over restarts.
     pub kept: Arc<KeptState>,
     /// What is told of the plugins.
@@ -104,6 +108,7 @@ impl<B> ServerState<B> {
             snapshot: ArcSwap::from_pointee(snapshot),
             backend,
             total: Limit::new(max_in_flight),
+            apart: Limit::new(UNLIMITED),
             kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),
@@ -112,6 +117,11 @@ impl<B> ServerState<B> {
             ready: AtomicBool::new(false),
             upgrading: AtomicBool::new(false),
         })
+    }
+
+    /// How many requests are inside plugins.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.total.taken() + self.apart.taken()
     }
 
     /// True while plugins are loaded and no stop has begun; `/-/ready` reports it.

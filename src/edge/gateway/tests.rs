@@ -19,6 +19,7 @@ use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
+use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
@@ -105,6 +106,7 @@ fn reply(text: String) -> Outcome {
 /// Plugins of all kinds; `guarded` wants the key `k`, `keep` takes one request at a time.
 fn state() -> Arc<ServerState<TestBackend>> {
     let mut table = RouteTable::default();
+    let settings = Arc::new(PluginSettings { body_size: BODY_LIMIT, ..PluginSettings::default() });
     for (id, limit, auth) in [
         ("echo", 9, AuthPolicy::Open),
         ("guarded", 9, AuthPolicy::key(&Secret::new("k"))),
@@ -113,7 +115,9 @@ fn state() -> Arc<ServerState<TestBackend>> {
         ("cut", 9, AuthPolicy::Open),
     ] {
         let auth = Arc::new(ArcSwap::from_pointee(auth));
-        let endpoint = Endpoint::new(id, Entrance::new(Limit::new(limit)), MethodSet::DEFAULT, auth).unwrap();
+        let endpoint =
+            Endpoint::new(id, Entrance::new(Limit::new(limit)), MethodSet::DEFAULT, auth, Arc::clone(&settings))
+                .unwrap();
         table.insert(Arc::new(endpoint)).unwrap();
     }
     let snapshot = Snapshot {
@@ -123,7 +127,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         control: AuthPolicy::Open,
         cors: None,
         trusted_proxies: Vec::new(),
-        body_limit: BODY_LIMIT,
+        general: settings,
         read_timeout: TIMEOUT,
         legacy_status: false,
         certificate: None,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::edge::config::settings::ServerSettings;
+use crate::edge::config::settings::limits::LimitSettings;
 
 /// Longest time for a TLS handshake, unless `read_timeout` is shorter.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,9 +24,9 @@ pub(crate) struct ConnectionParams {
 
 impl ConnectionParams {
     /// Takes from the settings what concerns connections.
-    pub(crate) fn new(settings: &ServerSettings) -> Self {
+    pub(crate) fn new(settings: &ServerSettings, limits: &LimitSettings) -> Self {
         Self {
-            head_limit: settings.head_limit,
+            head_limit: limits.head_size,
             read_timeout: settings.read_timeout,
             handshake_timeout: settings.read_timeout.min(HANDSHAKE_TIMEOUT),
         }

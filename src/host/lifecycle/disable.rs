@@ -60,11 +60,13 @@ impl Host {
 
     /// What stands for a plugin that is disabled. Its counters go on where they were.
     pub(super) fn withheld_endpoint(&self, id: &Arc<str>) -> Result<Endpoint, RouteError> {
-        let (snapshot, max) =
-            (self.handle.state.snapshot.load(), self.generation().settings.server.max_in_flight_per_plugin);
+        let (snapshot, generation) = (self.handle.state.snapshot.load(), self.generation());
+        let settings = Arc::clone(&generation.settings.plugins.general);
+        let earlier = snapshot.table.get(id);
         let limit =
-            snapshot.table.get(id).map_or_else(|| Limit::new(max), |earlier| Arc::clone(&earlier.entrance.limit));
-        Endpoint::new(id, Entrance::new(limit), MethodSet::ALL, Arc::new(ArcSwap::from_pointee(AuthPolicy::Closed)))
+            earlier.map_or_else(|| Limit::new(settings.in_flight), |earlier| Arc::clone(&earlier.entrance.limit));
+        let auth = Arc::new(ArcSwap::from_pointee(AuthPolicy::Closed));
+        Endpoint::new(id, Entrance::new(limit), MethodSet::ALL, auth, settings)
     }
 
     /// A file that is not to be loaded, with the ids under which it is known.

@@ -2,6 +2,8 @@
 //!
 //! Runs on the Python thread. Promise: everything in it is of that reading and of the command line.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 
 use crate::edge::config::launch::LaunchOptions;
@@ -39,6 +41,7 @@ pub(super) fn environment(
         plugin_sections: *plugin_sections,
         has_server_key: settings.apikey.is_some(),
         parameter_lines: settings.parameters.clone(),
+        plugins: Arc::clone(&settings.plugins),
         given: None,
         overrides: None,
         exception_hook: None,

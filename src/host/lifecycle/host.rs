@@ -112,7 +112,7 @@ impl Host {
         let mailbox = Arc::new(Mailbox::default());
         let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
         let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
-        let most = settings.server.max_in_flight;
+        let most = settings.limits.in_flight;
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
         let state = ServerState::new(live, backend, most, kept_state(&settings, &launch));

@@ -11,7 +11,7 @@ use super::generation::Draft;
 use super::handle::{NewListener, Timings};
 use super::host::Host;
 use crate::edge::config::diagnostic::Diagnostic;
-use crate::edge::config::settings::{ServerSettings, Settings};
+use crate::edge::config::settings::Settings;
 use crate::edge::http::listener;
 use crate::edge::observe::service_manager;
 
@@ -91,13 +91,9 @@ impl Host {
     }
 
     /// Goes by the new limits and timings.
-    pub(super) fn change_limits(&self, server: &ServerSettings) {
-        self.handle.set_timings(Timings::new(server));
-        self.handle.state.total.set_max(server.max_in_flight);
-        // Endpoints that are made from now on have the new limit anyhow.
-        for endpoint in self.handle.state.snapshot.load().table.endpoints() {
-            endpoint.entrance.limit.set_max(server.max_in_flight_per_plugin);
-        }
+    pub(super) fn change_limits(&self, settings: &Settings) {
+        self.handle.set_timings(Timings::new(&settings.server));
+        self.handle.state.total.set_max(settings.limits.in_flight);
     }
 }
 

@@ -18,6 +18,7 @@ use super::listeners::Changes;
 use super::predecessor::Failure;
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
+use crate::edge::config::settings::plugins::PluginSections;
 use crate::edge::control::status::read;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Snapshot;
@@ -56,6 +57,7 @@ impl Host {
             tracing::warn!("[paths] plugins: {} holds no *.py file; serving no plugins", folder.display());
         }
         warn_of_strays(&environment, &files);
+        let stems: Vec<_> = files.iter().map(|file| stem(file)).collect();
         let files = self.withhold_at_start(files);
         Draft::first(self.generation()).expect(&files);
         for file in files {
@@ -71,6 +73,16 @@ impl Host {
                 return;
             }
         }
+        self.warn_of_stray_sections(&environment, &stems);
+    }
+
+    /// Warns of sections for plugins that fit none of those that serve or are disabled, nor one of the files called
+    /// `stems`.
+    fn warn_of_stray_sections(&self, environment: &Environment, stems: &[String]) {
+        let (serving, withheld) = (self.registry.serving(), self.record.withheld_ids());
+        let ids = serving.plugins().iter().map(|plugin| &plugin.id).chain(&withheld);
+        let names: Vec<_> = stems.iter().map(String::as_str).chain(ids.map(|id| &**id)).collect();
+        log_warnings(&environment.plugins.strays(&names));
     }
 
     /// Reads the ini file and loads what `target` names; puts all of it into service, or changes nothing.
@@ -122,6 +134,7 @@ impl Host {
                 return self.refused(target, reasons);
             }
         };
+        let stems: Vec<_> = files.iter().map(|file| stem(file)).collect();
         let is_named = scope == ReloadScope::Plugins;
         let is_current = |file: &PathBuf| Python::attach(|py| self.is_current(py, &environment, file, &target));
         let (current, files): (Vec<_>, _) = files.into_iter().partition(|file| !is_named && is_current(file));
@@ -152,6 +165,9 @@ impl Host {
         let committed = Python::attach(|py| self.commit(py, draft));
         match committed {
             Ok((retired, modules)) => {
+                if scope == ReloadScope::Everything {
+                    self.warn_of_stray_sections(&environment, &stems);
+                }
                 self.end(&retired).await;
                 self.release(retired, &modules);
             }
@@ -237,18 +253,18 @@ impl Host {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
         let snapshot = self.handle.state.snapshot.load();
         let earlier = snapshot.table.get(&plugin.id);
+        let settings = plugin.settings.load_full();
         if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &plugin.policy)) {
-            return Ok(Arc::clone(endpoint));
+            let is_same = *endpoint.settings == *settings;
+            return Ok(if is_same { Arc::clone(endpoint) } else { Arc::new(endpoint.with_settings(settings)) });
         }
         let entrance = plugin.entrance.get_or_init(|| {
             // Requests in the old instance count until they end.
-            let limit = earlier.map_or_else(
-                || Limit::new(self.generation().settings.server.max_in_flight_per_plugin),
-                |earlier| Arc::clone(&earlier.entrance.limit),
-            );
-            Entrance::new(limit)
+            let limit = earlier.map(|earlier| Arc::clone(&earlier.entrance.limit));
+            Entrance::new(limit.unwrap_or_else(|| Limit::new(settings.in_flight)))
         });
-        Endpoint::new(&plugin.id, Arc::clone(entrance), plugin.methods, Arc::clone(&plugin.policy)).map(Arc::new)
+        let (entrance, policy) = (Arc::clone(entrance), Arc::clone(&plugin.policy));
+        Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings).map(Arc::new)
     }
 
     /// Puts the draft into service, or gives it back with the reasons why not, which have been logged. In one step:
@@ -298,7 +314,8 @@ impl Host {
         let Swap { serving, retired } = self.registry.serving().swap(files, |plugin| kept.contains(&plugin.file));
         if is_new {
             self.change_listeners(listeners);
-            self.change_limits(&generation.settings.server);
+            self.change_limits(&generation.settings);
+            change_settings(&serving, &generation.settings.plugins);
             change_server_key(py, &serving, &before, &generation);
         }
         self.crash_guard.note_loaded(&loaded);
@@ -323,7 +340,11 @@ impl Host {
     pub(super) fn publish(&self, plugins: &[Arc<LoadedPlugin>], leaving: &[Arc<LoadedPlugin>]) {
         let mut table = RouteTable::default();
         for plugin in plugins {
-            if let Err(error) = self.endpoint(plugin).and_then(|endpoint| table.insert(endpoint)) {
+            let inserted = self.endpoint(plugin).and_then(|endpoint| {
+                endpoint.entrance.limit.set_max(endpoint.settings.in_flight);
+                table.insert(endpoint)
+            });
+            if let Err(error) = inserted {
                 tracing::error!("{}: {error}", plugin.file.display());
             }
         }
@@ -387,6 +408,13 @@ fn change_server_key(py: Python<'_>, plugins: &[Arc<LoadedPlugin>], before: &Gen
         if let Err(error) = BasePlugin::change_server_key(plugin.instance.bind(py), before, now) {
             tracing::error!("plugin {}: it keeps the earlier key of the server: {error}", plugin.id);
         }
+    }
+}
+
+/// Has all plugins go by these sections, those that stay in service among them.
+fn change_settings(plugins: &[Arc<LoadedPlugin>], sections: &PluginSections) {
+    for plugin in plugins {
+        plugin.settings.store(Arc::clone(sections.of(&plugin.id, &stem(&plugin.file))));
     }
 }
 

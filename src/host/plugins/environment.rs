@@ -15,6 +15,7 @@ use super::module::ModuleTable;
 use crate::edge::config::diagnostic::Diagnostic;
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
 use crate::edge::config::settings::ParameterLine;
+use crate::edge::config::settings::plugins::PluginSections;
 use crate::host::bridge::outcome::ExceptionHook;
 use crate::host::python::baseplugin::named;
 
@@ -47,6 +48,8 @@ pub(crate) struct Environment {
     pub has_server_key: bool,
     /// Where the parameters of each plugin file stand, if that is known.
     pub parameter_lines: Vec<ParameterLine>,
+    /// What the server goes by for each plugin.
+    pub plugins: Arc<PluginSections>,
     /// Arguments that all others win over: what a manager was given besides those that it knows.
     pub given: Option<Py<PyDict>>,
     /// Parameters that win over all others, as those of a JSON file do: what a test hands in.
@@ -75,6 +78,7 @@ impl Environment {
             plugin_sections: self.plugin_sections,
             has_server_key: self.has_server_key,
             parameter_lines: self.parameter_lines.clone(),
+            plugins: Arc::clone(&self.plugins),
             given: self.given.as_ref().map(|given| given.clone_ref(py)),
             overrides: self.overrides.as_ref().map(|overrides| overrides.clone_ref(py)),
             exception_hook: self.exception_hook.clone(),

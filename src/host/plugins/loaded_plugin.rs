@@ -13,8 +13,10 @@ use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::discover::stem;
 use super::environment::Environment;
 use super::task_scope::PluginScope;
+use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::credential::AuthPolicy;
@@ -38,6 +40,8 @@ pub(crate) struct LoadedPlugin {
     pub methods: MethodSet,
     /// What is asked of a client before a request enters.
     pub policy: Arc<ArcSwap<AuthPolicy>>,
+    /// What the server goes by for it; a reload may change it while the plugin stays.
+    pub settings: ArcSwap<PluginSettings>,
     /// Where requests are admitted to it, once it serves.
     pub entrance: OnceLock<Arc<Entrance>>,
     /// Whether the plugin itself decides whom it lets in.
@@ -86,6 +90,7 @@ impl LoadedPlugin {
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
+        let settings = ArcSwap::new(Arc::clone(environment.plugins.of(&id, &stem(&file))));
         Ok(Self {
             source: Arc::new(ResultContext {
                 plugin: Arc::clone(&id),
@@ -101,6 +106,7 @@ impl LoadedPlugin {
             receivers,
             methods,
             policy,
+            settings,
             entrance: OnceLock::new(),
             checks_itself: overrides_check,
             in_flight: Arc::default(),

@@ -183,6 +183,7 @@ fn environment(manager: &Bound<'_, PluginManager>, modules: Arc<ModuleTable>) ->
         plugin_sections: [0; 32],
         has_server_key: false,
         parameter_lines: Vec::new(),
+        plugins: Arc::default(),
         given: Some(given.unbind()),
         overrides: None,
         exception_hook: None,

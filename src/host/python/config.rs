@@ -13,6 +13,7 @@ use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
+use crate::edge::config::schema::plugin_of_section;
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
 use crate::edge::config::{overrides, relative_paths};
@@ -105,7 +106,7 @@ pub(crate) fn read_defaults(py: Python<'_>, folder: &Path) -> ResolvedConfig {
 /// Resolves a file and adds an error for each name that `Config` refuses.
 fn checked(py: Python<'_>, ini: &Ini) -> ResolvedConfig {
     let mut document = resolve(ini, variable);
-    for section in &document.sections {
+    for section in document.sections.iter().filter(|section| is_shown(section)) {
         let refused = |key: Option<&str>| {
             refusal(py, &section.name, key).map(|why| {
                 let location = key.and_then(|key| section.item(key)).map_or(&section.location, |item| &item.location);
@@ -196,13 +197,19 @@ pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
     config.py().import("plugincore.configfile")?.setattr("masterConfig", config)
 }
 
+/// Whether plugins find the section in their `config`; how the host treats them is not theirs.
+fn is_shown(section: &Section) -> bool {
+    plugin_of_section(&section.name).is_none()
+}
+
 /// Builds the `plugincore.configfile.Config` that plugins get.
 ///
 /// # Errors
 /// What Python raises, `AttributeError` for a name that `Config` refuses among it.
 pub(crate) fn to_python(py: Python<'_>, document: &ResolvedConfig) -> PyResult<Py<PyAny>> {
     let config = py.import("plugincore.configfile")?.getattr("Config")?;
-    Ok(config.call_method1("_from_sections", (values(py, document)?,))?.unbind())
+    let shown = document.sections.iter().filter(|section| is_shown(section));
+    Ok(config.call_method1("_from_sections", (values(py, shown)?,))?.unbind())
 }
 
 /// Adds `config.logging.level`, which the host knows from its command line.
@@ -219,9 +226,9 @@ pub(crate) fn set_logging_level(py: Python<'_>, config: &Bound<'_, PyAny>, level
 }
 
 /// Sections as a dict of dicts in file order.
-fn values<'py>(py: Python<'py>, document: &ResolvedConfig) -> PyResult<Bound<'py, PyDict>> {
+fn values<'py, 'a>(py: Python<'py>, shown: impl Iterator<Item = &'a Section>) -> PyResult<Bound<'py, PyDict>> {
     let sections = PyDict::new(py);
-    for section in &document.sections {
+    for section in shown {
         let items = PyDict::new(py);
         for item in &section.items {
             if let Some(value) = &item.value {
@@ -257,7 +264,7 @@ pub(crate) fn read_ini<'py>(
         if document.errors.is_empty() { Ok(document) } else { Err(ConfigErrors(document.errors)) }
     };
     match read() {
-        Ok(document) => values(py, &document),
+        Ok(document) => values(py, document.sections.iter()),
         Err(errors) => Err(config_error(py, &errors)),
     }
 }

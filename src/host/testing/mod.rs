@@ -155,6 +155,7 @@ impl Rehearsal {
             plugin_sections: [0; 32],
             has_server_key: false,
             parameter_lines: Vec::new(),
+            plugins: Arc::clone(&settings.plugins),
             given: None,
             overrides: parameters,
             exception_hook: Some(waiting.exception_hook()),
@@ -295,23 +296,24 @@ impl Rehearsal {
 
     fn serve(&self, py: Python<'_>, plugin: Arc<LoadedPlugin>, origin: Option<Arc<FileModule>>) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
-        let server = &self.settings.server;
+        let Settings { server, limits, .. } = &self.settings;
         let mut table = RouteTable::default();
-        let (limit, policy) = (Limit::new(server.max_in_flight_per_plugin), Arc::clone(&plugin.policy));
-        Endpoint::new(&plugin.id, Entrance::new(limit), plugin.methods, policy)
+        let (settings, policy) = (plugin.settings.load_full(), Arc::clone(&plugin.policy));
+        let entrance = Entrance::new(Limit::new(settings.in_flight));
+        Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings)
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
         let live = Snapshot::new(&self.settings, table, None, None);
         let backend = Arc::new(RehearsalBackend(Arc::clone(&submissions)));
-        let shared = ServerState::new(live, backend, server.max_in_flight, KeptState::default());
+        let shared = ServerState::new(live, backend, limits.in_flight, KeptState::default());
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&plugin)], Vec::new());
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, completions, ConnectionParams::new(server))?;
+        let wire = Wire::start(shared, completions, ConnectionParams::new(server, limits))?;
         Ok(Running { plugin, origin, consumer, wire })
     }
 

@@ -4,6 +4,8 @@
 //! Called on the Python thread. Caveat: an item whose value could not be resolved counts as present here, since its
 //! error has been recorded already.
 
+mod limits;
+mod plugins;
 mod static_files;
 
 use super::{
@@ -14,15 +16,15 @@ use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
-use crate::edge::config::schema::{GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, nearest};
+use crate::edge::config::schema::{
+    GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, is_nearly_of_plugin, nearest, plugin_of_section,
+};
 use crate::edge::config::value::Value;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-
-/// hyper refuses to read heads into a smaller buffer.
-const MIN_HEAD_LIMIT: usize = 8 * 1024;
+use std::sync::Arc;
 
 pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigErrors>, Vec<Diagnostic>) {
     let mut found = Diagnostics::default();
@@ -35,6 +37,8 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
     let cors = cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
+    let (limits, of_plugins) = limits::limits(config, &mut found);
+    let plugins = Arc::new(plugins::sections(config, of_plugins, &mut found));
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
@@ -56,6 +60,8 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             apikey,
             cors,
             server,
+            limits,
+            plugins,
             legacy_status,
             parameters,
         }),
@@ -77,7 +83,7 @@ pub(super) fn control_socket(config: &ResolvedConfig) -> (PlaceSetting, Option<P
 /// One host section being read.
 struct SectionReader<'a> {
     config: &'a ResolvedConfig,
-    name: &'static str,
+    name: &'a str,
     section: Option<&'a Section>,
     found: &'a mut Diagnostics,
 }
@@ -85,6 +91,11 @@ struct SectionReader<'a> {
 impl<'a> SectionReader<'a> {
     fn new(config: &'a ResolvedConfig, name: &'static str, found: &'a mut Diagnostics) -> Self {
         Self { config, name, section: config.host_section(name), found }
+    }
+
+    /// The reader of a section that is there.
+    fn of(config: &'a ResolvedConfig, section: &'a Section, found: &'a mut Diagnostics) -> Self {
+        Self { config, name: &section.name, section: Some(section), found }
     }
 
     fn item(&self, key: &str) -> Option<&'a Item> {
@@ -328,15 +339,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
         event_loop: server.read("event_loop", default.event_loop, fields::event_loop),
-        head_limit: server.read("head_limit", default.head_limit, |value| fields::size(value, MIN_HEAD_LIMIT)),
-        body_limit: server.read("body_limit", default.body_limit, |value| fields::size(value, 1)),
         read_timeout: server.read("read_timeout", default.read_timeout, fields::duration),
-        max_in_flight: server.read("max_in_flight", default.max_in_flight, fields::count),
-        max_in_flight_per_plugin: server.read(
-            "max_in_flight_per_plugin",
-            default.max_in_flight_per_plugin,
-            fields::count,
-        ),
         trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, fields::networks),
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
@@ -356,7 +359,15 @@ fn misspellings(config: &ResolvedConfig, found: &mut Diagnostics) {
         let warn = |location: &SourceLocation, message: String| {
             Diagnostic::warning(location.clone(), message).in_section(&section.name)
         };
+        if plugin_of_section(&section.name).is_some() {
+            continue; // read, and its keys checked, in `plugins`
+        }
         let Some((name, keys)) = host else {
+            if is_nearly_of_plugin(&section.name) {
+                let message = "the server does not read it; is [plugin <id or file>] meant?".to_owned();
+                found.push(warn(&section.location, message).remedy("rename it; if a plugin uses it, nothing is wrong"));
+                continue;
+            }
             let names = HOST_SECTIONS.iter().map(|(name, _)| *name);
             if let Some(near) = nearest(&section.name, names, SECTION_TOLERANCE) {
                 let remedy = "rename it; if a plugin uses it, nothing is wrong";

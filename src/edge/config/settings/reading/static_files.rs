@@ -22,11 +22,11 @@ const ROUTE: &str = "docs";
 pub(super) fn static_files(config: &ResolvedConfig, found: &mut Diagnostics) -> Option<StaticFilesSettings> {
     let common_log =
         SectionReader::new(config, "file_server", found).read("common_log", None, |value| path(value).map(Some));
-    let file_server = section(&mut SectionReader::new(config, "file_server", found), |folder| {
+    let file_server = section("file_server", &mut SectionReader::new(config, "file_server", found), |folder| {
         folder.file_name().map(|name| name.to_string_lossy().into_owned())
     });
     let mut reader = SectionReader::new(config, "paths", found);
-    let paths = section(&mut reader, |_| Some(ROUTE.to_owned()));
+    let paths = section("paths", &mut reader, |_| Some(ROUTE.to_owned()));
     if file_server.is_some() && paths.is_some() {
         reader.warn("documents", "is not served, since [file_server] names documents, too", "remove one of them");
     }
@@ -34,14 +34,18 @@ pub(super) fn static_files(config: &ResolvedConfig, found: &mut Diagnostics) -> 
 }
 
 /// The settings of one section; `route_of` names the request path of a folder without one.
-fn section(reader: &mut SectionReader<'_>, route_of: impl Fn(&Path) -> Option<String>) -> Option<StaticFilesSettings> {
+fn section(
+    name: &'static str,
+    reader: &mut SectionReader<'_>,
+    route_of: impl Fn(&Path) -> Option<String>,
+) -> Option<StaticFilesSettings> {
     let index = reader.read("indexfile", INDEX.to_owned(), |value| match value {
         Value::Text(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         _ => Err(InvalidValue::new("must be the name of a file", "write for example indexfile=index.html")),
     });
     let (route, folder) = reader.read("documents", None, |value| routed(value, &route_of).map(Some))?;
     let location = reader.location("documents");
-    Some(StaticFilesSettings { section: reader.name, location, route, folder, index, common_log: None })
+    Some(StaticFilesSettings { section: name, location, route, folder, index, common_log: None })
 }
 
 /// `request path:folder`, or a folder alone.

@@ -1,9 +1,11 @@
 //! What an ini file says, read into settings.
 
 use super::*;
-use crate::edge::config::fields::{EventLoop, WatchMode};
+use crate::edge::config::fields::{EventLoop, UNLIMITED, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::settings::limits::LimitSettings;
+use crate::edge::config::settings::plugins::PluginSettings;
 use std::time::Duration;
 
 /// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
@@ -131,8 +133,8 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 #[test]
 fn every_server_key_takes_effect() {
     let server = good(
-        "[server]\nio_threads=2\nevent_loop=uvloop\nhead_limit=16KiB\nbody_limit=int:10\nread_timeout=500ms\n\
-         max_in_flight=3\nmax_in_flight_per_plugin=2\ntrusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
+        "[server]\nio_threads=2\nevent_loop=uvloop\nread_timeout=500ms\n\
+         trusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
          watchdog_restart=off\nwatch=poll",
     )
     .0
@@ -142,11 +144,7 @@ fn every_server_key_takes_effect() {
         ServerSettings {
             io_threads: 2,
             event_loop: EventLoop::Uvloop,
-            head_limit: 16384,
-            body_limit: 10,
             read_timeout: Duration::from_millis(500),
-            max_in_flight: 3,
-            max_in_flight_per_plugin: 2,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
@@ -158,6 +156,53 @@ fn every_server_key_takes_effect() {
             shutdown_timeout: Duration::from_millis(1500),
         }
     );
+}
+
+#[test]
+fn limits_have_their_own_section() {
+    let (settings, warnings) = good("[limits]\nhead_size=16KiB\nbody_size=int:10\nin_flight=3\nin_flight_per_plugin=2");
+    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3 });
+    let general = PluginSettings { body_size: 10, in_flight: 2, counts_apart: false };
+    assert_eq!(*settings.plugins.general, general);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let none = good("[limits]\nhead_size=none\nbody_size=NONE\nin_flight=none\nin_flight_per_plugin=none").0;
+    assert_eq!((none.limits.in_flight, none.plugins.general.body_size), (UNLIMITED, UNLIMITED));
+    assert_eq!(good("").0.limits, LimitSettings::default());
+    assert_eq!(*good("").0.plugins.general, PluginSettings::default());
+}
+
+#[test]
+fn the_earlier_names_of_limits_are_valid_alone() {
+    let (settings, notes) =
+        good("[server]\nhead_limit=16KiB\nbody_limit=10\nmax_in_flight=3\nmax_in_flight_per_plugin=2");
+    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3 });
+    assert_eq!(*settings.plugins.general, PluginSettings { body_size: 10, in_flight: 2, counts_apart: false });
+    assert_eq!(notes.len(), 4, "{notes:#?}");
+    let note = "[server] head_limit: is called head_size in [limits] now (the earlier name stays valid)";
+    assert_eq!(notes[0], format!("t.ini:4: {note}"));
+    let seen = errors("[server]\nbody_limit=10\n[limits]\nbody_size=10");
+    assert!(seen[0].starts_with("t.ini:4: [server] body_limit: is the earlier name of [limits] body_size"), "{seen:?}");
+}
+
+#[test]
+fn a_plugins_section_counts_before_limits() {
+    let (settings, warnings) = good("[limits]\nbody_size=10\n[plugin a]\nin_flight=7\n[Plugin b/c]\nbody_size=none");
+    let plugins = settings.plugins;
+    assert_eq!(**plugins.of("a", "x"), PluginSettings { body_size: 10, in_flight: 7, counts_apart: true });
+    assert_eq!((plugins.of("b/c", "x").body_size, plugins.of("b/c", "x").counts_apart), (UNLIMITED, false));
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_plugins_section_is_reported_with_its_line() {
+    let (_, warnings) = good("[plugin a]\nbody_sise=1\n[plugin b]\ncolour=red\n[plugins c]\nbody_size=1");
+    assert_eq!(warnings[0], "t.ini:4: [plugin a] body_sise: is not known to the server (is body_size meant?)");
+    assert!(warnings[1].starts_with("t.ini:6: [plugin b] colour: is not known to the server (known are body_size"));
+    assert!(warnings[2].starts_with("t.ini:7: [plugins c]: the server does not read it"), "{warnings:#?}");
+    let seen = errors("[plugin a]\nbody_size=big\nin_flight=0\n[plugin  a]\nin_flight=1");
+    assert!(seen[0].starts_with("t.ini:4: [plugin a] body_size: must be a size"), "{seen:#?}");
+    assert!(seen[1].starts_with("t.ini:5: [plugin a] in_flight: must be a whole number"), "{seen:#?}");
+    assert!(seen[2].starts_with("t.ini:6: [plugin  a]: is for the same plugin as [plugin a]"), "{seen:#?}");
 }
 
 #[test]

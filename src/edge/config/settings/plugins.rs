@@ -1,0 +1,113 @@
+//! What the server goes by for one plugin: `[plugin x]`, and `[limits]` and others where that says nothing.
+//!
+//! Plain data, made on the Python thread, read by all threads. Promise: the values are merged when the file is read, so
+//! that a request reads its plugin's value and nothing else. Caveat: [`PluginSections::of`] wants the plugin's id, which
+//! is known only once the plugin is loaded.
+
+use std::sync::Arc;
+
+use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
+use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
+
+/// What holds for the requests to one plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PluginSettings {
+    /// `body_size`: bytes of a request body (default 1 MiB); more is 413.
+    pub body_size: usize,
+    /// `in_flight`: requests inside the plugin at one time (default `[limits] in_flight_per_plugin`, 512); more is 503.
+    pub in_flight: usize,
+    /// Whether `in_flight` stands in the plugin's own section: its requests then take no places of `[limits] in_flight`.
+    pub counts_apart: bool,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self { body_size: 1024 * 1024, in_flight: 512, counts_apart: false }
+    }
+}
+
+/// A section for one plugin.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginSection {
+    /// Its name as written.
+    pub name: String,
+    /// The plugin's id, or the stem of its file.
+    pub plugin: String,
+    /// Where it stands.
+    pub location: SourceLocation,
+    /// What it says, and what holds in general where it says nothing.
+    pub settings: Arc<PluginSettings>,
+}
+
+/// The sections for plugins of one reading of the ini file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PluginSections {
+    /// What holds for a plugin without a section.
+    pub general: Arc<PluginSettings>,
+    /// In file order.
+    pub sections: Vec<PluginSection>,
+}
+
+impl PluginSections {
+    /// What holds for the plugin called `id` of the file called `stem`: the section of this id counts, else that of the
+    /// file, whose case does not matter.
+    pub(crate) fn of(&self, id: &str, stem: &str) -> &Arc<PluginSettings> {
+        let with = |fits: &dyn Fn(&str) -> bool| self.sections.iter().find(|section| fits(&section.plugin));
+        let found = with(&|name| name == id)
+            .or_else(|| with(&|name| name == stem))
+            .or_else(|| with(&|name| name.to_lowercase() == stem.to_lowercase()));
+        found.map_or(&self.general, |section| &section.settings)
+    }
+
+    /// Warnings of the sections that fit none of the `names`, which are the ids and stems that there are.
+    pub(crate) fn strays(&self, names: &[&str]) -> Vec<Diagnostic> {
+        let is_stray =
+            |one: &&PluginSection| !names.iter().any(|name| name.to_lowercase() == one.plugin.to_lowercase());
+        let warning = |section: &PluginSection| {
+            let near = nearest(&section.plugin, names.iter().copied(), KEY_TOLERANCE);
+            let remedy = near.map_or_else(
+                || "write a plugin's id or the name of its file without .py, or remove the section".to_owned(),
+                |near| format!("is [plugin {near}] meant?"),
+            );
+            let stray =
+                Diagnostic::warning(section.location.clone(), "no plugin has this id or file, so it has no effect");
+            stray.in_section(&section.name).remedy(remedy)
+        };
+        self.sections.iter().filter(is_stray).map(warning).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn sections(names: &[&str]) -> PluginSections {
+        let section = |(number, name): (usize, &&str)| PluginSection {
+            name: format!("plugin {name}"),
+            plugin: (*name).to_owned(),
+            location: SourceLocation::at(Path::new("t.ini"), number + 1),
+            settings: Arc::new(PluginSettings { body_size: number, ..PluginSettings::default() }),
+        };
+        PluginSections { sections: names.iter().enumerate().map(section).collect(), ..PluginSections::default() }
+    }
+
+    #[test]
+    fn the_id_comes_before_the_file() {
+        let sections = sections(&["shop", "shop/cart", "SHOP_FILE"]);
+        assert_eq!(sections.of("shop/cart", "shop").body_size, 1);
+        assert_eq!(sections.of("other", "shop").body_size, 0);
+        assert_eq!(sections.of("other", "shop_file").body_size, 2);
+        assert_eq!(*sections.of("SHOP", "none"), sections.general);
+    }
+
+    #[test]
+    fn sections_for_no_plugin_are_named_with_what_may_be_meant() {
+        let seen = sections(&["shop", "gret", "x"]).strays(&["shop", "greet"]);
+        let seen: Vec<_> = seen.iter().map(ToString::to_string).collect();
+        assert_eq!(seen.len(), 2, "{seen:#?}");
+        assert!(seen[0].starts_with("t.ini:2: [plugin gret]: no plugin has"), "{seen:#?}");
+        assert!(seen[0].ends_with("(is [plugin greet] meant?)"), "{seen:#?}");
+    }
+}

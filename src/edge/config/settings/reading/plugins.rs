@@ -1,0 +1,49 @@
+//! `[plugin x]`: how the host treats one plugin.
+//!
+//! Pure functions, called on the Python thread. Caveat: whether there is such a plugin is not known here.
+
+use std::sync::Arc;
+
+use super::SectionReader;
+use super::limits::{body_size, count};
+use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::edge::config::resolved::ResolvedConfig;
+use crate::edge::config::schema::{KEY_TOLERANCE, PLUGIN_KEYS, nearest, plugin_of_section};
+use crate::edge::config::settings::plugins::{PluginSection, PluginSections, PluginSettings};
+
+/// All sections for plugins; `general` holds where they say nothing.
+pub(super) fn sections(config: &ResolvedConfig, general: PluginSettings, found: &mut Diagnostics) -> PluginSections {
+    let mut sections: Vec<PluginSection> = Vec::new();
+    for section in &config.sections {
+        let Some(plugin) = plugin_of_section(&section.name) else { continue };
+        if let Some(same) = sections.iter().find(|earlier| earlier.plugin == plugin) {
+            let message = format!("is for the same plugin as [{}]", same.name);
+            let error = Diagnostic::error(section.location.clone(), message);
+            found.push(error.in_section(&section.name).remedy("put everything into one section"));
+        }
+        let mut reader = SectionReader::of(config, section, found);
+        unknown_keys(&mut reader);
+        let settings = Arc::new(read(&mut reader, &general));
+        let (name, plugin, location) = (section.name.clone(), plugin.to_owned(), section.location.clone());
+        sections.push(PluginSection { name, plugin, location, settings });
+    }
+    PluginSections { general: Arc::new(general), sections }
+}
+
+fn read(section: &mut SectionReader<'_>, general: &PluginSettings) -> PluginSettings {
+    PluginSettings {
+        body_size: section.read("body_size", general.body_size, body_size),
+        in_flight: section.read("in_flight", general.in_flight, count),
+        counts_apart: section.item("in_flight").is_some(),
+    }
+}
+
+fn unknown_keys(reader: &mut SectionReader<'_>) {
+    let items = reader.section.map_or(&[][..], |section| &section.items);
+    for item in items.iter().filter(|item| !item.inherited && !PLUGIN_KEYS.contains(&item.key.as_str())) {
+        let near = nearest(&item.key, PLUGIN_KEYS.iter().copied(), KEY_TOLERANCE);
+        let remedy =
+            near.map_or_else(|| format!("known are {}", PLUGIN_KEYS.join(", ")), |near| format!("is {near} meant?"));
+        reader.warn(&item.key, "is not known to the server", &remedy);
+    }
+}
