@@ -32,13 +32,28 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "crash_loop_guard",
         ],
     ),
-    ("limits", &["head_size", "body_size", "in_flight", "in_flight_per_plugin"]),
+    (
+        "limits",
+        &[
+            "head_size",
+            "head_fields",
+            "target_size",
+            "body_size",
+            "body_idle_time",
+            "body_time",
+            "body_min_rate",
+            "handler_time",
+            "queue_time",
+            "in_flight",
+            "in_flight_per_plugin",
+        ],
+    ),
     ("compat", &["legacy_status"]),
     ("plugin_parms", &[]),
 ];
 
 /// The keys of `[plugin x]`, which says how the host treats one plugin.
-pub(crate) const PLUGIN_KEYS: &[&str] = &["body_size", "in_flight"];
+pub(crate) const PLUGIN_KEYS: &[&str] = &["body_size", "in_flight", "queue_time", "handler_time"];
 
 /// The first word of a section for one plugin.
 const PLUGIN: &str = "plugin";

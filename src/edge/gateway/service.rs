@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::stages::{
@@ -24,14 +23,16 @@ use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::request::{BodyData, MethodSet};
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::policy::admission::{Permit, admit};
 use crate::edge::policy::credential::Access;
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::outstanding::{Awaited, Outstanding};
 use crate::edge::queue::request_data::RequestData;
-use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
+use crate::edge::queue::responder::{CompletionQueue, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
 
@@ -40,6 +41,7 @@ pub(crate) struct AppService<B> {
     state: Arc<ServerState<B>>,
     submitter: Rc<Submitter<B>>,
     completions: Arc<CompletionQueue>,
+    outstanding: Rc<Outstanding>,
 }
 
 impl<B: Backend> Service for AppService<B> {
@@ -60,7 +62,7 @@ enum Progress {
     /// To its response.
     Answered(Response<Body>),
     /// Into the queue to its plugin.
-    Queued(oneshot::Receiver<Outcome>),
+    Queued(Awaited),
     /// Nowhere: a reload has just replaced what it was judged by, so it begins anew.
     Outdated(Box<RequestContext>),
     /// To something that has to be awaited; boxed, because most requests do not and would carry the room for it.
@@ -77,12 +79,15 @@ enum Waiting {
 }
 
 impl<B: Backend> AppService<B> {
-    /// A service for the current thread, and the two local tasks that hand its requests over and deliver the outcomes
-    /// that come by `completions`. To be called where local tasks can be spawned; they run as long as the thread
+    /// A service for the current thread, and the local tasks that hand its requests over, look after their times, and
+    /// deliver the outcomes that come by `completions`. To be called where local tasks can be spawned; they run as long as the thread
     /// serves.
     pub(crate) fn start(state: Arc<ServerState<B>>, completions: Arc<CompletionQueue>) -> Rc<Self> {
         let submitter = Submitter::new(Arc::clone(&state.backend));
-        let service = Rc::new(Self { state, submitter, completions });
+        let outstanding = Outstanding::new(Arc::clone(&completions));
+        let (times, backend) = (Rc::clone(&outstanding), Arc::clone(&state.backend));
+        spawn_local(async move { times.run(&*backend).await });
+        let service = Rc::new(Self { state, submitter, completions, outstanding });
         let (submitter, completions) = (Rc::clone(&service.submitter), Arc::clone(&service.completions));
         spawn_local(async move { submitter.run().await });
         spawn_local(async move { completions.run().await });
@@ -112,7 +117,7 @@ impl<B: Backend> AppService<B> {
                 Ok(Progress::Queued(outcome)) => {
                     let snapshot = Guard::into_inner(snapshot);
                     return Either::Right(Either::Left(async move {
-                        let answered = await_outcome(outcome).await;
+                        let answered = await_outcome(outcome, response.id()).await;
                         response.complete(&snapshot, answered, body)
                     }));
                 }
@@ -164,8 +169,9 @@ impl<B: Backend> AppService<B> {
         let Some(permit) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
             return Ok(Progress::Outdated(Box::new(context)));
         };
-        let responder = self.responder(permit, &context);
-        Ok(Progress::Queued(self.enqueue(&endpoint, request_data(context, path, body, variables), responder)))
+        let id = context.id.clone();
+        let request = request_data(context, path, body, variables);
+        Ok(Progress::Queued(self.enqueue(&endpoint, request, permit, id)))
     }
 
     /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
@@ -185,20 +191,13 @@ impl<B: Backend> AppService<B> {
         Ok(is_current.then_some(permit))
     }
 
-    /// What takes the outcome of the request, and gives it to the receiver.
-    fn responder(&self, permit: Permit, context: &RequestContext) -> (Responder, oneshot::Receiver<Outcome>) {
-        Responder::open(Arc::clone(&self.completions), permit, context.id.clone())
-    }
-
-    /// The last stage: the queue.
-    fn enqueue(
-        &self,
-        endpoint: &Endpoint,
-        request: Box<RequestData>,
-        (responder, outcome): (Responder, oneshot::Receiver<Outcome>),
-    ) -> oneshot::Receiver<Outcome> {
+    /// The last stage: the queue. Gives what the outcome is awaited by.
+    fn enqueue(&self, endpoint: &Arc<Endpoint>, request: Box<RequestData>, permit: Permit, id: RequestId) -> Awaited {
+        let place = self.outstanding.enter(endpoint);
+        let ticket = place.as_ref().map(|place| place.ticket);
+        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, id, ticket);
         self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
-        outcome
+        Awaited::new(outcome, place)
     }
 
     /// Awaits what a request waits for, and takes it through the stages that are left.
@@ -230,9 +229,9 @@ impl<B: Backend> AppService<B> {
                         break (endpoint, permit);
                     }
                 };
-                let responder = self.responder(permit, &context);
+                let id = context.id.clone();
                 let request = request_data(context, path, bytes, variables);
-                await_outcome(self.enqueue(&endpoint, request, responder)).await
+                await_outcome(self.enqueue(&endpoint, request, permit, id.clone()), &id).await
             }
         }
     }

@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
 
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
@@ -28,6 +27,7 @@ use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::address::{Client, client_address};
 use crate::edge::policy::cors::Preflight;
 use crate::edge::policy::credential::Access;
+use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::{Outcome, Reply};
 use crate::edge::routing::{Endpoint, Route};
@@ -171,11 +171,11 @@ impl RequestBody {
     ) -> Result<Bytes, Rejection> {
         let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
-        let read = body::read(body, coding, settings.body_size, snapshot.read_timeout).await;
+        let read = body::read(body, coding, settings.body_size, snapshot.body_times).await;
         self.broken = read.is_err();
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },
-            BodyError::Timeout { .. } => Rejection::BodyTimeout,
+            BodyError::Timeout => Rejection::BodyTimeout,
             BodyError::Malformed | BodyError::Undecodable | BodyError::Disconnected => {
                 Rejection::BadRequest(error.to_string())
             }
@@ -248,10 +248,14 @@ pub(super) fn request_data(
 }
 
 /// Stage: waits for the plugin's outcome and makes it a response.
-pub(super) async fn await_outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Response<Body>, RequestError> {
-    // The sender answers even when it is dropped; an error is left only when this thread itself ends.
-    match outcome.await.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)) {
+pub(super) async fn await_outcome(mut awaited: Awaited, id: &RequestId) -> Result<Response<Body>, RequestError> {
+    match (&mut awaited).await {
         Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::Failed(failure @ Failure::Overdue { limit }) => {
+            let (plugin, limit) = (awaited.plugin().unwrap_or_default(), limit.as_secs_f64());
+            tracing::error!("plugin {plugin}: request {id}: no answer within handler_time, {limit} s; it gets a 504");
+            Err(RequestError::Failed(failure))
+        }
         Outcome::Failed(failure) => Err(RequestError::Failed(failure)),
         Outcome::Rejected(rejection) => Err(rejection.into()),
         Outcome::File(sending) => Ok(Box::pin(off_thread(move || sending.respond())).await?),
@@ -298,6 +302,11 @@ pub(super) struct ResponseContext {
 }
 
 impl ResponseContext {
+    /// The id of the request.
+    pub(super) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
     /// Keeps what the response to `context` needs.
     pub(super) fn new(context: &RequestContext, flags: HeaderFlags) -> Self {
         let parts = &context.parts;

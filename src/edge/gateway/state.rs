@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -17,6 +16,7 @@ use rustls::ServerConfig;
 use super::static_mount::StaticMount;
 use crate::edge::config::fields::UNLIMITED;
 use crate::edge::config::settings::Settings;
+use crate::edge::config::settings::limits::BodyTimes;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::events::Events;
 use crate::edge::control::kept::KeptState;
@@ -43,8 +43,8 @@ pub(crate) struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// What holds for the server's own endpoints, and for plugins in general.
     pub general: Arc<PluginSettings>,
-    /// Longest idle time within a request body.
-    pub read_timeout: Duration,
+    /// How long a request body may take.
+    pub body_times: BodyTimes,
     /// Limits and timings of new connections.
     pub connection: ConnectionParams,
     /// `[compat] legacy_status`.
@@ -69,7 +69,7 @@ impl Snapshot {
             cors: settings.cors.as_ref().map(Cors::new),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
-            read_timeout: settings.server.read_timeout,
+            body_times: settings.limits.body,
             connection: ConnectionParams::new(&settings.server, &settings.limits),
             legacy_status: settings.legacy_status,
             certificate,

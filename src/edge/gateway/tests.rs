@@ -19,6 +19,7 @@ use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
+use crate::edge::config::settings::limits::BodyTimes;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
@@ -34,6 +35,7 @@ use crate::edge::observe::line::Level;
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Reply};
 use crate::edge::routing::{Endpoint, RouteTable};
 
@@ -53,6 +55,8 @@ struct TestBackend {
     seen: Mutex<Vec<String>>,
     /// Notified when requests have come.
     arrived: Notify,
+    /// Requests whose handlers were to be cancelled.
+    cancelled: Mutex<Vec<RequestNumber>>,
 }
 
 impl TestBackend {
@@ -77,6 +81,10 @@ impl Backend for TestBackend {
         }
         self.completions.flush();
         self.arrived.notify_one();
+    }
+
+    fn cancel(&self, requests: Vec<RequestNumber>) {
+        self.cancelled.lock().unwrap().extend(requests);
     }
 
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {
@@ -128,7 +136,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         cors: None,
         trusted_proxies: Vec::new(),
         general: settings,
-        read_timeout: TIMEOUT,
+        body_times: BodyTimes::default(),
         legacy_status: false,
         certificate: None,
     };
@@ -136,7 +144,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
 }
 
 fn params() -> ConnectionParams {
-    ConnectionParams { head_limit: 64 * 1024, read_timeout: TIMEOUT, handshake_timeout: TIMEOUT }
+    ConnectionParams { read_timeout: TIMEOUT, handshake_timeout: TIMEOUT, ..ConnectionParams::default() }
 }
 
 /// A gateway on the current thread; to be used within [`run`].

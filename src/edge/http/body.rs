@@ -1,8 +1,8 @@
 //! Request bodies: read completely within a limit, or refused so that the client can read the answer.
 //!
-//! Runs on the I/O threads. [`read`] collects a body, [`discard`] reads one that is not used. Caveat: the timeout is
-//! for the idle time between two pieces, not for the whole body, so a slow client can keep a connection open until
-//! `limit` bytes have arrived.
+//! Runs on the I/O threads. [`read`] collects a body, [`discard`] reads one that is not used. Promise: a client that
+//! sends in drops is cut off: the whole body has a time, which grows only with the bytes that have arrived. Caveat: a
+//! slow client of a large limit may so still be there for long, at the lowest rate that is allowed.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,14 +11,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::content_coding::{ContentCoding, Decoder, Undecodable};
+use crate::edge::config::settings::limits::BodyTimes;
 
 /// How long a refused client may go on sending before the connection is closed on it.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many bytes a refused client may go on sending before the connection is closed on it.
 pub(super) const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most that the lowest rate grants, which is longer than any connection lasts.
+const MOST_GRANTED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Most memory that is reserved for a body by its `Content-Length`, before its bytes arrive.
 const RESERVE: usize = 1024 * 1024;
@@ -35,12 +40,9 @@ pub(crate) enum BodyError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// No byte arrived for so long.
-    #[error("no byte of the request body arrived for {} seconds", idle.as_secs_f64())]
-    Timeout {
-        /// The longest gap allowed.
-        idle: Duration,
-    },
+    /// It took too long, or a gap within it did.
+    #[error("the request body did not arrive in time")]
+    Timeout,
     /// The bytes break the chunked encoding.
     #[error("request body is not valid chunked encoding")]
     Malformed,
@@ -58,7 +60,7 @@ impl From<Undecodable> for BodyError {
     }
 }
 
-/// Reads a body of at most `limit` bytes, pausing at most for `idle`, and decodes it if it has a `coding`. The limit is
+/// Reads a body of at most `limit` bytes, which takes no longer than `times` allow, and decodes it if it has a `coding`. The limit is
 /// for the bytes as they arrive and for the decoded ones.
 ///
 /// A body whose `Content-Length` is above the limit is refused without reading it, so a client that sent
@@ -72,13 +74,13 @@ pub(crate) async fn read<B>(
     body: B,
     coding: Option<ContentCoding>,
     limit: usize,
-    idle: Duration,
+    times: BodyTimes,
 ) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: StdError + 'static,
 {
-    let mut pieces = Pieces { body, received: 0, limit, idle };
+    let mut pieces = Pieces { body, received: 0, limit, times, begun: None };
     let whole = match coding {
         None => pieces.join().await,
         Some(coding) => pieces.decode(coding).await,
@@ -94,7 +96,8 @@ struct Pieces<B> {
     body: B,
     received: usize,
     limit: usize,
-    idle: Duration,
+    times: BodyTimes,
+    begun: Option<Instant>,
 }
 
 impl<B> Pieces<B>
@@ -111,13 +114,30 @@ where
         if length > self.limit { Err(BodyError::TooLarge { limit: self.limit }) } else { Ok(()) }
     }
 
+    /// When the next piece has to be there.
+    fn deadline(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        let BodyTimes { idle, whole, min_rate } = self.times;
+        #[expect(clippy::cast_precision_loss, reason = "so many bytes are not a matter of seconds")]
+        let granted = min_rate.map_or(0.0, |rate| self.received as f64 / rate as f64);
+        // No sum with the longest time and the largest body is beyond what an instant can be.
+        let whole = whole.map(|whole| begun + whole + Duration::try_from_secs_f64(granted).unwrap_or(MOST_GRANTED));
+        let idle = idle.map(|idle| now + idle);
+        whole.into_iter().chain(idle).min()
+    }
+
     /// The next piece, which may be empty; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         if self.body.is_end_stream() {
             return Ok(None);
         }
-        let piece = match tokio::time::timeout(self.idle, self.body.frame()).await {
-            Err(_) => return Err(BodyError::Timeout { idle: self.idle }),
+        let frame = match self.deadline() {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.body.frame()).await,
+            None => Ok(self.body.frame().await),
+        };
+        let piece = match frame {
+            Err(_) => return Err(BodyError::Timeout),
             Ok(Some(Err(error))) => return Err(classify(&error)),
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(None) if self.body.size_hint().lower() > 0 => return Err(BodyError::Disconnected),
@@ -221,9 +241,9 @@ mod tests {
     use http_body::Frame;
     use http_body_util::{Full, StreamBody};
 
-    use super::{BodyError, ContentCoding, read};
+    use super::{BodyError, BodyTimes, ContentCoding, read};
 
-    const IDLE: Duration = Duration::from_millis(20);
+    const TIMES: BodyTimes = BodyTimes { idle: Some(Duration::from_millis(20)), whole: None, min_rate: None };
 
     fn run<F: Future>(future: F) -> F::Output {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -238,25 +258,25 @@ mod tests {
     #[test]
     fn a_body_in_one_piece_is_not_copied() {
         let sent = Bytes::from_static(b"hello");
-        let got = run(read(Full::new(sent.clone()), None, 5, IDLE)).unwrap();
+        let got = run(read(Full::new(sent.clone()), None, 5, TIMES)).unwrap();
         assert_eq!(sent.as_ptr(), got.as_ptr());
         assert_eq!(sent, got);
     }
 
     #[test]
     fn pieces_are_joined_in_order() {
-        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), None, 4, IDLE)));
+        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), None, 4, TIMES)));
     }
 
     #[test]
     fn an_announced_length_above_the_limit_is_refused() {
-        let got = run(read(Full::new(Bytes::from_static(b"hello")), None, 4, IDLE));
+        let got = run(read(Full::new(Bytes::from_static(b"hello")), None, 4, TIMES));
         assert_eq!(Err(BodyError::TooLarge { limit: 4 }), got);
     }
 
     #[test]
     fn pieces_are_counted_as_they_come() {
-        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), None, 3, IDLE)));
+        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), None, 3, TIMES)));
     }
 
     #[test]
@@ -268,7 +288,7 @@ mod tests {
                 zlib.map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))),
             ))
         };
-        let read = |limit| run(read(frames(), Some(ContentCoding::Deflate), limit, IDLE));
+        let read = |limit| run(read(frames(), Some(ContentCoding::Deflate), limit, TIMES));
         assert_eq!(Ok(Bytes::from("a".repeat(100))), read(100));
         assert_eq!(Err(BodyError::TooLarge { limit: 99 }), read(99));
     }
@@ -276,6 +296,38 @@ mod tests {
     #[test]
     fn a_gap_longer_than_allowed_is_a_timeout() {
         let silent = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        assert_eq!(Err(BodyError::Timeout { idle: IDLE }), run(read(silent, None, 3, IDLE)));
+        assert_eq!(Err(BodyError::Timeout), run(read(silent, None, 3, TIMES)));
+    }
+
+    /// Runs a future on a clock that jumps to the next alarm instead of waiting for it.
+    fn run_paused<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, future)
+    }
+
+    /// A byte each second, for ever.
+    fn drops() -> impl http_body::Body<Data = Bytes, Error = Infallible> + Unpin {
+        let bytes = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok(Frame::data(Bytes::from_static(b"x"))), ()))
+        });
+        StreamBody::new(Box::pin(bytes))
+    }
+
+    #[test]
+    fn a_body_that_comes_in_drops_has_a_time_in_all() {
+        let idle = Some(Duration::from_secs(5));
+        let times = |seconds, min_rate| BodyTimes { idle, whole: Some(Duration::from_secs(seconds)), min_rate };
+        let read = |times| {
+            run_paused(async move {
+                let begun = tokio::time::Instant::now();
+                (read(drops(), None, 100, times).await, begun.elapsed().as_secs())
+            })
+        };
+        assert_eq!((Err(BodyError::Timeout), 9), read(times(9, Some(1000))));
+        assert_eq!((Err(BodyError::Timeout), 9), read(times(9, None)));
+        // Each of the bytes grants half a second.
+        assert_eq!((Err(BodyError::Timeout), 19), read(times(10, Some(2))));
+        assert_eq!((Err(BodyError::TooLarge { limit: 100 }), 101), read(times(10, Some(1))));
     }
 }

@@ -41,6 +41,9 @@ pub(crate) enum Violation {
     /// An `Expect` other than `100-continue`.
     #[error("the only expectation that can be met is 100-continue")]
     Expectation,
+    /// A target that is longer than is allowed.
+    #[error("the request target is too long")]
+    TargetSize,
     /// The handshake of a web socket of another version.
     #[error("web sockets are spoken in version 13 only")]
     WebSocketVersion,
@@ -78,6 +81,16 @@ pub(crate) fn check<B: http_body::Body>(
         check_upgrade(request)?;
     }
     Ok(flags)
+}
+
+/// Checks that path and query have at most `max` bytes.
+///
+/// # Errors
+///
+/// [`Violation::TargetSize`].
+pub(crate) fn check_target_size<B>(request: &Request<B>, max: usize) -> Result<(), Violation> {
+    let size = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if size > max { Err(Violation::TargetSize) } else { Ok(()) }
 }
 
 /// Whether a request has the headers that are asked for at each request and that most do not have. They are found in

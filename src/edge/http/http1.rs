@@ -23,7 +23,7 @@ use super::body;
 use super::conformance::{self, OldClient};
 use super::departure::Socket;
 use super::drain::Drain;
-use super::malformed::{ConnectionState, ErrorInterceptor};
+use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::service::{ConnectInfo, Service};
@@ -57,7 +57,9 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
         service_state.is_answering.set(true);
         let old_client = OldClient::of(&request);
-        let answer = match conformance::check(&mut request, secure, &mut known_host.borrow_mut()) {
+        let checked = conformance::check_target_size(&request, params.target_size)
+            .and_then(|()| conformance::check(&mut request, secure, &mut known_host.borrow_mut()));
+        let answer = match checked {
             Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request, flags),
             Err(violation) => {
                 let id = RequestId::from_headers(request.headers());
@@ -86,6 +88,10 @@ pub(super) async fn serve<S: Service, I: Socket>(
     http.header_read_timeout(params.read_timeout)
         .max_header_size(params.head_limit)
         .max_buf_size(params.head_limit.max(MIN_BUFFER));
+    if params.head_fields != MAX_HEADERS {
+        // hyper allocates for each request then.
+        http.max_headers(params.head_fields);
+    }
     let mut connection = http
         .timer(timer.clone())
         .serve_connection(TokioIo::new(ErrorInterceptor::new(io, params.read_timeout, Rc::clone(&state))), respond);
@@ -126,6 +132,6 @@ pub(super) async fn serve<S: Service, I: Socket>(
             drain.started().await;
             tokio::time::sleep(LAST_GRACE).await;
         } => {}
-        () = parts.io.into_inner().finish(ended, &parts.read_buf, params.head_limit) => {}
+        () = parts.io.into_inner().finish(ended, &parts.read_buf, params) => {}
     }
 }

@@ -25,11 +25,12 @@ use tokio::time::Sleep;
 use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
+use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
 
-/// Headers that a request may have: hyper's own number, above which it would allocate for each request.
-const MAX_HEADERS: usize = 100;
+/// Headers that a request may have by hyper's own count.
+pub(crate) const MAX_HEADERS: usize = 100;
 
 /// Longest answer that hyper makes by itself, amply rounded.
 const BARE_ANSWER: usize = 256;
@@ -77,15 +78,15 @@ impl<I: Socket> ErrorInterceptor<I> {
 
     /// Sends the last words of a connection that hyper has ended, if there are any to be said.
     ///
-    /// `unread` is what hyper had read of the next request, `head_limit` the size of a head, in bytes, for the text.
+    /// `unread` is what hyper had read of the next request, `params` are for the text.
     /// A head that began and was not finished in time gets a 408; an idle connection is closed without a word.
-    pub(crate) async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], head_limit: usize) {
+    pub(crate) async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], params: ConnectionParams) {
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => {
                 let fault = self.framing.fault().map(HeadError::Fault);
                 let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
-                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, head_limit)), is_head)
+                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)), is_head)
             }
             Err(error) if error.is_timeout() && !unread.is_empty() => refuse(&HeadError::Timeout, false),
             _ if held.is_empty() => return,
@@ -138,11 +139,11 @@ fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Why hyper does not parse a head, by the answer that it gave.
-fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], head_limit: usize) -> HeadError {
+fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], params: ConnectionParams) -> HeadError {
     let status = held.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok()).unwrap_or(StatusCode::BAD_REQUEST);
     match status {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_in_headers(unread, head_limit) => {
-            HeadError::TooLarge { limit: head_limit, max_headers: MAX_HEADERS }
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_in_headers(unread, params.head_limit) => {
+            HeadError::TooLarge { limit: params.head_limit, max_headers: params.head_fields }
         }
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => HeadError::TargetTooLong,
         _ => HeadError::Unparsable(status, error.to_string()),

@@ -7,6 +7,7 @@
 
 use tokio::sync::oneshot;
 
+use super::board::RequestNumber;
 use super::responder::QueuedRequest;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
@@ -17,6 +18,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Takes all `requests`, in their order, and leaves the vector empty. Each is answered through its responder; one
     /// that is dropped is answered with 503.
     fn submit(&self, requests: &mut Vec<QueuedRequest>);
+
+    /// Cancels the handlers of these requests, which have been answered without them, where it can.
+    fn cancel(&self, requests: Vec<RequestNumber>);
 
     /// Starts a reload; the report comes when old instances are terminated. A dropped sender means a stop.
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport>;

@@ -4,6 +4,8 @@
 //! Rust data only. Caveat: both threads use this module; no lock is held longer than a move takes.
 
 pub(crate) mod backend;
+pub(crate) mod board;
+pub(crate) mod outstanding;
 pub(crate) mod request_data;
 pub(crate) mod responder;
 pub(crate) mod submitter;

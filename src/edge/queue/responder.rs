@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use tokio::sync::{Notify, oneshot};
 
+use super::board::{Board, RequestNumber, Ticket};
 use super::request_data::RequestData;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::request_id::RequestId;
@@ -84,6 +85,8 @@ pub(crate) struct Responder {
     completions: Arc<CompletionQueue>,
     request_id: RequestId,
     started: bool,
+    /// If a time of the request is limited.
+    ticket: Option<Ticket>,
     permit: Permit,
 }
 
@@ -93,9 +96,21 @@ impl Responder {
         completions: Arc<CompletionQueue>,
         permit: Permit,
         request_id: RequestId,
+        ticket: Option<Ticket>,
     ) -> (Self, oneshot::Receiver<Outcome>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { reply: Some(reply), completions, request_id, started: false, permit }, outcome)
+        (Self { reply: Some(reply), completions, request_id, started: false, ticket, permit }, outcome)
+    }
+
+    /// Claims the request for its handler. False if its client has gone or its time in the queue is over: then the
+    /// handler must not be called.
+    pub(crate) fn claim(&self) -> bool {
+        !self.is_abandoned() && self.ticket.is_none_or(|ticket| ticket.claim(&self.completions.board))
+    }
+
+    /// The request, if a time of it is limited.
+    pub(crate) fn number(&self) -> Option<RequestNumber> {
+        self.ticket.map(|ticket| ticket.number)
     }
 
     /// The id of the request in the log.
@@ -170,9 +185,16 @@ pub(crate) struct CompletionQueue {
     /// that.
     awake: AtomicBool,
     notify: Notify,
+    /// Which of the requests that are to be answered have been claimed.
+    board: Board,
 }
 
 impl CompletionQueue {
+    /// Which of the requests that are to be answered have been claimed.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
     fn push(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push((reply, outcome));
         self.dirty.store(true, Ordering::SeqCst);
@@ -239,7 +261,7 @@ mod tests {
 
     fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<Outcome>) {
         let permit = admit(&Limit::new(1), &Entrance::new(Limit::new(1))).expect("a free place");
-        Responder::open(Arc::clone(completions), permit, RequestId::fresh())
+        Responder::open(Arc::clone(completions), permit, RequestId::fresh(), None)
     }
 
     #[tokio::test]

@@ -22,8 +22,10 @@ use super::outcome::{self, ResultContext};
 use super::running;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
+use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
+use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::{Outcome, Reply, Responder};
 
 /// A handler that is running for a client.
@@ -95,6 +97,10 @@ impl InFlightCall {
             return;
         }
         let outcome = match result {
+            // It was cancelled because its client does not wait any longer.
+            Err(error) if self.responder.is_abandoned() && self.is_cancellation(&error, py) => {
+                Outcome::Failed(Failure::Interrupted)
+            }
             Ok(value) => outcome::of_result(&value, &self.source, self.responder.request_id()),
             Err(error) => outcome::of_exception(py, &error, &self.source, self.responder.request_id()),
         };
@@ -156,6 +162,14 @@ impl CallSlot {
     pub fn event_loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let event_loop = self.0.with(|call| call.as_ref().map(|call| Arc::clone(&call.event_loop)));
         event_loop.map(|event_loop| event_loop.object(py).clone().unbind())
+    }
+
+    /// The request, its plugin and its id in the log, until it has ended; nothing if no time of it is limited.
+    pub(super) fn request(&self) -> Option<(RequestNumber, Arc<str>, String)> {
+        self.0.with(|call| {
+            let InFlightCall { responder, source, .. } = call.as_ref()?;
+            Some((responder.number()?, Arc::clone(&source.plugin), responder.request_id().to_string()))
+        })
     }
 
     /// True once an answer has been begun.

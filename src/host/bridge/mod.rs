@@ -20,6 +20,7 @@ pub mod invoke;
 pub(crate) mod locked;
 pub(crate) mod missing_module;
 pub(crate) mod outcome;
+pub(crate) mod overdue;
 pub(crate) mod reply;
 pub(crate) mod request_coroutine;
 pub(crate) mod running;

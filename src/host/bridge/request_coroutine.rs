@@ -22,6 +22,7 @@ use super::event_loop::EventLoop;
 use super::locked::Locked;
 use super::running;
 use super::step::{self, Step};
+use crate::edge::queue::board::RequestNumber;
 
 /// One handler's coroutine, and after it the sending of a result that is no whole.
 pub struct HandlerRun {
@@ -111,6 +112,12 @@ impl RequestCoroutine {
     pub fn runs_on(&self, event_loop: &Arc<EventLoop>) -> bool {
         let slot = self.state.with(|state| state.handler_run.as_ref().map(|handler_run| Arc::clone(&handler_run.slot)));
         slot.is_some_and(|slot| slot.runs_on(event_loop))
+    }
+
+    /// The request that it drives, its plugin, and its id in the log; nothing if no time of it is limited.
+    pub(super) fn request(&self) -> Option<(RequestNumber, Arc<str>, String)> {
+        let slot = self.state.with(|state| state.handler_run.as_ref().map(|handler_run| Arc::clone(&handler_run.slot)));
+        slot?.request()
     }
 
     fn current(&self, py: Python<'_>) -> Option<Py<PyAny>> {

@@ -12,7 +12,9 @@ use crate::edge::control::api::PluginAction;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::observe::line::Level;
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::QueuedRequest;
+use crate::host::bridge::overdue;
 use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::python::logjam;
 
@@ -32,6 +34,10 @@ impl PythonBackend {
 impl Backend for PythonBackend {
     fn submit(&self, requests: &mut Vec<QueuedRequest>) {
         self.submissions.submit(requests);
+    }
+
+    fn cancel(&self, requests: Vec<RequestNumber>) {
+        overdue::cancel(&self.submissions, requests);
     }
 
     fn reload(&self, target: ReloadTarget) -> oneshot::Receiver<ReloadReport> {

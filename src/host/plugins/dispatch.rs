@@ -77,7 +77,7 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
     let keys = PyTuple::new(py, keys)?.unbind();
     let objects = HostObjects { log, keys, headers: HeaderCache::default(), client: Locked::new(None) };
     Ok(Box::new(move |py, consumer, job| {
-        if job.responder.is_abandoned() {
+        if !job.responder.claim() {
             return;
         }
         // The instance that the request was admitted to also answers it, unless that has ended meanwhile.

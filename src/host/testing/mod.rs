@@ -33,12 +33,14 @@ use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::{CompletionQueue, QueuedRequest};
 use crate::edge::routing::{Endpoint, RouteTable};
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{Coroutine, await_python, coroutine};
 use crate::host::bridge::locked::Locked;
 use crate::host::bridge::outcome::ExceptionHook;
+use crate::host::bridge::overdue;
 use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::environment::Environment;
@@ -99,6 +101,10 @@ pub(crate) struct RehearsalBackend(Arc<SubmissionQueue>);
 impl Backend for RehearsalBackend {
     fn submit(&self, requests: &mut Vec<QueuedRequest>) {
         self.0.submit(requests);
+    }
+
+    fn cancel(&self, requests: Vec<RequestNumber>) {
+        overdue::cancel(&self.0, requests);
     }
 
     fn reload(&self, _: ReloadTarget) -> oneshot::Receiver<ReloadReport> {

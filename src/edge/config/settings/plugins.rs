@@ -5,6 +5,7 @@
 //! is known only once the plugin is loaded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
@@ -18,11 +19,21 @@ pub(crate) struct PluginSettings {
     pub in_flight: usize,
     /// Whether `in_flight` stands in the plugin's own section: its requests then take no places of `[limits] in_flight`.
     pub counts_apart: bool,
+    /// `queue_time`: longest wait for the Python thread (default 5 s); then it is 503, and the handler is not called.
+    pub queue_time: Option<Duration>,
+    /// `handler_time`: longest time of a handler until it answers (default none); then it is 504.
+    pub handler_time: Option<Duration>,
 }
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        Self { body_size: 1024 * 1024, in_flight: 512, counts_apart: false }
+        Self {
+            body_size: 1024 * 1024,
+            in_flight: 512,
+            counts_apart: false,
+            queue_time: Some(Duration::from_secs(5)),
+            handler_time: None,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Pure functions, called on the I/O threads.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
@@ -28,6 +30,12 @@ pub enum Failure {
     /// The handler was cut off before it could answer.
     #[error("the request was interrupted")]
     Interrupted,
+    /// 504: the handler took longer than `handler_time`.
+    #[error("the plugin did not answer within {} s", limit.as_secs_f64())]
+    Overdue {
+        /// The time that it had.
+        limit: Duration,
+    },
     /// The plugin has no usable `request_handler`; the text describes what was found instead.
     #[error("the plugin has no request_handler; {hint}")]
     NoHandler {
@@ -37,10 +45,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The status: 500, but 200 under `[compat] legacy_status` where pluginserver disguised the failure.
+    /// The status: 500 or 504, but 200 under `[compat] legacy_status` where pluginserver disguised the failure.
     pub fn status(&self, legacy_status: bool) -> StatusCode {
         match self {
             Self::Exception { .. } | Self::NoHandler { .. } if legacy_status => StatusCode::OK,
+            Self::Overdue { .. } => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -56,7 +65,7 @@ impl Failure {
                 let body = ExceptionBody { status: "exception", type_name, message: self.to_string(), request_id: id };
                 answer(status, &body, request_id)
             }
-            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted => {
+            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted | Self::Overdue { .. } => {
                 answer(status, &ErrorBody { request_id: Some(id), ..ErrorBody::new(self) }, request_id)
             }
         }

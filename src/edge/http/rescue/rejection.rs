@@ -81,6 +81,9 @@ pub enum Rejection {
     /// 503 with `Retry-After`: as many requests are running as may run.
     #[error("too many requests are running; try again")]
     Overloaded,
+    /// 503 with `Retry-After`: the request has waited for the Python thread for as long as it may.
+    #[error("the server is busy; try again")]
+    Congested,
     /// 503 with `Retry-After`: the plugin has been disabled.
     #[error("this plugin is disabled")]
     PluginDisabled,
@@ -113,7 +116,7 @@ impl Rejection {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Overloaded | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
+            Self::Overloaded | Self::Congested | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -137,7 +140,7 @@ impl Rejection {
                 let range = HeaderValue::try_from(format!("bytes */{size}"));
                 response.headers_mut().insert(CONTENT_RANGE, range.expect("digits are valid in a header"));
             }
-            Self::Overloaded | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
+            Self::Overloaded | Self::Congested | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
                 response.headers_mut().insert(RETRY_AFTER, retry_after());
             }
             _ => {}
@@ -151,6 +154,7 @@ impl Rejection {
             Self::Unauthorized(_) => Some(r#"{"error": "unauthorized"}"#),
             Self::NotFound => Some(r#"{"error": "not found"}"#),
             Self::PluginDisabled => Some(r#"{"error": "this plugin is disabled"}"#),
+            Self::Congested => Some(r#"{"error": "the server is busy; try again"}"#),
             Self::Overloaded => Some(r#"{"error": "too many requests are running; try again"}"#),
             _ => None,
         }

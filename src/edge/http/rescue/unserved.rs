@@ -18,6 +18,7 @@ impl Violation {
         match self {
             Self::HostCount | Self::Host | Self::Target(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
             Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
+            Self::TargetSize => StatusCode::URI_TOO_LONG,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
         }

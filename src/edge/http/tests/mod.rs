@@ -28,6 +28,10 @@ use super::listener::bind;
 use super::params::ConnectionParams;
 use super::response::Body;
 use super::service::{ConnectInfo, ResponseFuture, Service};
+use crate::edge::config::settings::limits::BodyTimes;
+
+/// How long a body may pause.
+const BODY_TIMES: BodyTimes = BodyTimes { idle: Some(Duration::from_millis(100)), whole: None, min_rate: None };
 
 /// Bytes that `/echo` accepts.
 const BODY_LIMIT: usize = 16;
@@ -69,6 +73,7 @@ impl Server {
             head_limit: options.head_limit,
             read_timeout: options.read_timeout,
             handshake_timeout: options.read_timeout,
+            ..ConnectionParams::default()
         };
         let thread = std::thread::spawn({
             let (entered, release, tls) = (Arc::clone(&entered), Arc::clone(&release), Arc::clone(&tls));
@@ -126,7 +131,7 @@ impl Service for Desk {
         Either::Right(async move {
             let path = request.uri().path().to_owned();
             match path.as_str() {
-                "/echo" => match body::read(request.into_body(), None, BODY_LIMIT, Duration::from_millis(100)).await {
+                "/echo" => match body::read(request.into_body(), None, BODY_LIMIT, BODY_TIMES).await {
                     Ok(bytes) => Response::new(Body::new(bytes)),
                     Err(error) => refusal(413, error.to_string()),
                 },

@@ -3,16 +3,24 @@
 //! Pure functions, called on the Python thread. Promise: an earlier name stays valid, with a note; both names at once
 //! are an error, since it would not be clear which one is meant.
 
+use std::time::Duration;
+
 use super::SectionReader;
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
-use crate::edge::config::fields::{self, ParseResult, UNLIMITED};
+use crate::edge::config::fields::{self, InvalidValue, ParseResult, UNLIMITED};
 use crate::edge::config::resolved::ResolvedConfig;
-use crate::edge::config::settings::limits::LimitSettings;
+use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::config::value::Value;
 
 /// hyper refuses to read heads into a smaller buffer.
 const MIN_HEAD_SIZE: usize = 8 * 1024;
+
+/// Far below what the table of headers can hold.
+const MAX_HEAD_FIELDS: usize = 10_000;
+
+/// What the type of a target holds.
+const MAX_TARGET_SIZE: usize = 65534;
 
 /// What holds for the server, and for each plugin that has no section of its own.
 pub(super) fn limits(config: &ResolvedConfig, found: &mut Diagnostics) -> (LimitSettings, PluginSettings) {
@@ -20,11 +28,16 @@ pub(super) fn limits(config: &ResolvedConfig, found: &mut Diagnostics) -> (Limit
     let mut reader = LimitReader { config, found };
     let server = LimitSettings {
         head_size: reader.renamed("head_size", "head_limit", server.head_size, head_size),
+        head_fields: reader.read("head_fields", server.head_fields, head_fields),
+        target_size: reader.read("target_size", server.target_size, target_size),
+        body: reader.body_times(server.body),
         in_flight: reader.renamed("in_flight", "max_in_flight", server.in_flight, count),
     };
     let plugin = PluginSettings {
         body_size: reader.renamed("body_size", "body_limit", plugin.body_size, body_size),
         in_flight: reader.renamed("in_flight_per_plugin", "max_in_flight_per_plugin", plugin.in_flight, count),
+        queue_time: reader.read("queue_time", plugin.queue_time, time),
+        handler_time: reader.read("handler_time", plugin.handler_time, time),
         ..plugin
     };
     (server, plugin)
@@ -40,6 +53,41 @@ pub(super) fn body_size(value: &Value) -> ParseResult<usize> {
     fields::or_none(value, UNLIMITED, |value| fields::size(value, 1))
 }
 
+/// Headers are kept in a table that takes no more; `none` stands for that.
+fn head_fields(value: &Value) -> ParseResult<usize> {
+    let wrong = || {
+        let message = format!("must be a whole number from 1 to {MAX_HEAD_FIELDS}");
+        InvalidValue::new(message, "write a number, or leave the key out for 100")
+    };
+    let within = |value: &Value| fields::count(value).ok().filter(|count| *count <= MAX_HEAD_FIELDS).ok_or_else(wrong);
+    fields::or_none(value, MAX_HEAD_FIELDS, within)
+}
+
+/// The type of a target has no longer ones; `none` stands for that.
+fn target_size(value: &Value) -> ParseResult<usize> {
+    let wrong = || {
+        let message = format!("must be a size from 1 to {MAX_TARGET_SIZE} bytes");
+        InvalidValue::new(message, "write bytes, or a whole number with KiB")
+    };
+    let within = |value: &Value| fields::size(value, 1).ok().filter(|size| *size <= MAX_TARGET_SIZE).ok_or_else(wrong);
+    fields::or_none(value, MAX_TARGET_SIZE, within)
+}
+
+/// A time, or none.
+pub(super) fn time(value: &Value) -> ParseResult<Option<Duration>> {
+    fields::or_none(value, None, |value| fields::duration(value).map(Some))
+}
+
+/// A number of bytes in a second, or none: `1KiB/s` or `1KiB`.
+fn bytes_per_second(value: &Value) -> ParseResult<Option<usize>> {
+    let wrong = || InvalidValue::new("must be a size in each second", "write for example 1KiB/s");
+    let value = match value {
+        Value::Text(text) => Value::Text(text.trim().strip_suffix("/s").unwrap_or(text).to_owned()),
+        other => other.clone(),
+    };
+    fields::or_none(&value, None, |value| fields::size(value, 1).map(Some).map_err(|_| wrong()))
+}
+
 pub(super) fn count(value: &Value) -> ParseResult<usize> {
     fields::or_none(value, UNLIMITED, fields::count)
 }
@@ -50,6 +98,26 @@ struct LimitReader<'a> {
 }
 
 impl LimitReader<'_> {
+    fn read<T>(&mut self, key: &str, default: T, fit: fn(&Value) -> ParseResult<T>) -> T {
+        SectionReader::new(self.config, "limits", self.found).read(key, default, fit)
+    }
+
+    fn body_times(&mut self, default: BodyTimes) -> BodyTimes {
+        let idle = self.read_timeout().or(default.idle);
+        BodyTimes {
+            idle: self.read("body_idle_time", idle, time),
+            whole: self.read("body_time", default.whole, time),
+            min_rate: self.read("body_min_rate", default.min_rate, bytes_per_second),
+        }
+    }
+
+    /// `[server] read_timeout`, which stands for several times that are not given.
+    fn read_timeout(&mut self) -> Option<Duration> {
+        // A wrong value is reported where it is read for the connections.
+        let server = SectionReader::new(self.config, "server", self.found);
+        fields::duration(server.item("read_timeout")?.value.as_ref()?).ok()
+    }
+
     /// The value of `key`, which was called `earlier` in `[server]`.
     fn renamed<T>(&mut self, key: &str, earlier: &str, default: T, fit: fn(&Value) -> ParseResult<T>) -> T {
         let is_given = SectionReader::new(self.config, "limits", self.found).item(key).is_some();
@@ -70,7 +138,7 @@ impl LimitReader<'_> {
                 });
                 server.read(earlier, default, fit)
             }
-            (false, _) => SectionReader::new(self.config, "limits", self.found).read(key, default, fit),
+            (false, _) => self.read(key, default, fit),
         }
     }
 }

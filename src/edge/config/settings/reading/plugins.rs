@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::SectionReader;
-use super::limits::{body_size, count};
+use super::limits::{body_size, count, time};
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::edge::config::resolved::ResolvedConfig;
 use crate::edge::config::schema::{KEY_TOLERANCE, PLUGIN_KEYS, nearest, plugin_of_section};
@@ -35,6 +35,8 @@ fn read(section: &mut SectionReader<'_>, general: &PluginSettings) -> PluginSett
         body_size: section.read("body_size", general.body_size, body_size),
         in_flight: section.read("in_flight", general.in_flight, count),
         counts_apart: section.item("in_flight").is_some(),
+        queue_time: section.read("queue_time", general.queue_time, time),
+        handler_time: section.read("handler_time", general.handler_time, time),
     }
 }
 

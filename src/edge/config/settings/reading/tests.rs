@@ -4,7 +4,7 @@ use super::*;
 use crate::edge::config::fields::{EventLoop, UNLIMITED, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
-use crate::edge::config::settings::limits::LimitSettings;
+use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use std::time::Duration;
 
@@ -161,8 +161,8 @@ fn every_server_key_takes_effect() {
 #[test]
 fn limits_have_their_own_section() {
     let (settings, warnings) = good("[limits]\nhead_size=16KiB\nbody_size=int:10\nin_flight=3\nin_flight_per_plugin=2");
-    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3 });
-    let general = PluginSettings { body_size: 10, in_flight: 2, counts_apart: false };
+    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3, ..LimitSettings::default() });
+    let general = PluginSettings { body_size: 10, in_flight: 2, counts_apart: false, ..PluginSettings::default() };
     assert_eq!(*settings.plugins.general, general);
     assert!(warnings.is_empty(), "{warnings:?}");
     let none = good("[limits]\nhead_size=none\nbody_size=NONE\nin_flight=none\nin_flight_per_plugin=none").0;
@@ -175,8 +175,11 @@ fn limits_have_their_own_section() {
 fn the_earlier_names_of_limits_are_valid_alone() {
     let (settings, notes) =
         good("[server]\nhead_limit=16KiB\nbody_limit=10\nmax_in_flight=3\nmax_in_flight_per_plugin=2");
-    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3 });
-    assert_eq!(*settings.plugins.general, PluginSettings { body_size: 10, in_flight: 2, counts_apart: false });
+    assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3, ..LimitSettings::default() });
+    assert_eq!(
+        *settings.plugins.general,
+        PluginSettings { body_size: 10, in_flight: 2, counts_apart: false, ..PluginSettings::default() }
+    );
     assert_eq!(notes.len(), 4, "{notes:#?}");
     let note = "[server] head_limit: is called head_size in [limits] now (the earlier name stays valid)";
     assert_eq!(notes[0], format!("t.ini:4: {note}"));
@@ -185,10 +188,35 @@ fn the_earlier_names_of_limits_are_valid_alone() {
 }
 
 #[test]
+fn times_and_rates_have_units_and_none() {
+    let (settings, _) = good(
+        "[limits]\nhead_fields=7\ntarget_size=1KiB\nbody_idle_time=2\nbody_time=3s\nbody_min_rate=2KiB/s\n\
+         queue_time=100ms\nhandler_time=1m\n[plugin a]\nqueue_time=none",
+    );
+    let (limits, plugins) = (settings.limits, settings.plugins);
+    let [idle, whole] = [2, 3].map(|seconds| Some(Duration::from_secs(seconds)));
+    assert_eq!(limits.body, BodyTimes { idle, whole, min_rate: Some(2048) });
+    assert_eq!((limits.head_fields, limits.target_size), (7, 1024));
+    let [queue_time, handler_time] = [100, 60_000].map(|time| Some(Duration::from_millis(time)));
+    assert_eq!((plugins.general.queue_time, plugins.general.handler_time), (queue_time, handler_time));
+    assert_eq!((plugins.of("a", "a").queue_time, plugins.of("a", "a").handler_time), (None, handler_time));
+    let none = "[limits]\nhead_fields=none\ntarget_size=none\nbody_idle_time=none\nbody_time=none\nbody_min_rate=none";
+    assert_eq!(good(none).0.limits.body, BodyTimes { idle: None, whole: None, min_rate: None });
+    assert_eq!(good("[server]\nread_timeout=7").0.limits.body.idle, Some(Duration::from_secs(7)));
+    let wrong = errors("[limits]\nhead_fields=0\ntarget_size=65535\nbody_min_rate=fast\nqueue_time=0\nhandler_time=x");
+    assert!(wrong[0].starts_with("t.ini:4: [limits] head_fields: must be a whole number from 1 to 10000"), "{wrong:?}");
+    assert!(wrong[2].contains("body_min_rate: must be a size in each second, not \"fast\""), "{wrong:?}");
+    assert_eq!(wrong.len(), 5, "{wrong:#?}");
+}
+
+#[test]
 fn a_plugins_section_counts_before_limits() {
     let (settings, warnings) = good("[limits]\nbody_size=10\n[plugin a]\nin_flight=7\n[Plugin b/c]\nbody_size=none");
     let plugins = settings.plugins;
-    assert_eq!(**plugins.of("a", "x"), PluginSettings { body_size: 10, in_flight: 7, counts_apart: true });
+    assert_eq!(
+        **plugins.of("a", "x"),
+        PluginSettings { body_size: 10, in_flight: 7, counts_apart: true, ..PluginSettings::default() }
+    );
     assert_eq!((plugins.of("b/c", "x").body_size, plugins.of("b/c", "x").counts_apart), (UNLIMITED, false));
     assert!(warnings.is_empty(), "{warnings:?}");
 }

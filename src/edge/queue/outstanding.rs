@@ -1,0 +1,235 @@
+//! The requests of one I/O thread that plugins have not answered yet, and the ends of their times: `queue_time` until
+//! the handler is called, `handler_time` until it answers.
+//!
+//! Local to its I/O thread; the Python thread claims a request on the [`board`](super::board) before it calls the
+//! handler. Promise: a request whose time in the queue is over is answered while Python is blocked, and its handler is
+//! never called; no request is cut off before its time. There is no timer and no lock for a request: a sweep looks at
+//! all of them, ten times within the shortest time, and only while there are any. Caveat: a request may so get a fifth
+//! more than its time.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::backend::Backend;
+use super::board::{RequestNumber, Ticket};
+use super::responder::{CompletionQueue, Outcome};
+use crate::edge::http::rescue::{Failure, Rejection};
+use crate::edge::routing::Endpoint;
+
+/// How often the sweep looks within the shortest time.
+const LOOKS: u32 = 10;
+
+const SHORTEST_PERIOD: Duration = Duration::from_millis(5);
+const LONGEST_PERIOD: Duration = Duration::from_millis(250);
+
+/// A request that has not been answered.
+struct Entry {
+    number: RequestNumber,
+    endpoint: Arc<Endpoint>,
+    /// When a sweep saw it first in the queue.
+    queued: Option<Instant>,
+    /// When a sweep saw it first in its handler.
+    begun: Option<Instant>,
+    waker: Option<Waker>,
+    /// What it is answered with, since its time is over.
+    verdict: Option<Verdict>,
+}
+
+#[derive(Clone, Copy)]
+enum Verdict {
+    QueueTime,
+    HandlerTime(Duration),
+}
+
+/// The requests of the current thread.
+pub(crate) struct Outstanding {
+    completions: Arc<CompletionQueue>,
+    entries: RefCell<Vec<Option<Entry>>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<usize>,
+    next: Cell<u64>,
+    /// The shortest time of those that are there, or were since there was none.
+    shortest: Cell<Duration>,
+    /// Whether the sweep sleeps until there is a request.
+    is_resting: Cell<bool>,
+    changed: Notify,
+}
+
+impl Outstanding {
+    /// For the current thread, to which outcomes come by `completions`.
+    pub(crate) fn new(completions: Arc<CompletionQueue>) -> Rc<Self> {
+        let next = Cell::new(completions.board().first);
+        Rc::new(Self {
+            completions,
+            entries: RefCell::default(),
+            free: RefCell::default(),
+            count: Cell::new(0),
+            next,
+            shortest: Cell::new(Duration::MAX),
+            is_resting: Cell::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Adds a request to `endpoint`; nothing if no time of it is limited.
+    pub(crate) fn enter(self: &Rc<Self>, endpoint: &Arc<Endpoint>) -> Option<Place> {
+        let settings = &endpoint.settings;
+        let times = [settings.queue_time, settings.handler_time].into_iter().flatten();
+        let shortest = times.min()?;
+        let number = RequestNumber(self.next.get());
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| self.entries.borrow().len());
+        let word = self.completions.board().place(place)?;
+        // It reaches the Python thread with the request, under the lock of the queue.
+        word.store(number.waiting(), Ordering::Relaxed);
+        self.next.set(number.0 + 1);
+        let entry =
+            Entry { number, endpoint: Arc::clone(endpoint), queued: None, begun: None, waker: None, verdict: None };
+        let mut entries = self.entries.borrow_mut();
+        match entries.get_mut(place) {
+            Some(free) => *free = Some(entry),
+            None => entries.push(Some(entry)),
+        }
+        self.count.set(self.count.get() + 1);
+        if shortest < self.shortest.get() {
+            self.shortest.set(shortest);
+            self.changed.notify_one();
+        } else if self.is_resting.replace(false) {
+            self.changed.notify_one();
+        }
+        Some(Place { outstanding: Rc::clone(self), ticket: Ticket { number, place } })
+    }
+
+    /// Looks after the times of the requests for as long as the thread serves.
+    pub(crate) async fn run<B: Backend>(&self, backend: &B) {
+        loop {
+            if self.count.get() == 0 {
+                self.shortest.set(Duration::MAX);
+                self.is_resting.set(true);
+                self.changed.notified().await;
+                self.is_resting.set(false);
+            }
+            let period = (self.shortest.get() / LOOKS).clamp(SHORTEST_PERIOD, LONGEST_PERIOD);
+            // Ends earlier when a request with a shorter time comes.
+            let _ = tokio::time::timeout(period, self.changed.notified()).await;
+            let overdue = self.sweep(Instant::now());
+            if !overdue.is_empty() {
+                backend.cancel(overdue);
+            }
+        }
+    }
+
+    /// Ends the requests whose time is over; returns those whose handlers run.
+    fn sweep(&self, now: Instant) -> Vec<RequestNumber> {
+        let (board, mut overdue) = (self.completions.board(), Vec::new());
+        for (place, entry) in self.entries.borrow_mut().iter_mut().enumerate() {
+            let (Some(entry), Some(word)) = (entry, board.place(place)) else { continue };
+            let settings = &entry.endpoint.settings;
+            let (waiting, claimed) = (entry.number.waiting(), entry.number.claimed());
+            let state = word.load(Ordering::Relaxed);
+            if state == waiting
+                && let Some(limit) = settings.queue_time
+            {
+                let since = *entry.queued.get_or_insert(now);
+                let is_over = now - since >= limit;
+                if is_over && word.compare_exchange(waiting, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                    entry.verdict = Some(Verdict::QueueTime);
+                }
+            } else if state == claimed
+                && let Some(limit) = settings.handler_time
+            {
+                let since = *entry.begun.get_or_insert(now);
+                if now - since >= limit && entry.verdict.is_none() {
+                    entry.verdict = Some(Verdict::HandlerTime(limit));
+                    overdue.push(entry.number);
+                }
+            }
+            if entry.verdict.is_some()
+                && let Some(waker) = entry.waker.take()
+            {
+                waker.wake();
+            }
+        }
+        overdue
+    }
+}
+
+/// The place of a request among those that are not answered; free again when dropped.
+pub(crate) struct Place {
+    outstanding: Rc<Outstanding>,
+    /// For the Python thread.
+    pub ticket: Ticket,
+}
+
+impl Place {
+    /// What the request is answered with, if its time is over; else `waker` is woken when it is.
+    fn poll(&self, waker: &Waker) -> Option<Verdict> {
+        let mut entries = self.outstanding.entries.borrow_mut();
+        let entry = entries.get_mut(self.ticket.place)?.as_mut()?;
+        if entry.verdict.is_none() && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            entry.waker = Some(waker.clone());
+        }
+        entry.verdict
+    }
+
+    fn plugin(&self) -> Option<Arc<str>> {
+        let entries = self.outstanding.entries.borrow();
+        entries.get(self.ticket.place)?.as_ref().map(|entry| Arc::clone(entry.endpoint.id()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let outstanding = &self.outstanding;
+        if let Some(word) = outstanding.completions.board().place(self.ticket.place) {
+            word.store(0, Ordering::Relaxed);
+        }
+        // Dropped when the entries are borrowed no more: it is what an endpoint hangs on.
+        let entry = outstanding.entries.borrow_mut().get_mut(self.ticket.place).and_then(Option::take);
+        drop(entry);
+        outstanding.free.borrow_mut().push(self.ticket.place);
+        outstanding.count.set(outstanding.count.get() - 1);
+    }
+}
+
+/// The outcome of a request, or the end of its time.
+pub(crate) struct Awaited {
+    outcome: oneshot::Receiver<Outcome>,
+    place: Option<Place>,
+}
+
+impl Awaited {
+    /// Awaits `outcome`, as long as `place` allows it.
+    pub(crate) fn new(outcome: oneshot::Receiver<Outcome>, place: Option<Place>) -> Self {
+        Self { outcome, place }
+    }
+
+    /// Id of the plugin, for the log, if a time of the request is limited.
+    pub(crate) fn plugin(&self) -> Option<Arc<str>> {
+        self.place.as_ref().and_then(Place::plugin)
+    }
+}
+
+impl Future for Awaited {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let Poll::Ready(outcome) = Pin::new(&mut self.outcome).poll(context) {
+            // The sender answers even when it is dropped; an error is left only when this thread itself ends.
+            return Poll::Ready(outcome.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)));
+        }
+        match self.place.as_ref().and_then(|place| place.poll(context.waker())) {
+            None => Poll::Pending,
+            Some(Verdict::QueueTime) => Poll::Ready(Outcome::Rejected(Rejection::Congested)),
+            Some(Verdict::HandlerTime(limit)) => Poll::Ready(Outcome::Failed(Failure::Overdue { limit })),
+        }
+    }
+}
