@@ -111,6 +111,41 @@ def test_what_somebody_handles_is_not_told(launch: Launch, what: str) -> None:
     assert 1 == len(told(server, "ERROR"))
 
 
+#: Two background tasks that fail when they are cancelled.
+FAILING_TASKS = """
+import asyncio
+from plugincore.baseplugin import BasePlugin
+
+async def fail(text):
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        raise ConnectionResetError(text)
+
+class Failing(BasePlugin):
+    async def initialize(self, **kwargs):
+        self.seen = asyncio.create_task(fail("it was looked at"))
+        self.seen.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self.unseen = asyncio.create_task(fail("it was not looked at"))
+
+    async def request_handler(self, **data):
+        return 200, {}
+"""
+
+
+@pytest.mark.parametrize("reload", [True, False], ids=["reload", "stop"])
+def test_what_becomes_of_cancelled_tasks_is_logged_unless_their_own_code_looks_at_it(
+    launch: Launch, reload: bool
+) -> None:
+    """Libraries have tasks fail and deal with it in a callback, as aiohttp does with the pings of its WebSockets."""
+    server = launch({"failing": FAILING_TASKS})
+    if reload:
+        assert 200 == server.post("/reload/failing").status_code
+    server.stop()
+    assert 1 + reload == server.log.count("it was not looked at")
+    assert "it was looked at" not in server.log
+
+
 def test_an_exception_before_a_plugin_is_ready_names_its_file(launch: Launch) -> None:
     """It has no id yet."""
     source = CARELESS.replace("class Careless", "threading.Thread(target=Thing().fall, name='early').start()\nclass X")

@@ -262,7 +262,7 @@ impl TaskScope {
 const UNRETRIEVED: Duration = Duration::from_secs(1);
 
 /// Whether `task` has failed and its exception was not retrieved; false for a task that does not say.
-fn has_unretrieved_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn has_unretrieved_exception(task: &Bound<'_, PyAny>) -> PyResult<bool> {
     task.getattr_opt(intern!(task.py(), "_log_traceback"))?.map_or(Ok(false), |unretrieved| unretrieved.is_truthy())
 }
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::failure::describe;
 use super::loaded_plugin::LoadedPlugin;
-use super::task_scope::{PluginScope, TaskScope};
+use super::task_scope::{PluginScope, TaskScope, has_unretrieved_exception};
 use super::timeout::{wait_for, with_timeout};
 use super::watch::Step;
 use crate::host::bridge::coroutine::await_python;
@@ -175,7 +175,8 @@ pub(crate) fn log_threads(py: Python<'_>, plugins: &[(Arc<str>, Arc<PluginScope>
     }
 }
 
-/// Logs the tasks that `asyncio.wait` returned as still pending.
+/// Logs the tasks that `asyncio.wait` returned as still pending, and the errors of the others that their own code has
+/// not looked at.
 ///
 /// # Errors
 /// When `waited` is not what `asyncio.wait` returns.
@@ -187,12 +188,8 @@ pub(crate) fn log_uncancelled_tasks(waited: Py<PyAny>) -> PyResult<()> {
         }
         for task in done.try_iter()? {
             let task = task?;
-            if task.call_method0("cancelled")?.is_truthy()? {
-                continue;
-            }
-            let error = task.call_method0("exception")?;
-            if !error.is_none() {
-                let error = PyErr::from_value(error);
+            if has_unretrieved_exception(&task)? {
+                let error = PyErr::from_value(task.call_method0("exception")?);
                 tracing::error!("a background task ended with {}", describe(py, &error));
             }
         }
