@@ -13,10 +13,13 @@ WITH_PYTHON := PYO3_PYTHON=$(CURDIR)/$(TEST)/bin/python
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
+CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
 .PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: stress lint audit format bench bench-quick bench-guard clean
+.PHONY: stress fuzz lint audit format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -85,6 +88,21 @@ programs:
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$program; } \
 		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$program" >&2; exit 1; }; done
+
+# Each parser of what strangers send, or those in FUZZED, gets inputs that are made to reach all of its code, for SECONDS
+# each: make fuzz SECONDS=1200 FUZZED="json range". What is found lies in fuzz/artifacts. Sanitizers need a nightly Rust.
+FUZZED = $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_OPTIONS := $(shell cargo +nightly --version >/dev/null 2>&1 || echo --sanitizer none)
+FUZZ_TOOLCHAIN := $(if $(FUZZ_OPTIONS),,+nightly)
+fuzz: $(TEST)/requirements $(CARGO_FUZZ)
+	for target in $(FUZZED); do mkdir -p target/fuzz-corpus/$$target; \
+		$(WITH_PYTHON) LD_LIBRARY_PATH=$$($(TEST)/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))') \
+		PATH=$(CURDIR)/$(CARGO_FUZZ_ROOT)/bin:$$PATH cargo $(FUZZ_TOOLCHAIN) fuzz run $(FUZZ_OPTIONS) $$target \
+		target/fuzz-corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=4096 \
+		-detect_leaks=0 -print_final_stats=1 || exit 1; done
+
+$(CARGO_FUZZ):
+	cargo install --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(CARGO_FUZZ_ROOT) cargo-fuzz
 
 # Format, lints, documentation and dependencies. Warnings are errors. Without default features there is another allocator.
 # Clippy's incompatible_msrv finds what is newer than `rust-version` of Cargo.toml, tests/rust_version.py the dependencies.

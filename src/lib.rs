@@ -10,6 +10,9 @@ mod allocator;
 mod app;
 mod cli;
 mod edge;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzed;
 mod host;
 mod json;
 

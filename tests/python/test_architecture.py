@@ -25,11 +25,12 @@ ROWS = (
     {"host/lifecycle", "host/testing"},
     {"app"},
     {"cli"},
+    {"fuzzed"},  # tries parsers of all rooms
     {"lib", "main"},
 )
 
 #: Where pyo3 may be used. The edge runs on I/O threads, which never attach to the interpreter, or is read by them.
-WITH_PYTHON = {"json", "host", "app", "cli", "lib", "main"}
+WITH_PYTHON = {"json", "host", "app", "cli", "fuzzed", "lib", "main"}
 #: Files of those rooms that run on threads which do not attach, either.
 ON_OTHER_THREADS = {"app/supervisor.rs", "app/successor.rs", "app/handover.rs", "host/testing/wire.rs"}
 

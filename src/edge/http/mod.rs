@@ -16,7 +16,7 @@ pub(crate) mod departure;
 pub(crate) mod drain;
 pub(crate) mod file;
 pub(crate) mod forked;
-mod framing;
+pub(crate) mod framing;
 mod handshake;
 mod http1;
 pub(crate) mod listener;

@@ -5,7 +5,7 @@
 //! [`read_ini`] serves `plugincore.configfile.Config(file=…)`. Caveat: a name that Python's `Config` cannot have is an
 //! error here.
 
-mod parser;
+pub(crate) mod parser;
 
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::difference::Digests;
