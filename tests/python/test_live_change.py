@@ -18,6 +18,8 @@ import trustme
 
 import test_upgrade
 from support.clients import Clients
+from support.http2 import Stream
+from support.http2_clients import Http2Clients
 from support.server import Launch, Server
 from support.wait import TIMEOUT, wait_until
 
@@ -109,14 +111,24 @@ class Judges(Clients):
         self._headers = {"Origin": "http://odd.test"}
 
     def is_right(self, answer: http.client.HTTPResponse, body: bytes) -> bool:
-        """Compare file with helper, and the plugin's parameter with the rules that the server went by."""
-        allowed = answer.getheader("Access-Control-Allow-Origin") == "http://odd.test"
-        parts = dict(part.split(": ") for part in body.decode().strip("{}").split(", "))
-        same = parts['"file"'] == parts['"helper"'] and (parts['"rules"'] == '"odd"') == allowed
-        return answer.status == 200 and same
+        """Look at the answer as a whole."""
+        return is_whole(answer.status, answer.getheader("Access-Control-Allow-Origin"), body)
 
     def _connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=TIMEOUT, context=self._context)
+
+
+def is_whole(status: int, allowed: str | None, body: bytes) -> bool:
+    """Compare file with helper, and the plugin's parameter with the rules that the server went by."""
+    if status != 200:
+        return False
+    parts = dict(part.split(": ") for part in body.decode().strip("{}").split(", "))
+    return parts['"file"'] == parts['"helper"'] and (parts['"rules"'] == '"odd"') == (allowed == "http://odd.test")
+
+
+def is_whole_stream(answer: Stream) -> bool:
+    """Compare the same of an answer by HTTP/2."""
+    return is_whole(answer.status, answer.headers.get("access-control-allow-origin"), answer.body)
 
 
 class Listeners:
@@ -222,7 +234,7 @@ def certificate(server: Server, context: ssl.SSLContext) -> bytes | None:
 def test_nothing_is_lost_whatever_is_changed(launch: Launch, new_processes: list[int], tmp_path: Path) -> None:
     """Plugins are reloaded 100 times, rules and certificate change, the server restarts five times and upgrades thrice.
 
-    Fifty connections ask the whole time, without trying anything again.
+    Fifty connections of HTTP/1.1 and six of HTTP/2 ask the whole time, without trying anything again.
     """
     authority = trustme.CA()
     context = ssl.create_default_context()
@@ -246,11 +258,17 @@ def test_nothing_is_lost_whatever_is_changed(launch: Launch, new_processes: list
 
     begun = time.monotonic()
     judges = [Judges(server, f"/{name}", context, 16) for name in "abc"]
-    with judges[0], judges[1], judges[2], Listeners(server, context) as listeners:
+    multiplexed = ssl.create_default_context()
+    authority.configure_trust(multiplexed)
+    multiplexed.set_alpn_protocols(["h2"])
+    origin = [("origin", "http://odd.test")]
+    streams = Http2Clients(server, ["/a", "/b", "/c"] * 2, is_whole_stream, multiplexed, origin)
+    with judges[0], judges[1], judges[2], streams, Listeners(server, context) as listeners:
 
         def go_on() -> None:
             for one in judges:
                 one.go_on(20)
+            streams.go_on(20)
             assert not listeners.faults, listeners.faults
 
         for number in range(1, 101):
@@ -273,6 +291,7 @@ def test_nothing_is_lost_whatever_is_changed(launch: Launch, new_processes: list
         go_on()
     seconds = time.monotonic() - begun
     answers = sum(one.answers for one in judges)
+    print(f"{streams.answers} answers by HTTP/2, over {streams.connections} connections")
     print(f"{reloads} reloads, {answers} answers in {seconds:.0f} s: {answers / seconds:.0f}/s; {listeners.messages}")
     assert not listeners.faults, listeners.faults
     assert 500 == reloads

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
+from support.http2 import Http2
 from support.plugins import INI
 from support.server import Launch, Server
 from support.wire import HOST, Wire
@@ -266,13 +267,16 @@ def test_plain_http_is_told_to_use_https(launch: Launch, tmp_path: Path, authori
 
 
 def test_only_current_protocols_are_spoken(launch: Launch, tmp_path: Path, authority: trustme.CA) -> None:
-    """TLS 1.2 and 1.3, and HTTP/1.1 over them."""
+    """TLS 1.2 and 1.3, and over them HTTP/2, which is preferred, and HTTP/1.1."""
     issue(authority, tmp_path / "tls")
     server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path / "tls")
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = trusting(authority)
         context.minimum_version = context.maximum_version = version
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(["http/1.1", "h2"])
+        with Http2(server, context) as connection:
+            assert connection.still_serves()
+        context.set_alpn_protocols(["odd", "http/1.1"])
         with context.wrap_socket(server.connect(), server_hostname="127.0.0.1") as connection:
             assert "http/1.1" == connection.selected_alpn_protocol()
             assert b"HTTP/1.1 200" == Wire(connection).ask(b"GET /hello" + HOST + b"\r\n").version.encode() + b" 200"

@@ -5,7 +5,7 @@
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
-    ("network", &["bindto", "port"]),
+    ("network", &["bindto", "port", "http2"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
     ("SSL", &["enabled", "certfile", "keyfile"]),
@@ -75,6 +75,7 @@ pub(crate) fn is_nearly_of_plugin(section: &str) -> bool {
 /// The host's switches. What stands after `bool:` in one counts as a word of its own, see
 /// [`word_of_switch`](super::fields::word_of_switch).
 pub(crate) const SWITCHES: &[(&str, &str)] = &[
+    ("network", "http2"),
     ("SSL", "enabled"),
     ("cors", "enabled"),
     ("compat", "legacy_status"),

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Where `bindto`, or else `port`, stands.
     pub listen_location: SourceLocation,
+    /// `[network]`, besides the addresses.
+    pub network: NetworkSettings,
     /// `[paths]`.
     pub paths: Paths,
     /// `documents` of `[file_server]`, else of `[paths]`.
@@ -125,6 +127,19 @@ impl StaticFilesSettings {
     }
 }
 
+/// `[network]`, besides the addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NetworkSettings {
+    /// `http2`: whether HTTP/2 is spoken beside HTTP/1.1 (default true).
+    pub http2: bool,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self { http2: true }
+    }
+}
+
 /// `[SSL]`: PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
@@ -132,6 +147,8 @@ pub(crate) struct TlsFiles {
     pub certfile: PathBuf,
     /// Private key: PKCS#1, SEC1 or PKCS#8.
     pub keyfile: PathBuf,
+    /// `[network] http2`: whether clients are offered HTTP/2.
+    pub http2: bool,
 }
 
 /// `[cors]`.

@@ -12,7 +12,6 @@ use arc_swap::Guard;
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
 use super::stages::{
@@ -22,6 +21,7 @@ use super::stages::{
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
+use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet};
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Rejection;

@@ -11,13 +11,13 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
+use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::edge::http::rescue::{Failure, Realm, Rejection};

@@ -70,7 +70,7 @@ impl Snapshot {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
-            connection: ConnectionParams::new(&settings.server, &settings.limits),
+            connection: ConnectionParams::new(&settings.server, &settings.limits, &settings.network),
             legacy_status: settings.legacy_status,
             certificate,
         }

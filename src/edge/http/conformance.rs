@@ -23,6 +23,9 @@ pub(crate) enum Violation {
     /// No `Host`, or more than one.
     #[error("malformed request: it must have one Host header")]
     HostCount,
+    /// By HTTP/2, a `Host` that is not the `:authority`.
+    #[error("malformed request: its Host header is not its :authority")]
+    TwoHosts,
     /// A `Host` that is no host with perhaps a port.
     #[error("malformed request: its Host header is not a host name or address, with or without a port")]
     Host,
@@ -66,7 +69,8 @@ pub(crate) fn check<B: http_body::Body>(
     fields.check_host(is_old, known_host)?;
     let (expects, upgrades, flags) = (fields.expects, fields.upgrades, fields.flags);
     check_target(request, secure)?;
-    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+    let has_coding = || request.version() <= Version::HTTP_11 && request.body().size_hint().exact().is_none();
+    if !request.body().is_end_stream() && has_coding() {
         check_coding(request.headers())?;
     }
     if is_old {

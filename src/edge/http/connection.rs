@@ -1,13 +1,15 @@
 //! Connections: accepted sockets deliver requests to a [`Service`], whose answers go back.
 //!
 //! Runs on the I/O threads, one local task a connection: [`handshake`](super::handshake) if TLS is configured, then
-//! [`http1`]. A panic ends its connection and no other.
+//! [`http1`] or [`http2`]: by TLS as client and server have agreed, by plain TCP as the client begins. A panic ends its
+//! connection and no other.
 
 use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -18,10 +20,11 @@ use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
 use super::handshake::shake_hands;
-use super::http1;
 use super::listener::{Acceptor, BACKLOG};
 use super::params::ConnectionParams;
 use super::service::{ConnectInfo, Service};
+use super::tls::HTTP2;
+use super::{http1, http2};
 
 /// Returns the certificate of the moment; none for plain HTTP.
 pub(crate) type CertificateSource = Box<dyn Fn() -> Option<Arc<ServerConfig>>>;
@@ -106,7 +109,11 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     service: Rc<S>,
     drain: Drain,
 ) {
-    http1::serve(io, connect_info, params, service, drain).await;
+    let served = http1::serve(io, connect_info, params, Rc::clone(&service), drain.clone());
+    if let Some((io, unread)) = served.await {
+        // Boxed, or every connection would carry the room for it.
+        Box::pin(http2::serve(io, unread, connect_info, params, service, drain)).await;
+    }
 }
 
 /// What all connections of a listener share.
@@ -134,19 +141,21 @@ impl<S: Service> Server<S> {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
                 let handshake = shake_hands(stream, config, remote, params.handshake_timeout, self.drain.clone());
                 if let Some(stream) = Box::pin(handshake).await {
-                    Box::pin(self.serve_http(stream, ConnectInfo::tcp(remote, local, true), params)).await;
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+                    let connect_info = ConnectInfo::tcp(remote, local, true);
+                    if is_http2 {
+                        let (service, drain) = (Rc::clone(&self.service), self.drain.clone());
+                        let served = http2::serve(stream, Bytes::new(), connect_info, params, service, drain);
+                        return Box::pin(served).await;
+                    }
+                    Box::pin(self.serve_http(stream, connect_info, params)).await;
                 }
             }
         }
     }
 
-    fn serve_http<I: Socket>(
-        &self,
-        io: I,
-        connect_info: ConnectInfo,
-        params: ConnectionParams,
-    ) -> impl Future<Output = ()> + use<S, I> {
-        http1::serve(io, connect_info, params, Rc::clone(&self.service), self.drain.clone())
+    async fn serve_http<I: Socket>(&self, io: I, connect_info: ConnectInfo, params: ConnectionParams) {
+        serve_connection(io, connect_info, params, Rc::clone(&self.service), self.drain.clone()).await;
     }
 
     fn note_end(&self, ended: Result<(), JoinError>) {

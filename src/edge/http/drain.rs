@@ -31,6 +31,10 @@ impl DrainKind {
     pub(crate) const HAND_OVER: Self = Self { idle_grace: Duration::from_secs(1), has_successor: true };
 }
 
+/// How long after a drain's idle grace the rest of a head may take of which a part has arrived, and then the client's
+/// end of the connection: a client that does nothing more must not delay the end of the server.
+pub(super) const LAST_GRACE: Duration = Duration::from_secs(1);
+
 /// Makes a trigger and the signal that follows it.
 pub(crate) fn channel() -> (Trigger, Drain) {
     let (sender, receiver) = watch::channel(None);

@@ -18,6 +18,9 @@ const MAX_SIZE_LINE: usize = 16 * 1024;
 /// Longest head that is kept to recognise the next one by.
 const MAX_KNOWN_HEAD: usize = 1024;
 
+/// How a connection of HTTP/2 begins, as far as it takes to distinguish it.
+const PREFACE: &[u8] = b"PRI * HTTP/2";
+
 /// Reads along with the bytes of a connection.
 #[derive(Debug)]
 pub(crate) struct Framing {
@@ -26,6 +29,9 @@ pub(crate) struct Framing {
     line: Vec<u8>,
     is_head: bool,
     fault: Option<Fault>,
+    /// A request line has been read.
+    has_begun: bool,
+    is_preface: bool,
     known: Option<KnownHead>,
 }
 
@@ -87,7 +93,15 @@ enum At {
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { at: At::Start, line: Vec::new(), is_head: false, fault: None, known: None }
+        Self {
+            at: At::Start,
+            line: Vec::new(),
+            is_head: false,
+            fault: None,
+            has_begun: false,
+            is_preface: false,
+            known: None,
+        }
     }
 }
 
@@ -185,6 +199,11 @@ impl Framing {
         self.fault
     }
 
+    /// Whether the fault is that the connection begins as one of HTTP/2 does.
+    pub(crate) fn is_preface(&self) -> bool {
+        self.is_preface
+    }
+
     /// Whether the method of the last request line was HEAD, whose answer has no body.
     pub(crate) fn is_head(&self) -> bool {
         self.is_head
@@ -211,6 +230,7 @@ impl Framing {
         if matches!(self.at, At::Start) {
             // hyper does not wait for the rest of the line, either.
             self.is_head = self.line.starts_with(b"HEAD ");
+            self.is_preface = !self.has_begun && self.line.starts_with(PREFACE);
             check_major_version(&self.line[self.line.len().saturating_sub(part.len() + 8)..])?;
         }
         let is_too_long = matches!(self.at, At::Size) && self.line.len() > MAX_SIZE_LINE;
@@ -241,9 +261,11 @@ impl Framing {
     fn request_line(&mut self, line: &[u8]) -> Result<At, Fault> {
         self.is_head = line.starts_with(b"HEAD ");
         let Some((words, b" HTTP/1.1" | b" HTTP/1.0")) = line.split_last_chunk::<9>() else {
+            self.is_preface = !self.has_begun && line.starts_with(PREFACE);
             return check_major_version(line).map(|()| At::Stopped);
         };
         let Some(first_blank) = words.iter().position(|&byte| byte == b' ') else { return Ok(At::Stopped) };
+        self.has_begun = true;
         let target = &words[first_blank + 1..];
         if !has_odd_byte(target) {
             return Ok(At::Headers { length: None, is_chunked: None });

@@ -7,13 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,7 +21,8 @@ use tokio::sync::Notify;
 use super::body;
 use super::conformance::{self, OldClient};
 use super::departure::Socket;
-use super::drain::Drain;
+use super::drain::{Drain, LAST_GRACE};
+use super::incoming::Incoming;
 use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
@@ -33,25 +33,22 @@ use super::upgrade::Relay;
 /// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
 const MIN_BUFFER: usize = 8 * 1024;
 
-/// How long after a drain's idle grace the rest of a head may take of which a part has arrived, and then the
-/// client's end of the connection: a client that does nothing more must not delay the end of the server.
-const LAST_GRACE: Duration = Duration::from_secs(1);
-
-/// Serves a connection until its client, the protocol or the drain ends it.
+/// Serves a connection until its client, the protocol or the drain ends it. One that begins as one of HTTP/2 does, and
+/// may, is returned with what has been read of it.
 pub(super) async fn serve<S: Service, I: Socket>(
     io: I,
     connect_info: ConnectInfo,
     params: ConnectionParams,
     service: Rc<S>,
     mut drain: Drain,
-) {
+) -> Option<(I, Bytes)> {
     let connect_info = Rc::new(connect_info);
     let last_request_arrived = Rc::new(Notify::new());
     let last_request = Rc::clone(&last_request_arrived);
     let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
     let (secure, known_host) = (connect_info.secure, RefCell::default());
-    let respond = service_fn(move |mut request: Request<Incoming>| {
+    let respond = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         if service_state.drains.get() {
             last_request.notify_one();
         }
@@ -60,7 +57,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
         let checked = conformance::check_target_size(&request, params.target_size)
             .and_then(|()| conformance::check(&mut request, secure, &mut known_host.borrow_mut()));
         let answer = match checked {
-            Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request, flags),
+            Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request.map(Incoming::Http1), flags),
             Err(violation) => {
                 let id = RequestId::from_headers(request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
@@ -92,9 +89,10 @@ pub(super) async fn serve<S: Service, I: Socket>(
         // hyper allocates for each request then.
         http.max_headers(params.head_fields);
     }
-    let mut connection = http
-        .timer(timer.clone())
-        .serve_connection(TokioIo::new(ErrorInterceptor::new(io, params.read_timeout, Rc::clone(&state))), respond);
+    // By TLS, the client says so in the handshake.
+    let may_be_http2 = params.http2 && !secure;
+    let io = ErrorInterceptor::new(io, params.read_timeout, may_be_http2, Rc::clone(&state));
+    let mut connection = http.timer(timer.clone()).serve_connection(TokioIo::new(io), respond);
     let ended = tokio::select! {
         // The drain first, so that an answer which becomes ready with it says `connection: close`.
         biased;
@@ -123,15 +121,21 @@ pub(super) async fn serve<S: Service, I: Socket>(
         tracing::debug!(%error, "connection ended");
     }
     let parts = connection.into_parts();
+    let mut io = parts.io.into_inner();
+    if let Some(unseen) = io.take_unseen() {
+        return Some((io.into_inner(), Bytes::from([parts.read_buf, unseen].concat())));
+    }
     if let (Some(relay), Ok(())) = (upgrade.take(), &ended) {
         // Boxed, or every connection would carry the room for it.
-        return Box::pin(relay.run(parts.io.into_inner().leave_http(), parts.read_buf)).await;
+        Box::pin(relay.run(io.leave_http(), parts.read_buf)).await;
+        return None;
     }
     tokio::select! {
         () = async {
             drain.started().await;
             tokio::time::sleep(LAST_GRACE).await;
         } => {}
-        () = parts.io.into_inner().finish(ended, &parts.read_buf, params) => {}
+        () = io.finish(ended, &parts.read_buf, params) => {}
     }
+    None
 }

@@ -18,9 +18,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
@@ -28,9 +28,10 @@ use super::framing::{Framing, STOP};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
+use super::stall::WriteTimeout;
 
 /// Headers that a request may have by hyper's own count.
-pub(crate) const MAX_HEADERS: usize = 100;
+pub(super) const MAX_HEADERS: usize = 100;
 
 /// Longest answer that hyper makes by itself, amply rounded.
 const BARE_ANSWER: usize = 256;
@@ -43,9 +44,12 @@ const TOGETHER: usize = 1024;
 pub(crate) struct ErrorInterceptor<I> {
     io: I,
     held: Vec<u8>,
-    write_timeout: Duration,
-    stall: Option<Pin<Box<Sleep>>>,
+    write_timeout: WriteTimeout,
     framing: Framing,
+    /// Whether the connection may turn out to be one of HTTP/2.
+    may_be_http2: bool,
+    /// What was read of one that has, and hyper has not seen.
+    unseen: Option<Bytes>,
     departure: Departure,
     state: Rc<ConnectionState>,
 }
@@ -63,10 +67,23 @@ pub(crate) struct ConnectionState {
 }
 
 impl<I: Socket> ErrorInterceptor<I> {
-    /// Wraps a socket whose client has to take something of an answer within `write_timeout`.
-    pub(crate) fn new(io: I, write_timeout: Duration, state: Rc<ConnectionState>) -> Self {
+    /// Wraps a socket whose client has to take something of an answer within `write_timeout`. If it `may_be_http2` and
+    /// its first bytes are those of HTTP/2, hyper gets an error and
+    /// [`Self::take_unseen`] the bytes.
+    pub(crate) fn new(io: I, write_timeout: Duration, may_be_http2: bool, state: Rc<ConnectionState>) -> Self {
         let (framing, departure) = (Framing::default(), Departure::default());
-        Self { io, held: Vec::new(), write_timeout, stall: None, framing, departure, state }
+        let write_timeout = WriteTimeout::new(write_timeout);
+        Self { io, held: Vec::new(), write_timeout, framing, may_be_http2, unseen: None, departure, state }
+    }
+
+    /// What was read of a connection that is one of HTTP/2 and has not reached hyper; `None` if it is not.
+    pub(crate) fn take_unseen(&mut self) -> Option<Bytes> {
+        self.unseen.take()
+    }
+
+    /// The socket.
+    pub(crate) fn into_inner(self) -> I {
+        self.io
     }
 
     /// Lets all bytes pass from now on, since the connection leaves HTTP behind.
@@ -99,25 +116,13 @@ impl<I: Socket> ErrorInterceptor<I> {
     fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let written = Pin::new(&mut self.io).poll_write(cx, &self.held);
-            let written = ready!(self.poll_in_time(cx, written))?;
+            let written = ready!(self.write_timeout.poll(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.held.drain(..written);
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Turns a write that has been pending for too long into an error.
-    fn poll_in_time(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if write.is_ready() {
-            self.stall = None;
-            return write;
-        }
-        let write_timeout = self.write_timeout;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_timeout)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -214,6 +219,11 @@ impl<I: Socket> AsyncRead for ErrorInterceptor<I> {
             let Some(allowed) = self.framing.follow(&mut buf.filled_mut()[before..]) else {
                 return Poll::Ready(Ok(()));
             };
+            if self.may_be_http2 && self.framing.is_preface() {
+                self.unseen = Some(Bytes::copy_from_slice(&buf.filled()[before..]));
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::other("this is HTTP/2")));
+            }
             buf.set_filled(before + allowed);
         }
         buf.put_slice(&STOP[..STOP.len().min(buf.remaining())]);
@@ -231,7 +241,7 @@ impl<I: Socket> AsyncWrite for ErrorInterceptor<I> {
             Poll::Ready(Ok(buf.len()))
         } else {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
-            self.poll_in_time(cx, written)
+            self.write_timeout.poll(cx, written)
         };
         if written.is_ready() {
             self.state.is_http_1_0.set(false);
@@ -264,7 +274,7 @@ impl<I: Socket> AsyncWrite for ErrorInterceptor<I> {
         } else {
             Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
         };
-        self.poll_in_time(cx, written)
+        self.write_timeout.poll(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -284,6 +294,7 @@ impl<I: Socket> AsyncWrite for ErrorInterceptor<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.held.is_empty() { Pin::new(&mut self.io).poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
+        let is_end = self.held.is_empty() && self.unseen.is_none();
+        if is_end { Pin::new(&mut self.io).poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
     }
 }

@@ -1,7 +1,8 @@
-//! Sockets, TLS, HTTP/1.1 connections, and everything that is refused before there is a request.
+//! Sockets, TLS, HTTP/1.1 and HTTP/2 connections, and everything that is refused before there is a request.
 //!
 //! Runs on the I/O threads; a connection stays on one of them and is not `Send`. A connection passes [`listener`],
-//! [`handshake`], [`http1`] (hyper, with [`malformed`] between it and the socket) and a [`service::Service`].
+//! [`handshake`], [`http1`] (hyper, with [`malformed`] between it and the socket) or [`http2`], and a
+//! [`service::Service`].
 //! [`body`] reads request bodies, [`pipe`] carries bytes of streams between threads, [`mod@file`] sends files,
 //! [`upgrade`] handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children
 //! from holding sockets, and [`drain`] shuts everything down in order.
@@ -12,6 +13,7 @@ pub(crate) mod connection;
 
 pub(crate) mod content_coding;
 pub(crate) mod control_socket;
+mod date;
 pub(crate) mod departure;
 pub(crate) mod drain;
 pub(crate) mod file;
@@ -19,6 +21,8 @@ pub(crate) mod forked;
 pub(crate) mod framing;
 mod handshake;
 mod http1;
+mod http2;
+pub(crate) mod incoming;
 pub(crate) mod listener;
 mod malformed;
 pub(crate) mod params;
@@ -28,6 +32,7 @@ pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod response;
 pub(crate) mod service;
+mod stall;
 mod timer;
 pub(crate) mod tls;
 pub(crate) mod upgrade;

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use futures_util::future::{Either, Ready};
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::conformance::HeaderFlags;
+use super::incoming::Incoming;
 use super::response::Body;
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.

@@ -1,7 +1,7 @@
 //! TLS: makes a rustls configuration of PEM files, or an error that says which file is wrong and how to fix it.
 //!
-//! Called on the Python thread, at the start and at a reload. Keys may be PKCS#8, PKCS#1 or SEC1; HTTP/1.1 is the only
-//! protocol offered. Caveat: dates and names of a certificate are not checked, so an expired one is served; clients
+//! Called on the Python thread, at the start and at a reload. Keys may be PKCS#8, PKCS#1 or SEC1; HTTP/2 is
+//! offered before HTTP/1.1, unless it is switched off. Caveat: dates and names of a certificate are not checked, so an expired one is served; clients
 //! will refuse it.
 
 use std::io;
@@ -14,6 +14,12 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::edge::config::settings::TlsFiles;
+
+/// HTTP/2 as clients and servers name it in a handshake.
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// The same for HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// A certificate or key file that cannot be used; the text names the file and the remedy, never its contents.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +121,10 @@ pub(crate) fn load(base: &Path, files: &TlsFiles) -> Result<Arc<ServerConfig>, T
         rustls::Error::InvalidCertificate(_) => TlsError::UnusableCertificate { file: files.certfile.clone(), reason },
         _ => TlsError::UnusableKey(files.keyfile.clone()),
     })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP1.to_vec()];
+    if files.http2 {
+        config.alpn_protocols.insert(0, HTTP2.to_vec());
+    }
     Ok(Arc::new(config))
 }
 

@@ -302,7 +302,7 @@ impl Rehearsal {
 
     fn serve(&self, py: Python<'_>, plugin: Arc<LoadedPlugin>, origin: Option<Arc<FileModule>>) -> PyResult<Running> {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
-        let Settings { server, limits, .. } = &self.settings;
+        let limits = &self.settings.limits;
         let mut table = RouteTable::default();
         let (settings, policy) = (plugin.settings.load_full(), Arc::clone(&plugin.policy));
         let entrance = Entrance::new(Limit::new(settings.in_flight));
@@ -319,7 +319,7 @@ impl Rehearsal {
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, completions, ConnectionParams::new(server, limits))?;
+        let wire = Wire::start(shared, completions, ConnectionParams::new(&self.settings.server, limits, &self.settings.network))?;
         Ok(Running { plugin, origin, consumer, wire })
     }
 

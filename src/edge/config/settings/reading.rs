@@ -9,7 +9,8 @@ mod plugins;
 mod static_files;
 
 use super::{
-    CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, ParameterLine, Paths, Secret, ServerSettings, Settings, TlsFiles,
+    CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings,
+    Settings, TlsFiles,
 };
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
@@ -30,10 +31,12 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let mut found = Diagnostics::default();
     found.extend(config.errors.iter().chain(&config.warnings).cloned());
     misspellings(config, &mut found);
-    let (listen, listen_location) = listen(&mut SectionReader::new(config, "network", &mut found));
+    let mut reader = SectionReader::new(config, "network", &mut found);
+    let (listen, listen_location) = listen(&mut reader);
+    let network = network(&mut reader);
     let paths = paths(&mut SectionReader::new(config, "paths", &mut found));
     let static_files = static_files::static_files(config, &mut found);
-    let tls = tls(&mut SectionReader::new(config, "SSL", &mut found));
+    let tls = tls(&mut SectionReader::new(config, "SSL", &mut found), network.http2);
     let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
     let cors = cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
@@ -54,6 +57,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
         None => Ok(Settings {
             listen,
             listen_location,
+            network,
             paths,
             static_files,
             tls,
@@ -178,6 +182,10 @@ fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, SourceLocation) 
     (listen, network.location(key))
 }
 
+fn network(network: &mut SectionReader<'_>) -> NetworkSettings {
+    NetworkSettings { http2: network.switch("http2", NetworkSettings::default().http2) }
+}
+
 /// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.
 fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> ParseResult<Vec<SocketAddr>> {
     let remedy = "write an address of this machine, a host name, or * for all";
@@ -237,7 +245,7 @@ fn paths(paths: &mut SectionReader<'_>) -> Paths {
     Paths { plugins, pidfile }
 }
 
-fn tls(ssl: &mut SectionReader<'_>) -> Option<TlsFiles> {
+fn tls(ssl: &mut SectionReader<'_>, http2: bool) -> Option<TlsFiles> {
     if !ssl.switch("enabled", false) {
         if let Some(key) = ["certfile", "keyfile"].into_iter().find(|key| ssl.item(key).is_some())
             && ssl.item("enabled").is_none()
@@ -248,7 +256,7 @@ fn tls(ssl: &mut SectionReader<'_>) -> Option<TlsFiles> {
     }
     let certfile = pem(ssl, "certfile");
     let keyfile = pem(ssl, "keyfile");
-    certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { certfile, keyfile })
+    certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { certfile, keyfile, http2 })
 }
 
 fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PathBuf> {

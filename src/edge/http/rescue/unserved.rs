@@ -16,7 +16,9 @@ use crate::edge::http::response::Body;
 impl Violation {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostCount | Self::Host | Self::Target(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
+            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::ChunkedTwice => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetSize => StatusCode::URI_TOO_LONG,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
@@ -81,10 +83,19 @@ impl HeadError {
         }
     }
 
+    /// The answer on a stream of HTTP/2, which ends alone.
+    pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
+        answer_text(self.status(), Bytes::from(self.body()), request_id)
+    }
+
+    fn body(&self) -> String {
+        // Without the blanks of `json.dumps`: pluginserver sent no JSON here that clients could compare.
+        serde_json::json!({ "error": self.to_string() }).to_string()
+    }
+
     /// The whole answer as it is sent, without its body if the request was HEAD.
     pub(crate) fn to_bytes(&self, request_id: HeaderValue, is_head: bool) -> Vec<u8> {
-        // Without the blanks of `json.dumps`: pluginserver sent no JSON here that clients could compare.
-        let body = serde_json::json!({ "error": self.to_string() }).to_string();
+        let body = self.body();
         let response = answer_text(self.status(), Bytes::new(), request_id);
         let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
         for (name, value) in response.headers() {

@@ -16,7 +16,6 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::future::Either;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 
@@ -24,6 +23,7 @@ use super::body;
 use super::conformance::HeaderFlags;
 use super::connection::serve;
 use super::drain::{DrainKind, Trigger, channel};
+use super::incoming::Incoming;
 use super::listener::bind;
 use super::params::ConnectionParams;
 use super::response::Body;
@@ -44,11 +44,12 @@ struct Options {
     head_limit: usize,
     read_timeout: Duration,
     tls: Option<Arc<ServerConfig>>,
+    http2: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { head_limit: 64 * 1024, read_timeout: TIMEOUT, tls: None }
+        Self { head_limit: 64 * 1024, read_timeout: TIMEOUT, tls: None, http2: true }
     }
 }
 
@@ -73,6 +74,7 @@ impl Server {
             head_limit: options.head_limit,
             read_timeout: options.read_timeout,
             handshake_timeout: options.read_timeout,
+            http2: options.http2,
             ..ConnectionParams::default()
         };
         let thread = std::thread::spawn({

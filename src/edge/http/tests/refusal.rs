@@ -31,8 +31,8 @@ fn garbage_is_a_400_that_says_so() {
 }
 
 #[test]
-fn http_2_without_tls_is_a_505() {
-    let server = Server::start(Options::default());
+fn http_2_is_a_505_where_it_is_switched_off() {
+    let server = Server::start(Options { http2: false, ..Options::default() });
     let (status, error) = refused(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert_eq!((505, "HTTP/2 is not spoken here: use HTTP/1.1"), (status, &*error));
 }

@@ -31,7 +31,7 @@ impl Folder {
     }
 
     fn files(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsFiles {
-        let files = TlsFiles { certfile: self.0.join("cert.pem"), keyfile: self.0.join("key.pem") };
+        let files = TlsFiles { certfile: self.0.join("cert.pem"), keyfile: self.0.join("key.pem"), http2: true };
         fs::write(&files.certfile, certificate).unwrap();
         fs::write(&files.keyfile, key).unwrap();
         files
@@ -54,7 +54,7 @@ fn connect(server: &Server, trusted: &CertifiedKey<KeyPair>) -> StreamOwned<Clie
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"odd".to_vec(), b"http/1.1".to_vec()];
     let client = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
     StreamOwned::new(client, server.connect())
 }

@@ -116,7 +116,7 @@ fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert!(seen[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{seen:#?}");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}")).0.tls;
-    assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into() }));
+    assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into(), http2: true }));
 }
 
 #[test]
