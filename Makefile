@@ -19,7 +19,7 @@ CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
 .PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: stress fuzz lint audit format bench bench-quick bench-guard clean
+.PHONY: stress soak fuzz lint audit format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -68,18 +68,22 @@ conformance-long: $(TEST)/installed $(ORIGINAL)/installed
 moving: $(TEST)/installed $(ORIGINAL)/installed
 	PLUGINSERVER_PYTHON=$(CURDIR)/$(ORIGINAL)/bin/python PYTHONPATH=tests $(TEST)/bin/python -m conformance.render
 
-# All kinds of traffic at once: make stress SECONDS=60 SEED=… PYTHON=python3.13. Needs nothing but the interpreter;
-# aiohttp, for WebSockets, is built without its C parts where there is no wheel of it.
+# All kinds of traffic at once: make stress SECONDS=60 SEED=… PYTHON=python3.13. aiohttp, for WebSockets, is built without
+# its C parts where there is no wheel of it; h2 is what the client needs.
 SECONDS = 600
 STRESS = target/stress/$(notdir $(PYTHON))
 stress: $(STRESS)/installed
 	PYTHONPATH=tests $(STRESS)/bin/python -m stress --seconds $(SECONDS) --seed $(SEED)
 
+# The same for an hour, with faults of clients and plugins, reloads, HTTP/1.1 and HTTP/2.
+soak:
+	$(MAKE) stress SECONDS=3600
+
 $(STRESS)/installed: $(SOURCES)
 	test -x $(STRESS)/bin/python || $(PYTHON) -m venv $(STRESS)
 	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(STRESS)/bin/python -m pip install --quiet --force-reinstall .
 	AIOHTTP_NO_EXTENSIONS=1 FROZENLIST_NO_EXTENSIONS=1 MULTIDICT_NO_EXTENSIONS=1 PROPCACHE_NO_EXTENSIONS=1 \
-		YARL_NO_EXTENSIONS=1 $(STRESS)/bin/python -m pip install --quiet 'aiohttp>=3.14,<4'
+		YARL_NO_EXTENSIONS=1 $(STRESS)/bin/python -m pip install --quiet 'aiohttp>=3.14,<4' 'h2>=4.2,<5'
 	touch $@
 
 # The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints.

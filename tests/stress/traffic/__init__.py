@@ -9,6 +9,7 @@ from stress.traffic.events import Events
 from stress.traffic.failures import Failures
 from stress.traffic.forks import Forks
 from stress.traffic.garbage import Garbage
+from stress.traffic.multiplexed import Multiplexed
 from stress.traffic.refusals import Refusals
 from stress.traffic.reloads import Reloads
 from stress.traffic.requests import Requests
@@ -19,6 +20,7 @@ from stress.traffic.talk import Talk
 
 KINDS: tuple[type[Traffic], ...] = (
     Requests,
+    Multiplexed,
     Bodies,
     Streams,
     Events,
