@@ -158,7 +158,7 @@ $(EXECUTABLE_TARGET)/release/plugincore: $(TEST)/requirements $(SOURCES)
 	CARGO_TARGET_DIR=$(EXECUTABLE_TARGET) $(WITH_PYTHON) cargo build --locked --release --bin plugincore
 	touch $@
 
-# Plugincore beside its peers, which takes about an hour; needs wrk and openssl. Writes docs/benchmarks.md.
+# Plugincore beside its peers, which takes about an hour; needs wrk, h2load and openssl. Writes docs/benchmarks.md.
 bench: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/run.py
 

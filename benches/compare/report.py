@@ -119,7 +119,7 @@ def write(results: Results, rounds: int, seconds: int) -> None:
         "<!-- Written by `make bench`; do not edit. -->\n\n"
         f"Measured on {datetime.date.today():%Y-%m-%d} with `make bench`: {_machine()}, "
         f"Python {platform.python_version()}, {versions}. One worker process each, access logs off, "
-        f"wrk with one thread; {rounds} rounds of {seconds} s in "
+        f"wrk, or h2load for HTTP/2, with one thread; {rounds} rounds of {seconds} s in "
         "turns, medians. Every answer was checked before the measurement. If a server was measured in several "
         "configurations, a row shows the fastest. Absolute figures hold for this machine only; the ratios "
         "can be compared with those of other machines.\n\n"
@@ -253,7 +253,7 @@ def plot(results: Results, file: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "plugincore"
     from matplotlib import pyplot
 
-    rows = [row for row in results.rows if row.connections > 1]
+    rows = [row for row in results.rows if row.connections > 1 and BARE in row.servers]
     figure, axes = pyplot.subplots(figsize=(9, 0.75 * len(rows) + 1))
     height = 0.8 / len(_COLUMNS)
     for index, name in enumerate(_COLUMNS):

@@ -58,6 +58,7 @@ class Row:
         targets: The targets for requests per second.
         cpu_target: The maximum CPU time per request, as a ratio to hyper's; ``None`` if there is no target.
         tls: Whether the connection is encrypted.
+        http2: Whether the requests go over HTTP/2, several at once on each connection.
 
     """
 
@@ -74,6 +75,7 @@ class Row:
     targets: tuple[Target, ...] = ()
     cpu_target: float | None = None
     tls: bool = False
+    http2: bool = False
 
     def right(self, server: str, status: int, body: bytes) -> bool:
         """Return whether this is the correct answer of ``server``."""
@@ -137,5 +139,13 @@ ROWS = (
         targets=(Target(BARE, 0.9),),
     ),
     Row("small JSON over TLS", "/small", tls=True, targets=(Target(GRANIAN, 1.4),)),
+    Row(
+        "small JSON over HTTP/2, 8 connections of 16 streams",
+        "/small",
+        connections=8,
+        servers=(PLUGINCORE, GRANIAN),
+        targets=(Target(GRANIAN, 1.2),),
+        http2=True,
+    ),
     Row("one connection, one request at a time", "/small", connections=1),
 )

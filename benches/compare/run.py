@@ -30,7 +30,7 @@ def compare(row: Row, rounds: int, seconds: int) -> dict[Setup, list[Sample]]:
     """Measure one row on all servers, in turns."""
     samples: dict[Setup, list[Sample]] = defaultdict(list)
     setups = [setup for setup in SETUPS if setup.server in row.servers]
-    running = {setup: Running(setup, tls=row.tls) for setup in setups}
+    running = {setup: Running(setup, tls=row.tls, http2=row.http2) for setup in setups}
     try:
         for setup in setups:
             check(row, setup, running[setup])

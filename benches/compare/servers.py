@@ -46,6 +46,7 @@ class Setup:
         requirements: Packages to install into its environment; for plugincore the project itself is installed.
         command: See :data:`Command`.
         environment: Additional variables.
+        http2: The command for rows of HTTP/2, if it is another one. It serves HTTP/1.1 as well, for the check.
 
     """
 
@@ -54,6 +55,7 @@ class Setup:
     requirements: tuple[str, ...]
     command: Command
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    http2: Command | None = None
 
     @property
     def folder(self) -> Path:
@@ -96,12 +98,12 @@ def _pluginserver(folder: Path, port: int, tls: bool) -> Sequence[str]:
     return [_bin(PLUGINSERVER, "pserve"), "-i", str(ini), "-v", "ERROR", "-l", os.devnull]
 
 
-def _granian(mode: str, loop: str, interface: str = "rsgi") -> Command:
+def _granian(mode: str, loop: str, interface: str = "rsgi", http: str = "1") -> Command:
     def command(folder: Path, port: int, tls: bool) -> Sequence[str]:
         server = GRANIAN_WSGI if interface == "wsgi" else GRANIAN
         keys = ["--ssl-certificate", str(CERTIFICATE), "--ssl-keyfile", str(PRIVATE_KEY)] if tls else []
         runtime = ["--interface", interface, "--workers", "1", "--runtime-mode", mode, "--loop", loop]
-        where = ["--host", "127.0.0.1", "--port", str(port), "--http", "1", "--no-ws", "--no-log"]
+        where = ["--host", "127.0.0.1", "--port", str(port), "--http", http, "--no-ws", "--no-log"]
         blocking = ["--blocking-threads", "1"] if interface == "wsgi" else []
         return [_bin(server, "granian"), *runtime, *where, *blocking, *keys, f"granian_{interface}:app"]
 
@@ -126,8 +128,17 @@ SETUPS = (
     Setup(PLUGINCORE, "asyncio", (), plugincore_command()),
     Setup(PLUGINCORE, "uvloop", (_UVLOOP,), plugincore_command(more="[server]\nevent_loop = uvloop\n")),
     Setup(PLUGINSERVER, "pserve", ("pluginserver==0.10.5",), _pluginserver),
-    Setup(GRANIAN, "RSGI, uvloop, one runtime thread", _GRANIAN, _granian("st", "uvloop"), _PEERS),
-    Setup(GRANIAN, "RSGI, uvloop, threaded runtime", _GRANIAN, _granian("mt", "uvloop"), _PEERS),
+    *(
+        Setup(
+            GRANIAN,
+            f"RSGI, uvloop, {runtime}",
+            _GRANIAN,
+            _granian(mode, "uvloop"),
+            _PEERS,
+            _granian(mode, "uvloop", http="auto"),
+        )
+        for mode, runtime in (("st", "one runtime thread"), ("mt", "threaded runtime"))
+    ),
     Setup(GRANIAN_WSGI, "WSGI, one runtime thread", _GRANIAN, _granian("st", "asyncio", "wsgi"), _PEERS),
     Setup(GRANIAN_WSGI, "WSGI, threaded runtime", _GRANIAN, _granian("mt", "asyncio", "wsgi"), _PEERS),
     Setup(
@@ -206,13 +217,13 @@ class Running:
 
     """
 
-    def __init__(self, setup: Setup, *, tls: bool = False) -> None:
+    def __init__(self, setup: Setup, *, tls: bool = False, http2: bool = False) -> None:
         """Start it and wait for its first answer."""
         setup.folder.mkdir(parents=True, exist_ok=True)
         self.tls = tls
         self.server = setup.server
         self.port = _free_port()
-        command = setup.command(setup.folder, self.port, tls)
+        command = ((http2 and setup.http2) or setup.command)(setup.folder, self.port, tls)
         began = time.perf_counter()
         self.process = subprocess.Popen(
             command,
