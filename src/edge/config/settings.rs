@@ -163,8 +163,6 @@ pub(crate) struct CorsSettings {
 pub(crate) struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
-    /// `read_timeout`: seconds for a whole head (idle keep-alive included) and for a gap inside a body (default 60).
-    pub read_timeout: Duration,
     /// `trusted_proxies`: networks whose `X-Forwarded-For` is trusted (default loopback).
     pub trusted_proxies: Vec<IpNet>,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
@@ -193,7 +191,6 @@ impl Default for ServerSettings {
         Self {
             io_threads: 1,
             event_loop: EventLoop::Asyncio,
-            read_timeout: Duration::from_secs(60),
             trusted_proxies: vec![
                 Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                 Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),

@@ -27,7 +27,7 @@ use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
-use crate::edge::policy::admission::{Permit, admit};
+use crate::edge::policy::admission::{NoPlace, Permit, admit};
 use crate::edge::policy::credential::Access;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::outstanding::{Awaited, Outstanding};
@@ -186,7 +186,9 @@ impl<B: Backend> AppService<B> {
     ) -> Result<Option<Permit>, RequestError> {
         check_key_in_body(endpoint, context, access, variables)?;
         let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
-        let permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
+        let client = self.state.client_places.enter(context.client).map_err(|NoPlace| Rejection::Overloaded)?;
+        let mut permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
+        permit.keep(client);
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
         Ok(is_current.then_some(permit))
     }

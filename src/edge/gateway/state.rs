@@ -16,15 +16,16 @@ use rustls::ServerConfig;
 use super::static_mount::StaticMount;
 use crate::edge::config::fields::UNLIMITED;
 use crate::edge::config::settings::Settings;
-use crate::edge::config::settings::limits::BodyTimes;
+use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::events::Events;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
+use crate::edge::http::connection_count::ConnectionCount;
 use crate::edge::http::params::ConnectionParams;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{ClientPlaces, Limit};
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::routing::RouteTable;
@@ -70,7 +71,7 @@ impl Snapshot {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
-            connection: ConnectionParams::new(&settings.server, &settings.limits, &settings.network),
+            connection: ConnectionParams::new(&settings.limits, &settings.network),
             legacy_status: settings.legacy_status,
             certificate,
         }
@@ -87,6 +88,10 @@ pub(crate) struct ServerState<B> {
     pub total: Arc<Limit>,
     /// Requests in flight in plugins that have a limit of their own; without a limit over all of them.
     pub apart: Arc<Limit>,
+    /// Requests in flight of each client.
+    pub client_places: Arc<ClientPlaces>,
+    /// The connections.
+    pub connections: Arc<ConnectionCount>,
     /// What is kept of the plugins over restarts.
     pub kept: Arc<KeptState>,
     /// What is told of the plugins.
@@ -103,12 +108,14 @@ pub(crate) struct ServerState<B> {
 
 impl<B> ServerState<B> {
     /// The state of a server that is not ready yet.
-    pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, max_in_flight: usize, kept: KeptState) -> Arc<Self> {
+    pub(crate) fn new(snapshot: Snapshot, backend: Arc<B>, limits: &LimitSettings, kept: KeptState) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             backend,
-            total: Limit::new(max_in_flight),
+            total: Limit::new(limits.in_flight),
             apart: Limit::new(UNLIMITED),
+            client_places: ClientPlaces::new(limits.in_flight_per_client),
+            connections: ConnectionCount::new(limits),
             kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),

@@ -19,7 +19,7 @@ use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::settings::Secret;
-use crate::edge::config::settings::limits::BodyTimes;
+use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
@@ -140,11 +140,11 @@ fn state() -> Arc<ServerState<TestBackend>> {
         legacy_status: false,
         certificate: None,
     };
-    ServerState::new(snapshot, Arc::default(), 9, KeptState::default())
+    ServerState::new(snapshot, Arc::default(), &LimitSettings::default(), KeptState::default())
 }
 
 fn params() -> ConnectionParams {
-    ConnectionParams { read_timeout: TIMEOUT, handshake_timeout: TIMEOUT, ..ConnectionParams::default() }
+    ConnectionParams { idle_time: TIMEOUT, ..ConnectionParams::default() }
 }
 
 /// A gateway on the current thread; to be used within [`run`].

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use super::service::AppService;
 use super::state::ServerState;
 use crate::edge::http::connection::{ParamsSource, serve, serve_control};
+use crate::edge::http::connection_count::Gate;
 use crate::edge::http::control_socket::ControlAcceptor;
 use crate::edge::http::drain::{self, Drain, DrainKind};
 use crate::edge::http::forked::Listening;
@@ -241,9 +242,26 @@ impl<B: Backend> Listeners<B> {
         let certificate = Box::new(move || state.snapshot.load().certificate.clone());
         let closed = closed.map(drop);
         let service = Rc::clone(&self.service);
-        self.tasks.spawn_local(serve(listener, certificate, self.params(), service, self.draining.clone(), closed));
+        self.tasks.spawn_local(serve(
+            listener,
+            certificate,
+            self.params(),
+            self.gate(),
+            service,
+            self.draining.clone(),
+            closed,
+        ));
         self.open.insert(address, open);
         Ok(())
+    }
+
+    fn gate(&self) -> Gate {
+        let state = Arc::clone(&self.state);
+        let is_exempt = move |address: IpAddr| {
+            let address = address.to_canonical();
+            state.snapshot.load().trusted_proxies.iter().any(|network| network.contains(&address))
+        };
+        Gate { count: Arc::clone(&self.state.connections), is_exempt: Box::new(is_exempt) }
     }
 
     fn params(&self) -> ParamsSource {

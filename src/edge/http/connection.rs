@@ -8,6 +8,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -15,16 +16,22 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
+use super::connection_count::{ConnectionPlace, Gate};
 use super::control_socket::ControlAcceptor;
 use super::departure::Socket;
 use super::drain::Drain;
 use super::forked::Stream;
 use super::handshake::shake_hands;
 use super::listener::{Acceptor, BACKLOG};
+use super::malformed;
 use super::params::ConnectionParams;
+use super::rescue::HeadError;
 use super::service::{ConnectInfo, Service};
 use super::tls::HTTP2;
 use super::{http1, http2};
+
+/// How long a refused client has to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Returns the certificate of the moment; none for plain HTTP.
 pub(crate) type CertificateSource = Box<dyn Fn() -> Option<Arc<ServerConfig>>>;
@@ -34,13 +41,14 @@ pub(crate) type ParamsSource = Box<dyn Fn() -> ConnectionParams>;
 
 /// Serves a listening socket until the drain starts, or `removed` is ready, and its last connection has ended.
 ///
-/// New connections use what `certificate` and `params` return at that moment, or speak plain HTTP when there is no
+/// A connection for which `gate` has no place is refused. New connections use what `certificate` and `params` return at that moment, or speak plain HTTP when there is no
 /// certificate. To be awaited where local tasks can be spawned; dropping the future closes every connection that is
 /// left. Connections of a socket that was removed go on.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     certificate: CertificateSource,
     params: ParamsSource,
+    gate: Gate,
     service: Rc<S>,
     mut drain: Drain,
     removed: impl Future<Output = ()>,
@@ -55,7 +63,7 @@ pub(crate) async fn serve<S: Service>(
             () = &mut removed => break,
             Some(ended) = connections.join_next() => server.note_end(ended),
             (stream, remote) = acceptor.accept() => {
-                connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
+                take_up(&server, &gate, &mut connections, (stream, remote));
             }
         }
     }
@@ -64,13 +72,42 @@ pub(crate) async fn serve<S: Service>(
         // it for them: signal and clients may have come at the same time.
         tokio::task::yield_now().await;
         for (stream, remote) in std::iter::from_fn(|| acceptor.accept().now_or_never()).take(BACKLOG) {
-            connections.spawn_local(Rc::clone(&server).handle_connection(stream, remote));
+            take_up(&server, &gate, &mut connections, (stream, remote));
         }
     }
     drop(acceptor);
     while let Some(ended) = connections.join_next().await {
         server.note_end(ended);
     }
+}
+
+/// Serves a connection that has just been accepted, or refuses it.
+fn take_up<S: Service>(
+    server: &Rc<Server<S>>,
+    gate: &Gate,
+    connections: &mut JoinSet<()>,
+    (stream, remote): (Stream, SocketAddr),
+) {
+    match gate.enter(remote.ip()) {
+        Ok(place) => drop(connections.spawn_local(Rc::clone(server).handle_connection(stream, remote, place))),
+        // A client of TLS could not read it.
+        Err(_) if (server.certificate)().is_some() => drop(stream),
+        Err(_) => {
+            if let Some(place) = gate.count.linger() {
+                connections.spawn_local(async move {
+                    refuse(stream).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+/// Answers 503 to a client for which there is no place, whatever it asks for.
+async fn refuse(mut stream: Stream) {
+    let answer = malformed::refuse(&HeadError::Crowded, false);
+    // The client has its answer or it has not: this is not worth the descriptor for longer.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, malformed::lingering_close(&mut stream, &answer)).await;
 }
 
 /// Serves the control socket; otherwise like [`serve`].
@@ -130,7 +167,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Attends to one connection from its first byte to its last.
-    async fn handle_connection(self: Rc<Self>, stream: Stream, remote: SocketAddr) {
+    async fn handle_connection(self: Rc<Self>, stream: Stream, remote: SocketAddr, _place: ConnectionPlace) {
         let Ok(local) = stream.0.local_addr() else {
             return; // the client has gone already
         };

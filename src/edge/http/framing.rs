@@ -194,6 +194,15 @@ impl Framing {
         self.at = At::Stopped;
     }
 
+    /// Whether a part of a head has been read, and not yet all of it.
+    pub(crate) fn is_within_head(&self) -> bool {
+        match self.at {
+            At::Start => !self.line.is_empty(),
+            At::Headers { .. } => true,
+            At::Body { .. } | At::Size | At::Chunk { .. } | At::Trailers | At::Stopped => false,
+        }
+    }
+
     /// Why hyper was stopped.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault

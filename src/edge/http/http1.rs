@@ -82,7 +82,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     });
     let timer = LazyTimer::default();
     let mut http = http1::Builder::new();
-    http.header_read_timeout(params.read_timeout)
+    http.header_read_timeout(params.idle_time)
         .max_header_size(params.head_limit)
         .max_buf_size(params.head_limit.max(MIN_BUFFER));
     if params.head_fields != MAX_HEADERS {
@@ -91,7 +91,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     }
     // By TLS, the client says so in the handshake.
     let may_be_http2 = params.http2 && !secure;
-    let io = ErrorInterceptor::new(io, params.read_timeout, may_be_http2, Rc::clone(&state));
+    let io = ErrorInterceptor::new(io, params, timer.clone(), may_be_http2, Rc::clone(&state));
     let mut connection = http.timer(timer.clone()).serve_connection(TokioIo::new(io), respond);
     let ended = tokio::select! {
         // The drain first, so that an answer which becomes ready with it says `connection: close`.

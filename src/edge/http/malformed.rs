@@ -29,6 +29,7 @@ use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
 use super::stall::WriteTimeout;
+use super::timer::LazyTimer;
 
 /// Headers that a request may have by hyper's own count.
 pub(super) const MAX_HEADERS: usize = 100;
@@ -46,12 +47,35 @@ pub(crate) struct ErrorInterceptor<I> {
     held: Vec<u8>,
     write_timeout: WriteTimeout,
     framing: Framing,
+    head_timer: HeadTimer,
     /// Whether the connection may turn out to be one of HTTP/2.
     may_be_http2: bool,
     /// What was read of one that has, and hyper has not seen.
     unseen: Option<Bytes>,
     departure: Departure,
     state: Rc<ConnectionState>,
+}
+
+/// The time that a head has from its first byte on; before that, hyper waits as long as a connection may be idle.
+#[derive(Debug)]
+struct HeadTimer {
+    timer: LazyTimer,
+    limit: Duration,
+    is_running: bool,
+}
+
+impl HeadTimer {
+    /// Notes whether a part of a head has arrived, and not yet all of it. A head that comes whole costs nothing.
+    fn note(&mut self, is_within_head: bool) {
+        if is_within_head != self.is_running {
+            self.is_running = is_within_head;
+            if is_within_head {
+                self.timer.begin_head(self.limit);
+            } else {
+                self.timer.end_head();
+            }
+        }
+    }
 }
 
 /// State of a connection that the service's side sets and the socket's side reads.
@@ -67,13 +91,19 @@ pub(crate) struct ConnectionState {
 }
 
 impl<I: Socket> ErrorInterceptor<I> {
-    /// Wraps a socket whose client has to take something of an answer within `write_timeout`. If it `may_be_http2` and
-    /// its first bytes are those of HTTP/2, hyper gets an error and
-    /// [`Self::take_unseen`] the bytes.
-    pub(crate) fn new(io: I, write_timeout: Duration, may_be_http2: bool, state: Rc<ConnectionState>) -> Self {
+    /// Wraps a socket of a connection with these `params`, for which hyper has `timer`. If it `may_be_http2` and its
+    /// first bytes are those of HTTP/2, hyper gets an error and [`Self::take_unseen`] the bytes.
+    pub(crate) fn new(
+        io: I,
+        params: ConnectionParams,
+        timer: LazyTimer,
+        may_be_http2: bool,
+        state: Rc<ConnectionState>,
+    ) -> Self {
         let (framing, departure) = (Framing::default(), Departure::default());
-        let write_timeout = WriteTimeout::new(write_timeout);
-        Self { io, held: Vec::new(), write_timeout, framing, may_be_http2, unseen: None, departure, state }
+        let head_timer = HeadTimer { timer, limit: params.head_time, is_running: false };
+        let write_timeout = WriteTimeout::new(params.send_idle_time);
+        Self { io, held: Vec::new(), write_timeout, framing, head_timer, may_be_http2, unseen: None, departure, state }
     }
 
     /// What was read of a connection that is one of HTTP/2 and has not reached hyper; `None` if it is not.
@@ -105,7 +135,7 @@ impl<I: Socket> ErrorInterceptor<I> {
                 let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
                 refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)), is_head)
             }
-            Err(error) if error.is_timeout() && !unread.is_empty() => refuse(&HeadError::Timeout, false),
+            Err(error) if error.is_timeout() && !unread.trim_ascii().is_empty() => refuse(&HeadError::Timeout, false),
             _ if held.is_empty() => return,
             _ => held,
         };
@@ -216,7 +246,10 @@ impl<I: Socket> AsyncRead for ErrorInterceptor<I> {
                 // hyper would drop the request.
                 ready!(self.departure.poll_end_delay(cx));
             }
-            let Some(allowed) = self.framing.follow(&mut buf.filled_mut()[before..]) else {
+            let followed = self.framing.follow(&mut buf.filled_mut()[before..]);
+            let is_within_head = self.framing.is_within_head();
+            self.head_timer.note(is_within_head);
+            let Some(allowed) = followed else {
                 return Poll::Ready(Ok(()));
             };
             if self.may_be_http2 && self.framing.is_preface() {

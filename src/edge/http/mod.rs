@@ -10,6 +10,7 @@
 pub(crate) mod body;
 pub(crate) mod conformance;
 pub(crate) mod connection;
+pub(crate) mod connection_count;
 
 pub(crate) mod content_coding;
 pub(crate) mod control_socket;

@@ -5,15 +5,18 @@
 
 use std::time::Duration;
 
+use crate::edge::config::settings::NetworkSettings;
 use crate::edge::config::settings::limits::LimitSettings;
-use crate::edge::config::settings::{NetworkSettings, ServerSettings};
 
-/// Longest time for a TLS handshake, unless `read_timeout` is shorter.
+/// Longest time for a TLS handshake, unless `head_time` is shorter.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What stands for a time that is not limited.
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Default for ConnectionParams {
     fn default() -> Self {
-        Self::new(&ServerSettings::default(), &LimitSettings::default(), &NetworkSettings::default())
+        Self::new(&LimitSettings::default(), &NetworkSettings::default())
     }
 }
 
@@ -26,8 +29,12 @@ pub(crate) struct ConnectionParams {
     pub head_fields: usize,
     /// Bytes of path and query; more is 414.
     pub target_size: usize,
-    /// For a whole head, waiting for it on an idle connection included; and for a client to take some of its answer.
-    pub read_timeout: Duration,
+    /// For a whole head, from its first byte on.
+    pub head_time: Duration,
+    /// How long a connection may be idle.
+    pub idle_time: Duration,
+    /// For a client to take some of its answer.
+    pub send_idle_time: Duration,
     /// For a whole TLS handshake, and for the preface of HTTP/2.
     pub handshake_timeout: Duration,
     /// Whether HTTP/2 is spoken.
@@ -36,13 +43,17 @@ pub(crate) struct ConnectionParams {
 
 impl ConnectionParams {
     /// Takes from the settings what concerns connections.
-    pub(crate) fn new(settings: &ServerSettings, limits: &LimitSettings, network: &NetworkSettings) -> Self {
+    pub(crate) fn new(limits: &LimitSettings, network: &NetworkSettings) -> Self {
+        let [head_time, idle_time, send_idle_time] =
+            [limits.head_time, limits.idle_time, limits.send_idle_time].map(|time| time.unwrap_or(UNLIMITED));
         Self {
             head_limit: limits.head_size,
             head_fields: limits.head_fields,
             target_size: limits.target_size,
-            read_timeout: settings.read_timeout,
-            handshake_timeout: settings.read_timeout.min(HANDSHAKE_TIMEOUT),
+            head_time,
+            idle_time,
+            send_idle_time,
+            handshake_timeout: head_time.min(HANDSHAKE_TIMEOUT),
             http2: network.http2,
         }
     }

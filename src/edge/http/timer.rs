@@ -7,7 +7,7 @@
 //! same task.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ struct Clock {
     alarm: Option<Alarm>,
     /// No time-out runs longer than until then.
     latest: Option<tokio::time::Instant>,
+    /// When a head has to be there of which a part is.
+    head: Option<tokio::time::Instant>,
 }
 
 /// Goes off at the deadline of the time-out that was polled last, or earlier.
@@ -36,9 +38,9 @@ impl Future for LazySleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Nothing can panic half-way through a change of it.
-        let mut clock = self.timer.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadline = clock.latest.map_or(self.deadline, |latest| latest.min(self.deadline));
+        let mut clock = self.timer.clock();
+        let deadline = clock.head.unwrap_or(self.deadline);
+        let deadline = clock.latest.map_or(deadline, |latest| latest.min(deadline));
         let alarm = clock.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if alarm.deadline() > deadline {
             alarm.as_mut().reset(deadline);
@@ -56,10 +58,26 @@ impl Future for LazySleep {
 impl Sleep for LazySleep {}
 
 impl LazyTimer {
+    /// Has the time-out of the head that hyper waits for run out in `time`, whatever it was before, since a part of the
+    /// head is there. hyper polls it when it has read that part.
+    pub(crate) fn begin_head(&self, time: Duration) {
+        self.clock().head = Some(tokio::time::Instant::now() + time);
+    }
+
+    /// Has the next time-out be what hyper makes it.
+    pub(crate) fn end_head(&self) {
+        self.clock().head = None;
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        // Nothing can panic half-way through a change of it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has every time-out of the connection, also one that runs already, run out within `time`. What awaits it must be
     /// polled once more.
     pub(crate) fn cut_short(&self, time: Duration) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).latest = Some(tokio::time::Instant::now() + time);
+        self.clock().latest = Some(tokio::time::Instant::now() + time);
     }
 }
 

@@ -3,10 +3,16 @@
 //! Requests are admitted on the I/O threads; their permits are released on the Python thread. Promise: a [`Permit`] is
 //! held from admission until the handler's outcome, through the queue and the Python thread, so requests in flight are
 //! counted, not connections or the length of a queue; a slow plugin uses up only its own limit. Caveat: the limits are
-//! checked without a lock, so two threads that compete for the last place may both be refused.
+//! checked without a lock, so two threads that compete for the last place may both be refused; only requests of one
+//! client are counted under a lock, if they are limited.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::address::Client;
+use crate::edge::config::fields::UNLIMITED;
+use crate::edge::http::connection_count::counted;
 
 /// A number of places, and what has become of the requests that asked for one.
 #[derive(Debug)]
@@ -84,6 +90,69 @@ impl Entrance {
     }
 }
 
+/// The requests in flight of each client.
+#[derive(Debug)]
+pub(crate) struct ClientPlaces {
+    max: AtomicUsize,
+    taken: Mutex<HashMap<u128, usize>>,
+}
+
+/// The place of a request among those of its client, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ClientPlace {
+    places: Arc<ClientPlaces>,
+    client: u128,
+}
+
+impl ClientPlaces {
+    /// At most `max` for each client.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max: AtomicUsize::new(max), taken: Mutex::default() })
+    }
+
+    /// Changes the number of places. Requests that are inside stay there.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Takes a place of `client`; nothing if it has as many as it likes. Clients whose address is not known are not
+    /// counted, since they have nothing in common.
+    ///
+    /// # Errors
+    /// The client has no place left.
+    pub(crate) fn enter(self: &Arc<Self>, client: Client) -> Result<Option<ClientPlace>, NoPlace> {
+        let max = self.max.load(Ordering::Relaxed);
+        let Client::Known(address) = client else { return Ok(None) };
+        if max == UNLIMITED {
+            return Ok(None);
+        }
+        let client = counted(address);
+        let mut clients = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = clients.entry(client).or_insert(0);
+        if *taken >= max {
+            return Err(NoPlace);
+        }
+        *taken += 1;
+        Ok(Some(ClientPlace { places: Arc::clone(self), client }))
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        let mut clients = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = clients.get_mut(&self.client) {
+            *taken -= 1;
+            if *taken == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// A client has no place left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoPlace;
+
 /// The right to be in flight: one place in all and one at the plugin, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
@@ -91,6 +160,8 @@ pub(crate) struct Permit {
     /// Where the request was admitted.
     pub entrance: Arc<Entrance>,
     is_waiting: bool,
+    /// If requests of each client are limited. Boxed, since most are not.
+    client: Option<Box<ClientPlace>>,
 }
 
 /// Takes a place in `total` and one at `entrance`, or neither.
@@ -108,10 +179,15 @@ pub(crate) fn admit(total: &Arc<Limit>, entrance: &Arc<Entrance>) -> Option<Perm
     plugin.admitted.fetch_add(1, Ordering::Relaxed);
     // Before the caller looks whether the entrance still counts: whoever replaces it looks here afterwards.
     entrance.waiting.fetch_add(1, Ordering::SeqCst);
-    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance), is_waiting: true })
+    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance), is_waiting: true, client: None })
 }
 
 impl Permit {
+    /// Keeps the place of the client as long as the request is in flight.
+    pub(crate) fn keep(&mut self, client: Option<ClientPlace>) {
+        self.client = client.map(Box::new);
+    }
+
     /// The request has reached the instance.
     pub(crate) fn end_wait(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
@@ -166,6 +242,23 @@ mod tests {
         assert!(admit(&total, &new).is_none());
         drop(permits);
         assert!(admit(&total, &new).is_some());
+    }
+
+    #[test]
+    fn each_client_has_its_own_places_and_one_without_an_address_needs_none() {
+        let places = ClientPlaces::new(1);
+        let [one, same, other] =
+            ["2001:db8::1", "2001:db8::2", "10.0.0.1"].map(|text| Client::peer(text.parse().unwrap()));
+        let held = places.enter(one);
+        assert!(matches!(held, Ok(Some(_))));
+        assert!(places.enter(same).is_err());
+        assert!(places.enter(other).is_ok());
+        assert!(matches!(places.enter(Client::Unknown), Ok(None)));
+        drop(held);
+        assert!(places.enter(same).is_ok());
+        assert!(places.taken.lock().unwrap().is_empty());
+        places.set_max(UNLIMITED);
+        assert!(matches!(places.enter(one), Ok(None)));
     }
 
     #[test]

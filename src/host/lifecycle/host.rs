@@ -112,10 +112,9 @@ impl Host {
         let mailbox = Arc::new(Mailbox::default());
         let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
         let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
-        let most = settings.limits.in_flight;
         let static_mount = StaticMount::new(&settings, &launch);
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
-        let state = ServerState::new(live, backend, most, kept_state(&settings, &launch));
+        let state = ServerState::new(live, backend, &settings.limits, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();

@@ -93,7 +93,10 @@ impl Host {
     /// Goes by the new limits and timings.
     pub(super) fn change_limits(&self, settings: &Settings) {
         self.handle.set_timings(Timings::new(&settings.server));
-        self.handle.state.total.set_max(settings.limits.in_flight);
+        let state = &self.handle.state;
+        state.total.set_max(settings.limits.in_flight);
+        state.client_places.set_max(settings.limits.in_flight_per_client);
+        state.connections.set_limits(&settings.limits);
     }
 }
 

@@ -312,14 +312,14 @@ impl Rehearsal {
         let submissions = Arc::new(SubmissionQueue::new()?);
         let live = Snapshot::new(&self.settings, table, None, None);
         let backend = Arc::new(RehearsalBackend(Arc::clone(&submissions)));
-        let shared = ServerState::new(live, backend, limits.in_flight, KeptState::default());
+        let shared = ServerState::new(live, backend, limits, KeptState::default());
         let completions = Arc::<CompletionQueue>::default();
         let registry = Arc::<Registry>::default();
         registry.publish(vec![Arc::clone(&plugin)], Vec::new());
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, completions, ConnectionParams::new(&self.settings.server, limits, &self.settings.network))?;
+        let wire = Wire::start(shared, completions, ConnectionParams::new(limits, &self.settings.network))?;
         Ok(Running { plugin, origin, consumer, wire })
     }
 

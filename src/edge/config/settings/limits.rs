@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::edge::config::fields::UNLIMITED;
+
 /// How long a request body may take; more is 408.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodyTimes {
@@ -32,15 +34,40 @@ pub(crate) struct LimitSettings {
     pub head_fields: usize,
     /// `target_size`: bytes of path and query (default 65534); more is 414.
     pub target_size: usize,
+    /// `head_time`: for request line and headers, from the first byte on (default 10 s); more is 408.
+    pub head_time: Option<Duration>,
+    /// `idle_time`: for a connection without a request (default 75 s); it closes then.
+    pub idle_time: Option<Duration>,
+    /// `send_idle_time`: for a client to take something of its response (default 60 s); the connection closes then.
+    pub send_idle_time: Option<Duration>,
     /// How long a request body may take.
     pub body: BodyTimes,
     /// `in_flight`: requests inside plugins at one time (default 1024), but for the plugins that have a number of their
     /// own; more is 503.
     pub in_flight: usize,
+    /// `in_flight_per_client`: requests of one client inside plugins at one time (default none); more is 503.
+    pub in_flight_per_client: usize,
+    /// `connections`: open at one time (default 10000); more are refused.
+    pub connections: usize,
+    /// `connections_per_client`: of one client that is not a trusted proxy (default 256); more are refused.
+    pub connections_per_client: usize,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { head_size: 64 * 1024, head_fields: 100, target_size: 65534, body: BodyTimes::default(), in_flight: 1024 }
+        let [head_time, idle_time, send_idle_time] = [10, 75, 60].map(|seconds| Some(Duration::from_secs(seconds)));
+        Self {
+            head_time,
+            idle_time,
+            send_idle_time,
+            head_size: 64 * 1024,
+            head_fields: 100,
+            target_size: 65534,
+            body: BodyTimes::default(),
+            in_flight: 1024,
+            in_flight_per_client: UNLIMITED,
+            connections: 10_000,
+            connections_per_client: 256,
+        }
     }
 }

@@ -347,7 +347,6 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
         event_loop: server.read("event_loop", default.event_loop, fields::event_loop),
-        read_timeout: server.read("read_timeout", default.read_timeout, fields::duration),
         trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, fields::networks),
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),

@@ -65,7 +65,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     mut drain: Drain,
 ) {
     let is_flooded = Rc::new(Cell::new(false));
-    let wire = Wire::new(io, unread, params.read_timeout, Rc::clone(&is_flooded));
+    let wire = Wire::new(io, unread, params.send_idle_time, Rc::clone(&is_flooded));
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size((params.head_limit * HEADROOM).try_into().unwrap_or(u32::MAX))
@@ -89,7 +89,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     let mut end = End::None;
     let mut idle_since = None;
     let idle_grace = drain.clone();
-    let (mut draining, mut alarm) = (pin!(drain.started()), pin!(tokio::time::sleep(params.read_timeout)));
+    let (mut draining, mut alarm) = (pin!(drain.started()), pin!(tokio::time::sleep(params.idle_time)));
     let ended = poll_fn(|cx| {
         if end == End::None && draining.as_mut().poll(cx).is_ready() {
             end = End::Graceful { grace: idle_grace.kind().idle_grace };
@@ -127,7 +127,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
         let since = *idle_since.get_or_insert_with(Instant::now);
         loop {
-            let deadline = since + end.time_limit(params.read_timeout, connection.has_streams());
+            let deadline = since + end.time_limit(params.idle_time, connection.has_streams());
             if alarm.deadline() > deadline {
                 alarm.as_mut().reset(deadline);
             }
@@ -209,7 +209,7 @@ impl<S: Service> Requests<S> {
         };
         let length = parts.headers.get(CONTENT_LENGTH).and_then(number);
         let body = Incoming::Http2(StreamBody::new(stream, length, body_wanted));
-        let write_timeout = self.params.read_timeout;
+        let write_timeout = self.params.send_idle_time;
         match self.respond(Request::from_parts(parts, body)) {
             Either::Left(response) => {
                 let (stream, body) = stream::begin(&mut reply, response.into_inner(), asked.is_head)?;

@@ -47,6 +47,9 @@ pub(crate) enum HeadError {
     /// 400: plain HTTP where TLS is expected.
     #[error("this port speaks HTTPS: use https://")]
     PlainHttp,
+    /// 503 with `Retry-After`: there are as many connections as may be.
+    #[error("there are too many connections; try again")]
+    Crowded,
     /// 408: it began and did not arrive in time.
     #[error("request line and headers took too long to arrive")]
     Timeout,
@@ -72,6 +75,7 @@ pub(crate) enum HeadError {
 impl HeadError {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -103,6 +107,9 @@ impl HeadError {
         }
         let (length, date) = (body.len(), httpdate::fmt_http_date(SystemTime::now()));
         let rest = format!("content-length: {length}\r\nconnection: close\r\ndate: {date}\r\n\r\n");
+        if *self == Self::Crowded {
+            bytes.extend_from_slice(b"retry-after: 1\r\n");
+        }
         bytes.extend_from_slice(rest.as_bytes());
         if !is_head {
             bytes.extend_from_slice(body.as_bytes());

@@ -22,13 +22,14 @@ use tokio::sync::Notify;
 use super::body;
 use super::conformance::HeaderFlags;
 use super::connection::serve;
+use super::connection_count::{ConnectionCount, Gate};
 use super::drain::{DrainKind, Trigger, channel};
 use super::incoming::Incoming;
 use super::listener::bind;
 use super::params::ConnectionParams;
 use super::response::Body;
 use super::service::{ConnectInfo, ResponseFuture, Service};
-use crate::edge::config::settings::limits::BodyTimes;
+use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 
 /// How long a body may pause.
 const BODY_TIMES: BodyTimes = BodyTimes { idle: Some(Duration::from_millis(100)), whole: None, min_rate: None };
@@ -72,7 +73,9 @@ impl Server {
         let tls = Arc::new(ArcSwapOption::new(options.tls));
         let params = ConnectionParams {
             head_limit: options.head_limit,
-            read_timeout: options.read_timeout,
+            head_time: options.read_timeout,
+            idle_time: options.read_timeout,
+            send_idle_time: options.read_timeout,
             handshake_timeout: options.read_timeout,
             http2: options.http2,
             ..ConnectionParams::default()
@@ -87,6 +90,7 @@ impl Server {
                         listener,
                         Box::new(move || tls.load_full()),
                         Box::new(move || params),
+                        Gate { count: ConnectionCount::new(&LimitSettings::default()), is_exempt: Box::new(|_| true) },
                         Rc::new(Desk { entered, release }),
                         drain,
                         std::future::pending(),

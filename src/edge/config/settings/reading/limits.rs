@@ -13,6 +13,9 @@ use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::config::value::Value;
 
+/// The key of `[server]` that several of `[limits]` replace.
+const READ_TIMEOUT: &str = "read_timeout";
+
 /// hyper refuses to read heads into a smaller buffer.
 const MIN_HEAD_SIZE: usize = 8 * 1024;
 
@@ -26,12 +29,19 @@ const MAX_TARGET_SIZE: usize = 65534;
 pub(super) fn limits(config: &ResolvedConfig, found: &mut Diagnostics) -> (LimitSettings, PluginSettings) {
     let (server, plugin) = (LimitSettings::default(), PluginSettings::default());
     let mut reader = LimitReader { config, found };
+    let server = reader.with_earlier_timeout(server);
     let server = LimitSettings {
         head_size: reader.renamed("head_size", "head_limit", server.head_size, head_size),
         head_fields: reader.read("head_fields", server.head_fields, head_fields),
         target_size: reader.read("target_size", server.target_size, target_size),
+        head_time: reader.read("head_time", server.head_time, time),
+        idle_time: reader.read("idle_time", server.idle_time, time),
+        send_idle_time: reader.read("send_idle_time", server.send_idle_time, time),
         body: reader.body_times(server.body),
         in_flight: reader.renamed("in_flight", "max_in_flight", server.in_flight, count),
+        in_flight_per_client: reader.read("in_flight_per_client", server.in_flight_per_client, count),
+        connections: reader.read("connections", server.connections, count),
+        connections_per_client: reader.read("connections_per_client", server.connections_per_client, count),
     };
     let plugin = PluginSettings {
         body_size: reader.renamed("body_size", "body_limit", plugin.body_size, body_size),
@@ -103,19 +113,32 @@ impl LimitReader<'_> {
     }
 
     fn body_times(&mut self, default: BodyTimes) -> BodyTimes {
-        let idle = self.read_timeout().or(default.idle);
         BodyTimes {
-            idle: self.read("body_idle_time", idle, time),
+            idle: self.read("body_idle_time", default.idle, time),
             whole: self.read("body_time", default.whole, time),
             min_rate: self.read("body_min_rate", default.min_rate, bytes_per_second),
         }
     }
 
-    /// `[server] read_timeout`, which stands for several times that are not given.
-    fn read_timeout(&mut self) -> Option<Duration> {
-        // A wrong value is reported where it is read for the connections.
-        let server = SectionReader::new(self.config, "server", self.found);
-        fields::duration(server.item("read_timeout")?.value.as_ref()?).ok()
+    /// The defaults with `[server] read_timeout`, if it is there, for the four times that it stood for. A time of its own
+    /// in `[limits]` counts before it.
+    fn with_earlier_timeout(&mut self, default: LimitSettings) -> LimitSettings {
+        let mut server = SectionReader::new(self.config, "server", self.found);
+        if server.item(READ_TIMEOUT).is_none() {
+            return default;
+        }
+        let message = "is called head_time, idle_time, send_idle_time and body_idle_time in [limits] now";
+        server.report(READ_TIMEOUT, |location| {
+            Diagnostic::note(location, message).remedy("the earlier name stays valid where they are not given")
+        });
+        let time = server.read(READ_TIMEOUT, None, |value| fields::duration(value).map(Some));
+        LimitSettings {
+            head_time: time,
+            idle_time: time,
+            send_idle_time: time,
+            body: BodyTimes { idle: time, ..default.body },
+            ..default
+        }
     }
 
     /// The value of `key`, which was called `earlier` in `[server]`.

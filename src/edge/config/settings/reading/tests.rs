@@ -133,7 +133,7 @@ fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
 #[test]
 fn every_server_key_takes_effect() {
     let server = good(
-        "[server]\nio_threads=2\nevent_loop=uvloop\nread_timeout=500ms\n\
+        "[server]\nio_threads=2\nevent_loop=uvloop\n\
          trusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
          watchdog_restart=off\nwatch=poll",
     )
@@ -144,7 +144,6 @@ fn every_server_key_takes_effect() {
         ServerSettings {
             io_threads: 2,
             event_loop: EventLoop::Uvloop,
-            read_timeout: Duration::from_millis(500),
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
@@ -202,7 +201,11 @@ fn times_and_rates_have_units_and_none() {
     assert_eq!((plugins.of("a", "a").queue_time, plugins.of("a", "a").handler_time), (None, handler_time));
     let none = "[limits]\nhead_fields=none\ntarget_size=none\nbody_idle_time=none\nbody_time=none\nbody_min_rate=none";
     assert_eq!(good(none).0.limits.body, BodyTimes { idle: None, whole: None, min_rate: None });
-    assert_eq!(good("[server]\nread_timeout=7").0.limits.body.idle, Some(Duration::from_secs(7)));
+    let (earlier, notes) = good("[server]\nread_timeout=7\n[limits]\nidle_time=none");
+    let seven = Some(Duration::from_secs(7));
+    assert_eq!((earlier.limits.body.idle, earlier.limits.head_time), (seven, seven));
+    assert_eq!((earlier.limits.send_idle_time, earlier.limits.idle_time), (seven, None));
+    assert!(notes[0].starts_with("t.ini:4: [server] read_timeout: is called head_time, idle_time, "), "{notes:?}");
     let wrong = errors("[limits]\nhead_fields=0\ntarget_size=65535\nbody_min_rate=fast\nqueue_time=0\nhandler_time=x");
     assert!(wrong[0].starts_with("t.ini:4: [limits] head_fields: must be a whole number from 1 to 10000"), "{wrong:?}");
     assert!(wrong[2].contains("body_min_rate: must be a size in each second, not \"fast\""), "{wrong:?}");
