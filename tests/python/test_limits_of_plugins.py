@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,44 @@ def test_mistakes_are_named_with_their_lines(launch: Launch, tmp_path: Path) -> 
     rewrite(server, "[plugin echo]\nbody_size = -1\n")
     assert 200 != server.get("/reload/all").status_code
     assert (200, 413) == (status(server, "echo", 10), status(server, "echo", 11))
+
+
+#: A wrong value of every key, and what is wrong with it.
+WRONG = {
+    "head_size": ("1k", "must be a size from 8192 bytes"),
+    "head_fields": ("0", "must be a whole number from 1 to 10000"),
+    "target_size": ("64KiB", "must be a size from 1 to 65534 bytes"),
+    "body_size": ("big", "must be a size"),
+    "head_time": ("0", "must be a time above 0"),
+    "idle_time": ("-1", "must be a time above 0"),
+    "send_idle_time": ("1 day", "must be a time above 0"),
+    "body_idle_time": ("soon", "must be a time above 0"),
+    "body_time": ("", "must be a time above 0"),
+    "body_min_rate": ("1KiB/m", "must be a size in each second"),
+    "handler_time": ("never", "must be a time above 0"),
+    "queue_time": ("off", "must be a time above 0"),
+    "in_flight": ("0", "must be a whole number of at least 1"),
+    "in_flight_per_plugin": ("1.5", "must be a whole number of at least 1"),
+    "in_flight_per_client": ("many", "must be a whole number of at least 1"),
+    "connections": ("-3", "must be a whole number of at least 1"),
+    "connections_per_client": ("all", "must be a whole number of at least 1"),
+}
+
+
+def test_every_wrong_value_is_named_with_its_line_and_none_is_right(tmp_path: Path) -> None:
+    """All at once; `none` switches each of them off."""
+    prepare(tmp_path, {}, INI + "[limits]\n" + "".join(f"{key} = {value}\n" for key, (value, _) in WRONG.items()))
+    arguments = [*command(), "check", "-i", "server.ini"]
+    ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert 1 == ended.returncode, ended.stderr
+    lines = ended.stderr.splitlines()
+    for number, (line, (key, (value, wrong))) in enumerate(zip(lines, WRONG.items(), strict=True)):
+        assert line.startswith(f"server.ini:{8 + number}: [limits] {key}: {wrong}"), line
+        assert f'not "{value}"' in line
+        assert re.search(r"; none switches it off\)$|\(write for example 1KiB/s", line), line
+    prepare(tmp_path, {}, INI + "[limits]\n" + "".join(f"{key} = none\n" for key in WRONG))
+    ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "") == (ended.returncode, ended.stderr)
 
 
 def test_an_earlier_name_is_valid_and_the_log_names_the_new_one(launch: Launch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from support.http2 import Http2
 from support.server import Launch
 from support.wait import wait_until
 from support.wire import HOST, Wire, post, receive_all
@@ -236,3 +237,22 @@ def test_the_length_of_a_target_is_what_is_configured(launch: Launch) -> None:
     assert 200 == server.get(path + "x" * (100 - len(path))).status_code
     refused = server.get(path + "x" * (101 - len(path)))
     assert (414, "the request target is too long") == (refused.status_code, refused.json()["error"])
+
+
+def test_requests_by_http2_have_the_same_times_and_limits(launch: Launch) -> None:
+    """A stream whose time is over gets the same answer, and the others of its connection go on."""
+    more = "[limits]\nqueue_time = 300ms\n[plugin slow]\nhandler_time = 200ms\nbody_size = 10\n"
+    server = launch(handlers("block", "other", "slow"), ini_more=more)
+    with Http2(server) as connection:
+        late = connection.answer(connection.begin("/slow?seconds=60"))
+        assert (504, "the plugin did not answer within 0.2 s") == (late.status, late.error)
+        assert 413 == connection.ask("/slow", method="POST", body=b"x" * 11).status
+        blocker = connection.begin("/block?block=go&tag=1")
+        server.wait_for("Block begins 1")
+        waiting = connection.answer(connection.begin("/other?tag=late"))
+        assert (503, "1") == (waiting.status, waiting.headers["retry-after"])
+        (server.folder / "go").touch()
+        assert 200 == connection.answer(blocker).status
+        assert 200 == connection.ask("/other?tag=next").status
+    server.wait_for("Other begins next")
+    assert "Other begins late" not in server.log
