@@ -121,7 +121,7 @@ def growth(setup: Setup, bare: Setup) -> Iterator[Growth]:
         "body of 10 MB": lambda n: Row("", "/length", None, "POST", body="x" * (1_000_000 * n), connections=4),
         "1,000 query arguments": lambda n: Row("", f"/length?{'&'.join(names[: 100 * n])}", None),
     }
-    ours = replace(setup, command=plugincore_command(more="[server]\nbody_limit = 16MiB\n"))
+    ours = replace(setup, command=plugincore_command(more="[limits]\nbody_size = 16MiB\n"))
     with Running(ours) as running, Running(bare) as other:
         for what, row in rows.items():
             yield replace(_cost(running, what, row), bare=_cost(other, what, row).ratio)

@@ -32,10 +32,13 @@ plugins = plugins
 documents = static:static
 
 [server]
-max_in_flight = {MAX_IN_FLIGHT}
-max_in_flight_per_plugin = {MAX_IN_PLUGIN}
-body_limit = {BODY_LIMIT}
 shutdown_timeout = 20
+
+[limits]
+in_flight = {MAX_IN_FLIGHT}
+in_flight_per_plugin = {MAX_IN_PLUGIN}
+body_size = {BODY_LIMIT}
+queue_time = 60s
 
 [plugin_parms]
 locked = auth_type=plugin&apikey={KEY.replace(" ", "+")}
