@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::measured::{
-    BodyData, Client, HeaderCache, Request, RequestData, RequestHeaders, Variables, invoke, step,
+    BodyData, Client, HeaderCache, KeyCheck, Request, RequestData, RequestHeaders, Variables, invoke, step,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -54,6 +54,7 @@ fn request() -> RequestData {
         local: SocketAddr::new(address, 9000),
         client: Client::Known(address),
         secure: false,
+        key: KeyCheck::default(),
         subpath: None,
         body: Bytes::new(),
         variables: BodyData::None,

@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 pub mod measured {
     pub use crate::edge::http::request::{BodyData, Variables};
     pub use crate::edge::policy::address::Client;
-    pub use crate::edge::queue::request_data::RequestData;
+    pub use crate::edge::queue::request_data::{KeyCheck, RequestData};
     pub use crate::host::bridge::{invoke, step};
     pub use crate::host::python::header_cache::HeaderCache;
     pub use crate::host::python::headers::RequestHeaders;

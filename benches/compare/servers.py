@@ -74,7 +74,8 @@ def _ini(folder: Path, port: int, tls: bool, plugins: Path, more: str = "") -> P
         f"[network]\nbindto = 127.0.0.1\nport = int:{port}\n\n[paths]\nplugins = {plugins}\n\n"
         f"[SSL]\nenabled = bool:{'true' if tls else 'false'}\ncertfile = {CERTIFICATE}\nkeyfile = {PRIVATE_KEY}\n\n"
         f"[auth]\napikey = {KEY}\n\n[plugin_parms]\nguarded = auth_type=plugin&apikey={KEY}\n\n"
-        f"[cors]\nenabled = bool:true\norigin_url = list:https://app.example.org\n{more}"
+        f"[cors]\nenabled = bool:true\norigin_url = list:https://app.example.org\n\n"
+        f"[limits]\nwrong_keys = none\n\n{more}"
     )
     return ini
 

@@ -2,10 +2,12 @@
 //!
 //! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for,
 //! 1 for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs,
-//! [`check`] checks an ini file. Caveat: the same entry serves the wheel's commands and the standalone binary.
+//! [`check`] checks an ini file, [`key`] makes and lists keys. Caveat: the same entry serves the wheel's commands and the
+//! standalone binary.
 
 mod check;
 mod ctl;
+mod key;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -46,6 +48,8 @@ enum Subcommand {
     Ctl(ctl::CtlArguments),
     /// Check the ini file, or compare it with a running server
     Check(check::CheckArguments),
+    /// Make a key, or list those of an ini file
+    Key(key::KeyArguments),
 }
 
 /// The options for serving.
@@ -104,6 +108,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
     match command {
         Some(Subcommand::Ctl(arguments)) => return ctl::run(py, &arguments, &name, &folder),
         Some(Subcommand::Check(arguments)) => return check::run(py, &arguments, &name, &folder),
+        Some(Subcommand::Key(arguments)) => return key::run(py, &arguments, &name, &folder),
         None => {}
     }
     let ini = match ini_file(parsed.ini_file, &name) {

@@ -17,6 +17,7 @@ use crate::edge::http::request::DecodedPath;
 pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::policy::admission::Entrance;
+use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
 
 /// First segments that belong to the host.
@@ -34,6 +35,8 @@ pub(crate) struct Endpoint {
     pub auth: Arc<ArcSwap<AuthPolicy>>,
     /// What the ini file has for it: limits and the like.
     pub settings: Arc<PluginSettings>,
+    /// CORS with the origins of its own, if it has those.
+    pub cors: Option<Arc<Cors>>,
     /// Whether it takes no requests; it stays so for good.
     disabled: Arc<AtomicBool>,
 }
@@ -50,7 +53,8 @@ impl Endpoint {
         auth: Arc<ArcSwap<AuthPolicy>>,
         settings: Arc<PluginSettings>,
     ) -> Result<Self, RouteError> {
-        Ok(Self { id: Arc::from(endpoint_id(name)?), entrance, methods, auth, settings, disabled: Arc::default() })
+        let (id, cors, disabled) = (Arc::from(endpoint_id(name)?), own_cors(&settings), Arc::default());
+        Ok(Self { id, entrance, methods, auth, settings, cors, disabled })
     }
 
     /// The same endpoint, which goes by other `settings` from now on.
@@ -60,9 +64,15 @@ impl Endpoint {
             entrance: Arc::clone(&self.entrance),
             methods: self.methods,
             auth: Arc::clone(&self.auth),
+            cors: own_cors(&settings),
             settings,
             disabled: Arc::clone(&self.disabled),
         }
+    }
+
+    /// What `decide` makes of who may use it now.
+    pub(crate) fn by_policy<T>(&self, decide: impl FnOnce(&AuthPolicy) -> T) -> T {
+        if self.settings.requires_key { decide(&AuthPolicy::Named) } else { decide(&self.auth.load()) }
     }
 
     /// Has it take no requests any more; for any thread.
@@ -82,6 +92,10 @@ impl Endpoint {
     pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
     }
+}
+
+fn own_cors(settings: &PluginSettings) -> Option<Arc<Cors>> {
+    settings.cors.as_ref().map(|cors| Arc::new(Cors::new(cors)))
 }
 
 /// Where a path leads.

@@ -34,6 +34,9 @@ class Checks(BasePlugin):
 UNAUTHORIZED = (403, "application/json; charset=utf-8", '{"error": "unauthorized"}')
 
 INI_MORE = """
+[limits]
+wrong_keys=none
+
 [auth]
 apikey=server-key
 

@@ -27,7 +27,7 @@ UNAUTHORIZED = (403, {"error": "unauthorized"})
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve with a key."""
-    with serving(tmp_path_factory.mktemp("keyed"), PLUGINS, "[auth]\napikey=k\n") as running:
+    with serving(tmp_path_factory.mktemp("keyed"), PLUGINS, "[auth]\napikey=k\n[limits]\nwrong_keys=none\n") as running:
         yield running
 
 

@@ -42,7 +42,7 @@ body_limit=1000
 GRANTED = {
     "access-control-allow-origin": ORIGIN,
     "access-control-allow-credentials": "true",
-    "access-control-expose-headers": "X-Custom-Header,Content-Length",
+    "access-control-expose-headers": "X-Custom-Header,Content-Length,X-Request-Id,Retry-After,ETag,Location",
 }
 
 
@@ -204,7 +204,7 @@ def test_a_star_allows_everybody_without_credentials(launch: Launch) -> None:
     server = launch({"any": PLUGIN}, ini_more=f"[cors]\nenabled=bool:true\norigin_url=list:* {ORIGIN}\n")
     open_to_all = {
         "access-control-allow-origin": "*",
-        "access-control-expose-headers": "X-Custom-Header,Content-Length",
+        "access-control-expose-headers": GRANTED["access-control-expose-headers"],
     }
     assert open_to_all == cors(server.get("/any", headers={"Origin": "https://evil.example"}))
     assert GRANTED == cors(server.get("/any", headers={"Origin": ORIGIN}))
@@ -240,3 +240,91 @@ def test_null_is_allowed_only_where_it_is_listed(launch: Launch) -> None:
     """Sandboxed frames and files send it."""
     server = launch({"any": PLUGIN}, ini_more="[cors]\nenabled=bool:true\norigin_url=list:null\n")
     assert "null" == server.get("/any", headers={"Origin": "null"}).headers["access-control-allow-origin"]
+
+
+SETTINGS = f"""
+[cors]
+enabled = true
+origin_url = {ORIGIN}
+allow_headers = list:X-Odd Content-Type
+expose_headers = X-Own
+max_age = 10m
+credentials = off
+
+[plugin other]
+origin_url = list:{OTHER}
+"""
+
+
+def test_headers_time_and_credentials_are_as_configured(launch: Launch) -> None:
+    """A list replaces the usual one; what is not in it is refused."""
+    server = launch({"any": PLUGIN}, ini_more=SETTINGS.partition("[plugin other]")[0])
+    granted = preflight(server, headers="x-odd,content-type")
+    assert {
+        "access-control-allow-origin": ORIGIN,
+        "access-control-allow-methods": "POST",
+        "access-control-allow-headers": "X-ODD,CONTENT-TYPE",
+        "access-control-max-age": "600",
+    } == cors(granted)
+    assert (403, True) == (
+        preflight(server, headers="authorization").status_code,
+        "header authorization is not allowed" in preflight(server, headers="authorization").text,
+    )
+    assert {"access-control-allow-origin": ORIGIN, "access-control-expose-headers": "X-Own"} == cors(
+        server.get("/any", headers={"Origin": ORIGIN})
+    )
+
+
+def test_scripts_may_trace_a_request_ask_for_changes_and_with_a_star_send_any_header(launch: Launch) -> None:
+    """By the names that they ask for, since browsers take `*` for a name where cookies are sent."""
+    server = launch({"any": PLUGIN}, ini_more=f"[cors]\nenabled=on\norigin_url={ORIGIN}\n")
+    names = preflight(server, headers="traceparent,if-none-match").headers["access-control-allow-headers"]
+    assert "TRACEPARENT,IF-NONE-MATCH" == names
+    ini = server.folder / "server.ini"
+    ini.write_text(ini.read_text() + "allow_headers = *\n")
+    assert 200 == server.get("/reload/all").status_code
+    assert "X-ODD" == preflight(server, headers="x-odd").headers["access-control-allow-headers"]
+
+
+def test_a_plugin_may_have_origins_of_its_own(launch: Launch) -> None:
+    """They replace those of `[cors]` for its requests, refusals and preflights; a reload changes them."""
+    server = launch({"any": PLUGIN, "other": PLUGIN.replace("Any", "Other")}, ini_more=SETTINGS)
+    for path, own, foreign in (("/any", ORIGIN, OTHER), ("/other", OTHER, ORIGIN), ("/plugins", ORIGIN, OTHER)):
+        for below in ("", "?fail=1", "/x"):
+            if path != "/plugins":
+                answer = server.get(path + below, headers={"Origin": own})
+                assert own == answer.headers["access-control-allow-origin"], (path, below)
+            assert {} == cors(server.get(path + below, headers={"Origin": foreign})), (path, below)
+        assert 200 == preflight(server, path, origin=own).status_code
+        assert 403 == preflight(server, path, origin=foreign).status_code
+        posted = server.post(path, headers={"Origin": own}, json={})
+        assert own == posted.headers["access-control-allow-origin"]
+    ini = server.folder / "server.ini"
+    ini.write_text(ini.read_text().replace(f"[plugin other]\norigin_url = list:{OTHER}\n", ""))
+    assert 200 == server.get("/reload/all").status_code
+    assert {} == cors(server.get("/other", headers={"Origin": OTHER}))
+    assert 200 == preflight(server, "/other", origin=ORIGIN).status_code
+
+
+def test_origins_of_a_plugin_are_not_used_while_cors_is_off(launch: Launch) -> None:
+    """The log says so."""
+    server = launch({"any": PLUGIN}, ini_more=f"[plugin any]\norigin_url = {ORIGIN}\n")
+    server.wait_for(r"\[plugin any\] origin_url: is not used, since CORS is not enabled")
+    assert {} == cors(server.get("/any", headers={"Origin": ORIGIN}))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("allow_headers = list:a b, c", "allow_headers: must be names of headers"),
+        ("expose_headers = *", "expose_headers: must be names of headers"),
+        ("max_age = 25h", "max_age: must be a time of at most 24 hours"),
+        ("max_age = long", "max_age: must be a time of at most 24 hours"),
+        ("credentials = perhaps", "credentials: must be on or off"),
+    ],
+)
+def test_a_wrong_value_is_an_error_with_its_place(launch: Launch, line: str, message: str) -> None:
+    """The start is refused with code 2."""
+    server = launch({"any": PLUGIN}, ini_more=f"[cors]\nenabled = on\norigin_url = {ORIGIN}\n{line}\n", ready=False)
+    assert 2 == server.wait()
+    assert f"server.ini:11: [cors] {message}" in server.log

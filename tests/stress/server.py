@@ -39,6 +39,7 @@ in_flight = {MAX_IN_FLIGHT}
 in_flight_per_plugin = {MAX_IN_PLUGIN}
 body_size = {BODY_LIMIT}
 queue_time = 60s
+wrong_keys = none
 
 [plugin_parms]
 locked = auth_type=plugin&apikey={KEY.replace(" ", "+")}

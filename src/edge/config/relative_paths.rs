@@ -70,6 +70,13 @@ pub(crate) fn resolve(config: &mut ResolvedConfig) {
     }
 }
 
+/// Where a path of this place is: in the folder of the ini file if it is there, else where relative paths begin.
+pub(crate) fn near_or_at(config: &ResolvedConfig, location: &SourceLocation, path: &Path) -> PathBuf {
+    let home = home(config).filter(|_| matches!(location, SourceLocation::File { .. }));
+    let near = home.map(|home| config.base.join(home).join(path)).filter(|near| near.exists());
+    near.unwrap_or_else(|| config.base.join(path))
+}
+
 /// The folder of the ini file, unless relative paths begin there anyway.
 fn home(config: &ResolvedConfig) -> Option<PathBuf> {
     let home = config.path.parent().filter(|folder| !folder.as_os_str().is_empty())?;

@@ -3,14 +3,18 @@
 //! Pure functions. All other sections belong to plugins and are passed on unchanged. Caveat: a key that is added to
 //! [`Settings`](super::settings::Settings) must be added here as well, or it is reported as unknown.
 
-/// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem.
+/// The section of named keys, which plugins do not find in their configuration.
+pub(crate) const KEYS: &str = "keys";
+
+/// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; `[keys]`, too: a key's name.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("network", &["bindto", "port", "http2"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
     ("SSL", &["enabled", "certfile", "keyfile"]),
-    ("auth", &["apikey"]),
-    ("cors", &["enabled", "origin_url"]),
+    ("auth", &["apikey", "key_sources", "challenge"]),
+    (KEYS, &[]),
+    ("cors", &["enabled", "origin_url", "allow_headers", "expose_headers", "max_age", "credentials"]),
     (
         "server",
         &[
@@ -52,6 +56,11 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "in_flight_per_client",
             "connections",
             "connections_per_client",
+            "rate",
+            "rate_burst",
+            "rate_per_key",
+            "rate_per_key_burst",
+            "wrong_keys",
         ],
     ),
     ("compat", &["legacy_status"]),
@@ -59,7 +68,18 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// The keys of `[plugin x]`, which says how the host treats one plugin.
-pub(crate) const PLUGIN_KEYS: &[&str] = &["body_size", "in_flight", "queue_time", "handler_time"];
+pub(crate) const PLUGIN_KEYS: &[&str] = &[
+    "body_size",
+    "in_flight",
+    "queue_time",
+    "handler_time",
+    "rate",
+    "rate_burst",
+    "rate_per_key",
+    "rate_per_key_burst",
+    "auth",
+    "origin_url",
+];
 
 /// The first word of a section for one plugin.
 const PLUGIN: &str = "plugin";
@@ -83,7 +103,9 @@ pub(crate) fn is_nearly_of_plugin(section: &str) -> bool {
 pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("network", "http2"),
     ("SSL", "enabled"),
+    ("auth", "challenge"),
     ("cors", "enabled"),
+    ("cors", "credentials"),
     ("compat", "legacy_status"),
     ("server", "watchdog_restart"),
     ("server", "crash_loop_guard"),

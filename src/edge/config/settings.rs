@@ -3,14 +3,17 @@
 //! Made on the Python thread, then read by all threads. Caveat: making settings resolves host names and opens
 //! certificate files, so it may wait for a name server.
 
+pub(crate) mod cors;
 pub(crate) mod limits;
 pub(crate) mod plugins;
 mod reading;
 
+use self::cors::CorsSettings;
 use self::limits::LimitSettings;
 use self::plugins::PluginSections;
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
+use super::keys::{KeySettings, KeySources};
 use super::places::PlaceSetting;
 use super::resolved::ResolvedConfig;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -36,6 +39,12 @@ pub(crate) struct Settings {
     pub tls: Option<TlsFiles>,
     /// `[auth] apikey`, as text; `None` when absent or empty.
     pub apikey: Option<Secret>,
+    /// `[keys]`.
+    pub keys: Vec<KeySettings>,
+    /// `[auth] key_sources`: the parts of a request that may hold a key (default all).
+    pub key_sources: KeySources,
+    /// `[auth] challenge`: whether a request without a key is answered 401 (default 403).
+    pub challenge: bool,
     /// `[cors]`, when it is enabled.
     pub cors: Option<CorsSettings>,
     /// `[server]`: limits and timings.
@@ -149,13 +158,6 @@ pub(crate) struct TlsFiles {
     pub keyfile: PathBuf,
     /// `[network] http2`: whether clients are offered HTTP/2.
     pub http2: bool,
-}
-
-/// `[cors]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CorsSettings {
-    /// `origin_url`: allowed origins, compared to the letter; `*` allows any, without credentials.
-    pub origins: Vec<String>,
 }
 
 /// `[server]`: limits and timings, all with safe defaults.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use http::{Method, Response};
 use tokio::sync::oneshot;
 
-use super::builtin::check_control;
+use super::access::Gate;
+use super::builtin::{check_control, log_control};
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method, off_thread};
 use super::state::{ServerState, Snapshot};
 use crate::edge::control::api::{ApiCall, PluginAction};
@@ -69,11 +70,14 @@ pub(super) async fn answer<B: Backend>(
 ) -> Result<Response<Body>, RequestError> {
     let found = ApiCall::find(path).filter(|(call, _)| context.is_control() || !call.needs_socket());
     let (call, methods) = found.ok_or(Rejection::NotFound)?;
-    if let Some(response) = answer_options(snapshot, context, methods)? {
+    if let Some(response) = answer_options(snapshot.cors.as_ref(), context, methods)? {
         return Ok(response);
     }
     check_method(context, methods)?;
-    check_control(snapshot, context, body).await?;
+    let key = check_control(&Gate { clients: &state.clients, snapshot, context }, body).await?;
+    if !matches!(call, ApiCall::Plugins | ApiCall::Status | ApiCall::Difference | ApiCall::Events) {
+        log_control(context, key.as_ref());
+    }
     let id = context.id.header();
     let report = match call {
         ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), id)),

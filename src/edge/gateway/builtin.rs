@@ -4,21 +4,25 @@
 //! pass the same [`stages`](super::stages) as those for plugins, each route those that it needs. Caveat: `/plugins` and
 //! `/reload/…` are checked here for who may use them; the health endpoints and static files are open to every client.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, Response};
 
+use super::access::Gate;
+use super::clients::ClientRecords;
 use super::stages::{
     RequestBody, RequestContext, RequestError, allowed, answer_options, body_variables, check_method, off_thread,
-    refuse_key,
 };
 use super::state::Snapshot;
 use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
-use crate::edge::http::request::MethodSet;
-use crate::edge::http::rescue::{Realm, Rejection};
+use crate::edge::http::request::{BodyData, MethodSet};
+use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::policy::cors;
 use crate::edge::policy::credential::{Access, AuthPolicy};
+use crate::edge::policy::keys::Resource;
 use crate::edge::policy::own_host;
 use crate::edge::queue::backend::Backend;
 
@@ -42,89 +46,97 @@ fn health(context: &RequestContext, answer: impl FnOnce() -> Response<Body>) -> 
 }
 
 /// Answers `/plugins`.
-pub(super) async fn plugins(
-    snapshot: &Snapshot,
-    context: &RequestContext,
-    body: &mut RequestBody,
-) -> Result<Response<Body>, RequestError> {
-    if let Some(response) = answer_options(snapshot, context, MethodSet::DEFAULT)? {
+pub(super) async fn plugins(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Response<Body>, RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    if let Some(response) = answer_options(snapshot.cors.as_ref(), context, MethodSet::DEFAULT)? {
         return Ok(response);
     }
     check_method(context, MethodSet::DEFAULT)?;
-    check_server_key(snapshot, context, body).await?;
+    check_server_key(gate, body).await?;
     Ok(control::plugins(snapshot.table.ids(), context.id.header()))
 }
 
 /// Answers `/reload/<name>` when the reload is done.
 pub(super) async fn reload(
     backend: &impl Backend,
-    snapshot: &Snapshot,
-    context: &RequestContext,
+    gate: &Gate<'_>,
     body: &mut RequestBody,
     name: String,
 ) -> Result<Response<Body>, RequestError> {
-    if let Some(response) = answer_options(snapshot, context, MethodSet::ACTING)? {
+    let Gate { snapshot, context, .. } = gate;
+    if let Some(response) = answer_options(snapshot.cors.as_ref(), context, MethodSet::ACTING)? {
         return Ok(response);
     }
     check_method(context, MethodSet::ACTING)?;
-    check_control(snapshot, context, body).await?;
+    let key = check_control(gate, body).await?;
+    log_control(context, key.as_ref());
     let report = backend.reload(ReloadTarget::named(name)).await;
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
 }
 
-/// Checks whether the client may control the server: by the control socket, with the server's key, or without a
-/// configured one from the same machine, but never on behalf of a web page of another site.
-pub(super) async fn check_control(
-    snapshot: &Snapshot,
-    context: &RequestContext,
-    body: &mut RequestBody,
-) -> Result<(), RequestError> {
-    check_server_key(snapshot, context, body).await?;
+/// Checks whether the client may control the server: by the control socket, with a key of scope `control`, or without
+/// a configured one from the same machine, but never on behalf of a web page of another site. Returns the key's name.
+pub(super) async fn check_control(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Option<Arc<str>>, RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    let key = check_server_key(gate, body).await?;
     if context.is_control() {
-        return Ok(());
+        return Ok(None);
     }
     let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
     if matches!(snapshot.control, AuthPolicy::Open) && is_stranger() {
         return Err(Rejection::ControlRefused.into());
     }
-    Ok(())
+    Ok(key)
 }
 
-/// Checks the server's own key; a key in the body counts for POST, as in pluginserver. Without a configured key every
-/// client is admitted, except for web pages of other origins. By the control socket no key is needed.
-async fn check_server_key(
-    snapshot: &Snapshot,
-    context: &RequestContext,
-    body: &mut RequestBody,
-) -> Result<(), RequestError> {
-    if context.is_control() {
-        return Ok(());
+/// Logs with which key the server is controlled.
+pub(super) fn log_control(context: &RequestContext, key: Option<&Arc<str>>) {
+    if let Some(key) = key {
+        tracing::info!("{} - {} - with the key {key}", context.client, context.parts.uri.path());
     }
+}
+
+/// Checks the rate and the key for the server's own endpoints; a key in the body counts for POST, as in pluginserver.
+/// Without a configured key every client is admitted, except for web pages of other origins. By the control socket no
+/// key is needed. Returns the key's name.
+async fn check_server_key(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Option<Arc<str>>, RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    if context.is_control() {
+        return Ok(None);
+    }
+    let rates = &snapshot.general.rates;
+    gate.check_rate(rates, "")?;
     if matches!(snapshot.control, AuthPolicy::Open) {
         let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
         let is_foreign = own_host::may_be_foreign(&context.parts.uri, &context.parts.headers, is_friend);
-        return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(()) };
+        return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(None) };
     }
-    let granted = match snapshot.control.admits_head(&context.parts.headers, &context.query) {
-        Access::Granted => true,
-        Access::Refused => false,
-        Access::BodyDecides => {
-            let bytes = body.read(snapshot, &snapshot.general, &context.parts.headers).await?;
-            snapshot.control.admits_body(&body_variables(context, &bytes))
-        }
+    let access = gate.check_head(&snapshot.control, Resource::Control)?;
+    let variables = if matches!(access, Access::BodyDecides) {
+        let bytes = body.read(snapshot, &snapshot.general, &context.parts.headers).await?;
+        body_variables(context, &bytes)
+    } else {
+        BodyData::None
     };
-    if granted { Ok(()) } else { Err(refuse_key(context, Realm::Control, context.parts.uri.path())) }
+    let Some(key) = gate.check_body(&snapshot.control, Resource::Control, access, &variables)? else { return Ok(None) };
+    gate.check_key_rate(rates, "", &key)?;
+    Ok(key.name)
 }
 
 /// Answers with a static file, and adds the request to the access log, refused ones too.
 pub(super) async fn static_file(
+    clients: &ClientRecords,
     snapshot: &Snapshot,
     context: RequestContext,
     subpath: Option<String>,
 ) -> Result<Response<Body>, RequestError> {
     let Some(documents) = snapshot.static_files.clone() else { return Err(Rejection::NotFound.into()) };
-    let early = match answer_options(snapshot, &context, MethodSet::READ_ONLY) {
-        Ok(None) => check_method(&context, MethodSet::READ_ONLY).map(|()| None),
+    let early = match answer_options(snapshot.cors.as_ref(), &context, MethodSet::READ_ONLY) {
+        Ok(None) => {
+            let gate = Gate { clients, snapshot, context: &context };
+            let checked = check_method(&context, MethodSet::READ_ONLY);
+            checked.and_then(|()| gate.check_rate(&snapshot.general.rates, "")).map(|()| None)
+        }
         answered => answered,
     };
     let RequestContext { parts, client, .. } = context;

@@ -14,9 +14,10 @@ use futures_util::future::{Either, ready};
 use http::{Request, Response};
 use tokio::task::spawn_local;
 
+use super::access::Gate;
 use super::stages::{
     PluginPath, RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome,
-    body_variables, check_key_in_body, check_key_in_head, check_method, request_data, route,
+    body_variables, check_method, request_data, route,
 };
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
@@ -29,9 +30,10 @@ use crate::edge::http::response::Body;
 use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
 use crate::edge::policy::admission::{NoPlace, Permit, admit};
 use crate::edge::policy::credential::Access;
+use crate::edge::policy::keys::Resource;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::outstanding::{Awaited, Outstanding};
-use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::request_data::{KeyCheck, RequestData};
 use crate::edge::queue::responder::{CompletionQueue, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
@@ -105,9 +107,9 @@ impl<B: Backend> AppService<B> {
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
         let mut context = RequestContext::new(&snapshot, peer, parts, flags);
-        let response = ResponseContext::new(&context, flags);
+        let mut response = ResponseContext::new(&context, flags);
         let answered = loop {
-            match self.handle(&snapshot, context, &body) {
+            match self.handle(&snapshot, context, &body, &mut response) {
                 Ok(Progress::Answered(response)) => break Ok(response),
                 Err(error) => break Err(error),
                 Ok(Progress::Outdated(earlier)) => {
@@ -124,7 +126,7 @@ impl<B: Backend> AppService<B> {
                 Ok(Progress::Waits(waiting)) => {
                     let mut snapshot = Guard::into_inner(snapshot);
                     return Either::Right(Either::Right(Box::pin(async move {
-                        let answered = self.resume(&mut snapshot, *waiting, &mut body).await;
+                        let answered = self.resume(&mut snapshot, *waiting, &mut body, &mut response).await;
                         response.complete(&snapshot, answered, body)
                     })));
                 }
@@ -140,6 +142,7 @@ impl<B: Backend> AppService<B> {
         snapshot: &Snapshot,
         context: RequestContext,
         body: &RequestBody,
+        response: &mut ResponseContext,
     ) -> Result<Progress, RequestError> {
         if context.is_for_whole_server() {
             return Ok(Progress::Answered(allowed(MethodSet::ALL))); // hyper lets only OPTIONS come here with it
@@ -156,21 +159,26 @@ impl<B: Backend> AppService<B> {
                 return Ok(Progress::Waits(Box::new(Waiting::StaticFile(context, subpath))));
             }
         };
-        if let Some(response) = answer_options(snapshot, &context, endpoint.methods)? {
+        response.go_by(&endpoint);
+        let cors = endpoint.cors.as_ref().or(snapshot.cors.as_ref());
+        if let Some(response) = answer_options(cors, &context, endpoint.methods)? {
             return Ok(Progress::Answered(response));
         }
         endpoint.check_enabled()?;
         check_method(&context, endpoint.methods)?;
-        let access = check_key_in_head(&endpoint, &context)?;
+        let gate = self.gate(snapshot, &context);
+        gate.check_rate(&endpoint.settings.rates, endpoint.id())?;
+        let resource = Resource::Plugin(endpoint.id());
+        let access = endpoint.by_policy(|policy| gate.check_head(policy, resource))?;
         if body.is_expected() {
             return Ok(Progress::Waits(Box::new(Waiting::PluginBody { endpoint, context, path })));
         }
         let (body, variables) = (Bytes::new(), body_variables(&context, &Bytes::new()));
-        let Some(permit) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
+        let Some((permit, key)) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
             return Ok(Progress::Outdated(Box::new(context)));
         };
         let id = context.id.clone();
-        let request = request_data(context, path, body, variables);
+        let request = request_data(context, path, body, variables, key);
         Ok(Progress::Queued(self.enqueue(&endpoint, request, permit, id)))
     }
 
@@ -183,14 +191,19 @@ impl<B: Backend> AppService<B> {
         context: &RequestContext,
         access: Access,
         variables: &BodyData,
-    ) -> Result<Option<Permit>, RequestError> {
-        check_key_in_body(endpoint, context, access, variables)?;
+    ) -> Result<Option<(Permit, KeyCheck)>, RequestError> {
+        let key = self.gate(snapshot, context).check_plugin(endpoint, access, variables)?;
         let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
         let client = self.state.client_places.enter(context.client).map_err(|NoPlace| Rejection::Overloaded)?;
         let mut permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
         permit.keep(client);
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
-        Ok(is_current.then_some(permit))
+        Ok(is_current.then_some((permit, key)))
+    }
+
+    /// What the stages that decide about access go by.
+    fn gate<'a>(&'a self, snapshot: &'a Snapshot, context: &'a RequestContext) -> Gate<'a> {
+        Gate { clients: &self.state.clients, snapshot, context }
     }
 
     /// The last stage: the queue. Gives what the outcome is awaited by.
@@ -208,31 +221,36 @@ impl<B: Backend> AppService<B> {
         snapshot: &mut Arc<Snapshot>,
         waiting: Waiting,
         body: &mut RequestBody,
+        response: &mut ResponseContext,
     ) -> Result<Response<Body>, RequestError> {
         match waiting {
-            Waiting::Plugins(context) => builtin::plugins(snapshot, &context, body).await,
+            Waiting::Plugins(context) => builtin::plugins(&self.gate(snapshot, &context), body).await,
             Waiting::Reload(context, name) => {
-                builtin::reload(&*self.state.backend, snapshot, &context, body, name).await
+                builtin::reload(&*self.state.backend, &self.gate(snapshot, &context), body, name).await
             }
             Waiting::Api(context, path) => api::answer(&self.state, snapshot, &context, body, &path).await,
-            Waiting::StaticFile(context, subpath) => builtin::static_file(snapshot, context, subpath).await,
+            Waiting::StaticFile(context, subpath) => {
+                builtin::static_file(&self.state.clients, snapshot, context, subpath).await
+            }
             Waiting::PluginBody { endpoint, context, path } => {
                 let bytes = body.read(snapshot, &endpoint.settings, &context.parts.headers).await?;
                 let variables = body_variables(&context, &bytes);
                 // While the body came, a reload may have put another version there, or another key: the plugin that
                 // answers decides who may call it, and the response is completed as it has it now.
-                let (endpoint, permit) = loop {
+                let (endpoint, permit, key) = loop {
                     *snapshot = self.state.snapshot.load_full();
                     let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
+                    response.go_by(&endpoint);
                     endpoint.check_enabled()?;
                     check_method(&context, endpoint.methods)?;
-                    let access = check_key_in_head(&endpoint, &context)?;
-                    if let Some(permit) = self.admit(snapshot, &endpoint, &context, access, &variables)? {
-                        break (endpoint, permit);
+                    let (gate, resource) = (self.gate(snapshot, &context), Resource::Plugin(endpoint.id()));
+                    let access = endpoint.by_policy(|policy| gate.check_head(policy, resource))?;
+                    if let Some((permit, key)) = self.admit(snapshot, &endpoint, &context, access, &variables)? {
+                        break (endpoint, permit, key);
                     }
                 };
                 let id = context.id.clone();
-                let request = request_data(context, path, bytes, variables);
+                let request = request_data(context, path, bytes, variables, key);
                 await_outcome(self.enqueue(&endpoint, request, permit, id.clone()), &id).await
             }
         }

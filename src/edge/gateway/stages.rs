@@ -5,6 +5,7 @@
 //! request began with as an argument; none looks for a newer one.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
@@ -20,15 +21,14 @@ use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
-use crate::edge::http::rescue::{Failure, Realm, Rejection};
+use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::policy::address::{Client, client_address};
-use crate::edge::policy::cors::Preflight;
-use crate::edge::policy::credential::Access;
+use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
-use crate::edge::queue::request_data::RequestData;
+use crate::edge::queue::request_data::{KeyCheck, RequestData};
 use crate::edge::queue::responder::{Outcome, Reply};
 use crate::edge::routing::{Endpoint, Route};
 
@@ -104,7 +104,7 @@ pub(super) struct PluginPath {
 
 /// Stage: OPTIONS, which the server answers for all routes, CORS preflights included.
 pub(super) fn answer_options(
-    snapshot: &Snapshot,
+    cors: Option<&Arc<Cors>>,
     context: &RequestContext,
     methods: MethodSet,
 ) -> Result<Option<Response<Body>>, Rejection> {
@@ -112,7 +112,7 @@ pub(super) fn answer_options(
     if *method != Method::OPTIONS {
         return Ok(None);
     }
-    match snapshot.cors.as_ref().zip(Preflight::of(headers)) {
+    match cors.zip(Preflight::of(headers)) {
         Some((cors, preflight)) => Ok(Some(cors.preflight(&preflight, methods)?)),
         None => Ok(Some(allowed(methods))),
     }
@@ -129,20 +129,6 @@ pub(super) fn allowed(methods: MethodSet) -> Response<Body> {
 /// Stage: refuses methods that the route does not have.
 pub(super) fn check_method(context: &RequestContext, methods: MethodSet) -> Result<(), Rejection> {
     if methods.contains(&context.parts.method) { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
-}
-
-/// Stage: the plugin's key in the head of the request, if that is where it has to be.
-pub(super) fn check_key_in_head(endpoint: &Endpoint, context: &RequestContext) -> Result<Access, RequestError> {
-    match endpoint.auth.load().admits_head(&context.parts.headers, &context.query) {
-        Access::Refused => Err(refuse_key(context, Realm::Plugin, endpoint.id())),
-        access => Ok(access),
-    }
-}
-
-/// Logs a missing or wrong key for `what` and refuses the request.
-pub(super) fn refuse_key(context: &RequestContext, realm: Realm, what: &str) -> RequestError {
-    tracing::warn!("{} - request for {what} - Not authorized", context.client);
-    Rejection::Unauthorized(realm).into()
 }
 
 /// A body that has not been read yet.
@@ -209,25 +195,13 @@ pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData
     })
 }
 
-/// Stage: the plugin's key among the variables of the body, unless the head has granted `access` already.
-pub(super) fn check_key_in_body(
-    endpoint: &Endpoint,
-    context: &RequestContext,
-    access: Access,
-    variables: &BodyData,
-) -> Result<(), RequestError> {
-    if access == Access::BodyDecides && !endpoint.auth.load().admits_body(variables) {
-        return Err(refuse_key(context, Realm::Plugin, endpoint.id()));
-    }
-    Ok(())
-}
-
 /// Stage: the request as it crosses to the Python thread.
 pub(super) fn request_data(
     context: RequestContext,
     path: PluginPath,
     body: Bytes,
     variables: BodyData,
+    key: KeyCheck,
 ) -> Box<RequestData> {
     let RequestContext { parts, query, client, peer, .. } = context;
     Box::new(RequestData {
@@ -241,6 +215,7 @@ pub(super) fn request_data(
         local: peer.local,
         client,
         secure: peer.secure,
+        key,
         subpath: path.subpath,
         body,
         variables,
@@ -299,6 +274,8 @@ pub(super) struct ResponseContext {
     is_head: bool,
     /// Where CORS has to be granted.
     origin: Option<HeaderValue>,
+    /// CORS as the plugin has it, if it has origins of its own.
+    cors: Option<Arc<Cors>>,
 }
 
 impl ResponseContext {
@@ -313,7 +290,12 @@ impl ResponseContext {
         // The answer to OPTIONS is complete, a preflight's permission included.
         let adds_cors = flags.origin && parts.method != Method::OPTIONS;
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
-        Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin }
+        Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin, cors: None }
+    }
+
+    /// Goes by the origins of `endpoint`, if it has its own.
+    pub(super) fn go_by(&mut self, endpoint: &Endpoint) {
+        self.cors.clone_from(&endpoint.cors);
     }
 
     /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
@@ -341,7 +323,7 @@ impl ResponseContext {
         if self.is_head && response.body().size_hint().exact() == Some(0) && has_body {
             response.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
         }
-        if let Some(cors) = &snapshot.cors {
+        if let Some(cors) = self.cors.as_ref().or(snapshot.cors.as_ref()) {
             cors.decorate(self.origin.as_ref(), response.headers_mut());
         }
         if body.leaves_bytes() {

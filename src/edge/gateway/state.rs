@@ -13,8 +13,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 
+use super::clients::ClientRecords;
 use super::static_mount::StaticMount;
 use crate::edge::config::fields::UNLIMITED;
+use crate::edge::config::rate::RateLimit;
 use crate::edge::config::settings::Settings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
@@ -28,6 +30,7 @@ use crate::edge::http::params::ConnectionParams;
 use crate::edge::policy::admission::{ClientPlaces, Limit};
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
+use crate::edge::policy::keys::{Keys, Resource};
 use crate::edge::routing::RouteTable;
 
 /// What a reload replaces.
@@ -36,10 +39,16 @@ pub(crate) struct Snapshot {
     pub table: RouteTable,
     /// The folder of static files, if one is served.
     pub static_files: Option<Arc<StaticFiles>>,
-    /// The key of `/plugins` and `/reload/…`; open without `[auth] apikey`.
+    /// The named keys, and where clients may send keys of all kinds.
+    pub keys: Arc<Keys>,
+    /// Who may use `/plugins`, `/reload/…` and `/-/api/…`; open if there is no key for them.
     pub control: AuthPolicy,
+    /// Whether requests without a key are answered 401.
+    pub challenge: bool,
+    /// How many wrong keys a client may send.
+    pub wrong_keys: Option<RateLimit>,
     /// CORS, if it is enabled.
-    pub cors: Option<Cors>,
+    pub cors: Option<Arc<Cors>>,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// What holds for the server's own endpoints, and for plugins in general.
@@ -63,11 +72,15 @@ impl Snapshot {
         certificate: Option<Arc<ServerConfig>>,
     ) -> Self {
         let static_mount = static_mount.filter(|mount| table.serve_static_files(mount.route()).is_ok());
+        let keys = Keys::of(settings);
         Self {
             static_files: static_mount.map(|mount| Arc::clone(&mount.files)),
             table,
-            control: settings.apikey.as_ref().map_or(AuthPolicy::Open, AuthPolicy::key),
-            cors: settings.cors.as_ref().map(Cors::new),
+            control: if keys.has_key_for(Resource::Control) { AuthPolicy::Named } else { AuthPolicy::Open },
+            keys: Arc::new(keys),
+            challenge: settings.challenge,
+            wrong_keys: settings.limits.wrong_keys.map(|rate| RateLimit::new(rate, None)),
+            cors: settings.cors.as_ref().map(Cors::new).map(Arc::new),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
@@ -92,6 +105,8 @@ pub(crate) struct ServerState<B> {
     pub client_places: Arc<ClientPlaces>,
     /// The connections.
     pub connections: Arc<ConnectionCount>,
+    /// What clients have done so far; kept by reloads.
+    pub clients: ClientRecords,
     /// What is kept of the plugins over restarts.
     pub kept: Arc<KeptState>,
     /// What is told of the plugins.
@@ -116,6 +131,7 @@ impl<B> ServerState<B> {
             apart: Limit::new(UNLIMITED),
             client_places: ClientPlaces::new(limits.in_flight_per_client),
             connections: ConnectionCount::new(limits),
+            clients: ClientRecords::default(),
             kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),

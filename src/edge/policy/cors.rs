@@ -4,6 +4,8 @@
 //! `*` allows any origin, but without credentials, because every site could use a visitor's cookies otherwise. Caveat:
 //! CORS does not protect the server; it only lets browsers know which answers scripts may read.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -11,43 +13,40 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Response};
 
-use crate::edge::config::settings::CorsSettings;
+use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ANY: HeaderValue = HeaderValue::from_static("*");
-const EXPOSED: HeaderValue = HeaderValue::from_static("X-Custom-Header,Content-Length");
-const MAX_AGE: HeaderValue = HeaderValue::from_static("3600");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 
-/// Request headers that a script may set. The last three need no permission in general, but browsers ask for them when
-/// their values are unusual.
-const ALLOWED_HEADERS: [&str; 7] = [
-    "CONTENT-TYPE",
-    "AUTHORIZATION",
-    "X-REQUESTED-WITH",
-    "ACCEPT",
-    "X-CUSTOM-AUTH",
-    "ACCEPT-LANGUAGE",
-    "CONTENT-LANGUAGE",
-];
-
-/// The policy of section `[cors]`.
+/// The policy of section `[cors]`, or of a plugin that has other origins.
 #[derive(Clone, Debug)]
 pub(crate) struct Cors {
     origins: Vec<HeaderValue>,
     any: bool,
+    /// Request headers that a script may set, in upper case; `*` for all.
+    allowed: Vec<String>,
+    /// The response headers that a script may read.
+    exposed: Option<HeaderValue>,
+    max_age: HeaderValue,
+    credentials: bool,
 }
 
 impl Cors {
     /// An origin that no header can hold is left out: no browser can send it.
     pub(crate) fn new(settings: &CorsSettings) -> Self {
         let listed = settings.origins.iter().filter(|origin| *origin != "*");
+        let exposed = Some(settings.expose_headers.join(",")).filter(|names| !names.is_empty());
         Self {
             origins: listed.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
             any: settings.origins.iter().any(|origin| origin == "*"),
+            allowed: settings.allow_headers.iter().map(|name| name.to_ascii_uppercase()).collect(),
+            exposed: exposed.and_then(|names| HeaderValue::try_from(names).ok()),
+            max_age: HeaderValue::from(settings.max_age.as_secs()),
+            credentials: settings.credentials,
         }
     }
 
@@ -63,7 +62,10 @@ impl Cors {
         if let Some(origin) = origin
             && self.allow(origin, response)
         {
-            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            match &self.exposed {
+                Some(names) => response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, names.clone()),
+                None => response.remove(ACCESS_CONTROL_EXPOSE_HEADERS),
+            };
         }
     }
 
@@ -83,10 +85,10 @@ impl Cors {
             return refused(format!("method {method} is not allowed here; allowed are {methods}"));
         }
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.method.clone());
-        if let Some(names) = asked.headers()? {
+        if let Some(names) = asked.headers(&self.allowed)? {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
         }
-        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
         headers.insert(VARY, VARY_ORIGIN);
         Ok(response)
     }
@@ -96,9 +98,12 @@ impl Cors {
         let is_listed = self.names(origin);
         if is_listed {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
         } else if self.any {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        }
+        if is_listed && self.credentials {
+            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+        } else if is_listed || self.any {
             response.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
         }
         is_listed || self.any
@@ -127,25 +132,26 @@ impl<'a> Preflight<'a> {
         Some(Self { origin: origin?, method: method?, request })
     }
 
-    /// The headers asked for, in upper case and without repetition, once all are found to be allowed.
-    fn headers(&self) -> Result<Option<HeaderValue>, Rejection> {
-        let mut granted: Vec<&'static str> = Vec::new();
+    /// The headers asked for, in upper case and without repetition, once all are found to be among `allowed`.
+    fn headers(&self, allowed: &[String]) -> Result<Option<HeaderValue>, Rejection> {
+        let any = allowed.iter().any(|name| name == "*");
+        let mut granted: Vec<Cow<'_, str>> = Vec::new();
         let lines = self.request.iter().filter(|(name, _)| **name == ACCESS_CONTROL_REQUEST_HEADERS);
         let names = lines.flat_map(|(_, line)| line.as_bytes().split(|&byte| byte == b','));
         for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-            let Some(&allowed) = ALLOWED_HEADERS.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name))
-            else {
-                return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
+            let listed = allowed.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name));
+            let name = match listed {
+                Some(listed) => Cow::Borrowed(listed.as_str()),
+                None if any => Cow::Owned(name.escape_ascii().to_string().to_ascii_uppercase()),
+                None => {
+                    return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
+                }
             };
-            if !granted.contains(&allowed) {
-                granted.push(allowed);
+            if !granted.contains(&name) {
+                granted.push(name);
             }
         }
-        Ok(match granted[..] {
-            [] => None,
-            [only] => Some(HeaderValue::from_static(only)),
-            _ => HeaderValue::from_str(&granted.join(",")).ok(),
-        })
+        Ok(if granted.is_empty() { None } else { HeaderValue::try_from(granted.join(",")).ok() })
     }
 }
 
@@ -174,12 +180,18 @@ fn add_vary_origin(response: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const ORIGIN_URL: &str = "https://a.example";
 
     fn cors(origins: &[&str]) -> Cors {
-        Cors::new(&CorsSettings { origins: origins.iter().map(ToString::to_string).collect() })
+        Cors::new(&CorsSettings { origins: texts(origins), ..CorsSettings::default() })
+    }
+
+    fn texts(words: &[&str]) -> Vec<String> {
+        words.iter().map(ToString::to_string).collect()
     }
 
     fn request(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -193,6 +205,15 @@ mod tests {
     }
 
     fn preflight(origin: &'static str, method: &'static str, headers: &'static str) -> Result<HeaderMap, String> {
+        preflight_to(&cors(&[ORIGIN_URL]), origin, method, headers)
+    }
+
+    fn preflight_to(
+        cors: &Cors,
+        origin: &'static str,
+        method: &'static str,
+        headers: &'static str,
+    ) -> Result<HeaderMap, String> {
         let lines = [
             ("origin", origin),
             ("access-control-request-method", method),
@@ -200,7 +221,7 @@ mod tests {
         ];
         let headers = request(&lines);
         let asked = Preflight::of(&headers).expect("it is one");
-        match cors(&[ORIGIN_URL]).preflight(&asked, MethodSet::DEFAULT) {
+        match cors.preflight(&asked, MethodSet::DEFAULT) {
             Ok(response) => {
                 assert_eq!(response.status(), 200);
                 Ok(response.headers().clone())
@@ -215,7 +236,8 @@ mod tests {
         let response = decorated(&cors(&["https://b.example", ORIGIN_URL]), ORIGIN_URL);
         assert_eq!(response["access-control-allow-origin"], ORIGIN_URL);
         assert_eq!(response["access-control-allow-credentials"], "true");
-        assert_eq!(response["access-control-expose-headers"], "X-Custom-Header,Content-Length");
+        let exposed = "X-Custom-Header,Content-Length,X-Request-Id,Retry-After,ETag,Location";
+        assert_eq!(response["access-control-expose-headers"], exposed);
         assert_eq!(response["vary"], "Origin");
     }
 
@@ -296,6 +318,42 @@ mod tests {
         assert!(preflight(ORIGIN_URL, "PUT", "").unwrap_err().contains("PUT"));
         assert!(preflight(ORIGIN_URL, "get", "").unwrap_err().contains("get"));
         assert!(preflight(ORIGIN_URL, "GET", "accept, x-odd").unwrap_err().contains("x-odd"));
+    }
+
+    #[test]
+    fn scripts_may_trace_requests_and_ask_for_changes() {
+        let granted = preflight(ORIGIN_URL, "GET", "traceparent, if-none-match").unwrap();
+        assert_eq!(granted["access-control-allow-headers"], "TRACEPARENT,IF-NONE-MATCH");
+    }
+
+    #[test]
+    fn headers_age_and_credentials_are_as_configured() {
+        let settings = CorsSettings {
+            origins: texts(&[ORIGIN_URL]),
+            allow_headers: texts(&["X-Odd"]),
+            expose_headers: texts(&["X-A", "X-B"]),
+            max_age: Duration::from_secs(60),
+            credentials: false,
+        };
+        let odd = Cors::new(&settings);
+        let granted = preflight_to(&odd, ORIGIN_URL, "GET", "x-odd").unwrap();
+        assert_eq!(granted["access-control-allow-headers"], "X-ODD");
+        assert_eq!(granted["access-control-max-age"], "60");
+        assert!(!granted.contains_key("access-control-allow-credentials"));
+        assert!(preflight_to(&odd, ORIGIN_URL, "GET", "content-type").unwrap_err().contains("content-type"));
+        let response = decorated(&odd, ORIGIN_URL);
+        assert_eq!(response["access-control-expose-headers"], "X-A,X-B");
+        assert!(!response.contains_key("access-control-allow-credentials"));
+        let none = Cors::new(&CorsSettings { expose_headers: Vec::new(), ..settings });
+        assert!(!decorated(&none, ORIGIN_URL).contains_key("access-control-expose-headers"));
+    }
+
+    #[test]
+    fn a_star_allows_every_header_by_its_name() {
+        let settings = CorsSettings { origins: texts(&["*"]), allow_headers: texts(&["*"]), ..CorsSettings::default() };
+        let granted =
+            preflight_to(&Cors::new(&settings), "https://any.example", "GET", "x-odd, X-Odd, accept").unwrap();
+        assert_eq!(granted["access-control-allow-headers"], "X-ODD,ACCEPT");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Decisions about a request before any Python runs, one file for each policy.
 //!
-//! Pure functions on the I/O threads. Their order: [`address`], then for a known route preflights by [`cors`] (which
-//! end there, without a key), the method, [`credential`] or, for the server's own endpoints without a key,
-//! [`own_host`], then [`admission`]. CORS headers are added to every answer, refusals included, or browsers would hide
-//! it from scripts.
+//! On the I/O threads. Their order: [`address`], then for a known route preflights by [`cors`] (which end there, without
+//! a key), the method, the client's [`rate`], then [`credential`] with the named [`keys`] and [`wrong_keys`] or, for the
+//! server's own endpoints without a key, [`own_host`], then the key's [`rate`] and [`admission`]. CORS headers are added
+//! to every answer, refusals included, or browsers would hide it from scripts.
 
 pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod cors;
 pub(crate) mod credential;
+pub(crate) mod keys;
 pub(crate) mod own_host;
+pub(crate) mod rate;
+pub(crate) mod wrong_keys;

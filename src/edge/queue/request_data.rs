@@ -4,6 +4,7 @@
 //! carry keys that must not reach a log.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -11,6 +12,18 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use crate::edge::http::request::{BodyData, Variables};
 use crate::edge::policy::address::Client;
+use crate::edge::policy::keys::Keys;
+
+/// What the gateway has found out about the key of a request.
+#[derive(Default)]
+pub struct KeyCheck {
+    /// The name of the key that admitted the request, if it has one; a plugin's own check may add it.
+    pub name: OnceLock<Arc<str>>,
+    /// Whether a named key was asked for.
+    pub by_name: bool,
+    /// What the plugin's own check goes by, if it is made.
+    pub keys: Option<Arc<Keys>>,
+}
 
 /// One request, whole: head, body and the parts parsed from them.
 pub struct RequestData {
@@ -34,6 +47,8 @@ pub struct RequestData {
     pub client: Client,
     /// Whether the socket is encrypted.
     pub secure: bool,
+    /// The key that admitted the request.
+    pub key: KeyCheck,
     /// What follows the plugin's route and a slash, decoded; `None` when the path ends with the route.
     pub subpath: Option<String>,
     /// The body as it came; empty when there was none.

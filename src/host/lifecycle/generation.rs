@@ -20,6 +20,7 @@ use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::{Secret, Settings};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::http::tls;
+use crate::edge::policy::keys::Keys;
 use crate::edge::routing::RouteError;
 use crate::host::plugins::discover::stem;
 use crate::host::plugins::environment::Environment;
@@ -231,8 +232,12 @@ impl Draft {
         let mut loaded = load_file(&self.environment, &file).await;
         // A new key of the server comes with a generation; a plugin that is replaced alone goes by the one that counts.
         let (read, counts) = (self.key.as_ref(), self.generation().settings.apikey.as_ref());
+        let keys = Keys::of(&self.generation().settings);
         let refusal = |plugin: &LoadedPlugin| {
-            Python::attach(|py| BasePlugin::change_server_key(plugin.instance.bind(py), read, counts)).err()
+            Python::attach(|py| match BasePlugin::change_server_key(plugin.instance.bind(py), read, counts) {
+                Ok(()) => plugin.lacks_key(py, &plugin.settings.load(), &keys),
+                Err(error) => Some(error.to_string()),
+            })
         };
         loaded.refuse(self.environment.terminate_timeout, refusal).await;
         self.files.push(DraftFile { file, loaded, may_replace: true });

@@ -23,6 +23,7 @@ use crate::edge::control::status::read;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Snapshot;
 use crate::edge::policy::admission::{Entrance, Limit};
+use crate::edge::policy::keys::Keys;
 use crate::edge::routing::{Endpoint, RouteError, RouteTable};
 use crate::host::plugins::discover::{discover, stem};
 use crate::host::plugins::environment::Environment;
@@ -136,8 +137,8 @@ impl Host {
         };
         let stems: Vec<_> = files.iter().map(|file| stem(file)).collect();
         let is_named = scope == ReloadScope::Plugins;
-        let is_current = |file: &PathBuf| Python::attach(|py| self.is_current(py, &environment, file, &target));
-        let (current, files): (Vec<_>, _) = files.into_iter().partition(|file| !is_named && is_current(file));
+        let may_stay = |file: &PathBuf| Python::attach(|py| self.may_stay(py, &draft, file, &target));
+        let (current, files): (Vec<_>, _) = files.into_iter().partition(|file| !is_named && may_stay(file));
         draft.keep(current);
         draft.expect(&files);
         let folder = environment.locate(&environment.folder);
@@ -202,6 +203,18 @@ impl Host {
             tracing::debug!("{}: loaded anew: {error}", file.display());
             false
         })
+    }
+
+    /// Whether a file is left as it is. One whose plugins ask for a named key that there will not be is loaded anew,
+    /// which fails with the reason.
+    fn may_stay(&self, py: Python<'_>, draft: &Draft, file: &Path, target: &ReloadTarget) -> bool {
+        let (serving, environment) = (self.registry.serving(), draft.environment());
+        let keys = Keys::of(&draft.generation().settings);
+        let lacks_key = |plugin: &&Arc<LoadedPlugin>| {
+            plugin.file == file
+                && plugin.lacks_key(py, environment.plugins.of(&plugin.id, &stem(file)), &keys).is_some()
+        };
+        self.is_current(py, environment, file, target) && !serving.plugins().iter().any(|plugin| lacks_key(&plugin))
     }
 
     /// Whether a stop has been asked for that does not wait for a reload.

@@ -20,6 +20,7 @@ use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::credential::AuthPolicy;
+use crate::edge::policy::keys::{Keys, Resource};
 use crate::host::bridge::in_flight::InFlight;
 use crate::host::bridge::outcome::ResultContext;
 use crate::host::python::baseplugin::BasePlugin;
@@ -117,13 +118,28 @@ impl LoadedPlugin {
 }
 
 impl LoadedPlugin {
+    /// What is wrong if it asks for a named key and `keys` have none that opens it: no client could use it.
+    pub(crate) fn lacks_key(&self, py: Python<'_>, settings: &PluginSettings, keys: &Keys) -> Option<String> {
+        let by_itself =
+            self.instance.bind(py).cast::<BasePlugin>().is_ok_and(|plugin| plugin.get().asks_for_named_key());
+        let asks = by_itself || settings.requires_key;
+        (asks && !keys.has_usable_key_for(Resource::Plugin(&self.id))).then(|| {
+            let id = &self.id;
+            format!("{id} asks for a named key, and no key in [keys] is for it; add one with scopes={id}, or scopes=*")
+        })
+    }
+
     /// Who may call it, for the log.
     pub(crate) fn audience(&self, py: Python<'_>) -> &'static str {
+        if self.settings.load().requires_key {
+            return "named keys";
+        }
         if self.checks_itself {
             return "its own check";
         }
         match **self.policy.load() {
-            AuthPolicy::Open => "open",
+            AuthPolicy::Open | AuthPolicy::ByPlugin => "open",
+            AuthPolicy::Named => "named keys",
             AuthPolicy::Closed => "nobody: it asks for a key and has none",
             AuthPolicy::Key(_) => {
                 let kind = self.instance.bind(py).getattr(intern!(py, "_auth_type")).and_then(|kind| kind.str());
@@ -241,7 +257,7 @@ fn methods(instance: &Bound<'_, PyAny>) -> PyResult<MethodSet> {
 fn policy(instance: &Bound<'_, PyAny>, overrides_check: bool) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
     if overrides_check {
         // `_check_auth` decides, on the Python thread.
-        return Ok(Arc::new(ArcSwap::from_pointee(AuthPolicy::Open)));
+        return Ok(Arc::new(ArcSwap::from_pointee(AuthPolicy::ByPlugin)));
     }
     BasePlugin::policy(instance.cast::<BasePlugin>().map_err(PyErr::from)?)
 }

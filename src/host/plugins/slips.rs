@@ -59,7 +59,7 @@ impl Part {
         let value = value.trim().to_lowercase();
         let near = WORDS.into_iter().find(|word| is_slip(&plain, word)).or_else(|| {
             // Of these values it is as good as sure what was meant.
-            let means_key = ["global", "plugin"].contains(&value.as_str());
+            let means_key = ["global", "plugin", "key"].contains(&value.as_str());
             (means_key && (plain.contains("auth") || nearest(name, ["auth_type"], 3).is_some())).then_some("auth_type")
         })?;
         Some(format!("is {near} meant by {name:?}?"))

@@ -20,6 +20,7 @@ use super::request::Request;
 use super::response;
 use crate::edge::config::settings::Secret;
 use crate::edge::policy::credential::{AuthPolicy, Credential};
+use crate::edge::policy::keys::Resource;
 use crate::host::bridge::coroutine::{await_python, coroutine};
 use crate::host::bridge::step;
 
@@ -27,7 +28,7 @@ use crate::host::bridge::step;
 ///
 /// Takes keyword arguments only: `config`, `log`, `task_callback`, `args`, `prog_args`, and the plugin's own parameters
 /// from `[plugin_parms]` and its JSON file. Of these it uses `prog_args` (required), `config`, `route_path`,
-/// `auth_type` (`global` or `plugin`) and `apikey`.
+/// `auth_type` (`global`, `plugin` or `key`) and `apikey`.
 ///
 /// >>> from plugincore.baseplugin import BasePlugin
 /// >>> from plugincore.testing import SyncPluginClient
@@ -51,6 +52,9 @@ pub struct BasePlugin {
     legacy_status: AtomicBool,
 }
 
+/// The `_auth_type` of plugins that any key of `[keys]` opens whose scopes name them.
+const NAMED_KEYS: &str = "key";
+
 /// Attributes of a class body that are defaults of the properties of these names, and where they are kept.
 const DEFAULTS: [(&str, &str); 2] = [("_apikey", "_default_apikey"), ("_auth_type", "_default_auth_type")];
 
@@ -62,6 +66,11 @@ impl BasePlugin {
     pub fn policy(plugin: &Bound<'_, Self>) -> PyResult<Arc<ArcSwap<AuthPolicy>>> {
         Self::update(plugin)?;
         Ok(Arc::clone(&plugin.get().policy))
+    }
+
+    /// Whether any key of `[keys]` that is for the plugin opens it.
+    pub fn asks_for_named_key(&self) -> bool {
+        matches!(**self.policy.load(), AuthPolicy::Named)
     }
 
     /// Has `plugin` require the server's key `now` if it requires `before`, the server's key that it was made with;
@@ -120,7 +129,11 @@ fn policy_of(plugin: &Bound<'_, PyAny>) -> PyResult<AuthPolicy> {
         return Ok(AuthPolicy::Open);
     }
     let key = plugin.getattr(intern!(py, "_apikey"))?;
-    Ok(if key.is_truthy()? { AuthPolicy::key(&Secret::new(key.str()?.to_str()?)) } else { AuthPolicy::Closed })
+    if key.is_truthy()? {
+        return Ok(AuthPolicy::key(&Secret::new(key.str()?.to_str()?)));
+    }
+    let kind = plugin.getattr(intern!(py, "_auth_type"))?.str()?;
+    Ok(if kind.to_string_lossy().eq_ignore_ascii_case(NAMED_KEYS) { AuthPolicy::Named } else { AuthPolicy::Closed })
 }
 
 #[pymethods]
@@ -186,7 +199,7 @@ impl BasePlugin {
         slf.setattr(intern!(py, "args"), kwargs)
     }
 
-    /// None, `global` or `plugin`: whose key opens this plugin. Anything that is true asks for a key.
+    /// None, `global`, `plugin` or `key`: whose key opens this plugin. Anything that is true asks for a key.
     #[getter(_auth_type)]
     fn auth_type<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::access(slf, intern!(slf.py(), "_auth_type"))
@@ -245,16 +258,27 @@ impl BasePlugin {
             headers.as_ref().map_or(Ok(None), |headers| headers.call_method1(intern!(py, "get"), (name,))?.extract())
         };
         let variable = data.get_item(intern!(py, "apikey"))?.and_then(|value| value.extract::<String>().ok());
+        let request = data.get_item(intern!(py, "request"))?;
+        let request = request.as_ref().and_then(|request| request.cast::<Request>().ok());
+        let keys = request.and_then(|request| request.get().data().key.keys.clone()).unwrap_or_default();
         let shown = Credential::from_texts(
+            keys.sources,
             header(intern!(py, "Authorization"))?.as_deref(),
             header(intern!(py, "X-Custom-Auth"))?.as_deref(),
             variable.as_deref(),
         );
-        let policy = policy_of(slf.as_any())?;
-        Ok(match shown {
-            Some(shown) => policy.admits(&shown),
-            None => matches!(policy, AuthPolicy::Open),
-        })
+        let by_name = request.is_some_and(|request| request.get().data().key.by_name);
+        let policy = if by_name { AuthPolicy::Named } else { policy_of(slf.as_any())? };
+        let Some(shown) = shown else { return Ok(matches!(policy, AuthPolicy::Open)) };
+        let id = slf.getattr(intern!(py, "_plugin_id"))?.str()?;
+        let id = id.to_string_lossy();
+        let Ok(accepted) = policy.admits(&keys, Resource::Plugin(id.trim_matches('/')), &shown) else {
+            return Ok(false);
+        };
+        if let (Some(request), Some(name)) = (request, accepted.and_then(|key| key.name)) {
+            request.get().data().key.name.get_or_init(|| name);
+        }
+        Ok(true)
     }
 
     /// Checks the key and runs `request_handler(**data)`; the host calls it for plugins that override it,
@@ -366,13 +390,15 @@ fn authentication<'py>(
             let key = key.ok_or_else(|| wrong("Auth is global but no apikey in auth"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
+        // Not one of its own, even if its class has one.
+        NAMED_KEYS => Ok((Some(PyString::new(py, &kind).into_any()), Some(py.None().into_bound(py)))),
         "plugin" => {
             let key = given("apikey")?.filter(is_key);
             let key = key.ok_or_else(|| wrong("Auth is plugin but no plugin apikey"))?;
             Ok((Some(PyString::new(py, &kind).into_any()), Some(key)))
         }
         other => Err(wrong(&format!(
-            "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey), \"plugin\" (its own apikey) or \"none\""
+            "auth_type is {other:?}; it must be \"global\" (the key of [auth] apikey), \"plugin\" (its own apikey), \"key\" (the keys of [keys]) or \"none\""
         ))),
     }
 }

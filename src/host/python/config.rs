@@ -13,7 +13,7 @@ use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
-use crate::edge::config::schema::plugin_of_section;
+use crate::edge::config::schema::{KEYS, plugin_of_section};
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
 use crate::edge::config::{overrides, relative_paths};
@@ -197,9 +197,9 @@ pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
     config.py().import("plugincore.configfile")?.setattr("masterConfig", config)
 }
 
-/// Whether plugins find the section in their `config`; how the host treats them is not theirs.
+/// Whether plugins find the section in their `config`; keys, and how the host treats them, are not theirs.
 fn is_shown(section: &Section) -> bool {
-    plugin_of_section(&section.name).is_none()
+    plugin_of_section(&section.name).is_none() && !section.name.eq_ignore_ascii_case(KEYS)
 }
 
 /// Builds the `plugincore.configfile.Config` that plugins get.

@@ -46,6 +46,8 @@ PREFLIGHTS = {
     "X-Requested-With": preflight("/alive", "POST", "X-Requested-With"),
     "Accept": preflight("/alive", "POST", "Accept"),
     "X-Custom-Auth": preflight("/alive", "POST", "X-Custom-Auth"),
+    "traceparent": preflight("/alive", "GET", "traceparent"),
+    "If-None-Match": preflight("/alive", "GET", "If-None-Match"),
     "Accept-Language": preflight("/alive", "POST", "Accept-Language"),
     "a header that is not allowed": preflight("/alive", "POST", "X-Odd"),
     "several headers": preflight("/alive", "POST", "authorization", "content-type", "accept"),

@@ -61,9 +61,17 @@ def incomplete(exchange: Exchange) -> Collection[str]:
 
 
 def more_headers(exchange: Exchange) -> Collection[str]:
-    more = rb"CORS preflight request failed: headers are not allowed: (X-CUSTOM-AUTH|ACCEPT-LANGUAGE|CONTENT-LANGUAGE)"
+    names = rb"(X-CUSTOM-AUTH|ACCEPT-LANGUAGE|CONTENT-LANGUAGE|TRACEPARENT|IF-NONE-MATCH)"
+    more = rb"CORS preflight request failed: headers are not allowed: " + names
     refused = re.fullmatch(more, exchange.original["body"])
     return {"status", *BODY, *PREFLIGHT} if refused and exchange.statuses(403, 200) else ()
+
+
+def exposed(exchange: Exchange) -> Collection[str]:
+    name = f"{ALLOW}expose-headers"
+    before = exchange.original[name]
+    more = f"{before},X-Request-Id,Retry-After,ETag,Location"
+    return {name} if before and exchange.ours[name] == more else ()
 
 
 def vary(exchange: Exchange) -> Collection[str]:
@@ -148,12 +156,22 @@ ROWS = [
     Difference(
         "preflight-headers",
         AREA,
-        "`X-Custom-Auth`, `Accept-Language` or `Content-Language` in a preflight",
+        "`X-Custom-Auth`, `Accept-Language`, `Content-Language`, `traceparent` or `If-None-Match` in a preflight",
         "403",
         "allowed",
         Reason.DOCUMENT,
         answers(more_headers),
         "the first is one of the headers for a key; browsers expect the others to be allowed",
+    ),
+    Difference(
+        "exposed-headers",
+        AREA,
+        "the response headers that scripts may read",
+        "`X-Custom-Header`, `Content-Length`",
+        "also `X-Request-Id`, `Retry-After`, `ETag`, `Location`",
+        Reason.DOCUMENT,
+        answers(exposed),
+        "scripts need them to name a request, to wait, and to cache",
     ),
     Difference(
         "vary",

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::edge::config::fields::UNLIMITED;
+use crate::edge::config::rate::Rate;
 
 /// How long a request body may take; more is 408.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct LimitSettings {
     pub connections: usize,
     /// `connections_per_client`: of one client that is not a trusted proxy (default 256); more are refused.
     pub connections_per_client: usize,
+    /// `wrong_keys`: wrong keys from one client address (default 20 a minute); more lock it out for a minute.
+    pub wrong_keys: Option<Rate>,
 }
 
 impl Default for LimitSettings {
@@ -68,6 +71,7 @@ impl Default for LimitSettings {
             in_flight_per_client: UNLIMITED,
             connections: 10_000,
             connections_per_client: 256,
+            wrong_keys: Some(Rate { count: 20, seconds: 60 }),
         }
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
+use crate::edge::config::rate::RateSettings;
 use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
+use crate::edge::config::settings::cors::CorsSettings;
 
 /// What holds for the requests to one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub(crate) struct PluginSettings {
     pub queue_time: Option<Duration>,
     /// `handler_time`: longest time of a handler until it answers (default none); then it is 504.
     pub handler_time: Option<Duration>,
+    /// `rate` and others: how often each client and each key may make a request (default without limit); more is 429.
+    pub rates: RateSettings,
+    /// `auth = key`: whether a key of `[keys]` is required, whatever the plugin asks for.
+    pub requires_key: bool,
+    /// `[cors]` with the plugin's own `origin_url`, if it has that and CORS is enabled.
+    pub cors: Option<Arc<CorsSettings>>,
 }
 
 impl Default for PluginSettings {
@@ -33,6 +41,9 @@ impl Default for PluginSettings {
             counts_apart: false,
             queue_time: Some(Duration::from_secs(5)),
             handler_time: None,
+            rates: RateSettings::default(),
+            requires_key: false,
+            cors: None,
         }
     }
 }

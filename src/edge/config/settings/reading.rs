@@ -4,16 +4,18 @@
 //! Called on the Python thread. Caveat: an item whose value could not be resolved counts as present here, since its
 //! error has been recorded already.
 
+mod cors;
+mod keys;
 mod limits;
 mod plugins;
 mod static_files;
 
 use super::{
-    CorsSettings, DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings,
-    Settings, TlsFiles,
+    DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings, TlsFiles,
 };
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
+use crate::edge::config::keys::KeySources;
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
@@ -38,10 +40,12 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let static_files = static_files::static_files(config, &mut found);
     let tls = tls(&mut SectionReader::new(config, "SSL", &mut found), network.http2);
     let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
-    let cors = cors(&mut SectionReader::new(config, "cors", &mut found));
+    let keys = keys::keys(config, apikey.as_ref(), &mut found);
+    let (key_sources, challenge) = how_keys_are_sent(&mut SectionReader::new(config, "auth", &mut found));
+    let cors = cors::cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
     let (limits, of_plugins) = limits::limits(config, &mut found);
-    let plugins = Arc::new(plugins::sections(config, of_plugins, &mut found));
+    let plugins = Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), &mut found));
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
@@ -62,6 +66,9 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             static_files,
             tls,
             apikey,
+            keys,
+            key_sources,
+            challenge,
             cors,
             server,
             limits,
@@ -319,27 +326,10 @@ fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddr]) -> Option<Secret>
     Some(Secret::new(key))
 }
 
-fn cors(cors: &mut SectionReader<'_>) -> Option<CorsSettings> {
-    if !cors.switch("enabled", false) {
-        return None;
-    }
-    let origins = cors.read("origin_url", Vec::new(), fields::words);
-    if cors.item("origin_url").is_none() {
-        cors.warn("origin_url", "is missing, so no origin is allowed", "write origin_url=list:https://app.example");
-    }
-    for origin in &origins {
-        if origin == "*" {
-            cors.warn(
-                "origin_url",
-                "* allows every origin, but never with credentials",
-                "list the origins that need them",
-            );
-        } else if origin != "null" && (!origin.contains("://") || origin.ends_with('/')) {
-            let message = format!("{origin:?} is no origin and will match none");
-            cors.warn("origin_url", message, "write scheme://host or scheme://host:port, without a slash at the end");
-        }
-    }
-    Some(CorsSettings { origins })
+/// `key_sources` and `challenge`.
+fn how_keys_are_sent(auth: &mut SectionReader<'_>) -> (KeySources, bool) {
+    let sources = |value: &Value| KeySources::named(&fields::words(value)?);
+    (auth.read("key_sources", KeySources::default(), sources), auth.switch("challenge", false))
 }
 
 fn server(server: &mut SectionReader<'_>) -> ServerSettings {

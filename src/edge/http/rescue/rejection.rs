@@ -3,12 +3,17 @@
 //! Pure functions, called on the I/O threads.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::answer::{ErrorBody, answer, answer_text, retry_after};
 use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::Body;
+
+/// What is left of a limit, as draft-ietf-httpapi-ratelimit-headers-10 defines it.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The limit itself, as that draft defines it.
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The key that is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,9 @@ pub enum Rejection {
     /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
     #[error("unauthorized")]
     Unauthorized(Realm),
+    /// 401 with `WWW-Authenticate`: no key, where clients are to be asked for one.
+    #[error("unauthorized")]
+    KeyRequired,
     /// 403: what changes the server's state needs a key, or a client on the same machine that no web page sent.
     #[error(
         "without an apikey in section [auth] this is allowed only on the server's own machine, not to other web sites"
@@ -75,6 +83,24 @@ pub enum Rejection {
         /// How many bytes there are.
         size: u64,
     },
+    /// 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`: more requests than the rate allows.
+    #[error("too many requests; try again in {retry_after} s")]
+    RateExceeded {
+        /// What is counted, such as `client`.
+        policy: &'static str,
+        /// How many requests are allowed in `window` seconds.
+        quota: u32,
+        /// Seconds in which `quota` requests are allowed.
+        window: u32,
+        /// Seconds until the next request is allowed.
+        retry_after: u32,
+    },
+    /// 429 with `Retry-After`: the client has sent too many wrong keys.
+    #[error("too many wrong keys; requests with a key are refused for {retry_after} s")]
+    TooManyWrongKeys {
+        /// Seconds until keys are looked at again.
+        retry_after: u32,
+    },
     /// 503 with `Retry-After`: the system cannot open or read a file now.
     #[error("the file cannot be read at the moment; try again")]
     FileUnavailable,
@@ -104,6 +130,8 @@ impl Rejection {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
+            Self::KeyRequired => StatusCode::UNAUTHORIZED,
+            Self::RateExceeded { .. } | Self::TooManyWrongKeys { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized(_)
             | Self::ControlRefused
             | Self::ForeignRefused
@@ -136,6 +164,19 @@ impl Rejection {
             Self::UnsupportedCoding => {
                 response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
             }
+            Self::KeyRequired => {
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::RateExceeded { policy, quota, window, retry_after } => {
+                let headers = response.headers_mut();
+                headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
+                let value = |text: String| HeaderValue::try_from(text).expect("names and digits are valid in a header");
+                headers.insert(RATE_LIMIT, value(format!("\"{policy}\";r=0;t={retry_after}")));
+                headers.insert(RATE_LIMIT_POLICY, value(format!("\"{policy}\";q={quota};w={window}")));
+            }
+            Self::TooManyWrongKeys { retry_after } => {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*retry_after));
+            }
             Self::RangeNotSatisfiable { size } => {
                 let range = HeaderValue::try_from(format!("bytes */{size}"));
                 response.headers_mut().insert(CONTENT_RANGE, range.expect("digits are valid in a header"));
@@ -151,7 +192,7 @@ impl Rejection {
     /// The body of the answers that many requests in a row may get, serialised beforehand.
     fn prebuilt_body(&self) -> Option<&'static str> {
         match self {
-            Self::Unauthorized(_) => Some(r#"{"error": "unauthorized"}"#),
+            Self::Unauthorized(_) | Self::KeyRequired => Some(r#"{"error": "unauthorized"}"#),
             Self::NotFound => Some(r#"{"error": "not found"}"#),
             Self::PluginDisabled => Some(r#"{"error": "this plugin is disabled"}"#),
             Self::Congested => Some(r#"{"error": "the server is busy; try again"}"#),

@@ -19,6 +19,7 @@ fn all_rejections() -> Vec<(Rejection, u16)> {
         (Rejection::BadRequest("why".into()), 400),
         (Rejection::Unauthorized(Realm::Control), 403),
         (Rejection::Unauthorized(Realm::Plugin), 403),
+        (Rejection::KeyRequired, 401),
         (Rejection::ControlRefused, 403),
         (Rejection::PreflightRefused("why".into()), 403),
         (Rejection::Unreadable, 403),
@@ -29,6 +30,8 @@ fn all_rejections() -> Vec<(Rejection, u16)> {
         (Rejection::BodyTooLarge { limit: 10 }, 413),
         (Rejection::UnsupportedCoding, 415),
         (Rejection::RangeNotSatisfiable { size: 3 }, 416),
+        (Rejection::RateExceeded { policy: "client", quota: 10, window: 1, retry_after: 1 }, 429),
+        (Rejection::TooManyWrongKeys { retry_after: 60 }, 429),
         (Rejection::FileUnavailable, 503),
         (Rejection::Overloaded, 503),
         (Rejection::ShuttingDown, 503),
@@ -63,6 +66,22 @@ fn a_refusal_for_lack_of_room_says_when_to_come_again() {
     for rejection in [Rejection::Overloaded, Rejection::ShuttingDown, Rejection::FileUnavailable] {
         assert_eq!(rejection.respond(id("i"), false).headers()[RETRY_AFTER], "1");
     }
+}
+
+#[test]
+fn a_refusal_for_a_rate_names_the_rate_and_when_to_come_again() {
+    let response =
+        Rejection::RateExceeded { policy: "key", quota: 600, window: 60, retry_after: 7 }.respond(id("i"), false);
+    assert_eq!(response.headers()[RETRY_AFTER], "7");
+    assert_eq!(response.headers()["ratelimit"], "\"key\";r=0;t=7");
+    assert_eq!(response.headers()["ratelimit-policy"], "\"key\";q=600;w=60");
+    let response = Rejection::TooManyWrongKeys { retry_after: 60 }.respond(id("i"), false);
+    assert_eq!(response.headers()[RETRY_AFTER], "60");
+}
+
+#[test]
+fn a_challenge_asks_for_a_bearer_token() {
+    assert_eq!(Rejection::KeyRequired.respond(id("i"), true).headers()["www-authenticate"], "Bearer");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! when it is first used. Caveat: the body has arrived before the plugin runs, so reading never waits and there is no
 //! stream.
 
+mod cached;
 mod cookies;
 mod form;
 mod media_type;
@@ -24,6 +25,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PySet, PyString};
 
+use self::cached::cached;
 pub(crate) use self::form::FileField;
 use self::media_type::MediaType;
 pub(crate) use self::transport::Transport;
@@ -56,20 +58,6 @@ pub struct Request {
     attributes: OnceLock<Py<PyDict>>,
     /// aiohttp's own request, for what only that can answer.
     aiohttp: OnceLock<Py<PyAny>>,
-}
-
-/// The object in `cell`, made on the first call.
-fn cached<'py, T>(
-    py: Python<'py>,
-    cell: &OnceLock<Py<T>>,
-    make: impl FnOnce() -> PyResult<Py<T>>,
-) -> PyResult<Bound<'py, T>> {
-    if let Some(earlier) = cell.get() {
-        return Ok(earlier.bind(py).clone());
-    }
-    let object = make()?;
-    // Making may run Python code, so it stays outside of the lock; here nothing can wait for another thread.
-    Ok(cell.get_or_init(|| object).bind(py).clone())
 }
 
 impl Request {
@@ -154,6 +142,12 @@ impl Request {
     #[getter]
     fn method(&self) -> &str {
         self.data.method.as_str()
+    }
+
+    /// The name of the key in `[keys]` that admitted the request, `default` for that in `[auth]`; None without one.
+    #[getter]
+    fn key_name(&self) -> Option<&str> {
+        self.data.key.name.get().map(|name| &**name)
     }
 
     /// The path, decoded.

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 use super::*;
 use crate::edge::http::request::{BodyData, Variables, classify};
 use crate::edge::policy::address::Client;
+use crate::edge::queue::request_data::KeyCheck;
 
 /// A POST of `body` with these headers.
 fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
@@ -26,6 +27,7 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         local: SocketAddr::from(([127, 0, 0, 1], 9192)),
         client: Client::Known([192, 0, 2, 7].into()),
         secure: false,
+        key: KeyCheck::default(),
         subpath: Some("c\n".to_owned()),
         body: Bytes::from_static(body),
         variables: BodyData::None,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::SectionReader;
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult, UNLIMITED};
+use crate::edge::config::rate::{RateLimit, RateSettings, burst, rate};
 use crate::edge::config::resolved::ResolvedConfig;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
@@ -42,15 +43,41 @@ pub(super) fn limits(config: &ResolvedConfig, found: &mut Diagnostics) -> (Limit
         in_flight_per_client: reader.read("in_flight_per_client", server.in_flight_per_client, count),
         connections: reader.read("connections", server.connections, count),
         connections_per_client: reader.read("connections_per_client", server.connections_per_client, count),
+        wrong_keys: SectionReader::new(config, "limits", reader.found).read("wrong_keys", server.wrong_keys, rate),
     };
     let plugin = PluginSettings {
         body_size: reader.renamed("body_size", "body_limit", plugin.body_size, body_size),
         in_flight: reader.renamed("in_flight_per_plugin", "max_in_flight_per_plugin", plugin.in_flight, count),
         queue_time: reader.read("queue_time", plugin.queue_time, time),
         handler_time: reader.read("handler_time", plugin.handler_time, time),
+        rates: RateSettings {
+            client_apart: false,
+            key_apart: false,
+            ..rates(&mut SectionReader::new(config, "limits", reader.found), plugin.rates)
+        },
         ..plugin
     };
     (server, plugin)
+}
+
+/// The rates of a section; what it does not have is as in `general`.
+pub(super) fn rates(section: &mut SectionReader<'_>, general: RateSettings) -> RateSettings {
+    let (per_client, client_apart) = rate_limit(section, ["rate", "rate_burst"], general.per_client);
+    let (per_key, key_apart) = rate_limit(section, ["rate_per_key", "rate_per_key_burst"], general.per_key);
+    RateSettings { per_client, per_key, client_apart, key_apart }
+}
+
+/// A rate with its burst, and whether the section has either.
+fn rate_limit(
+    section: &mut SectionReader<'_>,
+    [name, name_of_burst]: [&str; 2],
+    general: Option<RateLimit>,
+) -> (Option<RateLimit>, bool) {
+    let own = section.read(name, general.map(|limit| limit.rate), rate);
+    let own_burst = section.read(name_of_burst, None, |value| burst(value).map(Some));
+    let is_own = |name| section.item(name).is_some();
+    let burst = own_burst.or_else(|| general.and_then(|limit| limit.burst));
+    (own.map(|rate| RateLimit::new(rate, burst)), is_own(name) || is_own(name_of_burst))
 }
 
 /// The largest size is also what `none` stands for: a head is always in memory.

@@ -5,14 +5,23 @@
 use std::sync::Arc;
 
 use super::SectionReader;
-use super::limits::{body_size, count, time};
+use super::cors::origins;
+use super::limits::{self, body_size, count, time};
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::edge::config::fields::{InvalidValue, ParseResult};
 use crate::edge::config::resolved::ResolvedConfig;
 use crate::edge::config::schema::{KEY_TOLERANCE, PLUGIN_KEYS, nearest, plugin_of_section};
+use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::plugins::{PluginSection, PluginSections, PluginSettings};
+use crate::edge::config::value::Value;
 
 /// All sections for plugins; `general` holds where they say nothing.
-pub(super) fn sections(config: &ResolvedConfig, general: PluginSettings, found: &mut Diagnostics) -> PluginSections {
+pub(super) fn sections(
+    config: &ResolvedConfig,
+    general: PluginSettings,
+    cors: Option<&CorsSettings>,
+    found: &mut Diagnostics,
+) -> PluginSections {
     let mut sections: Vec<PluginSection> = Vec::new();
     for section in &config.sections {
         let Some(plugin) = plugin_of_section(&section.name) else { continue };
@@ -23,21 +32,46 @@ pub(super) fn sections(config: &ResolvedConfig, general: PluginSettings, found: 
         }
         let mut reader = SectionReader::of(config, section, found);
         unknown_keys(&mut reader);
-        let settings = Arc::new(read(&mut reader, &general));
+        let settings = Arc::new(read(&mut reader, &general, cors));
         let (name, plugin, location) = (section.name.clone(), plugin.to_owned(), section.location.clone());
         sections.push(PluginSection { name, plugin, location, settings });
     }
     PluginSections { general: Arc::new(general), sections }
 }
 
-fn read(section: &mut SectionReader<'_>, general: &PluginSettings) -> PluginSettings {
+fn read(section: &mut SectionReader<'_>, general: &PluginSettings, cors: Option<&CorsSettings>) -> PluginSettings {
     PluginSettings {
         body_size: section.read("body_size", general.body_size, body_size),
         in_flight: section.read("in_flight", general.in_flight, count),
         counts_apart: section.item("in_flight").is_some(),
         queue_time: section.read("queue_time", general.queue_time, time),
         handler_time: section.read("handler_time", general.handler_time, time),
+        rates: limits::rates(section, general.rates),
+        requires_key: section.read("auth", general.requires_key, requires_key),
+        cors: own_cors(section, cors),
     }
+}
+
+/// Whether a named key is required.
+fn requires_key(value: &Value) -> ParseResult<bool> {
+    let word = if let Value::Text(text) = value { text.trim().to_lowercase() } else { String::new() };
+    match word.as_str() {
+        "key" => Ok(true),
+        "none" => Ok(false),
+        _ => {
+            Err(InvalidValue::new("must be key or none", "key asks for a key of [keys]; none leaves it to the plugin"))
+        }
+    }
+}
+
+/// The plugin's own origins, in place of those in `[cors]`.
+fn own_cors(section: &mut SectionReader<'_>, cors: Option<&CorsSettings>) -> Option<Arc<CorsSettings>> {
+    section.item("origin_url")?;
+    let own = origins(section);
+    if cors.is_none() {
+        section.warn("origin_url", "is not used, since CORS is not enabled", "add enabled=true to [cors]");
+    }
+    cors.map(|cors| Arc::new(CorsSettings { origins: own, ..cors.clone() }))
 }
 
 fn unknown_keys(reader: &mut SectionReader<'_>) {
@@ -46,6 +80,10 @@ fn unknown_keys(reader: &mut SectionReader<'_>) {
         let near = nearest(&item.key, PLUGIN_KEYS.iter().copied(), KEY_TOLERANCE);
         let remedy =
             near.map_or_else(|| format!("known are {}", PLUGIN_KEYS.join(", ")), |near| format!("is {near} meant?"));
-        reader.warn(&item.key, "is not known to the server", &remedy);
+        reader.report(&item.key, |location| {
+            // Without what is probably meant, the plugin may be open.
+            let diagnostic = if near == Some("auth") { Diagnostic::error } else { Diagnostic::warning };
+            diagnostic(location, "is not known to the server").remedy(remedy)
+        });
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::edge::config::fields::{EventLoop, UNLIMITED, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use std::time::Duration;
@@ -122,7 +123,10 @@ fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
 #[test]
 fn cors_takes_text_or_list_and_warns_of_what_cannot_match() {
     let (settings, _) = good("[CORS]\nenabled=bool:true\norigin_url=https://a.example");
-    assert_eq!(settings.cors, Some(CorsSettings { origins: vec!["https://a.example".into()] }));
+    assert_eq!(
+        settings.cors,
+        Some(CorsSettings { origins: vec!["https://a.example".into()], ..CorsSettings::default() })
+    );
     assert_eq!(good("[cors]\nenabled=bool:false\norigin_url=x").0.cors, None);
     let (settings, warnings) = good("[cors]\nenabled=true");
     assert_eq!(settings.cors, Some(CorsSettings::default()));
@@ -161,7 +165,7 @@ fn every_server_key_takes_effect() {
 fn limits_have_their_own_section() {
     let (settings, warnings) = good("[limits]\nhead_size=16KiB\nbody_size=int:10\nin_flight=3\nin_flight_per_plugin=2");
     assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3, ..LimitSettings::default() });
-    let general = PluginSettings { body_size: 10, in_flight: 2, counts_apart: false, ..PluginSettings::default() };
+    let general = PluginSettings { body_size: 10, in_flight: 2, ..PluginSettings::default() };
     assert_eq!(*settings.plugins.general, general);
     assert!(warnings.is_empty(), "{warnings:?}");
     let none = good("[limits]\nhead_size=none\nbody_size=NONE\nin_flight=none\nin_flight_per_plugin=none").0;
@@ -175,10 +179,7 @@ fn the_earlier_names_of_limits_are_valid_alone() {
     let (settings, notes) =
         good("[server]\nhead_limit=16KiB\nbody_limit=10\nmax_in_flight=3\nmax_in_flight_per_plugin=2");
     assert_eq!(settings.limits, LimitSettings { head_size: 16384, in_flight: 3, ..LimitSettings::default() });
-    assert_eq!(
-        *settings.plugins.general,
-        PluginSettings { body_size: 10, in_flight: 2, counts_apart: false, ..PluginSettings::default() }
-    );
+    assert_eq!(*settings.plugins.general, PluginSettings { body_size: 10, in_flight: 2, ..PluginSettings::default() });
     assert_eq!(notes.len(), 4, "{notes:#?}");
     let note = "[server] head_limit: is called head_size in [limits] now (the earlier name stays valid)";
     assert_eq!(notes[0], format!("t.ini:4: {note}"));

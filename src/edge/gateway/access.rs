@@ -1,0 +1,168 @@
+//! The stages that decide who may use a route, and how often: rates, keys, wrong keys.
+//!
+//! Run on the I/O threads. Promise: a key that was sent is compared at most once in the head and once in the body, and
+//! not at all while its client is locked out; what is refused is logged with the client's address and, of keys, their
+//! names. Caveat: rates and wrong keys are counted in [`ClientRecords`], which a reload keeps.
+
+use std::sync::{Arc, OnceLock};
+
+use super::clients::ClientRecords;
+use super::stages::{RequestContext, RequestError};
+use super::state::Snapshot;
+use crate::edge::config::keys::KeySources;
+use crate::edge::config::rate::{RateLimit, RateSettings};
+use crate::edge::http::request::BodyData;
+use crate::edge::http::rescue::{Realm, Rejection};
+use crate::edge::policy::credential::{AcceptedKey, Access, AuthPolicy, Refusal};
+use crate::edge::policy::keys::Resource;
+use crate::edge::policy::rate::retry_after;
+use crate::edge::policy::wrong_keys::{LOCK, Verdict};
+use crate::edge::queue::request_data::KeyCheck;
+use crate::edge::routing::Endpoint;
+
+/// What the stages below go by, for one request.
+#[derive(Clone, Copy)]
+pub(super) struct Gate<'a> {
+    pub(super) clients: &'a ClientRecords,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) context: &'a RequestContext,
+}
+
+impl Gate<'_> {
+    /// Stage: the rate of the client's address, for `place`, which is a plugin's id or empty.
+    pub(super) fn check_rate(&self, rates: &RateSettings, place: &str) -> Result<(), Rejection> {
+        let Some(limit) = &rates.per_client else { return Ok(()) };
+        let place = if rates.client_apart { place } else { "" };
+        let taken = self.clients.rates.take(limit, place, self.context.client);
+        taken.map_err(|wait| rate_exceeded("client", limit, retry_after(wait)))
+    }
+
+    /// Stage: the rate of the key that admitted the request.
+    pub(super) fn check_key_rate(&self, rates: &RateSettings, place: &str, key: &AcceptedKey) -> Result<(), Rejection> {
+        let Some(limit) = &rates.per_key else { return Ok(()) };
+        let place = if rates.key_apart { place } else { "" };
+        let taken = self.clients.rates.take_for_key(limit, place, key.number);
+        taken.map_err(|wait| rate_exceeded("key", limit, retry_after(wait)))
+    }
+
+    /// Stage: the key in the head of the request, if that is where it has to be.
+    pub(super) fn check_head(&self, policy: &AuthPolicy, resource: Resource<'_>) -> Result<Access, RequestError> {
+        let parts = &self.context.parts;
+        match policy.admits_head(&self.snapshot.keys, resource, &parts.headers, &self.context.query) {
+            Access::Granted(None) => Ok(Access::Granted(None)),
+            Access::Granted(Some(key)) => {
+                self.check_lock()?;
+                Ok(Access::Granted(Some(key)))
+            }
+            Access::Refused(refusal) => Err(self.refuse(&refusal, resource)),
+            access @ (Access::PluginDecides | Access::BodyDecides) => Ok(access),
+        }
+    }
+
+    /// Stage: the key of a request for a plugin among the variables of its body, unless the head has decided already;
+    /// and the rate of that key.
+    pub(super) fn check_plugin(
+        &self,
+        endpoint: &Endpoint,
+        access: Access,
+        variables: &BodyData,
+    ) -> Result<KeyCheck, RequestError> {
+        let plugin_decides = matches!(access, Access::PluginDecides);
+        let resource = Resource::Plugin(endpoint.id());
+        let key = endpoint.by_policy(|policy| self.check_body(policy, resource, access, variables))?;
+        if let Some(key) = &key {
+            self.check_key_rate(&endpoint.settings.rates, endpoint.id(), key)?;
+        }
+        Ok(self.key_check(plugin_decides, key))
+    }
+
+    /// Stage: the key among the variables of the body, unless the head has decided already.
+    pub(super) fn check_body(
+        &self,
+        policy: &AuthPolicy,
+        resource: Resource<'_>,
+        access: Access,
+        variables: &BodyData,
+    ) -> Result<Option<AcceptedKey>, RequestError> {
+        match access {
+            Access::Granted(key) => Ok(key),
+            Access::PluginDecides => Ok(None),
+            Access::Refused(refusal) => Err(self.refuse(&refusal, resource)),
+            Access::BodyDecides => match policy.admits_body(&self.snapshot.keys, resource, variables) {
+                Ok(key) => {
+                    self.check_lock()?;
+                    Ok(key)
+                }
+                Err(refusal) => Err(self.refuse(&refusal, resource)),
+            },
+        }
+    }
+
+    /// Refuses a request with a key whose client has sent too many wrong ones.
+    fn check_lock(&self) -> Result<(), Rejection> {
+        if self.snapshot.wrong_keys.is_none() {
+            return Ok(());
+        }
+        match self.clients.wrong_keys.locked_for(self.context.client) {
+            None => Ok(()),
+            Some(left) => Err(Rejection::TooManyWrongKeys { retry_after: retry_after(left) }),
+        }
+    }
+
+    /// Logs and counts a request without the right key, and refuses it.
+    fn refuse(&self, refusal: &Refusal, resource: Resource<'_>) -> RequestError {
+        let client = self.context.client;
+        let (realm, what) = match resource {
+            Resource::Plugin(id) => (Realm::Plugin, id),
+            Resource::Control => (Realm::Control, self.context.parts.uri.path()),
+        };
+        if !matches!(refusal, Refusal::NoKey | Refusal::NotAdmissible)
+            && let Err(locked) = self.check_lock()
+        {
+            return locked.into();
+        }
+        match refusal {
+            Refusal::NoKey | Refusal::NotAdmissible | Refusal::WrongKey => {
+                tracing::warn!("{client} - request for {what} - Not authorized");
+            }
+            Refusal::Expired(key) => {
+                tracing::warn!("{client} - request for {what} - Not authorized: the key {} has expired", key.name);
+            }
+            Refusal::OutOfScope(key) => {
+                tracing::warn!("{client} - request for {what} - Not authorized: the key {} is not for it", key.name);
+            }
+        }
+        if refusal.is_guess()
+            && let Some(limit) = &self.snapshot.wrong_keys
+            && let Verdict::Locked { anew } = self.clients.wrong_keys.count(limit, client)
+        {
+            let seconds = retry_after(LOCK);
+            if anew {
+                // packaging/fail2ban reads this line.
+                tracing::warn!("{client} - too many wrong keys - requests with a key are refused for {seconds} s");
+            }
+            return Rejection::TooManyWrongKeys { retry_after: seconds }.into();
+        }
+        if matches!(refusal, Refusal::NoKey) && self.snapshot.challenge {
+            return Rejection::KeyRequired.into();
+        }
+        Rejection::Unauthorized(realm).into()
+    }
+
+    /// What a plugin gets to know of the key that admitted the request.
+    fn key_check(&self, plugin_decides: bool, key: Option<AcceptedKey>) -> KeyCheck {
+        let keys = &self.snapshot.keys;
+        let by_name = key.as_ref().is_some_and(|key| key.by_name);
+        // A plugin that handles requests by itself checks the key again, by the same rules.
+        let is_of_use = plugin_decides || by_name || (key.is_some() && keys.sources != KeySources::default());
+        KeyCheck {
+            name: key.and_then(|key| key.name).map_or_else(OnceLock::new, OnceLock::from),
+            by_name,
+            keys: is_of_use.then(|| Arc::clone(keys)),
+        }
+    }
+}
+
+fn rate_exceeded(policy: &'static str, limit: &RateLimit, retry_after: u32) -> Rejection {
+    Rejection::RateExceeded { policy, quota: limit.rate.count, window: limit.rate.seconds, retry_after }
+}
