@@ -194,7 +194,10 @@ impl<B: Backend> AppService<B> {
     ) -> Result<Option<(Permit, KeyCheck)>, RequestError> {
         let key = self.gate(snapshot, context).check_plugin(endpoint, access, variables)?;
         let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
-        let client = self.state.client_places.enter(context.client).map_err(|NoPlace| Rejection::Overloaded)?;
+        let client = self.state.client_places.enter(context.client).map_err(|NoPlace| {
+            endpoint.entrance.limit.note_refusal();
+            Rejection::Overloaded
+        })?;
         let mut permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
         permit.keep(client);
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);

@@ -105,7 +105,9 @@ impl ConnectionCount {
         let max = self.max.load(Ordering::Relaxed);
         if self.taken.fetch_add(1, Ordering::Relaxed) >= max {
             self.taken.fetch_sub(1, Ordering::Relaxed);
-            self.report(|refused| tracing::warn!("{refused} connections refused: there are {max}, as many as may be"));
+            self.report(|refused| {
+                tracing::warn!("too many connections: {refused} refused, since there are {max} already");
+            });
             return Err(Crowded::All);
         }
         let max = self.max_per_client.load(Ordering::Relaxed);
@@ -124,7 +126,7 @@ impl ConnectionCount {
             }
         }
         self.report(|refused| {
-            tracing::warn!("{refused} connections refused: the last is from {address}, which has {max} already");
+            tracing::warn!("too many connections: {refused} refused, the last from {address}, which has {max} already");
         });
         Err(Crowded::Client)
     }

@@ -41,9 +41,14 @@ impl Limit {
         self.admitted.load(Ordering::Relaxed)
     }
 
-    /// How many requests there was no place for.
+    /// How many requests there was no place for, here or elsewhere.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that was refused for another reason than these places.
+    pub(crate) fn note_refusal(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many of the admitted requests were answered with a status of 500 or more.
