@@ -8,24 +8,22 @@
 
 use std::array;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::Client;
 use crate::edge::config::rate::{RateLimit, nanoseconds};
+use crate::edge::http::connection_count;
 
 /// Places in each set; a client has a place in one set only.
 const WAYS: usize = 8;
 /// Sets of a table, a power of two: with 8 places each, 131,072 clients in 2.1 MiB.
 const SETS: usize = 1 << 14;
 
-/// The part of an address that is counted: an IPv4 address, or the /64 network of an IPv6 address, since a client has
-/// all addresses of such a network. Clients without a known address count as one.
+/// The part of a client's address that is counted. Clients without a known address count as one.
 pub(crate) fn counted(client: Client) -> u128 {
     match client {
-        Client::Known(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
-        Client::Known(IpAddr::V6(address)) => address.to_bits() >> 64 << 64,
+        Client::Known(address) => connection_count::counted(address),
         Client::Unknown => 0,
     }
 }
