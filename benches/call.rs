@@ -55,6 +55,8 @@ fn request() -> RequestData {
         client: Client::Known(address),
         secure: false,
         key: KeyCheck::default(),
+        is_tls: false,
+        certificate: None,
         subpath: None,
         body: Bytes::new(),
         variables: BodyData::None,

@@ -20,7 +20,7 @@ use crate::edge::config::settings::Settings;
 use crate::edge::files::conditions::{Selection, Validators, select};
 use crate::edge::http::framing::{Fault, Framing};
 use crate::edge::http::request::{BodyData, Variables, classify, decode_path};
-use crate::edge::policy::address::{Client, client_address};
+use crate::edge::policy::address::{Client, Origin};
 use crate::host::python::config::parser;
 use crate::json::{decode_into, encode};
 
@@ -141,7 +141,7 @@ fn forwarded(data: &[u8]) {
         for value in lines.filter_map(|line| HeaderValue::from_bytes(line).ok()) {
             headers.append("x-forwarded-for", value);
         }
-        client_address(proxy, &headers, &trusted)
+        Origin::of(proxy, &headers, &trusted).client
     };
     let client = with(&mut data.split(|&byte| byte == b'\n'));
     let is_stranger = match client {

@@ -142,6 +142,10 @@ class Rehearsal:
     ) -> Coroutine[Any, Any, tuple[int, MultiDict, bytes, BaseException | None]]: ...
     def stop(self) -> Coroutine[Any, Any, None]: ...
 
+class _ClientCertificate(NamedTuple):
+    subject: str
+    fingerprint: str
+
 class _HttpVersion(NamedTuple):
     major: int
     minor: int
@@ -182,6 +186,8 @@ class Request(_AnsweredByAiohttp):
     def scheme(self) -> str: ...
     @property
     def secure(self) -> bool: ...
+    @property
+    def client_certificate(self) -> _ClientCertificate | None: ...
     @property
     def host(self) -> str: ...
     @property

@@ -28,7 +28,7 @@ use crate::edge::config::settings::Settings;
 use crate::edge::http::control_socket::{ControlSocket, ControlSocketError};
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
-use crate::edge::http::tls::{self, TlsError};
+use crate::edge::http::tls::{Tls, TlsError};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::log_file::LogFileError;
 use crate::edge::observe::{service_manager, subscriber};
@@ -148,7 +148,7 @@ fn serve(
     let reading = read(py, &launch)?;
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
-    let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose()?;
+    let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose()?;
     let listeners = bind(&settings.listen, inherited)?;
     let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
     let (control, superseded) = control_socket(&launch, settings, inherited_control)?;
@@ -168,7 +168,7 @@ fn serve(
     fork::prepare(&event_loop)?;
     let predecessor = old_process.map(|old_process| -> Arc<dyn Predecessor> { old_process });
     let (process, requests) = mpsc::unbounded_channel();
-    let options = Options { launch: launch.clone(), addresses, certificate, listeners, control, process, predecessor };
+    let options = Options { launch: launch.clone(), addresses, tls, listeners, control, process, predecessor };
     let host = Host::new(&event_loop, reading, options)?;
     let environment = variables.environment.clone();
     let program = Program { command: launch.command.clone(), folder: launch.folder.clone(), environment };

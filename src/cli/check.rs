@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::ctl::{self, print, refusal};
 use super::{FAILED, USAGE, ini_file, report};
-use crate::edge::http::tls;
+use crate::edge::http::tls::Tls;
 use crate::host::python::config;
 
 /// The options of `check`.
@@ -44,7 +44,7 @@ fn check(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> u8 {
         Ok(reading) => reading.settings,
         Err(errors) => return report(&errors.to_string(), FAILED),
     };
-    if let Some(Err(error)) = settings.tls.as_ref().map(|files| tls::load(folder, files)) {
+    if let Some(Err(error)) = settings.tls.as_ref().map(|tls| Tls::load(folder, tls)) {
         return report(&error.to_string(), FAILED);
     }
     let file = ini.map_or_else(|| "the defaults".to_owned(), |ini| ini.display().to_string());

@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use super::resolved::ResolvedConfig;
-use super::schema::{HOST_SECTIONS, PLUGIN_KEYS, plugin_of_section};
+use super::schema::{CERTIFICATE_KEYS, HOST_SECTIONS, PLUGIN_KEYS, is_of_certificate, plugin_of_section};
 
 /// All keys of a reading, in the order of the file.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +82,10 @@ impl Digests {
 /// The host's name of a section, and the keys in it, if it is one of the host's.
 fn host_keys(section: &str) -> Option<(&str, &'static [&'static str])> {
     let for_plugin = plugin_of_section(section).map(|_| (section, PLUGIN_KEYS));
-    for_plugin.or_else(|| HOST_SECTIONS.iter().copied().find(|(name, _)| name.eq_ignore_ascii_case(section)))
+    let for_certificate = || is_of_certificate(section).then_some((section, CERTIFICATE_KEYS));
+    for_plugin
+        .or_else(for_certificate)
+        .or_else(|| HOST_SECTIONS.iter().copied().find(|(name, _)| name.eq_ignore_ascii_case(section)))
 }
 
 fn effect(section: &str, key: &str, restart: &[&str]) -> Effect {

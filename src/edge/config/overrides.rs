@@ -6,7 +6,7 @@
 
 use super::ini::{Entry, Ini, Section};
 use super::resolved::host_section;
-use super::schema::{HOST_SECTIONS, plugin_of_section};
+use super::schema::{HOST_SECTIONS, is_of_host};
 
 /// Prefix of the variables that the server itself obeys.
 pub(crate) const HOST_PREFIX: &str = "PLUGINCORE";
@@ -41,10 +41,11 @@ pub(crate) fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String
 }
 
 fn variable_name(prefix: Option<&str>, section: &str, key: &str) -> String {
-    let section = match plugin_of_section(section) {
+    let section = if is_of_host(section) {
         // What no shell lets a variable's name have.
-        Some(_) => section.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
-        None => section.to_owned(),
+        section.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    } else {
+        section.to_owned()
     };
     let name = format!("{section}_{key}");
     prefix.map_or_else(|| name.clone(), |prefix| format!("{prefix}_{name}")).to_uppercase()

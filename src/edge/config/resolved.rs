@@ -6,7 +6,7 @@
 
 use super::diagnostic::{Diagnostic, SourceLocation};
 use super::fields::word_of_switch;
-use super::schema::{HOST_SECTIONS, SWITCHES, plugin_of_section};
+use super::schema::{HOST_SECTIONS, SWITCHES, is_of_host};
 use super::value::Value;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -105,9 +105,8 @@ impl ResolvedConfig {
     pub(crate) fn digest_of_plugin_sections(&self) -> [u8; 32] {
         let of_host: Vec<_> = HOST_SECTIONS.iter().filter_map(|(name, _)| self.host_position(name)).collect();
         let mut digest = Sha256::new();
-        let is_of_plugins = |(position, section): &(usize, &Section)| {
-            !of_host.contains(position) && plugin_of_section(&section.name).is_none()
-        };
+        let is_of_plugins =
+            |(position, section): &(usize, &Section)| !of_host.contains(position) && !is_of_host(&section.name);
         for (_, section) in self.sections.iter().enumerate().filter(is_of_plugins) {
             for Item { key, value, text, .. } in &section.items {
                 digest.update(format!("{:?}", (&section.name, key, value, text)));

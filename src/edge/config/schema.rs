@@ -8,10 +8,10 @@ pub(crate) const KEYS: &str = "keys";
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; `[keys]`, too: a key's name.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
-    ("network", &["bindto", "port", "http2"]),
+    ("network", &["bindto", "port", "http2", "hosts"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
-    ("SSL", &["enabled", "certfile", "keyfile"]),
+    ("SSL", &["enabled", "certfile", "keyfile", "min_version", "client_ca", "client_certificate", "check_interval"]),
     ("auth", &["apikey", "key_sources", "challenge"]),
     (KEYS, &[]),
     ("cors", &["enabled", "origin_url", "allow_headers", "expose_headers", "max_age", "credentials"]),
@@ -89,6 +89,19 @@ const PLUGIN: &str = "plugin";
 pub(crate) fn plugin_of_section(section: &str) -> Option<&str> {
     let (word, plugin) = section.trim().split_once(char::is_whitespace)?;
     word.eq_ignore_ascii_case(PLUGIN).then(|| plugin.trim().trim_matches('/'))
+}
+
+/// The keys of `[SSL name]`, which has a further certificate.
+pub(crate) const CERTIFICATE_KEYS: &[&str] = &["certfile", "keyfile"];
+
+/// Whether the section called `section` is one for a further certificate.
+pub(crate) fn is_of_certificate(section: &str) -> bool {
+    section.trim().split_once(char::is_whitespace).is_some_and(|(word, _)| word.eq_ignore_ascii_case("SSL"))
+}
+
+/// Whether the section called `section` is of the host though its name is not in [`HOST_SECTIONS`].
+pub(crate) fn is_of_host(section: &str) -> bool {
+    plugin_of_section(section).is_some() || is_of_certificate(section)
 }
 
 /// Whether the section called `section` is probably meant to be one for a plugin: two words, of which the first is

@@ -7,10 +7,12 @@ pub(crate) mod cors;
 pub(crate) mod limits;
 pub(crate) mod plugins;
 mod reading;
+pub(crate) mod tls;
 
 use self::cors::CorsSettings;
 use self::limits::LimitSettings;
 use self::plugins::PluginSections;
+use self::tls::TlsSettings;
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
 use super::keys::{KeySettings, KeySources};
@@ -36,7 +38,7 @@ pub(crate) struct Settings {
     /// `documents` of `[file_server]`, else of `[paths]`.
     pub static_files: Option<StaticFilesSettings>,
     /// `[SSL]`, when it is enabled.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsSettings>,
     /// `[auth] apikey`, as text; `None` when absent or empty.
     pub apikey: Option<Secret>,
     /// `[keys]`.
@@ -141,23 +143,14 @@ impl StaticFilesSettings {
 pub(crate) struct NetworkSettings {
     /// `http2`: whether HTTP/2 is spoken beside HTTP/1.1 (default true).
     pub http2: bool,
+    /// `hosts`: the hosts that are answered to (default: all).
+    pub hosts: Option<Vec<String>>,
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { http2: true }
+        Self { http2: true, hosts: None }
     }
-}
-
-/// `[SSL]`: PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TlsFiles {
-    /// Certificate chain, leaf first.
-    pub certfile: PathBuf,
-    /// Private key: PKCS#1, SEC1 or PKCS#8.
-    pub keyfile: PathBuf,
-    /// `[network] http2`: whether clients are offered HTTP/2.
-    pub http2: bool,
 }
 
 /// `[server]`: limits and timings, all with safe defaults.
@@ -165,7 +158,7 @@ pub(crate) struct TlsFiles {
 pub(crate) struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
-    /// `trusted_proxies`: networks whose `X-Forwarded-For` is trusted (default loopback).
+    /// `trusted_proxies`: networks of proxies that are trusted in what they say of clients (default loopback).
     pub trusted_proxies: Vec<IpNet>,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
     pub plugin_timeout: Duration,

@@ -17,7 +17,7 @@ use tokio::task::spawn_local;
 use super::access::Gate;
 use super::stages::{
     PluginPath, RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome,
-    body_variables, check_method, request_data, route,
+    body_variables, check_host, check_method, request_data, route,
 };
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
@@ -147,7 +147,9 @@ impl<B: Backend> AppService<B> {
         if context.is_for_whole_server() {
             return Ok(Progress::Answered(allowed(MethodSet::ALL))); // hyper lets only OPTIONS come here with it
         }
-        let (route, decoded) = route(snapshot, &context)?;
+        let routed = route(snapshot, &context);
+        check_host(snapshot, &context, routed.as_ref().map(|(route, _)| route))?;
+        let (route, decoded) = routed?;
         let (endpoint, path) = match route {
             Route::Plugin { endpoint, subpath } => (endpoint, PluginPath { decoded, subpath }),
             Route::Healthy => return Ok(Progress::Answered(builtin::healthy(&context)?)),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -25,7 +25,7 @@ use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
-use crate::edge::policy::address::{Client, client_address};
+use crate::edge::policy::address::{Client, Origin};
 use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::{KeyCheck, RequestData};
@@ -51,21 +51,26 @@ pub(super) struct RequestContext {
     pub(super) parts: Parts,
     pub(super) query: Variables,
     pub(super) client: Client,
+    /// Whether the client used TLS, as far as is known.
+    secure: bool,
     pub(super) id: RequestId,
     peer: Rc<ConnectInfo>,
 }
 
 impl RequestContext {
     /// Stage: request id, client address and variables of the query.
-    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts, flags: HeaderFlags) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, mut parts: Parts, flags: HeaderFlags) -> Self {
         let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
-        let client = if flags.forwarded_for {
-            client_address(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies)
-        } else {
-            Client::peer(peer.remote.ip())
-        };
+        let (mut client, mut secure) = (Client::peer(peer.remote.ip()), peer.secure);
+        if flags.forwarded {
+            let origin = Origin::of(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies);
+            (client, secure) = (origin.client, origin.secure.unwrap_or(secure));
+            if let Some(host) = origin.host {
+                parts.headers.insert(HOST, host);
+            }
+        }
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
-        Self { parts, query, client, id, peer }
+        Self { parts, query, client, secure, id, peer }
     }
 
     /// The same request, to be judged by another snapshot.
@@ -92,6 +97,17 @@ pub(super) fn route(snapshot: &Snapshot, context: &RequestContext) -> Result<(Ro
         return Err(Rejection::NotFound);
     }
     Ok((route, path.into_changed()))
+}
+
+/// Stage: refuses hosts that the server does not answer to. Health checks ask for it by whatever address it has.
+pub(super) fn check_host(
+    snapshot: &Snapshot,
+    context: &RequestContext,
+    route: Result<&Route, &Rejection>,
+) -> Result<(), Rejection> {
+    let Some(hosts) = &snapshot.hosts else { return Ok(()) };
+    let is_exempt = context.is_control() || matches!(route, Ok(Route::Healthy | Route::Ready));
+    if is_exempt || hosts.admit(context.parts.headers.get(HOST)) { Ok(()) } else { Err(Rejection::Misdirected) }
 }
 
 /// The part of a path that concerns the plugin behind it.
@@ -203,7 +219,7 @@ pub(super) fn request_data(
     variables: BodyData,
     key: KeyCheck,
 ) -> Box<RequestData> {
-    let RequestContext { parts, query, client, peer, .. } = context;
+    let RequestContext { parts, query, client, secure, peer, .. } = context;
     Box::new(RequestData {
         method: parts.method,
         uri: parts.uri,
@@ -214,7 +230,9 @@ pub(super) fn request_data(
         remote: peer.remote,
         local: peer.local,
         client,
-        secure: peer.secure,
+        secure,
+        is_tls: peer.secure,
+        certificate: peer.certificate.clone(),
         key,
         subpath: path.subpath,
         body,

@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use rustls::ServerConfig;
 
 use super::clients::ClientRecords;
 use super::static_mount::StaticMount;
@@ -27,9 +26,11 @@ use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::http::connection_count::ConnectionCount;
 use crate::edge::http::params::ConnectionParams;
+use crate::edge::http::tls::Tls;
 use crate::edge::policy::admission::{ClientPlaces, Limit};
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
+use crate::edge::policy::hosts::Hosts;
 use crate::edge::policy::keys::{Keys, Resource};
 use crate::edge::routing::RouteTable;
 
@@ -49,7 +50,9 @@ pub(crate) struct Snapshot {
     pub wrong_keys: Option<RateLimit>,
     /// CORS, if it is enabled.
     pub cors: Option<Arc<Cors>>,
-    /// The proxies whose `X-Forwarded-For` is trusted.
+    /// The hosts that are answered to, if not all are.
+    pub hosts: Option<Hosts>,
+    /// The proxies that are trusted in what they say of clients.
     pub trusted_proxies: Vec<IpNet>,
     /// What holds for the server's own endpoints, and for plugins in general.
     pub general: Arc<PluginSettings>,
@@ -59,17 +62,17 @@ pub(crate) struct Snapshot {
     pub connection: ConnectionParams,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
-    /// The certificate that new connections get, if TLS is on.
-    pub certificate: Option<Arc<ServerConfig>>,
+    /// What new connections speak TLS with, if they do.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Snapshot {
-    /// What `settings` say, for the endpoints in `table`, for `static_mount` and with the certificate that they name.
+    /// What `settings` say, for the endpoints in `table`, for `static_mount` and with the certificates that they name.
     pub(crate) fn new(
         settings: &Settings,
         mut table: RouteTable,
         static_mount: Option<&StaticMount>,
-        certificate: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<Tls>>,
     ) -> Self {
         let static_mount = static_mount.filter(|mount| table.serve_static_files(mount.route()).is_ok());
         let keys = Keys::of(settings);
@@ -81,12 +84,13 @@ impl Snapshot {
             challenge: settings.challenge,
             wrong_keys: settings.limits.wrong_keys.map(|rate| RateLimit::new(rate, None)),
             cors: settings.cors.as_ref().map(Cors::new).map(Arc::new),
+            hosts: settings.network.hosts.as_deref().map(Hosts::new),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
             connection: ConnectionParams::new(&settings.limits, &settings.network),
             legacy_status: settings.legacy_status,
-            certificate,
+            tls,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::edge::config::launch::LaunchOptions;
+use crate::edge::config::settings::tls::TlsSettings;
 use crate::edge::config::settings::{Settings, StaticFilesSettings};
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::observe::log_file::LogFile;
@@ -70,21 +71,14 @@ fn exposed_secrets<'a>(
     documents: &Path,
 ) -> Vec<(&'static str, &'a Path)> {
     let Ok(documents) = documents.canonicalize() else { return Vec::new() };
-    let key = settings.tls.as_ref().map(|files| files.keyfile.as_path());
-    let secrets = [
-        ("the ini file", launch.ini.as_deref()),
-        ("the plugins' folder", Some(settings.paths.plugins.as_path())),
-        ("the private key", key),
-    ];
+    let keys = settings.tls.iter().flat_map(TlsSettings::pairs).map(|pair| ("the private key", &*pair.keyfile));
+    let ini = launch.ini.as_deref().map(|ini| ("the ini file", ini));
+    let plugins = ("the plugins' folder", settings.paths.plugins.as_path());
     let is_inside = |path: &Path| {
         launch.folder.join(path).canonicalize().is_ok_and(|path| {
             path.strip_prefix(&documents)
                 .is_ok_and(|inside| !inside.iter().any(|part| part.as_bytes().starts_with(b".")))
         })
     };
-    secrets
-        .into_iter()
-        .filter_map(|(what, path)| path.map(|path| (what, path)))
-        .filter(|(_, path)| is_inside(path))
-        .collect()
+    ini.into_iter().chain([plugins]).chain(keys).filter(|(_, path)| is_inside(path)).collect()
 }

@@ -137,11 +137,12 @@ fn state() -> Arc<ServerState<TestBackend>> {
         challenge: false,
         wrong_keys: None,
         cors: None,
+        hosts: None,
         trusted_proxies: Vec::new(),
         general: settings,
         body_times: BodyTimes::default(),
         legacy_status: false,
-        certificate: None,
+        tls: None,
     };
     ServerState::new(snapshot, Arc::default(), &LimitSettings::default(), KeptState::default())
 }

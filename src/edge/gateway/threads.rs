@@ -81,6 +81,7 @@ impl IoThreads {
             let (sender, receiver) = mpsc::unbounded_channel();
             changes.push(sender);
             let thread = Thread {
+                is_first: number == 0,
                 share,
                 changes: receiver,
                 control: control.take(),
@@ -148,6 +149,7 @@ impl IoThreads {
 }
 
 struct Thread<B> {
+    is_first: bool,
     share: Vec<TcpListener>,
     control: Option<UnixListener>,
     changes: mpsc::UnboundedReceiver<Change>,
@@ -172,6 +174,7 @@ impl<B: Backend> Thread<B> {
     async fn serve(mut self) -> io::Result<()> {
         let service = AppService::start(Arc::clone(&self.state), self.completions);
         let listeners = Listeners {
+            is_first: self.is_first,
             tasks: JoinSet::new(),
             open: HashMap::new(),
             service,
@@ -190,8 +193,27 @@ impl<B: Backend> Thread<B> {
     }
 }
 
+/// Has certificate files that have changed read again, until the drain starts.
+async fn refresh<B: Backend>(state: Arc<ServerState<B>>, mut draining: Drain) {
+    /// How often it is looked whether there is anything to look after by now.
+    const IDLE: Duration = Duration::from_secs(60);
+    loop {
+        let tls = state.snapshot.load().tls.clone();
+        let interval = tls.as_ref().and_then(|tls| tls.check_interval());
+        tokio::select! {
+            () = draining.started() => return,
+            () = tokio::time::sleep(interval.unwrap_or(IDLE)) => {}
+        }
+        if let Some(tls) = tls.filter(|_| interval.is_some()) {
+            // A panic in it has been reported by the panic hook.
+            let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
+        }
+    }
+}
+
 /// The sockets that a thread accepts from.
 struct Listeners<B: Backend> {
+    is_first: bool,
     tasks: JoinSet<()>,
     /// Dropping a sender closes the socket.
     open: HashMap<SocketAddr, oneshot::Sender<Infallible>>,
@@ -208,6 +230,9 @@ impl<B: Backend> Listeners<B> {
         control: Option<UnixListener>,
         mut changes: mpsc::UnboundedReceiver<Change>,
     ) -> io::Result<()> {
+        if self.is_first {
+            let _ = self.tasks.spawn_local(refresh(Arc::clone(&self.state), self.draining.clone()));
+        }
         if let Some(control) = control {
             let (acceptor, service) = (ControlAcceptor::new(control)?, Rc::clone(&self.service));
             self.tasks.spawn_local(serve_control(acceptor, self.params(), service, self.draining.clone()));
@@ -239,7 +264,7 @@ impl<B: Backend> Listeners<B> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (open, closed) = oneshot::channel::<Infallible>();
         let state = Arc::clone(&self.state);
-        let certificate = Box::new(move || state.snapshot.load().certificate.clone());
+        let certificate = Box::new(move || state.snapshot.load().tls.as_ref().map(|tls| tls.config()));
         let closed = closed.map(drop);
         let service = Rc::clone(&self.service);
         self.tasks.spawn_local(serve(

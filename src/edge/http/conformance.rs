@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONNECTION, EXPECT, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -16,6 +16,25 @@ use super::response::Body;
 
 /// By which proxies pass on the client's address.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// By which they pass on whether the client used TLS.
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// By which they pass on the host that the client asked for.
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// By which some pass on the client's address, and no other.
+pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Whether a header is one by which proxies pass on what they know of the client.
+fn is_of_proxy(name: &HeaderName) -> bool {
+    // Nearly all differ in their first letter.
+    match name.as_str().as_bytes().first() {
+        Some(b'x') => [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP].contains(name),
+        Some(b'f') => *name == FORWARDED,
+        _ => false,
+    }
+}
 
 /// Why a request is not served; the connection closes behind the answer, except for [`Violation::WebSocketVersion`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +122,8 @@ pub(crate) fn check_target_size<B>(request: &Request<B>, max: usize) -> Result<(
 pub(crate) struct HeaderFlags {
     /// `X-Request-Id`.
     pub request_id: bool,
-    /// `X-Forwarded-For`.
-    pub forwarded_for: bool,
+    /// One by which proxies pass on what they know of the client.
+    pub forwarded: bool,
     /// `Origin`.
     pub origin: bool,
 }
@@ -165,8 +184,8 @@ impl<'a> Fields<'a> {
                 fields.flags.origin = true;
             } else if *name == X_REQUEST_ID {
                 fields.flags.request_id = true;
-            } else if *name == X_FORWARDED_FOR {
-                fields.flags.forwarded_for = true;
+            } else if is_of_proxy(name) {
+                fields.flags.forwarded = true;
             }
         }
         fields
@@ -267,7 +286,7 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 }
 
 /// `uri-host [ ":" port ]` with a host that is not empty and a port that there can be.
-fn is_host(text: &[u8]) -> bool {
+pub(crate) fn is_host(text: &[u8]) -> bool {
     // Nearly all have only such bytes.
     let (name, rest) = text.split_at(text.iter().take_while(|&&byte| NAME_BYTES[usize::from(byte)]).count());
     match rest {

@@ -27,7 +27,7 @@ use super::malformed;
 use super::params::ConnectionParams;
 use super::rescue::HeadError;
 use super::service::{ConnectInfo, Service};
-use super::tls::HTTP2;
+use super::tls::{ClientCertificate, HTTP2};
 use super::{http1, http2};
 
 /// How long a refused client has to read why.
@@ -146,7 +146,7 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     service: Rc<S>,
     drain: Drain,
 ) {
-    let served = http1::serve(io, connect_info, params, Rc::clone(&service), drain.clone());
+    let served = http1::serve(io, connect_info.clone(), params, Rc::clone(&service), drain.clone());
     if let Some((io, unread)) = served.await {
         // Boxed, or every connection would carry the room for it.
         Box::pin(http2::serve(io, unread, connect_info, params, service, drain)).await;
@@ -178,8 +178,11 @@ impl<S: Service> Server<S> {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
                 let handshake = shake_hands(stream, config, remote, params.handshake_timeout, self.drain.clone());
                 if let Some(stream) = Box::pin(handshake).await {
-                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-                    let connect_info = ConnectInfo::tcp(remote, local, true);
+                    let (_, session) = stream.get_ref();
+                    let is_http2 = session.alpn_protocol() == Some(HTTP2);
+                    let certificate = session.peer_certificates().and_then(<[_]>::first).map(ClientCertificate::of);
+                    let connect_info =
+                        ConnectInfo { certificate: certificate.map(Arc::new), ..ConnectInfo::tcp(remote, local, true) };
                     if is_http2 {
                         let (service, drain) = (Rc::clone(&self.service), self.drain.clone());
                         let served = http2::serve(stream, Bytes::new(), connect_info, params, service, drain);

@@ -6,6 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::future::{Either, Ready};
 use http::{Request, Response};
@@ -13,6 +14,7 @@ use http::{Request, Response};
 use super::conformance::HeaderFlags;
 use super::incoming::Incoming;
 use super::response::Body;
+use super::tls::ClientCertificate;
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub(crate) trait Service: 'static {
@@ -30,7 +32,7 @@ pub(crate) trait Service: 'static {
 pub(crate) type ResponseFuture<F> = Either<Ready<Response<Body>>, F>;
 
 /// The two ends of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectInfo {
     /// The client, or the proxy in front of it.
     pub remote: SocketAddr,
@@ -40,17 +42,19 @@ pub(crate) struct ConnectInfo {
     pub secure: bool,
     /// Whether it came by the control socket, whose clients may control the server.
     pub is_control: bool,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl ConnectInfo {
     /// A connection by TCP.
     pub(crate) fn tcp(remote: SocketAddr, local: SocketAddr, secure: bool) -> Self {
-        Self { remote, local, secure, is_control: false }
+        Self { remote, local, secure, is_control: false, certificate: None }
     }
 
     /// A connection by the control socket; its addresses stand for this machine.
     pub(super) fn control() -> Self {
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { remote: here, local: here, secure: false, is_control: true }
+        Self { remote: here, local: here, secure: false, is_control: true, certificate: None }
     }
 }

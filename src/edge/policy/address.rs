@@ -1,17 +1,20 @@
-//! The client's address behind proxies.
+//! Client, scheme and host behind proxies.
 //!
-//! Pure functions, called on the I/O threads. `X-Forwarded-For` is trusted only as far as trusted proxies wrote it:
-//! entries are read from the right until one is not a trusted proxy. Promise: a client behind a proxy that passes on
-//! no address is unknown and never mistaken for the proxy, which may be on this machine. Caveat: pluginserver used the
-//! first entry from any client, so clients could choose their address.
+//! Pure functions, called on the I/O threads. What a request says of them is trusted only as far as trusted proxies
+//! wrote it: entries are read from the right until one is not a trusted proxy. `Forwarded` (RFC 7239) counts alone if
+//! it is there; else `X-Forwarded-For` with `-Proto` and `-Host`, and for the client, if that is missing, `X-Real-IP`.
+//! Promise: a client behind a proxy that passes on no address in a header that it does send is unknown and never
+//! mistaken for the proxy, which may be on this machine. Caveat: pluginserver used the first entry from any client, so
+//! clients could choose their address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use crate::edge::http::conformance::X_FORWARDED_FOR;
+use crate::edge::http::conformance::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, is_host};
 
 /// The client's address as the log and plugins see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,27 +46,112 @@ impl fmt::Display for Client {
     }
 }
 
-/// The client to log and to hand to plugins. IPv4-mapped IPv6 comes out as IPv4.
-///
-/// `peer` is the other end of the connection, `trusted` the networks of proxies. When all entries are trusted proxies
-/// the leftmost is the client. An entry that is no address, or a header without any entry, makes it a stranger.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let peer = peer.to_canonical();
-    if !is_trusted(&peer) || !headers.contains_key(X_FORWARDED_FOR) {
-        return Client::Known(peer);
+/// What a request was before it passed proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The client to log and to hand to plugins. IPv4-mapped IPv6 comes out as IPv4.
+    pub client: Client,
+    /// Whether the client used TLS, if a proxy says so.
+    pub secure: Option<bool>,
+    /// The host that it asked for, if a proxy says so.
+    pub host: Option<HeaderValue>,
+}
+
+impl Origin {
+    /// What `headers` say of a request that came from `peer`, the other end of the connection; `trusted` are the
+    /// networks of proxies. When all addresses are trusted proxies the leftmost is the client. An entry that is no
+    /// address, or a header without any entry, makes it unknown.
+    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        let peer = peer.to_canonical();
+        if !is_trusted(&peer) {
+            return Self { client: Client::Known(peer), secure: None, host: None };
+        }
+        if headers.contains_key(FORWARDED) {
+            return Self::of_forwarded(headers, is_trusted);
+        }
+        let (client, proxies) = if headers.contains_key(X_FORWARDED_FOR) {
+            client_of(entries(headers, &X_FORWARDED_FOR).map(parse), is_trusted)
+        } else if let Some(address) = entries(headers, &X_REAL_IP).next() {
+            (parse(address).map_or(Client::Unknown, Client::Known), 0)
+        } else {
+            (Client::Known(peer), 0)
+        };
+        // The entry of the proxy that the client talked to; a proxy that only passes the header on adds none.
+        let told = |name: &HeaderName| entries(headers, name).take(proxies + 1).last();
+        let secure = told(&X_FORWARDED_PROTO).and_then(is_https);
+        Self { client, secure, host: told(&X_FORWARDED_HOST).and_then(host) }
     }
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
-    let mut client = Client::Unknown;
-    for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        let Some(address) = parse(entry) else { return Client::Unknown };
+
+    fn of_forwarded(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Self {
+        let elements: Vec<_> = entries(headers, &FORWARDED).map(Element::parse).collect();
+        let addresses = elements.iter().map(|element| element.client.as_deref().and_then(parse));
+        let (client, proxies) = client_of(addresses, is_trusted);
+        let element = elements.into_iter().nth(proxies).unwrap_or_default();
+        let secure = element.proto.as_deref().and_then(is_https);
+        Self { client, secure, host: element.host.as_deref().and_then(host) }
+    }
+}
+
+/// The client among addresses from the nearest to the farthest, and how many proxies are nearer.
+fn client_of(addresses: impl Iterator<Item = Option<IpAddr>>, is_trusted: impl Fn(&IpAddr) -> bool) -> (Client, usize) {
+    let (mut client, mut proxies) = (Client::Unknown, 0);
+    for (index, address) in addresses.enumerate() {
+        proxies = index;
+        let Some(address) = address else { return (Client::Unknown, proxies) };
         client = Client::Known(address);
         if !is_trusted(&address) {
             break;
         }
     }
-    client
+    (client, proxies)
+}
+
+/// The entries of a header, over all of its lines, the last one first; empty ones do not count.
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let lines = headers.get_all(name).into_iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
+    entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
+}
+
+/// What one proxy wrote into `Forwarded`.
+#[derive(Debug, Default)]
+struct Element {
+    client: Option<Vec<u8>>,
+    proto: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+}
+
+impl Element {
+    /// `name=value;…`, values with or without quotation marks. Caveat: a comma or semicolon within quotation marks,
+    /// which no address and no host has, is not understood.
+    fn parse(text: &[u8]) -> Self {
+        let mut element = Self::default();
+        for pair in text.split(|&byte| byte == b';') {
+            let Some(equals) = pair.iter().position(|&byte| byte == b'=') else { continue };
+            let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+            let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+            match name.to_ascii_lowercase().as_slice() {
+                b"for" => element.client = Some(value.to_vec()),
+                b"proto" => element.proto = Some(value.to_vec()),
+                b"host" => element.host = Some(value.to_vec()),
+                _ => {}
+            }
+        }
+        element
+    }
+}
+
+fn is_https(scheme: &[u8]) -> Option<bool> {
+    match scheme.to_ascii_lowercase().as_slice() {
+        b"https" | b"wss" => Some(true),
+        b"http" | b"ws" => Some(false),
+        _ => None,
+    }
+}
+
+fn host(text: &[u8]) -> Option<HeaderValue> {
+    if is_host(text) { HeaderValue::from_bytes(text).ok() } else { None }
 }
 
 /// `address`, `address:port`, `[address]` or `[address]:port`.
@@ -87,7 +175,7 @@ mod tests {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         let trusted = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"].map(|network| network.parse().unwrap());
-        client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
+        Origin::of(peer.parse().unwrap(), &headers, &trusted).client.to_string()
     }
 
     #[test]
@@ -152,6 +240,57 @@ mod tests {
     fn a_stranger_is_never_on_this_machine() {
         assert!(Client::Known([127, 0, 0, 1].into()).is_local() && !Client::Known([192, 0, 2, 7].into()).is_local());
         assert!(!Client::Unknown.is_local());
+    }
+
+    /// Client, scheme and host of a request from a trusted proxy on this machine.
+    fn told(lines: &[(&'static str, &str)]) -> (String, Option<bool>, String) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        let trusted = ["127.0.0.0/8", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        let origin = Origin::of([127, 0, 0, 1].into(), &headers, &trusted);
+        let host = origin.host.map_or_else(String::new, |host| host.to_str().unwrap().to_owned());
+        (origin.client.to_string(), origin.secure, host)
+    }
+
+    #[test]
+    fn forwarded_counts_alone_and_is_read_up_to_the_client() {
+        let all = [
+            ("forwarded", "for=6.6.6.6;proto=http;host=evil, for=203.0.113.9;proto=https;host=a.example, for=10.0.0.2"),
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "b.example"),
+            ("x-real-ip", "198.51.100.2"),
+        ];
+        assert_eq!(told(&all), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
+        let quoted = [("forwarded", "By=x; For=\"[2001:db8::1]:4711\" ;PROTO=http")];
+        assert_eq!(told(&quoted), ("2001:db8::1".to_owned(), Some(false), String::new()));
+        for unknown in ["for=unknown", "for=_hidden", "proto=https", "nonsense", ""] {
+            assert_eq!(told(&[("forwarded", unknown)]).0, "unknown", "{unknown}");
+        }
+    }
+
+    #[test]
+    fn scheme_and_host_are_those_that_the_clients_proxy_wrote() {
+        let chain = [
+            ("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.0.0.2"),
+            ("x-forwarded-proto", "ftp, https, http"),
+            ("x-forwarded-host", "evil, a.example, b.example"),
+        ];
+        assert_eq!(told(&chain), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
+        // The inner proxy passes on what the outer one wrote.
+        let passed = [("x-forwarded-for", "203.0.113.9, 10.0.0.2"), ("x-forwarded-proto", "https")];
+        assert_eq!(told(&passed).1, Some(true));
+        assert_eq!(told(&[("x-forwarded-proto", "odd"), ("x-forwarded-host", "not a host")]).1, None);
+        assert_eq!(told(&[("x-forwarded-host", "a/b")]).2, "");
+    }
+
+    #[test]
+    fn x_real_ip_is_the_client_where_nothing_else_names_one() {
+        assert_eq!(told(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-proto", "https")]).0, "203.0.113.9");
+        assert_eq!(told(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")]).0, "198.51.100.1");
+        assert_eq!(told(&[("x-real-ip", "nobody")]).0, "unknown");
     }
 
     proptest! {

@@ -9,6 +9,7 @@ pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod cors;
 pub(crate) mod credential;
+pub(crate) mod hosts;
 pub(crate) mod keys;
 pub(crate) mod own_host;
 pub(crate) mod rate;

@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version};
 
 use crate::edge::http::request::{BodyData, Variables};
+use crate::edge::http::tls::ClientCertificate;
 use crate::edge::policy::address::Client;
 use crate::edge::policy::keys::Keys;
 
@@ -43,10 +44,14 @@ pub struct RequestData {
     pub remote: SocketAddr,
     /// Our end of the socket.
     pub local: SocketAddr,
-    /// The client's address, after the trusted proxies' `X-Forwarded-For` has been read.
+    /// The client's address, after what trusted proxies say has been read.
     pub client: Client,
-    /// Whether the socket is encrypted.
+    /// Whether the client used TLS, as trusted proxies or else the socket say.
     pub secure: bool,
+    /// Whether the socket is encrypted.
+    pub is_tls: bool,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The key that admitted the request.
     pub key: KeyCheck,
     /// What follows the plugin's route and a slash, decoded; `None` when the path ends with the route.

@@ -9,7 +9,7 @@ use super::environment::environment;
 use super::host::Host;
 use crate::edge::config::difference::{Change, Effect};
 use crate::edge::control::{DifferenceReport, ReloadTarget};
-use crate::edge::http::tls;
+use crate::edge::http::tls::Tls;
 use crate::host::plugins::discover::stem;
 use crate::host::python::config;
 
@@ -20,8 +20,8 @@ impl Host {
         let (reading, _) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
         let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        if let Some(files) = &reading.settings.tls {
-            tls::load(&launch.folder, files).map_err(|error| reason(&error))?;
+        if let Some(tls) = &reading.settings.tls {
+            Tls::load(&launch.folder, tls).map_err(|error| reason(&error))?;
         }
         let serving = self.generation();
         let (settings, digests) = &self.started;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::prelude::*;
-use rustls::ServerConfig;
 
 use super::environment::environment;
 use crate::edge::config::diagnostic::log_warnings;
@@ -19,7 +18,7 @@ use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::{Secret, Settings};
 use crate::edge::gateway::static_mount::StaticMount;
-use crate::edge::http::tls;
+use crate::edge::http::tls::Tls;
 use crate::edge::policy::keys::Keys;
 use crate::edge::routing::RouteError;
 use crate::host::plugins::discover::stem;
@@ -42,8 +41,8 @@ pub(super) struct Generation {
     pub digests: Digests,
     /// What plugins are loaded with.
     pub environment: Arc<Environment>,
-    /// The certificate, if TLS is on.
-    pub certificate: Option<Arc<ServerConfig>>,
+    /// What TLS is spoken with, if it is on.
+    pub tls: Option<Arc<Tls>>,
     /// The folder of static files, if one is served.
     pub static_mount: Option<StaticMount>,
 }
@@ -157,9 +156,9 @@ impl Draft {
         let next = match scope {
             ReloadScope::Plugins | ReloadScope::ChangedPlugins => None,
             ReloadScope::Everything => {
-                let certificate = settings.tls.as_ref().map(|files| tls::load(&launch.folder, files)).transpose();
+                let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose();
                 let next = Generation {
-                    certificate: certificate.map_err(|error| reason(&error))?,
+                    tls: tls.map_err(|error| reason(&error))?,
                     static_mount: StaticMount::new(&settings, launch),
                     environment: Arc::clone(&environment),
                     settings,

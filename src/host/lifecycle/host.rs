@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use rustls::ServerConfig;
 
 use super::backend::PythonBackend;
 use super::crash_guard::CrashGuard;
@@ -35,6 +34,7 @@ use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
+use crate::edge::http::tls::Tls;
 use crate::edge::observe::{log_file, service_manager};
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::routing::RouteTable;
@@ -59,8 +59,8 @@ pub(crate) struct Options {
     pub launch: LaunchOptions,
     /// Where the sockets listen.
     pub addresses: Vec<SocketAddr>,
-    /// The certificate, if TLS is on.
-    pub certificate: Option<Arc<ServerConfig>>,
+    /// What TLS is spoken with, if it is on.
+    pub tls: Option<Arc<Tls>>,
     /// The listening sockets.
     pub listeners: Vec<Listening>,
     /// The control socket, if there is one.
@@ -104,7 +104,7 @@ impl Host {
     /// When the system or Python refuses something that every start needs.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
-        let Options { launch, addresses, certificate, listeners, control, process, predecessor } = options;
+        let Options { launch, addresses, tls, listeners, control, process, predecessor } = options;
         let environment = Arc::new(environment(py, &launch, &reading)?);
         let LoadedConfig { settings, digests, .. } = reading;
         let started = (settings.clone(), digests.clone());
@@ -113,7 +113,7 @@ impl Host {
         let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
         let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
         let static_mount = StaticMount::new(&settings, &launch);
-        let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), certificate.clone());
+        let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone());
         let state = ServerState::new(live, backend, &settings.limits, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
         let completion_queues: Vec<_> =
@@ -131,7 +131,7 @@ impl Host {
             handle: HostHandle::new(state, commands, listeners, control, timings),
             launch,
             addresses: Locked::new(addresses),
-            generation: Locked::new(Arc::new(Generation { settings, digests, environment, certificate, static_mount })),
+            generation: Locked::new(Arc::new(Generation { settings, digests, environment, tls, static_mount })),
             registry,
             crash_guard,
             started,
@@ -341,7 +341,7 @@ impl Host {
             &ended,
         )?);
         for address in self.local_addresses() {
-            let url = url(address, generation.certificate.is_some());
+            let url = url(address, generation.tls.is_some());
             tracing::info!("Server started on {address}");
             for plugin in self.registry.serving().plugins() {
                 let audience = Python::attach(|py| plugin.audience(py));

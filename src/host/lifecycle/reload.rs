@@ -371,8 +371,8 @@ impl Host {
         self.registry.publish(plugins.to_vec(), leaving.to_vec());
         self.registry.withhold(withheld.into_iter().collect());
         let generation = self.generation();
-        let (static_mount, certificate) = (generation.static_mount.as_ref(), generation.certificate.clone());
-        let snapshot = Snapshot::new(&generation.settings, table, static_mount, certificate);
+        let (static_mount, tls) = (generation.static_mount.as_ref(), generation.tls.clone());
+        let snapshot = Snapshot::new(&generation.settings, table, static_mount, tls);
         self.handle.state.snapshot.store(Arc::new(snapshot));
     }
 

@@ -13,7 +13,7 @@ use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
-use crate::edge::config::schema::{KEYS, plugin_of_section};
+use crate::edge::config::schema::{KEYS, is_of_host};
 use crate::edge::config::settings::Settings;
 use crate::edge::config::value::Value;
 use crate::edge::config::{overrides, relative_paths};
@@ -199,7 +199,7 @@ pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Whether plugins find the section in their `config`; keys, and how the host treats them, are not theirs.
 fn is_shown(section: &Section) -> bool {
-    plugin_of_section(&section.name).is_none() && !section.name.eq_ignore_ascii_case(KEYS)
+    !is_of_host(&section.name) && !section.name.eq_ignore_ascii_case(KEYS)
 }
 
 /// Builds the `plugincore.configfile.Config` that plugins get.

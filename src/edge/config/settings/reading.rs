@@ -9,10 +9,9 @@ mod keys;
 mod limits;
 mod plugins;
 mod static_files;
+mod tls;
 
-use super::{
-    DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings, TlsFiles,
-};
+use super::{DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings};
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::keys::KeySources;
@@ -20,13 +19,13 @@ use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
 use crate::edge::config::schema::{
-    GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, is_nearly_of_plugin, nearest, plugin_of_section,
+    GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, is_nearly_of_plugin, is_of_certificate, nearest,
+    plugin_of_section,
 };
 use crate::edge::config::value::Value;
-use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigErrors>, Vec<Diagnostic>) {
@@ -38,7 +37,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let network = network(&mut reader);
     let paths = paths(&mut SectionReader::new(config, "paths", &mut found));
     let static_files = static_files::static_files(config, &mut found);
-    let tls = tls(&mut SectionReader::new(config, "SSL", &mut found), network.http2);
+    let tls = tls::tls(config, network.http2, &mut found);
     let apikey = apikey(&mut SectionReader::new(config, "auth", &mut found), &listen);
     let keys = keys::keys(config, apikey.as_ref(), &mut found);
     let (key_sources, challenge) = how_keys_are_sent(&mut SectionReader::new(config, "auth", &mut found));
@@ -190,7 +189,33 @@ fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, SourceLocation) 
 }
 
 fn network(network: &mut SectionReader<'_>) -> NetworkSettings {
-    NetworkSettings { http2: network.switch("http2", NetworkSettings::default().http2) }
+    NetworkSettings {
+        http2: network.switch("http2", NetworkSettings::default().http2),
+        hosts: network.read("hosts", None, |value| hosts(value).map(Some)),
+    }
+}
+
+/// Host names and addresses, with a port or not.
+fn hosts(value: &Value) -> ParseResult<Vec<String>> {
+    let remedy = "write host names as clients name the server, such as hosts=list:app.example www.app.example";
+    let names = fields::words(value)?;
+    match names.iter().find(|name| !is_host(name)) {
+        Some(odd) => Err(InvalidValue::new(format!("{odd:?} is no host name"), remedy)),
+        None if names.is_empty() => Err(InvalidValue::new("names no host", remedy)),
+        None => Ok(names),
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    let is_label = |text: &str| {
+        let mut bytes = text.bytes();
+        !text.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+    };
+    let is_named = |host: &str| is_label(host) || host.parse::<IpAddr>().is_ok();
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let literal = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
+    let is_whole = |host: &str| is_named(host) || literal(host).is_some();
+    is_whole(name) || name.rsplit_once(':').is_some_and(|(host, port)| is_whole(host) && is_port(port))
 }
 
 /// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.
@@ -252,45 +277,9 @@ fn paths(paths: &mut SectionReader<'_>) -> Paths {
     Paths { plugins, pidfile }
 }
 
-fn tls(ssl: &mut SectionReader<'_>, http2: bool) -> Option<TlsFiles> {
-    if !ssl.switch("enabled", false) {
-        if let Some(key) = ["certfile", "keyfile"].into_iter().find(|key| ssl.item(key).is_some())
-            && ssl.item("enabled").is_none()
-        {
-            ssl.warn(key, "is not used, since SSL is not enabled: this is plain HTTP", "add enabled=bool:true");
-        }
-        return None;
-    }
-    let certfile = pem(ssl, "certfile");
-    let keyfile = pem(ssl, "keyfile");
-    certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { certfile, keyfile, http2 })
-}
-
-fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PathBuf> {
-    if ssl.item(key).is_none() {
-        ssl.invalid(
-            key,
-            InvalidValue::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"),
-        );
-    }
-    let base = &ssl.config.base;
-    ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
-}
-
 /// True if the file or a variable names it; the folder that is the default may be missing.
 fn is_named(location: &SourceLocation) -> bool {
     location.line().is_some() || matches!(location, SourceLocation::Variable(_))
-}
-
-fn readable(base: &Path, path: PathBuf) -> ParseResult<PathBuf> {
-    let remedy = "name a PEM file that this user may read";
-    let file = absolute(&base.join(&path));
-    let complain = |why: &str| InvalidValue::new(format!("{} cannot be read: {why}", file.display()), remedy);
-    match File::open(&file).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_dir() => Err(complain("it is a folder")),
-        Ok(_) => Ok(path),
-        Err(error) => Err(complain(&error.to_string())),
-    }
 }
 
 fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
@@ -356,8 +345,8 @@ fn misspellings(config: &ResolvedConfig, found: &mut Diagnostics) {
         let warn = |location: &SourceLocation, message: String| {
             Diagnostic::warning(location.clone(), message).in_section(&section.name)
         };
-        if plugin_of_section(&section.name).is_some() {
-            continue; // read, and its keys checked, in `plugins`
+        if plugin_of_section(&section.name).is_some() || is_of_certificate(&section.name) {
+            continue; // read, and its keys checked, in `plugins` and `tls`
         }
         let Some((name, keys)) = host else {
             if is_nearly_of_plugin(&section.name) {

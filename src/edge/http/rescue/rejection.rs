@@ -83,6 +83,9 @@ pub enum Rejection {
         /// How many bytes there are.
         size: u64,
     },
+    /// 421: the server does not answer to this host.
+    #[error("this server does not answer to this host name")]
+    Misdirected,
     /// 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`: more requests than the rate allows.
     #[error("too many requests; try again in {retry_after} s")]
     RateExceeded {
@@ -144,6 +147,7 @@ impl Rejection {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Overloaded | Self::Congested | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

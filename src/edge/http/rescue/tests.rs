@@ -32,6 +32,7 @@ fn all_rejections() -> Vec<(Rejection, u16)> {
         (Rejection::RangeNotSatisfiable { size: 3 }, 416),
         (Rejection::RateExceeded { policy: "client", quota: 10, window: 1, retry_after: 1 }, 429),
         (Rejection::TooManyWrongKeys { retry_after: 60 }, 429),
+        (Rejection::Misdirected, 421),
         (Rejection::FileUnavailable, 503),
         (Rejection::Overloaded, 503),
         (Rejection::ShuttingDown, 503),

@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
 use super::super::drain::DrainKind;
-use super::super::tls::{TlsError, load};
+use super::super::tls::{Tls, TlsError};
 use super::{Options, Server, ask, assert_closed};
-use crate::edge::config::settings::TlsFiles;
+use crate::edge::config::settings::tls::{TlsFiles, TlsSettings, TlsVersion};
 
 fn pair() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()
+}
+
+fn load(base: &Path, settings: &TlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
+    Tls::load(base, settings).map(|tls| tls.config())
 }
 
 /// A folder of its own for each test, removed at the end.
@@ -30,11 +34,18 @@ impl Folder {
         Self(path)
     }
 
-    fn files(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsFiles {
-        let files = TlsFiles { certfile: self.0.join("cert.pem"), keyfile: self.0.join("key.pem"), http2: true };
-        fs::write(&files.certfile, certificate).unwrap();
-        fs::write(&files.keyfile, key).unwrap();
-        files
+    fn files(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsSettings {
+        let (certfile, keyfile) = (self.0.join("cert.pem"), self.0.join("key.pem"));
+        fs::write(&certfile, certificate).unwrap();
+        fs::write(&keyfile, key).unwrap();
+        TlsSettings {
+            general: TlsFiles { section: "SSL".to_owned(), certfile, keyfile },
+            named: Vec::new(),
+            min_version: TlsVersion::Tls12,
+            clients: None,
+            check_interval: None,
+            http2: true,
+        }
     }
 
     fn error(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsError {
@@ -193,7 +204,7 @@ fn each_bad_file_is_named_with_its_remedy() {
         assert!(text.contains(file) && text.contains(remedy) && text.contains("[SSL]"), "{text}");
     }
     let mut files = folder.files(&cert, &key);
-    files.keyfile = folder.0.join("absent.pem");
+    files.general.keyfile = folder.0.join("absent.pem");
     let text = load(Path::new(""), &files).unwrap_err().to_string();
     assert!(text.contains("keyfile: cannot read") && text.contains("absent.pem"), "{text}");
 }

@@ -231,7 +231,7 @@ impl Request {
         if let Some(request) = self.aiohttp.get() {
             return request.bind(py).getattr(intern!(py, "transport"));
         }
-        let transport = Transport { peer: self.data.remote, local: self.data.local, secure: self.data.secure };
+        let transport = Transport { peer: self.data.remote, local: self.data.local, secure: self.data.is_tls };
         Ok(Bound::new(py, transport)?.into_any())
     }
 
@@ -244,25 +244,29 @@ impl Request {
             namedtuple.call1(("HttpVersion", ("major", "minor"))).map(Bound::unbind)
         })?;
         let parts = match self.data.version {
-            Version::HTTP_09 => (0, 9),
             Version::HTTP_10 => (1, 0),
             Version::HTTP_2 => (2, 0),
-            Version::HTTP_3 => (3, 0),
             _ => (1, 1),
         };
         named_tuple.bind(py).call1(parts)
     }
 
-    /// `https` on an encrypted connection, else `http`.
+    /// `https` if the client uses TLS, else `http`.
     #[getter]
     fn scheme(&self) -> &'static str {
         if self.data.secure { "https" } else { "http" }
     }
 
-    /// Whether the connection is encrypted.
+    /// Whether the client uses TLS, by what a trusted proxy says, or else by the connection.
     #[getter]
     fn secure(&self) -> bool {
         self.data.secure
+    }
+
+    /// The client's certificate, a named tuple of `subject` and `fingerprint`; `None` if it has shown none.
+    #[getter]
+    fn client_certificate<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.data.certificate.as_deref().map(|certificate| transport::of_certificate(py, certificate)).transpose()
     }
 
     /// The `Host` header, with its port if it names one; without the header our own address.

@@ -28,6 +28,8 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         client: Client::Known([192, 0, 2, 7].into()),
         secure: false,
         key: KeyCheck::default(),
+        is_tls: false,
+        certificate: None,
         subpath: Some("c\n".to_owned()),
         body: Bytes::from_static(body),
         variables: BodyData::None,
@@ -128,7 +130,7 @@ assert str(request.url) == 'http://127.0.0.1/a%20b/c%0A?x=1+2&y=%C3%A9&x=3'
 fn an_encrypted_connection_over_ipv6_says_so() {
     let local = "[::1]:443".parse().unwrap();
     run(
-        RequestData { secure: true, local, ..post(&[], b"") },
+        RequestData { secure: true, is_tls: true, local, ..post(&[], b"") },
         c"
 assert request.secure and request.scheme == 'https' and request.transport.get_extra_info('sslcontext')
 assert request.transport.get_extra_info('sockname') == ('::1', 443, 0, 0) and request.host == '[::1]'

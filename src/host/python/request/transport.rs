@@ -6,6 +6,10 @@
 use std::net::SocketAddr;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::edge::http::tls::ClientCertificate;
+use crate::host::bridge::locked::made_once;
 
 /// The connection that the request came over.
 #[pyclass(frozen, module = "plugincore")]
@@ -52,4 +56,14 @@ fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
         SocketAddr::V6(v6) => (ip, v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?,
     };
     Ok(tuple.into_any())
+}
+
+/// A client's certificate as a named tuple of `subject` and `fingerprint`.
+pub(super) fn of_certificate<'py>(py: Python<'py>, certificate: &ClientCertificate) -> PyResult<Bound<'py, PyAny>> {
+    static CLIENT_CERTIFICATE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = made_once(py, &CLIENT_CERTIFICATE, || {
+        let namedtuple = py.import("collections")?.getattr("namedtuple")?;
+        namedtuple.call1(("ClientCertificate", ("subject", "fingerprint"))).map(Bound::unbind)
+    })?;
+    class.bind(py).call1((&certificate.subject, &certificate.fingerprint))
 }

@@ -7,6 +7,7 @@ use crate::edge::config::interpolation::resolve;
 use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
+use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles, TlsSettings, TlsVersion};
 use std::time::Duration;
 
 /// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
@@ -116,8 +117,45 @@ fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert!(seen[1].starts_with("t.ini:5: [SSL] certfile: /nowhere/cert.pem cannot be read"), "{seen:#?}");
     assert!(seen[0].starts_with("t.ini:3: [SSL] keyfile: is missing while SSL is enabled"), "{seen:#?}");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let tls = good(&format!("[ssl]\nenabled=TRUE\ncertfile={file}\nkeyfile={file}")).0.tls;
-    assert_eq!(tls, Some(TlsFiles { certfile: file.into(), keyfile: file.into(), http2: true }));
+    let pair = format!("certfile={file}\nkeyfile={file}");
+    let tls = good(&format!("[ssl]\nenabled=TRUE\n{pair}")).0.tls.unwrap();
+    let files = |section: &str| TlsFiles { section: section.into(), certfile: file.into(), keyfile: file.into() };
+    let general = TlsSettings {
+        general: files("ssl"),
+        named: Vec::new(),
+        min_version: TlsVersion::Tls12,
+        clients: None,
+        check_interval: Some(Duration::from_secs(60)),
+        http2: true,
+    };
+    assert_eq!(tls, general);
+    let more = "min_version=1.3\nclient_certificate=Optional\ncheck_interval=none";
+    let text = format!("[SSL]\nenabled=on\n{pair}\n{more}\nclient_ca={file}\n[SSL www]\n{pair}\n[network]\nhttp2=off");
+    let clients = Some(ClientAuthority { file: file.into(), is_required: false });
+    let (min_version, named) = (TlsVersion::Tls13, vec![files("SSL www")]);
+    let expected =
+        TlsSettings { general: files("SSL"), named, min_version, clients, check_interval: None, http2: false };
+    assert_eq!(good(&text).0.tls.unwrap(), expected);
+}
+
+#[test]
+fn what_would_leave_tls_open_or_incomplete_is_an_error() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let pair = format!("certfile={file}\nkeyfile={file}");
+    let wrong = [
+        ("min_version=1.1", "min_version: must be 1.2 or 1.3, not \"1.1\""),
+        ("client_ca=/nowhere/ca.pem", "client_ca: /nowhere/ca.pem cannot be read"),
+        ("client_certificate=maybe", "client_certificate: must be required or optional, not \"maybe\""),
+        ("client_certificate=required", "client_certificate: has no effect without client_ca"),
+        ("check_interval=0", "check_interval: must be a time above 0"),
+        ("[SSL www]\ncertfile=/nowhere", "[SSL www] keyfile: is missing while SSL is enabled"),
+    ];
+    for (line, told) in wrong {
+        let seen = errors(&format!("[SSL]\nenabled=on\n{pair}\n{line}"));
+        assert!(seen.iter().any(|one| one.contains(told)), "{line}: {seen:#?}");
+    }
+    let seen = errors(&format!("[SSL www]\ncertfile={file}\nkeyfil={file}"));
+    assert!(seen[0].contains("[SSL www] keyfil: is not known to the server (is keyfile meant?)"), "{seen:#?}");
 }
 
 #[test]
