@@ -24,7 +24,7 @@ use socket2::{SockRef, Socket};
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener;
-use crate::edge::observe::{service_manager, sink};
+use crate::edge::observe::{repeats, service_manager};
 
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`, with an `s` before the number of a socket of the
 /// service manager.
@@ -79,7 +79,7 @@ fn try_replace(
     let environment = environment.chain([listeners, folder_name]).chain(socket);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
-    sink::finish();
+    repeats::finish();
     if let Some(control) = &mut control {
         control.keep();
     }

@@ -31,7 +31,7 @@ use crate::edge::http::listener::{self, BindError};
 use crate::edge::http::tls::{Tls, TlsError};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::log_file::LogFileError;
-use crate::edge::observe::{service_manager, subscriber};
+use crate::edge::observe::{output, service_manager, subscriber};
 use crate::host::bridge::coroutine::{coroutine, host_task};
 use crate::host::bridge::{fork, running};
 use crate::host::lifecycle::handle::{Ending, HostHandle, Timings};
@@ -140,6 +140,7 @@ fn serve(
     let level = Level::parse(&launch.level);
     subscriber::install(&launch.name, level, launch.log.as_deref())?;
     subscriber::report_panics();
+    output::may_wait();
     let replaces = old_process.is_some();
     let mut inherited = inherited::take_over(&variables.listeners, replaces);
     let inherited_control = inherited::take_over_control(&variables.control, replaces);

@@ -21,7 +21,7 @@ use crate::app::run::{StartError, run};
 use crate::edge::config::fields::WatchMode;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::observe::line::Level;
-use crate::edge::observe::{log_file, output, sink};
+use crate::edge::observe::{log_file, output, repeats};
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]
@@ -62,7 +62,7 @@ struct ServeArguments {
     #[arg(short, long, value_name = "LOG")]
     log: Option<PathBuf>,
     /// DEBUG, INFO, WARN, ERROR or CRITICAL
-    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "DEBUG", value_parser = level)]
+    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "INFO", value_parser = level)]
     level: String,
     /// Load plugins, their helpers and the ini file again when they change; MODE is on, off or poll
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
@@ -127,7 +127,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         command: restart,
     };
     let ended = run(py, launch);
-    sink::finish();
+    repeats::finish();
     match ended {
         Ok(()) => 0,
         Err(StartError::Config(errors)) => report(&errors.to_string(), USAGE),

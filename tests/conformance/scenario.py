@@ -78,6 +78,8 @@ class Stage:
         self.folder = folder
         prepare(folder, scenario.plugins, scenario.ini)
         named = ["-i", "server.ini"] if scenario.names_ini else []
+        if "-v" not in scenario.options:
+            named += ["-v", "DEBUG"]  # pluginserver's default, which is not ours
         self.server = Server(side, folder, [*named, *scenario.options], scenario.env)
 
     def write(self, name: str, text: str) -> None:

@@ -51,6 +51,20 @@ def test_the_version_is_told(tmp_path: Path, program: str) -> None:
     assert re.fullmatch(r"plugincore \d+\.\d+\.\d+\n", told.stdout)
 
 
+def test_the_log_begins_at_info(tmp_path: Path) -> None:
+    """Without `-v`, details for finding faults are not written, neither the server's nor a plugin's."""
+    prepare(tmp_path, {"hello": HELLO + "import logging\nlogging.getLogger('own').debug('detail')\n"}, INI)
+    with subprocess.Popen([*command(), "-i", "server.ini"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Server started on" in line:
+                process.send_signal(signal.SIGTERM)
+        assert 0 == process.wait(TIMEOUT)
+    assert {"<6> - INFO"} == {line[:10] for line in lines if line.startswith("<")}
+
+
 def test_help_names_the_original_options(tmp_path: Path) -> None:
     """`--help` shows pserve's three options, short and long."""
     told = run(tmp_path, "--help")

@@ -189,7 +189,8 @@ def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
     """A person sees time and name instead of a priority."""
     prepare(tmp_path, {"speaker": SPEAKER}, INI)
     master, slave = pty.openpty()
-    with subprocess.Popen([*command(), "-i", "server.ini"], cwd=tmp_path, stdin=slave, stdout=slave) as process:
+    program = [*command(), "-i", "server.ini", "-v", "DEBUG"]
+    with subprocess.Popen(program, cwd=tmp_path, stdin=slave, stdout=slave) as process:
         os.close(slave)
         output = b""
         try:

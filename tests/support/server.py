@@ -122,6 +122,9 @@ def start(
     """Write files into ``folder`` and start a server there, without waiting until it serves."""
     prepare(folder, plugins, ini)
     options = [] if ini is None else ["-i", "server.ini"]
+    if "-v" not in args:
+        # Tests may wait for any line.
+        options += ["-v", "DEBUG"]
     scheme = scheme or ("https" if ini and "[SSL]" in ini else "http")
     return Server([*(program or command()), *options, *args], folder, env or {}, scheme, pass_fds)
 

@@ -18,6 +18,8 @@ use sha2::{Digest, Sha256};
 
 use super::encoding::Coding;
 use crate::edge::http::rescue::Rejection;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 
 /// A regular file that is open, at its beginning.
 #[derive(Debug)]
@@ -98,7 +100,10 @@ pub(super) fn refusal(path: &Path, error: &io::Error) -> Rejection {
         )
         | None => Rejection::NotFound,
         Some(_) => {
-            tracing::error!("{} cannot be read: {error}", path.display());
+            static UNREADABLE: LineKind = LineKind::new(Level::Error, "files cannot be read");
+            if UNREADABLE.admits_any() {
+                tracing::error!("{} cannot be read: {error}", path.display());
+            }
             Rejection::FileUnavailable
         }
     }

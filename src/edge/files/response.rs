@@ -18,6 +18,8 @@ use super::open::{Opened, open};
 use crate::edge::http::file::{FileBody, PIECE, read};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 
 /// The parts of a request that decide how a file is sent.
 #[derive(Clone, Debug)]
@@ -109,7 +111,10 @@ pub(crate) fn respond(
 fn body(mut file: File, range: Range<u64>, method: &Method) -> Result<Body, Rejection> {
     let length = range.end - range.start;
     let unreadable = |error: std::io::Error| {
-        tracing::error!("a file that is open cannot be read: {error}");
+        static UNREADABLE: LineKind = LineKind::new(Level::Error, "a file that is open cannot be read");
+        if UNREADABLE.admits_any() {
+            tracing::error!("a file that is open cannot be read: {error}");
+        }
         Rejection::FileUnavailable
     };
     file.seek(SeekFrom::Start(range.start)).map_err(unreadable)?;

@@ -13,12 +13,18 @@ use crate::edge::config::keys::KeySources;
 use crate::edge::config::rate::{RateLimit, RateSettings};
 use crate::edge::http::request::BodyData;
 use crate::edge::http::rescue::{Realm, Rejection};
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 use crate::edge::policy::credential::{AcceptedKey, Access, AuthPolicy, Refusal};
 use crate::edge::policy::keys::Resource;
 use crate::edge::policy::rate::retry_after;
 use crate::edge::policy::wrong_keys::{LOCK, Verdict};
 use crate::edge::queue::request_data::KeyCheck;
 use crate::edge::routing::Endpoint;
+
+static REFUSED: LineKind = LineKind::new(Level::Warn, "Not authorized");
+static EXPIRED: LineKind = LineKind::new(Level::Warn, "Not authorized: a key has expired");
+static OUT_OF_SCOPE: LineKind = LineKind::new(Level::Warn, "Not authorized: a key is not for it");
 
 /// What the stages below go by, for one request.
 #[derive(Clone, Copy)]
@@ -123,13 +129,19 @@ impl Gate<'_> {
         }
         match refusal {
             Refusal::NoKey | Refusal::NotAdmissible | Refusal::WrongKey => {
-                tracing::warn!("{client} - request for {what} - Not authorized");
+                if REFUSED.admits(client.address()) {
+                    tracing::warn!("{client} - request for {what} - Not authorized");
+                }
             }
             Refusal::Expired(key) => {
-                tracing::warn!("{client} - request for {what} - Not authorized: the key {} has expired", key.name);
+                if EXPIRED.admits(client.address()) {
+                    tracing::warn!("{client} - request for {what} - Not authorized: the key {} has expired", key.name);
+                }
             }
             Refusal::OutOfScope(key) => {
-                tracing::warn!("{client} - request for {what} - Not authorized: the key {} is not for it", key.name);
+                if OUT_OF_SCOPE.admits(client.address()) {
+                    tracing::warn!("{client} - request for {what} - Not authorized: the key {} is not for it", key.name);
+                }
             }
         }
         if refusal.is_guess()

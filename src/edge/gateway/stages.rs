@@ -25,6 +25,8 @@ use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 use crate::edge::policy::address::{Client, Origin};
 use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
@@ -205,8 +207,11 @@ pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData
         return BodyData::None;
     }
     classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
+        static UNREADABLE: LineKind = LineKind::new(Level::Warn, "the form in the body is not read");
         let (client, path) = (context.client, parts.uri.path());
-        tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+        if UNREADABLE.admits(client.address()) {
+            tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+        }
         BodyData::None
     })
 }

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::pipe::Broken;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 
 /// Bytes that are read at one time: a slow client holds some such pieces. In CPU time for each byte of a cached file,
 /// half of it costs an eighth more and a quarter of it twice as much; twice as much saves a quarter, four times as much
@@ -63,7 +65,10 @@ impl FileBody {
 }
 
 fn broken<T>(why: &str) -> Result<T, Broken> {
-    tracing::warn!("a file that is being sent cannot be read to its end: {why}");
+    static CUT_SHORT: LineKind = LineKind::new(Level::Warn, "a file that is being sent cannot be read to its end");
+    if CUT_SHORT.admits_any() {
+        tracing::warn!("a file that is being sent cannot be read to its end: {why}");
+    }
     Err(Broken)
 }
 

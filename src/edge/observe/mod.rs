@@ -9,6 +9,7 @@ pub(crate) mod common_log;
 pub(crate) mod line;
 pub(crate) mod log_file;
 pub(crate) mod output;
+pub(crate) mod repeats;
 pub(crate) mod service_manager;
 pub(crate) mod sink;
 pub(crate) mod subscriber;

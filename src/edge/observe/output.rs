@@ -7,6 +7,7 @@
 //! inherited a lock that is never released, lines are written directly. Caveat: a regular file is assumed to accept
 //! everything at once, so a disk that hangs blocks the threads that log.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -26,6 +27,12 @@ use super::line::{self, Level};
 /// Bytes that may wait for an output; one line that is longer waits alone.
 const CAPACITY: usize = 1024 * 1024;
 
+/// Bytes of it that are for lines of WARN and above alone, so that others cannot take their room.
+const RESERVED: usize = CAPACITY / 4;
+
+/// Longest wait of a line of WARN or above for room, on a thread that [`may_wait`].
+const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Longest wait for lines that are on their way, after which the output counts as one that hangs.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -34,6 +41,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the thread waits for room before it looks at the descriptor again, which may be another one by then.
 const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+thread_local! {
+    static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has lines of WARN and above on this thread wait a moment for room in the queue. Not for threads that others depend
+/// on: those of the I/O and of the signals never wait.
+pub(crate) fn may_wait() {
+    MAY_WAIT.set(true);
+}
 
 /// The process that has the threads; its forked children have another id.
 static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
@@ -193,14 +210,28 @@ impl Output {
         }
     }
 
-    /// Puts bytes in, a whole line as a rule, and never waits. When it returns a turn, no other thread writes what
-    /// waits.
-    pub(crate) fn put(self: &Arc<Self>, bytes: Vec<u8>) -> Option<Turn<'_>> {
+    /// Waits a moment for room for a line of WARN or above, if this thread [`may_wait`] and the output does not hang.
+    pub(crate) fn wait_for_room(&self, length: usize) {
+        if !MAY_WAIT.get() {
+            return;
+        }
+        let state = lock(&self.state);
+        if !state.hangs && !state.has_room(length, CAPACITY) {
+            let has_none = |state: &mut State| !state.has_room(length, CAPACITY);
+            let waited = self.changed.wait_timeout_while(state, ROOM_TIMEOUT, has_none);
+            let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.hangs |= waited.timed_out();
+        }
+    }
+
+    /// Puts bytes in, a whole line as a rule, and never waits. `is_grave` lines have more room. When it returns a turn,
+    /// no other thread writes what waits.
+    pub(crate) fn put(self: &Arc<Self>, bytes: Vec<u8>, is_grave: bool) -> Option<Turn<'_>> {
         if bytes.is_empty() {
             return None;
         }
         let mut state = lock(&self.state);
-        if state.bytes + bytes.len() > CAPACITY && !state.waiting.is_empty() {
+        if !state.has_room(bytes.len(), if is_grave { CAPACITY } else { CAPACITY - RESERVED }) {
             state.lost += 1;
             return None;
         }
@@ -218,7 +249,7 @@ impl Output {
         if in_forked_child() {
             return self.write_directly(&bytes);
         }
-        drop(self.put(bytes));
+        drop(self.put(bytes, false));
     }
 
     /// Writes bytes now, past the queue, and swallows every failure: for forked children.
@@ -289,6 +320,10 @@ impl Output {
                     state.lost += piece.lines;
                 }
             }
+            if may_wait {
+                // Other threads may wait for room.
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -351,6 +386,11 @@ impl Output {
 }
 
 impl State {
+    /// Whether so many more bytes fit into `capacity`, or nothing waits.
+    fn has_room(&self, length: usize, capacity: usize) -> bool {
+        self.waiting.is_empty() || self.bytes + length <= capacity
+    }
+
     fn push(&mut self, bytes: Vec<u8>, lines: u64) {
         self.bytes += bytes.len();
         self.waiting.push_back(Piece { bytes, written: 0, lines });
@@ -416,10 +456,15 @@ mod tests {
 
     /// An output to a pipe that takes nothing more, and the pipe's other end.
     fn full_pipe() -> (Arc<Output>, PipeReader) {
+        full_pipe_with(CAPACITY)
+    }
+
+    /// The same with so many bytes that were put in.
+    fn full_pipe_with(bytes: usize) -> (Arc<Output>, PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
-        output.write(vec![b'-'; CAPACITY]);
+        output.write(vec![b'-'; bytes]);
         (output, reader)
     }
 
@@ -446,6 +491,35 @@ mod tests {
         assert_eq!(CAPACITY, text.find(|character| character != '-').unwrap());
         let report = &text[CAPACITY..];
         assert!(report.ends_with(" - WARN - 3 log lines were lost because the output did not take them\n"), "{report}");
+    }
+
+    #[test]
+    fn grave_lines_find_room_that_others_cannot_take() {
+        let (output, _reader) = full_pipe_with(CAPACITY - RESERVED);
+        drop(output.put(b"info\n".to_vec(), false));
+        drop(output.put(b"warning\n".to_vec(), true));
+        let state = lock(&output.state);
+        assert_eq!(1, state.lost);
+        assert!(state.waiting.iter().any(|piece| piece.bytes == b"warning\n"));
+    }
+
+    #[test]
+    fn only_a_thread_that_may_wait_waits_for_room_and_only_once_for_an_output_that_hangs() {
+        let (output, _reader) = full_pipe();
+        let wait = |output: &Arc<Output>| {
+            let begun = Instant::now();
+            output.wait_for_room(5);
+            begun.elapsed()
+        };
+        assert!(wait(&output) < ROOM_TIMEOUT);
+        let (first, second) = std::thread::spawn(move || {
+            may_wait();
+            (wait(&output), wait(&output))
+        })
+        .join()
+        .unwrap();
+        assert!(first >= ROOM_TIMEOUT, "{first:?}");
+        assert!(second < ROOM_TIMEOUT, "{second:?}");
     }
 
     #[test]

@@ -99,8 +99,14 @@ impl Sink {
             }
             return shown_by.write_directly(shown.as_bytes());
         }
+        let is_grave = level.severity() >= Level::Warn.severity();
+        if is_grave {
+            file.inspect(|file| file.wait_for_room(dated.len()));
+            shown_by.wait_for_room(shown.len());
+        }
         let order = output::lock(&ORDER);
-        let turns = (file.map(|file| file.put(dated.into_bytes())), shown_by.put(shown.into_bytes()));
+        let turns =
+            (file.map(|file| file.put(dated.into_bytes(), is_grave)), shown_by.put(shown.into_bytes(), is_grave));
         drop(order);
         drop(turns);
     }

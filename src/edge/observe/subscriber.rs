@@ -61,6 +61,11 @@ pub(crate) fn server() -> Option<Arc<ServerLog>> {
     SERVER.load_full()
 }
 
+/// Whether the server's log has lines of `level`.
+pub(crate) fn admits(level: Level) -> bool {
+    SERVER.load().as_ref().is_some_and(|log| log.sink.admits(level))
+}
+
 /// The level from which on the server's log is written, once [`install`] has opened it.
 #[must_use]
 pub(crate) fn level() -> Option<Level> {
@@ -78,7 +83,7 @@ impl<S: Subscriber> Layer<S> for ServerLogLayer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        level_of(metadata).is_some_and(|level| SERVER.load().as_ref().is_some_and(|log| log.sink.admits(level)))
+        level_of(metadata).is_some_and(admits)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -31,6 +31,14 @@ impl Client {
         Self::Known(address.to_canonical())
     }
 
+    /// Its address, as far as is known.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Known(address) => Some(*address),
+            Self::Unknown => None,
+        }
+    }
+
     /// Whether it is on this machine, as far as is known.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Known(address) if address.is_loopback())

@@ -26,6 +26,8 @@ use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::queue::board::RequestNumber;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 use crate::edge::queue::responder::{Outcome, Reply, Responder};
 
 /// A handler that is running for a client.
@@ -132,8 +134,11 @@ impl InFlightCall {
         if stopped {
             tracing::debug!("plugin {plugin}: request {id}: the handler was stopped, since nobody waits for more");
         } else {
-            let traceback = outcome::traceback(py, error);
-            tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
+            static BROKEN_OFF: LineKind = LineKind::new(Level::Error, "answers were broken off");
+            if outcome::admits_exception(&BROKEN_OFF, py, error, plugin) {
+                let traceback = outcome::traceback(py, error);
+                tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
+            }
         }
     }
 }

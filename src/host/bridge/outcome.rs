@@ -5,6 +5,7 @@
 //! host. Caveat: a bare tuple is always read as `(code, body)` or `(code, body, headers)`; to respond with an array,
 //! return a list.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -20,6 +21,8 @@ use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
+use crate::edge::observe::line::Level;
+use crate::edge::observe::repeats::LineKind;
 use crate::edge::queue::responder::{Outcome, Reply};
 use crate::json;
 
@@ -40,6 +43,9 @@ pub(crate) struct ResultContext {
     pub number: AtomicU32,
 }
 
+static UNSENDABLE: LineKind = LineKind::new(Level::Error, "results of handlers cannot be sent");
+static RAISED: LineKind = LineKind::new(Level::Error, "exceptions of handlers");
+
 /// Shown an exception that becomes a 500, with the id of its request.
 pub(crate) type ExceptionHook = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
 
@@ -50,7 +56,10 @@ pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &R
         Err(BadResult { reason, place }) => {
             let place = place.map_or_else(String::new, |place| format!("{place}: "));
             let plugin = &source.plugin;
-            tracing::error!("plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}");
+            let name = || format!("plugin {plugin}: results of the handler cannot be sent");
+            if UNSENDABLE.admits_fault(number_of(&(plugin, &place)), name) {
+                tracing::error!("plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}");
+            }
             Outcome::Failed(Failure::BadResult { reason })
         }
     }
@@ -65,8 +74,10 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     let type_name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     // A `__str__` that raises must not hide the exception that it belongs to.
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
-    let hint = missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
-    tracing::error!("plugin {}: request {id}: {}{hint}", source.plugin, traceback(py, error));
+    if admits_exception(&RAISED, py, error, &source.plugin) {
+        let hint = missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
+        tracing::error!("plugin {}: request {id}: {}{hint}", source.plugin, traceback(py, error));
+    }
     if let Some(exception_hook) = &source.exception_hook {
         exception_hook(py, id, error);
     }
@@ -165,6 +176,30 @@ pub(super) fn sender<'py>(
         headers(&tuple.get_item(2)?, &mut given)?;
     }
     Ok(Some((sender, given)))
+}
+
+/// Whether to write a line about `error`, raised by a handler of `plugin`: the same one at the same line is repeated.
+pub(crate) fn admits_exception(kind: &'static LineKind, py: Python<'_>, error: &PyErr, plugin: &str) -> bool {
+    let class = error.get_type(py);
+    let mut line = 0_u32;
+    let mut next = error.traceback(py).map(Bound::into_any);
+    while let Some(traceback) = next {
+        let attribute = |name| traceback.getattr(name).ok().filter(|value| !value.is_none());
+        line = attribute(intern!(py, "tb_lineno")).and_then(|number| number.extract().ok()).unwrap_or(0);
+        next = attribute(intern!(py, "tb_next"));
+    }
+    let name = || {
+        let class = class.name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+        format!("plugin {plugin}: {class} at line {line}")
+    };
+    kind.admits_fault(number_of(&(plugin, class.as_ptr().addr(), line)), name)
+}
+
+/// A number that stands for `value`.
+fn number_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The traceback as Python prints it.

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::stdio;
-use crate::edge::observe::sink;
+use crate::edge::observe::repeats;
 use crate::host::bridge::time_limit;
 
 /// Prepares the interpreter for hosting plugins on the current, main thread.
@@ -77,7 +77,7 @@ pub(crate) fn program_arguments(py: Python<'_>, ini_file: &str, log: Option<&str
 /// Ends the process now, without waiting for threads, finalisers or buffers; for when waiting is what went wrong. Only
 /// the log gets a moment.
 pub(crate) fn exit_immediately(code: i32) -> ! {
-    sink::finish();
+    repeats::finish();
     // SAFETY: `_exit` touches no memory of the process; it is meant to be called from any thread at any time.
     unsafe { nix::libc::_exit(code) }
 }
