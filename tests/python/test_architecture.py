@@ -64,6 +64,8 @@ WITH_OTHER_LOCKS = {
     "host/bridge/coroutine.rs": "are places of the thread that objects are only moved into and out of",
     "host/bridge/locked.rs": "is the lock",
     "host/bridge/time_limit.rs": "holds plain data",
+    "host/bridge/inside.rs": "hold texts",
+    "host/bridge/stack_sample.rs": "holds texts",
     "host/bridge/submission_queue.rs": "is held to move requests and callbacks in and out, which are dropped after it",
     "host/plugins/watch.rs": "hold the step that is being watched, a path and a text",
     "host/python/sysinfo/cpu.rs": "hold figures",

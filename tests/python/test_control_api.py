@@ -111,6 +111,7 @@ def test_the_list_names_state_file_routes_and_numbers(launch: Launch) -> None:
         "id": "greet",
         "file": "plugins/greet.py",
         "state": "serving",
+        "parked_for": None,
         "generation": 1,
         "previous": False,
         "last_error": None,
@@ -119,6 +120,7 @@ def test_the_list_names_state_file_routes_and_numbers(launch: Launch) -> None:
         "methods": ["GET", "HEAD", "PUT", "OPTIONS"],
         "counters": {"requests": 0, "errors": 0, "refused": 0, "in_flight": 0},
         "tasks": 0,
+        "stalls": {"count": 0, "seconds": 0.0, "last": None},
     }
 
 

@@ -64,7 +64,11 @@ class Running:
     def __init__(self, folder: Path, stdout: int, stderr: int | None = None, *args: str) -> None:
         """Start it in ``folder``."""
         self.port = 0
-        prepare(folder, {"talker": TALKER, "locked": LOCKED}, INI + "[server]\nshutdown_timeout = 2\n" + REFUSALS)
+        prepare(
+            folder,
+            {"talker": TALKER, "locked": LOCKED},
+            INI + "[server]\nshutdown_timeout = 2\nstall_warn = none\n" + REFUSALS,
+        )
         self.process = subprocess.Popen(
             [*command(), "-i", "server.ini", *args], cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )

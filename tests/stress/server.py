@@ -48,7 +48,10 @@ locked = auth_type=plugin&apikey={KEY.replace(" ", "+")}
 #: Lines that report a fault: records at ERROR and worse, and what is written past the log.
 BAD = re.compile(r"^<[0-3]>|panicked at|Fatal Python error|^Traceback|Segmentation fault|Task was destroyed")
 #: Those that the traffic provokes.
-PROVOKED = re.compile(r"deliberate|: the earlier version goes on serving$|a tuple of 4 items; return \(code, body\)|: \d+ more in the last \d+ s$")
+PROVOKED = re.compile(
+    r"deliberate|: the earlier version goes on serving$|a tuple of 4 items; return \(code, body\)"
+    r"|: \d+ more in the last \d+ s$"
+)
 
 
 class Server:

@@ -30,6 +30,8 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "shutdown_timeout",
             "drain_delay",
             "watchdog_restart",
+            "stall_warn",
+            "stall_unready",
             "watch",
             "control_socket",
             "state_dir",
@@ -79,6 +81,8 @@ pub(crate) const PLUGIN_KEYS: &[&str] = &[
     "rate_per_key_burst",
     "auth",
     "origin_url",
+    "park_after",
+    "threads",
 ];
 
 /// The first word of a section for one plugin.

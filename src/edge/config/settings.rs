@@ -177,6 +177,10 @@ pub(crate) struct ServerSettings {
     pub crash_loop_guard: bool,
     /// `watchdog_restart`: whether the service manager restarts a server whose Python thread is blocked.
     pub watchdog_restart: bool,
+    /// `stall_warn`: from when on a plugin that blocks Python is reported (default 250 ms); `None` for never.
+    pub stall_warn: Option<Duration>,
+    /// `stall_unready`: from when on `/-/ready` answers 503 then; `None`, the default, for never.
+    pub stall_unready: Option<Duration>,
     /// `watch`: whether changed plugin files are loaded by themselves (default off).
     pub watch: WatchMode,
 }
@@ -197,6 +201,8 @@ impl Default for ServerSettings {
             state_dir: PlaceSetting::Default,
             crash_loop_guard: true,
             watchdog_restart: true,
+            stall_warn: Some(Duration::from_millis(250)),
+            stall_unready: None,
             watch: WatchMode::Off,
         }
     }

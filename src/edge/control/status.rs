@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::stalls::PluginStalls;
 use crate::edge::http::request::MethodSet;
-use crate::edge::policy::admission::Limit;
+use crate::edge::policy::admission::{Entrance, Limit};
 
 /// A number that another thread keeps up to date; the highest bit is not part of it.
 pub(crate) type Gauge = Arc<AtomicUsize>;
@@ -100,8 +101,12 @@ pub(crate) struct PluginStatus {
     pub methods: Option<MethodSet>,
     /// Its counted requests; nothing for one that never served.
     pub limit: Option<Arc<Limit>>,
+    /// Where requests are admitted to it; nothing for one that does not serve.
+    pub entrance: Option<Arc<Entrance>>,
     /// Its background tasks.
     pub tasks: Vec<Gauge>,
+    /// How it has held up the Python thread; nothing for one that never served.
+    pub stalls: Option<Arc<PluginStalls>>,
 }
 
 fn sum(gauges: &[Gauge]) -> usize {
@@ -121,11 +126,13 @@ impl PluginStatus {
             json!({ "message": message, "file": file, "line": line, "traceback": traceback })
         });
         let limit = self.limit.as_deref();
+        let parked_for = self.entrance.as_ref().and_then(|entrance| entrance.parking.left());
         let routes = if self.state == PluginState::Failed { Vec::new() } else { vec![format!("/{}", self.id)] };
         json!({
             "id": &*self.id,
             "file": self.file,
-            "state": self.state.name(),
+            "state": if parked_for.is_some() { PluginState::Parked } else { self.state }.name(),
+            "parked_for": parked_for.map(|left| left.as_secs_f64().ceil()),
             "generation": self.version.map_or(0, |version| version.generation),
             "content_hash": self.content_hash,
             "previous": self.is_previous,
@@ -141,6 +148,7 @@ impl PluginStatus {
                 "in_flight": limit.map_or(0, Limit::taken),
             },
             "tasks": sum(&self.tasks),
+            "stalls": self.stalls.as_deref().unwrap_or(&PluginStalls::default()).to_json(),
         })
     }
 }
@@ -164,7 +172,9 @@ mod tests {
             terminated: true,
             methods: Some(MethodSet::READ_ONLY),
             limit: Some(Limit::new(1)),
+            entrance: None,
             tasks: vec![Arc::clone(&tasks)],
+            stalls: None,
         };
         assert!(status.is_gone());
         calls.store(2, Ordering::Relaxed);

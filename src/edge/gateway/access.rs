@@ -140,7 +140,10 @@ impl Gate<'_> {
             }
             Refusal::OutOfScope(key) => {
                 if OUT_OF_SCOPE.admits(client.address()) {
-                    tracing::warn!("{client} - request for {what} - Not authorized: the key {} is not for it", key.name);
+                    tracing::warn!(
+                        "{client} - request for {what} - Not authorized: the key {} is not for it",
+                        key.name
+                    );
                 }
             }
         }

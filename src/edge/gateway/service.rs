@@ -28,7 +28,7 @@ use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
-use crate::edge::policy::admission::{NoPlace, Permit, admit};
+use crate::edge::policy::admission::{NoPlace, Permit, admit_unless_parked};
 use crate::edge::policy::credential::Access;
 use crate::edge::policy::keys::Resource;
 use crate::edge::queue::backend::Backend;
@@ -200,7 +200,7 @@ impl<B: Backend> AppService<B> {
             endpoint.entrance.limit.note_refusal();
             Rejection::Overloaded
         })?;
-        let mut permit = admit(total, &endpoint.entrance).ok_or(Rejection::Overloaded)?;
+        let mut permit = admit_unless_parked(total, &endpoint.entrance)?;
         permit.keep(client);
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
         Ok(is_current.then_some((permit, key)))

@@ -28,6 +28,7 @@ use crate::edge::http::upgrade::Upgrade;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
 use crate::edge::policy::address::{Client, Origin};
+use crate::edge::policy::admission::Refused;
 use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::{KeyCheck, RequestData};
@@ -45,6 +46,16 @@ pub(super) enum RequestError {
 impl From<Rejection> for RequestError {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
+    }
+}
+
+impl From<Refused> for RequestError {
+    fn from(refused: Refused) -> Self {
+        Self::Rejected(match refused {
+            Refused::Full => Rejection::Overloaded,
+            // Rounded up, so that the client does not come too early.
+            Refused::Parked(left) => Rejection::PluginParked { seconds: left.as_millis().div_ceil(1000).max(1) },
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::events::Events;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
+use crate::edge::control::stalls::Stalls;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
 use crate::edge::http::connection_count::ConnectionCount;
@@ -121,6 +122,8 @@ pub(crate) struct ServerState<B> {
     pub process: OnceLock<ProcessRequests>,
     /// What happens is told here.
     pub events: Arc<Events>,
+    /// How plugins hold up the Python thread.
+    pub stalls: Arc<Stalls>,
     ready: AtomicBool,
     upgrading: AtomicBool,
 }
@@ -141,6 +144,7 @@ impl<B> ServerState<B> {
             started_at: Timestamp::now(),
             process: OnceLock::new(),
             events: Arc::default(),
+            stalls: Arc::default(),
             ready: AtomicBool::new(false),
             upgrading: AtomicBool::new(false),
         })
@@ -151,9 +155,9 @@ impl<B> ServerState<B> {
         self.total.taken() + self.apart.taken()
     }
 
-    /// True while plugins are loaded and no stop has begun; `/-/ready` reports it.
+    /// True while plugins are loaded, no stop has begun and Python is not blocked for too long; `/-/ready` reports it.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed) && !self.stalls.is_unready()
     }
 
     /// True while a new process is about to take over, which would not know of changes to plugins.

@@ -60,6 +60,16 @@ impl RequestId {
         self.text.get_or_init(|| self.digits().iter().copied().map(char::from).collect())
     }
 
+    /// The number that a fresh id spells; 0 for one that the client has chosen.
+    pub(crate) fn bits(&self) -> u128 {
+        self.bits
+    }
+
+    /// The id, if the client has chosen it.
+    pub(crate) fn chosen(&self) -> Option<&str> {
+        if self.bits == 0 { self.text.get().map(|text| &**text) } else { None }
+    }
+
     /// The id as a header's value.
     pub(crate) fn header(&self) -> HeaderValue {
         let value = match self.text.get() {

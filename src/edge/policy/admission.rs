@@ -9,8 +9,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::address::Client;
+use super::parking::Parking;
 use crate::edge::config::fields::UNLIMITED;
 use crate::edge::http::connection_count::counted;
 
@@ -81,12 +83,14 @@ pub(crate) struct Entrance {
     pub limit: Arc<Limit>,
     /// Requests that were admitted here and whose handlers have not been called yet.
     waiting: AtomicUsize,
+    /// Whether the instance is left alone for a while.
+    pub parking: Parking,
 }
 
 impl Entrance {
     /// Another one to these places.
     pub(crate) fn new(limit: Arc<Limit>) -> Arc<Self> {
-        Arc::new(Self { limit, waiting: AtomicUsize::new(0) })
+        Arc::new(Self { limit, waiting: AtomicUsize::new(0), parking: Parking::default() })
     }
 
     /// How many requests were admitted here and have not reached the instance yet.
@@ -167,6 +171,32 @@ pub(crate) struct Permit {
     is_waiting: bool,
     /// If requests of each client are limited. Boxed, since most are not.
     client: Option<Box<ClientPlace>>,
+    /// Whether the request tries a plugin that is parked, and nothing has come of it yet.
+    is_probe: bool,
+}
+
+/// Takes a place for a request to a plugin that may be parked.
+///
+/// # Errors
+/// When it is, or there is no place.
+pub(crate) fn admit_unless_parked(total: &Arc<Limit>, entrance: &Arc<Entrance>) -> Result<Permit, Refused> {
+    let is_probe = entrance.parking.enter().map_err(Refused::Parked)?;
+    let permit = admit(total, entrance);
+    if is_probe && permit.is_none() {
+        entrance.parking.lose_probe();
+    }
+    let mut permit = permit.ok_or(Refused::Full)?;
+    permit.is_probe = is_probe;
+    Ok(permit)
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// As many are inside as may be.
+    Full,
+    /// The plugin is left alone for so long.
+    Parked(Duration),
 }
 
 /// Takes a place in `total` and one at `entrance`, or neither.
@@ -184,7 +214,13 @@ pub(crate) fn admit(total: &Arc<Limit>, entrance: &Arc<Entrance>) -> Option<Perm
     plugin.admitted.fetch_add(1, Ordering::Relaxed);
     // Before the caller looks whether the entrance still counts: whoever replaces it looks here afterwards.
     entrance.waiting.fetch_add(1, Ordering::SeqCst);
-    Some(Permit { total: Arc::clone(total), entrance: Arc::clone(entrance), is_waiting: true, client: None })
+    Some(Permit {
+        total: Arc::clone(total),
+        entrance: Arc::clone(entrance),
+        is_waiting: true,
+        client: None,
+        is_probe: false,
+    })
 }
 
 impl Permit {
@@ -200,6 +236,11 @@ impl Permit {
         }
     }
 
+    /// Notes whether the plugin has failed at the request.
+    pub(crate) fn note_outcome(&mut self, has_failed: bool) {
+        self.entrance.parking.note(has_failed, std::mem::take(&mut self.is_probe));
+    }
+
     /// Counts the request among those that were answered with a status of 500 or more.
     pub(crate) fn note_failure(&self) {
         self.entrance.limit.failed.fetch_add(1, Ordering::Relaxed);
@@ -209,6 +250,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.end_wait();
+        if self.is_probe {
+            self.entrance.parking.lose_probe();
+        }
         self.total.leave();
         self.entrance.limit.leave();
     }

@@ -12,5 +12,6 @@ pub(crate) mod credential;
 pub(crate) mod hosts;
 pub(crate) mod keys;
 pub(crate) mod own_host;
+pub(crate) mod parking;
 pub(crate) mod rate;
 pub(crate) mod wrong_keys;

@@ -64,6 +64,19 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Whether the plugin has failed at the request: with 500, or with 504.
+    fn is_fault(&self) -> bool {
+        let is_fault = |status| matches!(status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GATEWAY_TIMEOUT);
+        match self {
+            Self::Reply(reply) => is_fault(reply.status),
+            Self::Failed(_) => true,
+            Self::Rejected(rejection) => is_fault(rejection.status(false)),
+            Self::File(_) | Self::Switched { .. } => false,
+        }
+    }
+}
+
 /// An answer of a plugin.
 #[derive(Debug)]
 pub struct Reply {
@@ -156,6 +169,7 @@ impl Responder {
             if outcome.is_error() {
                 self.permit.note_failure();
             }
+            self.permit.note_outcome(outcome.is_fault());
             self.completions.push(reply, outcome);
         }
     }

@@ -17,6 +17,7 @@ use super::channel::{BodySender, Channel, PendingBody};
 use super::event_loop::EventLoop;
 use super::fork;
 use super::in_flight::{Guard, InFlight};
+use super::inside::Mark;
 use super::locked::Locked;
 use super::outcome::{self, ResultContext};
 use super::running;
@@ -25,9 +26,9 @@ use crate::edge::http::pipe::{self, Reader, Writer, pipe};
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
-use crate::edge::queue::board::RequestNumber;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
+use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::{Outcome, Reply, Responder};
 
 /// A handler that is running for a client.
@@ -80,6 +81,11 @@ impl InFlightCall {
     /// The number of the plugin, for [`running`].
     pub(super) fn plugin_number(&self) -> u32 {
         self.source.number.load(Ordering::Relaxed)
+    }
+
+    /// What the watchdog knows the call by.
+    pub(super) fn mark(&self) -> Mark {
+        Mark::new(self.source.watched, self.responder.request_id())
     }
 
     /// Ends the call with what the handler returned or raised.

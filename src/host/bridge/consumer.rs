@@ -17,6 +17,7 @@ use super::context::OwnContext;
 use super::eager_tasks::EagerTaskPool;
 use super::event_loop::EventLoop;
 use super::in_flight::InFlight;
+use super::inside;
 use super::locked::Locked;
 use super::outcome::ResultContext;
 use super::request_coroutine::{HandlerRun, RequestCoroutine};
@@ -121,6 +122,8 @@ impl Consumer {
     ) -> PyResult<()> {
         let number = call.plugin_number();
         let _running = running::enter(number);
+        let mark = call.mark();
+        let _inside = inside::enter(&mark);
         let entered = match context.enter(py) {
             Ok(entered) => entered,
             Err(error) => {
@@ -135,7 +138,7 @@ impl Consumer {
                     drop(entered);
                     return self
                         .starter
-                        .start(self.event_loop(py), HandlerRun::new(inner, slot, request, context, number));
+                        .start(self.event_loop(py), HandlerRun::new(inner, slot, request, context, (number, mark)));
                 }
                 ControlFlow::Break(ended) => ended,
             },

@@ -41,6 +41,8 @@ pub(crate) struct ResultContext {
     pub exception_hook: Option<ExceptionHook>,
     /// The number under which it is noted that the plugin's code runs; 0 if it is not.
     pub number: AtomicU32,
+    /// The number under which the watchdog knows the plugin.
+    pub watched: u32,
 }
 
 static UNSENDABLE: LineKind = LineKind::new(Level::Error, "results of handlers cannot be sent");
@@ -96,6 +98,7 @@ pub(crate) fn of_handler(result: &Bound<'_, PyAny>, legacy_status: bool) -> Resu
         legacy_status,
         exception_hook: None,
         number: AtomicU32::default(),
+        watched: 0,
     };
     Ok(reply(result, &source)?.fit_for_its_status())
 }

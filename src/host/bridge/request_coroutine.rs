@@ -19,6 +19,7 @@ use super::call::CallSlot;
 use super::context::OwnContext;
 use super::coroutine::thrown;
 use super::event_loop::EventLoop;
+use super::inside::{self, Mark};
 use super::locked::Locked;
 use super::running;
 use super::step::{self, Step};
@@ -36,19 +37,20 @@ pub struct HandlerRun {
     context: OwnContext,
     /// The number of the plugin, for [`running`].
     number: u32,
+    mark: Mark,
 }
 
 impl HandlerRun {
-    /// Drives `inner`, of the plugin of this `number`, in `context`; its end is the end of the call in `slot`, for
-    /// `request`.
+    /// Drives `inner`, of the plugin of this `number` and known to the watchdog by `mark`, in `context`; its end is the
+    /// end of the call in `slot`, for `request`.
     pub fn new(
         inner: Bound<'_, PyAny>,
         slot: Arc<CallSlot>,
         request: Py<PyAny>,
         context: OwnContext,
-        number: u32,
+        (number, mark): (u32, Mark),
     ) -> Self {
-        Self { current: inner.unbind(), sending: false, slot, request, context, number }
+        Self { current: inner.unbind(), sending: false, slot, request, context, number, mark }
     }
 }
 
@@ -142,14 +144,16 @@ impl RequestCoroutine {
                 request,
                 handler_run.context.again(references),
                 handler_run.number,
+                handler_run.mark.clone(),
             ))
         });
-        let Some((current, mut sending, slot, request, context, number)) = driven else {
+        let Some((current, mut sending, slot, request, context, number, mark)) = driven else {
             return Err(PyRuntimeError::new_err("the request was answered already"));
         };
         let mut current = current.into_bound(py);
         let _entered = context.enter(py)?;
         let _running = running::enter(number);
+        let _inside = inside::enter(&mark);
         let mut step = take(&current);
         let result = loop {
             let ended = match step {

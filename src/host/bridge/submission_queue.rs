@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::edge::queue::responder::QueuedRequest;
@@ -22,6 +22,8 @@ pub(crate) struct SubmissionQueue {
     /// True while the consumer sleeps, that is while a producer has to wake it.
     idle: AtomicBool,
     wake: Wake,
+    /// How often the consumer has begun to look.
+    turns: AtomicU64,
 }
 
 #[derive(Default)]
@@ -37,7 +39,7 @@ impl SubmissionQueue {
     /// # Errors
     /// When the process has no descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { queue: Mutex::default(), idle: AtomicBool::new(true), wake: Wake::new()? })
+        Ok(Self { queue: Mutex::default(), idle: AtomicBool::new(true), wake: Wake::new()?, turns: AtomicU64::new(0) })
     }
 
     /// The descriptor that is readable when there is something to take.
@@ -91,6 +93,8 @@ impl SubmissionQueue {
 
     /// The consumer is about to look: no producer needs to wake it until it is [`Self::fall_asleep`].
     pub(crate) fn wake_up(&self) {
+        // Only the consumer counts.
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.idle.store(false, Ordering::SeqCst);
         self.wake.clear();
     }
@@ -108,6 +112,16 @@ impl SubmissionQueue {
     /// The consumer yields with work left: the loop must call it again after its timers.
     pub(crate) fn rearm(&self) {
         self.wake.set();
+    }
+
+    /// How often the consumer has begun to look; for any thread.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Has the consumer look, whether or not there is something to take.
+    pub(super) fn wake(&self) {
+        self.wake_if_idle();
     }
 
     fn wake_if_idle(&self) {

@@ -13,6 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
+use super::stack_sample;
+
 /// The signal that gets code out of a system call. If somebody takes the handler away, it is ignored.
 const SIGNAL: Signal = Signal::SIGURG;
 
@@ -70,6 +72,15 @@ pub(crate) fn lift() {
     lock().thread = None;
 }
 
+/// Has Python call [`on_signal`] on its thread, soon.
+pub(super) fn interrupt() {
+    if let Some(thread) = lock().thread
+        && let Err(error) = pthread_kill(thread, SIGNAL)
+    {
+        tracing::debug!("Python cannot be interrupted: {error}");
+    }
+}
+
 /// A limit for the plugin code that runs until it is dropped.
 pub(crate) struct TimeLimit {
     outer: Option<Running>,
@@ -102,8 +113,9 @@ impl Drop for TimeLimit {
 
 /// What Python calls, on the main thread, when the signal has come.
 #[pyfunction]
-#[pyo3(name = "time_limit", signature = (_number, _frame))]
-fn on_signal(_number: i32, _frame: &Bound<'_, PyAny>) -> PyResult<()> {
+#[pyo3(name = "time_limit", signature = (_number, frame))]
+fn on_signal(_number: i32, frame: &Bound<'_, PyAny>) -> PyResult<()> {
+    stack_sample::take(frame);
     let mut state = lock();
     let Some(running) = state.running.as_mut().filter(|running| running.is_over) else { return Ok(()) };
     running.is_over = false;

@@ -28,6 +28,7 @@ use crate::edge::control::api::PluginAction;
 use crate::edge::control::events::Event;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
+use crate::edge::control::stalls::StallLimits;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
@@ -42,6 +43,7 @@ use crate::edge::watch::Watch;
 use crate::host::bridge::consumer::Consumer;
 use crate::host::bridge::coroutine::{await_python, coroutine, host_task};
 use crate::host::bridge::locked::Locked;
+use crate::host::bridge::stall;
 use crate::host::bridge::submission_queue::SubmissionQueue;
 use crate::host::plugins::dispatch::dispatcher;
 use crate::host::plugins::failure::describe;
@@ -340,6 +342,14 @@ impl Host {
             state,
             &ended,
         )?);
+        state.stalls.set_limits(StallLimits::new(&generation.settings.server));
+        let shared = Arc::clone(state);
+        let blamed = move |plugin: &str| {
+            if let Some(endpoint) = shared.snapshot.load().table.get(plugin) {
+                endpoint.entrance.parking.note_stall();
+            }
+        };
+        stall::start(Arc::clone(self.consumer.submissions()), Arc::clone(&state.stalls), Box::new(blamed))?;
         for address in self.local_addresses() {
             let url = url(address, generation.tls.is_some());
             tracing::info!("Server started on {address}");

@@ -12,6 +12,7 @@ use super::handle::{NewListener, Timings};
 use super::host::Host;
 use crate::edge::config::diagnostic::Diagnostic;
 use crate::edge::config::settings::Settings;
+use crate::edge::control::stalls::StallLimits;
 use crate::edge::http::listener;
 use crate::edge::observe::service_manager;
 
@@ -97,6 +98,7 @@ impl Host {
         state.total.set_max(settings.limits.in_flight);
         state.client_places.set_max(settings.limits.in_flight_per_client);
         state.connections.set_limits(&settings.limits);
+        state.stalls.set_limits(StallLimits::new(&settings.server));
     }
 }
 

@@ -355,6 +355,7 @@ impl Host {
         for plugin in plugins {
             let inserted = self.endpoint(plugin).and_then(|endpoint| {
                 endpoint.entrance.limit.set_max(endpoint.settings.in_flight);
+                endpoint.entrance.parking.configure(&plugin.id, endpoint.settings.park_after);
                 table.insert(endpoint)
             });
             if let Err(error) = inserted {

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::host::Host;
+use crate::host::bridge::stack_sample::{self, FindPlugins};
 
 /// What the hooks ask the server.
 #[pyclass(frozen, module = "plugincore._core", name = "plugin_files")]
@@ -37,6 +38,17 @@ impl PluginFiles {
     }
 }
 
+/// What names the plugins in the watchdog's samples.
+fn find_plugins(host: &Arc<Host>) -> FindPlugins {
+    let host = Arc::downgrade(host);
+    Box::new(move |file| {
+        let host = host.upgrade()?;
+        let shown = host.generation().environment.shown(file)?;
+        let ids = host.registry.serving().of_file(&shown).iter().map(|plugin| Arc::clone(&plugin.id)).collect();
+        Some((shown, ids))
+    })
+}
+
 /// Sets the hooks.
 ///
 /// # Errors
@@ -44,6 +56,7 @@ impl PluginFiles {
 pub(crate) fn install(event_loop: &Bound<'_, PyAny>, host: &Arc<Host>) -> PyResult<()> {
     let py = event_loop.py();
     let files = Bound::new(py, PluginFiles { host: Arc::downgrade(host) })?;
+    stack_sample::find_plugins_by(find_plugins(host));
     py.import("plugincore._reports")?.call_method1("install", (&files, event_loop))?;
     py.import("plugincore._shared_logging")?.call_method1("install", (files,)).map(drop)
 }

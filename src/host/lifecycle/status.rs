@@ -16,6 +16,7 @@ use super::crash_guard;
 use super::generation::DraftFile;
 use crate::edge::control::events::Event;
 use crate::edge::control::kept::Withheld;
+use crate::edge::control::stalls::Stalls;
 use crate::edge::control::status::{Gauge, LastError, PluginState, PluginStatus, Version, read};
 use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::host::plugins::discover::stem;
@@ -155,7 +156,7 @@ impl StatusRecord {
         let snapshot = self.state.snapshot.load();
         let mut record = self.lock();
         for old in retired {
-            let status = status_of(old, &record, &snapshot);
+            let status = status_of(old, &record, &snapshot, &self.state.stalls);
             record.retired.push(Retired { status, calls: old.in_flight.gauge() });
         }
         for plugin in loaded {
@@ -201,7 +202,7 @@ impl StatusRecord {
         let serving = self.registry.serving();
         let record = self.lock();
         let mut statuses: Vec<_> =
-            serving.plugins().iter().map(|plugin| status_of(plugin, &record, &snapshot)).collect();
+            serving.plugins().iter().map(|plugin| status_of(plugin, &record, &snapshot, &self.state.stalls)).collect();
         let ids: HashSet<_> = statuses.iter().map(|status| Arc::clone(&status.id)).collect();
         let mut leaving: BTreeMap<Arc<str>, PluginStatus> = BTreeMap::new();
         for old in record.retired.iter().filter(|old| !ids.contains(&old.status.id)) {
@@ -233,7 +234,7 @@ impl Record {
 }
 
 /// A plugin that serves.
-fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> PluginStatus {
+fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot, stalls: &Stalls) -> PluginStatus {
     PluginStatus {
         id: Arc::clone(&plugin.id),
         file: plugin.file.display().to_string(),
@@ -246,7 +247,9 @@ fn status_of(plugin: &LoadedPlugin, record: &Record, snapshot: &Snapshot) -> Plu
         terminated: false,
         methods: Some(plugin.methods),
         limit: snapshot.table.get(&plugin.id).map(|endpoint| Arc::clone(&endpoint.entrance.limit)),
+        entrance: plugin.entrance.get().map(Arc::clone),
         tasks: vec![plugin.scope.owner.get().count(), plugin.part.owner.get().count()],
+        stalls: Some(stalls.of(&plugin.id)),
     }
 }
 
@@ -264,7 +267,9 @@ fn failed_status(file: &Path, error: &LastError) -> PluginStatus {
         terminated: false,
         methods: None,
         limit: None,
+        entrance: None,
         tasks: Vec::new(),
+        stalls: None,
     }
 }
 
@@ -292,6 +297,8 @@ fn withheld_status(one: &WithheldFile, id: &Arc<str>, record: &Record, snapshot:
         terminated: false,
         methods: None,
         limit: snapshot.table.get(id).map(|endpoint| Arc::clone(&endpoint.entrance.limit)),
+        entrance: None,
         tasks: Vec::new(),
+        stalls: None,
     }
 }

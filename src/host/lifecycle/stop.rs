@@ -26,6 +26,7 @@ impl Host {
         let timeout = self.generation().settings.server.shutdown_timeout;
         drop(self.watch.take());
         time_limit::lift();
+        self.handle.state.stalls.end();
         self.handle.begin_drain(DrainKind::STOP);
         close_long_lived_responses(self.registry.serving().plugins());
         if !drained && self.handle.is_open() {

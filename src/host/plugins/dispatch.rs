@@ -132,7 +132,8 @@ fn call_handler<'py>(
     };
     let client_ip = objects.client_ip(py, data.client).into_any();
     let (log, object) = (objects.log.bind(py), request.as_any());
-    if data.query.is_empty() && matches!(data.variables, BodyData::None) {
+    let threads = plugin.settings.load().threads;
+    if threads == 0 && data.query.is_empty() && matches!(data.variables, BodyData::None) {
         let values = [log, &headers, object, &subpath, &client_ip];
         return invoke::call_method(instance, method, objects.keys.bind(py), values);
     }
@@ -144,7 +145,13 @@ fn call_handler<'py>(
     variables(&keywords, data, &reserved)?;
     keywords.set_item(intern!(py, SUBPATH), subpath)?;
     keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;
-    instance.getattr(method)?.call((), Some(&keywords))
+    let handler = instance.getattr(method)?;
+    if threads > 0
+        && let Some(call) = plugin.pool.call(&plugin.id, threads, &handler, &keywords)?
+    {
+        return Ok(call);
+    }
+    handler.call((), Some(&keywords))
 }
 
 fn variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use super::discover::stem;
 use super::environment::Environment;
+use super::handler_pool::HandlerPool;
 use super::task_scope::PluginScope;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::MethodSet;
@@ -22,6 +23,7 @@ use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::policy::keys::{Keys, Resource};
 use crate::host::bridge::in_flight::InFlight;
+use crate::host::bridge::inside;
 use crate::host::bridge::outcome::ResultContext;
 use crate::host::python::baseplugin::BasePlugin;
 
@@ -49,6 +51,8 @@ pub(crate) struct LoadedPlugin {
     pub checks_itself: bool,
     /// How its results are read.
     pub source: Arc<ResultContext>,
+    /// The threads of its own that it may have.
+    pub pool: HandlerPool,
     /// Calls inside it.
     pub in_flight: Arc<InFlight>,
     /// Its background tasks and its context; shared by the plugins of one file.
@@ -99,6 +103,7 @@ impl LoadedPlugin {
                 legacy_status: environment.legacy_status,
                 exception_hook: environment.exception_hook.clone(),
                 number: AtomicU32::default(),
+                watched: inside::number_of(&id),
             }),
             id,
             file,
@@ -110,6 +115,7 @@ impl LoadedPlugin {
             settings,
             entrance: OnceLock::new(),
             checks_itself: overrides_check,
+            pool: HandlerPool::default(),
             in_flight: Arc::default(),
             scope,
             part,

@@ -9,6 +9,7 @@ pub(crate) mod discover;
 pub(crate) mod dispatch;
 pub(crate) mod environment;
 pub(crate) mod failure;
+pub(crate) mod handler_pool;
 pub(crate) mod load;
 pub(crate) mod loaded_plugin;
 pub(crate) mod manager;

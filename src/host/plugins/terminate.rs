@@ -81,6 +81,7 @@ pub(crate) async fn terminate(plugins: &[Arc<LoadedPlugin>], deadline: Instant) 
             let reason = Python::attach(|py| describe(py, &error));
             tracing::error!("{}: plugin {}: terminate_plugin: {reason}", plugin.file.display(), plugin.id);
         }
+        Python::attach(|py| plugin.pool.close(py));
     }
     for plugin in plugins {
         if let Err(error) = end_tasks(&plugin.scope, left(deadline)).await {

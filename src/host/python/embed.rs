@@ -38,6 +38,7 @@ const MODULES: &[(&str, &str)] = &[
     ("_psutil", include_str!("../../../python/plugincore/_psutil.py")),
     ("_modules", include_str!("../../../python/plugincore/_modules.py")),
     ("_packages", include_str!("../../../python/plugincore/_packages.py")),
+    ("_pool", include_str!("../../../python/plugincore/_pool.py")),
     ("_threads", include_str!("../../../python/plugincore/_threads.py")),
     ("_stdio", include_str!("../../../python/plugincore/_stdio.py")),
 ];

@@ -31,6 +31,19 @@ pub(crate) struct PluginSettings {
     pub requires_key: bool,
     /// `[cors]` with the plugin's own `origin_url`, if it has that and CORS is enabled.
     pub cors: Option<Arc<CorsSettings>>,
+    /// `park_after`: how many failures within which time have the plugin left alone for a while (default never).
+    pub park_after: Option<ParkAfter>,
+    /// `threads`: how many threads of its own its plain handlers run in (default 0: the Python thread).
+    pub threads: usize,
+}
+
+/// So many failures within such a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ParkAfter {
+    /// Their number, at least 1.
+    pub failures: usize,
+    /// The time.
+    pub within: Duration,
 }
 
 impl Default for PluginSettings {
@@ -44,6 +57,8 @@ impl Default for PluginSettings {
             rates: RateSettings::default(),
             requires_key: false,
             cors: None,
+            park_after: None,
+            threads: 0,
         }
     }
 }

@@ -333,6 +333,8 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         control_socket: server.read("control_socket", default.control_socket, fields::place),
         state_dir: server.read("state_dir", default.state_dir, fields::place),
         crash_loop_guard: server.switch("crash_loop_guard", default.crash_loop_guard),
+        stall_warn: server.read("stall_warn", default.stall_warn, limits::time),
+        stall_unready: server.read("stall_unready", default.stall_unready, limits::time),
         watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
         watch: server.word("watch", default.watch, fields::watch_mode),
     }

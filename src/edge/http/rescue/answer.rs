@@ -52,3 +52,8 @@ pub(crate) fn unwritable(error: &serde_json::Error, request_id: HeaderValue) -> 
 pub(super) fn retry_after() -> HeaderValue {
     HeaderValue::from_static("1")
 }
+
+/// The same for a number of seconds.
+pub(super) fn retry_after_seconds(seconds: u128) -> HeaderValue {
+    HeaderValue::try_from(seconds.to_string()).expect("digits are valid in a header")
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::answer::{ErrorBody, answer, answer_text, retry_after};
+use super::answer::{ErrorBody, answer, answer_text, retry_after, retry_after_seconds};
 use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::Body;
 
@@ -116,6 +116,12 @@ pub enum Rejection {
     /// 503 with `Retry-After`: the plugin has been disabled.
     #[error("this plugin is disabled")]
     PluginDisabled,
+    /// 503 with `Retry-After`: the plugin has failed too often.
+    #[error("this plugin has failed too often and is left alone for a while; try again")]
+    PluginParked {
+        /// When it is tried again.
+        seconds: u128,
+    },
     /// 503 with `Retry-After`: the server is stopping or restarting.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
@@ -148,9 +154,12 @@ impl Rejection {
             Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Overloaded | Self::Congested | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded
+            | Self::Congested
+            | Self::PluginDisabled
+            | Self::PluginParked { .. }
+            | Self::ShuttingDown
+            | Self::FileUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -187,6 +196,9 @@ impl Rejection {
             }
             Self::Overloaded | Self::Congested | Self::PluginDisabled | Self::ShuttingDown | Self::FileUnavailable => {
                 response.headers_mut().insert(RETRY_AFTER, retry_after());
+            }
+            Self::PluginParked { seconds } => {
+                response.headers_mut().insert(RETRY_AFTER, retry_after_seconds(*seconds));
             }
             _ => {}
         }

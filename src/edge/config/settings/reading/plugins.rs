@@ -8,11 +8,11 @@ use super::SectionReader;
 use super::cors::origins;
 use super::limits::{self, body_size, count, time};
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
-use crate::edge::config::fields::{InvalidValue, ParseResult};
+use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::resolved::ResolvedConfig;
 use crate::edge::config::schema::{KEY_TOLERANCE, PLUGIN_KEYS, nearest, plugin_of_section};
 use crate::edge::config::settings::cors::CorsSettings;
-use crate::edge::config::settings::plugins::{PluginSection, PluginSections, PluginSettings};
+use crate::edge::config::settings::plugins::{ParkAfter, PluginSection, PluginSections, PluginSettings};
 use crate::edge::config::value::Value;
 
 /// All sections for plugins; `general` holds where they say nothing.
@@ -46,6 +46,8 @@ fn read(section: &mut SectionReader<'_>, general: &PluginSettings, cors: Option<
         counts_apart: section.item("in_flight").is_some(),
         queue_time: section.read("queue_time", general.queue_time, time),
         handler_time: section.read("handler_time", general.handler_time, time),
+        park_after: section.read("park_after", general.park_after, |value| fields::or_none(value, None, park_after)),
+        threads: section.read("threads", general.threads, |value| fields::or_none(value, 0, threads)),
         rates: limits::rates(section, general.rates),
         requires_key: section.read("auth", general.requires_key, requires_key),
         cors: own_cors(section, cors),
@@ -72,6 +74,27 @@ fn own_cors(section: &mut SectionReader<'_>, cors: Option<&CorsSettings>) -> Opt
         section.warn("origin_url", "is not used, since CORS is not enabled", "add enabled=true to [cors]");
     }
     cors.map(|cors| Arc::new(CorsSettings { origins: own, ..cors.clone() }))
+}
+
+/// Failures that a plugin may have at most before it is parked.
+const MAX_FAILURES: usize = 1000;
+
+/// Threads that a plugin may have at most.
+const MAX_THREADS: usize = 256;
+
+/// A number of failures and a time, such as `5/1m`.
+fn park_after(value: &Value) -> ParseResult<Option<ParkAfter>> {
+    let wrong = || InvalidValue::new("must be a number of failures and a time", "write it like 5/1m or 3/30s");
+    let Value::Text(text) = value else { return Err(wrong()) };
+    let (failures, within) = text.split_once('/').ok_or_else(wrong)?;
+    let failures = failures.trim().parse().ok().filter(|count| (1..=MAX_FAILURES).contains(count)).ok_or_else(wrong)?;
+    let within = fields::duration(&Value::Text(within.trim().to_owned())).map_err(|_| wrong())?;
+    Ok(Some(ParkAfter { failures, within }))
+}
+
+fn threads(value: &Value) -> ParseResult<usize> {
+    let wrong = || InvalidValue::new("must be a number from 1 to 256", "write a number of threads");
+    fields::count(value).ok().filter(|count| *count <= MAX_THREADS).ok_or_else(wrong)
 }
 
 fn unknown_keys(reader: &mut SectionReader<'_>) {

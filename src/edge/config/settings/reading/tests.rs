@@ -6,7 +6,7 @@ use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
-use crate::edge::config::settings::plugins::PluginSettings;
+use crate::edge::config::settings::plugins::{ParkAfter, PluginSettings};
 use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles, TlsSettings, TlsVersion};
 use std::time::Duration;
 
@@ -177,7 +177,7 @@ fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\n\
          trusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
-         watchdog_restart=off\nwatch=poll",
+         watchdog_restart=off\nwatch=poll\nstall_warn=none\nstall_unready=10s",
     )
     .0
     .server;
@@ -193,6 +193,8 @@ fn every_server_key_takes_effect() {
             state_dir: PlaceSetting::Off,
             crash_loop_guard: false,
             watchdog_restart: false,
+            stall_warn: None,
+            stall_unready: Some(Duration::from_secs(10)),
             watch: WatchMode::Poll,
             shutdown_timeout: Duration::from_millis(1500),
         }
@@ -273,6 +275,21 @@ fn what_is_wrong_with_a_plugins_section_is_reported_with_its_line() {
     assert!(seen[0].starts_with("t.ini:4: [plugin a] body_size: must be a size"), "{seen:#?}");
     assert!(seen[1].starts_with("t.ini:5: [plugin a] in_flight: must be a whole number"), "{seen:#?}");
     assert!(seen[2].starts_with("t.ini:6: [plugin  a]: is for the same plugin as [plugin a]"), "{seen:#?}");
+}
+
+#[test]
+fn plugins_are_parked_and_get_threads_by_their_sections() {
+    let of = |text: &str| Arc::clone(good(&format!("[plugin a]\n{text}")).0.plugins.of("a", "x"));
+    let settings = of("park_after=5/1m\nthreads=4");
+    assert_eq!(settings.park_after, Some(ParkAfter { failures: 5, within: Duration::from_secs(60) }));
+    assert_eq!(settings.threads, 4);
+    let none = of("park_after=none\nthreads=none");
+    assert_eq!((none.park_after, none.threads), (None, 0));
+    for wrong in ["park_after=5", "park_after=0/1m", "park_after=5/x", "park_after=1001/1s", "threads=0", "threads=257"]
+    {
+        let seen = errors(&format!("[plugin a]\n{wrong}"));
+        assert!(seen.len() == 1 && seen[0].contains("[plugin a] "), "{wrong}: {seen:#?}");
+    }
 }
 
 #[test]
