@@ -160,6 +160,13 @@ def test_refused_sections(ini: Path, name: str) -> None:
         Config(file=ini)
 
 
+def test_the_keys_of_the_server_are_left_out(ini: Path) -> None:
+    """A plugin may read the server's own file, which has a section that `Config` could not have."""
+    ini.write_text("[keys]\nada = key=secret\n[shop]\nname = x\n")
+    assert ["shop"] == list(Config(file=ini).data)
+    assert "secret" not in str(Config(file=ini).data)
+
+
 def test_setting_an_item_cannot_break_the_object(config: Config) -> None:
     """A key that would hide a method is refused; one that only shares a builtin's name is not."""
     with pytest.raises(AttributeError):

@@ -199,7 +199,11 @@ pub(crate) fn proclaim(config: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Whether plugins find the section in their `config`; keys, and how the host treats them, are not theirs.
 fn is_shown(section: &Section) -> bool {
-    !is_of_host(&section.name) && !section.name.eq_ignore_ascii_case(KEYS)
+    !is_of_host(&section.name) && !is_of_keys(section)
+}
+
+fn is_of_keys(section: &Section) -> bool {
+    section.name.eq_ignore_ascii_case(KEYS)
 }
 
 /// Builds the `plugincore.configfile.Config` that plugins get.
@@ -240,7 +244,7 @@ fn values<'py, 'a>(py: Python<'py>, shown: impl Iterator<Item = &'a Section>) ->
     Ok(sections)
 }
 
-/// Reads an ini file into a dict of sections, each a dict of typed values.
+/// Reads an ini file into a dict of sections, each a dict of typed values; `[keys]` is left out.
 ///
 /// A missing file gives an empty dict. With `env_override`, a variable `[PREFIX_]SECTION_KEY` replaces the text of a
 /// key that the file has. Raises `plugincore.configfile.ConfigError`, which contains every error with file and line.
@@ -264,7 +268,8 @@ pub(crate) fn read_ini<'py>(
         if document.errors.is_empty() { Ok(document) } else { Err(ConfigErrors(document.errors)) }
     };
     match read() {
-        Ok(document) => values(py, document.sections.iter()),
+        // The server's own file may be read like this, too; by that name `Config` has no section.
+        Ok(document) => values(py, document.sections.iter().filter(|section| !is_of_keys(section))),
         Err(errors) => Err(config_error(py, &errors)),
     }
 }
