@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import httpx
 import pytest
@@ -321,10 +322,13 @@ class Wrong(BasePlugin):
 """
 
 
-@pytest.fixture(scope="module")
-def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve the plugin that does it wrong; few requests may be in it at a time."""
-    with serving(tmp_path_factory.mktemp("wrong"), {"wrong": WRONG}, "[server]\nmax_in_flight = int:8\n") as running:
+@pytest.fixture
+def wrong(tmp_path: Path) -> Iterator[Server]:
+    """Serve the plugin that does it wrong; few requests may be in it at a time.
+
+    Each test has a server of its own, since the same mistake is logged only so many times a minute.
+    """
+    with serving(tmp_path, {"wrong": WRONG}, "[limits]\nin_flight = int:8\n") as running:
         yield running
 
 

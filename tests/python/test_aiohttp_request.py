@@ -113,9 +113,10 @@ def add_routes(app):
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
-    """Run our server and aiohttp's own."""
+    """Run our server, which trusts no proxy, and aiohttp's own, which does not know any."""
+    ini = "[server]\ntrusted_proxies = none\n"
     with (
-        serving(tmp_path_factory.mktemp("request"), {"described": PLUGIN}) as server,
+        serving(tmp_path_factory.mktemp("request"), {"described": PLUGIN}, ini) as server,
         aiohttp_serving(AIOHTTP) as port,
     ):
         yield server, port

@@ -228,14 +228,15 @@ def test_a_refused_upload_can_read_its_refusal(server: Server) -> None:
 
 def test_keys_never_reach_the_log(server: Server) -> None:
     """Neither a right nor a wrong key is ever logged, wherever it was shown; a refusal is, with the client."""
-    since = len(server.lines)
+    # Clients of its own, since of each only so many refusals are logged in a minute.
     for key in ("own-key", "wr0ng-one"):
-        for way in WAYS.values():
-            server.post("/own", **way(key))
+        for number, way in enumerate(WAYS.values()):
+            request = way(key)
+            request["headers"] = {**request.get("headers", {}), "X-Forwarded-For": f"192.0.2.{number}"}
+            server.post("/own", **request)
         server.get(f"/plugins?apikey={key}")
-    server.wait_for(r"127\.0\.0\.1 - request for own - Not authorized", since)
-    server.post("/own?apikey=last", headers={"X-Forwarded-For": "192.0.2.7"})
-    server.wait_for(r"192\.0\.2\.7 - request for own - Not authorized", since)
+    for number in range(len(WAYS)):
+        server.wait_for(rf"192\.0\.2\.{number} - request for own - Not authorized")
     for secret in ("own-key", "server-key", "wr0ng-one", "se &+%"):
         assert secret not in server.log
 
