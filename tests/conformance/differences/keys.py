@@ -72,6 +72,12 @@ def form(exchange: Exchange) -> Collection[str]:
     return {"status", "body"} if way(exchange) == "form" and shown and only_ours_lets_in(exchange) else ()
 
 
+def default_level(exchange: Exchange) -> Collection[str]:
+    values = (json_of(exchange.original).get("value"), json_of(exchange.ours).get("value"))
+    asks = exchange.target.startswith("/surface?") and "level" in exchange.target
+    return BODY if asks and values == ("'DEBUG'", "'INFO'") else ()
+
+
 def hidden_by_query(exchange: Exchange) -> Collection[str]:
     empty = re.search(r"[?&]apikey=(&|$)", exchange.target) and b'"apikey"' in exchange.sent
     return {"status", "body"} if way(exchange) == "query" and empty and only_ours_lets_in(exchange) else ()
@@ -226,6 +232,16 @@ ROWS = [
         "works",
         Reason.BUG,
         answers(plain_initialize),
+    ),
+    Difference(
+        "default-level",
+        AREA,
+        "the log level that a plugin sees when the server was started without `-v`",
+        "DEBUG",
+        "INFO",
+        Reason.ROBUSTNESS,
+        answers(default_level),
+        "requests cannot fill a disk",
     ),
     Difference(
         "modules-registered",

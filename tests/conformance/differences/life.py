@@ -520,7 +520,7 @@ ROWS = [
     Difference(
         "answers-in-log",
         LOG,
-        "level DEBUG, which is the default",
+        "level DEBUG, which is pluginserver's default",
         "logs every answer in full",
         "does not log bodies",
         Reason.SECURITY,

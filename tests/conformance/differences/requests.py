@@ -124,6 +124,16 @@ def forwarded(exchange: Exchange) -> Collection[str]:
     return explained
 
 
+def forwarded_otherwise(exchange: Exchange) -> Collection[str]:
+    if exchange.header("X-Forwarded-For") is not None:
+        return ()
+    if exchange.header("Forwarded") is None and exchange.header("X-Real-IP") is None:
+        return ()
+    client = exchange.ours["host keys client_ip"]
+    by_peer = {exchange.original[key] for key in ("host keys client_ip", "request remote")} == {"str '127.0.0.1'"}
+    return {"host keys client_ip", "request remote"} if by_peer and client == exchange.ours["request remote"] else ()
+
+
 def kind_of_request(exchange: Exchange) -> Collection[str]:
     told = (exchange.exception or {"message": ""})["message"]
     given = json_of(exchange.ours) == {"t": "application/json"}
@@ -253,6 +263,16 @@ ROWS = [
         Reason.SECURITY,
         answers(forwarded),
         "a client can choose the first item. A proxy on another machine must be listed in `trusted_proxies`",
+    ),
+    Difference(
+        "forwarded-otherwise",
+        AREA,
+        "`Forwarded`, `X-Real-IP`",
+        "ignored",
+        "`client_ip` and `request.remote`, if the header comes from a trusted proxy that sends no `X-Forwarded-For`",
+        Reason.BUG,
+        answers(forwarded_otherwise),
+        "see [proxies.md](proxies.md)",
     ),
     Difference(
         "request-type",

@@ -350,6 +350,15 @@ ROWS: list[Difference] = [
         ],
     ),
     Difference(
+        "config-section-keys",
+        CONFIG,
+        "a section `[keys]`",
+        "refused",
+        "left out: it holds the keys of the server",
+        Reason.SECURITY,
+        named("ini", "name '[keys]\\nx = 1\\n'"),
+    ),
+    Difference(
         "config-private-keys",
         CONFIG,
         "the key `_keyok`",
