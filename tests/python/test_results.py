@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -193,6 +194,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Server]:
+    """Serve them for one test: of the same mistake, only so many are logged in a minute."""
+    with serving(tmp_path, {"result": RESULT, "kinds": KINDS}) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def names() -> Mapping[str, Any]:
     """Return what expressions may name."""
@@ -356,17 +364,17 @@ def test_a_code_that_is_no_status_is_a_500_that_says_so(server: Server, code: st
     ],
 )
 def test_a_result_that_cannot_be_sent_is_a_500_with_the_reason_in_the_log(
-    server: Server, expression: str, reason: str
+    fresh: Server, expression: str, reason: str
 ) -> None:
     """The client gets JSON with the request's id, and the log names plugin, request and reason; the server lives on."""
-    since = len(server.lines)
-    answer = result(server, expression)
+    since = len(fresh.lines)
+    answer = result(fresh, expression)
     assert (500, JSON) == (answer.status_code, answer.headers["content-type"])
     told = answer.json()
     assert reason in told["error"]
     assert answer.headers["x-request-id"] == told["request_id"]
-    assert reason in server.wait_for(f"plugin result: request {told['request_id']}: the handler's result", since)
-    assert 200 == result(server, "(200, 'still here')").status_code
+    assert reason in fresh.wait_for(f"plugin result: request {told['request_id']}: the handler's result", since)
+    assert 200 == result(fresh, "(200, 'still here')").status_code
 
 
 def test_an_error_deep_inside_a_value_is_told_with_its_place(server: Server) -> None:
