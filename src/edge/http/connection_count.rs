@@ -42,7 +42,7 @@ pub(crate) struct ConnectionCount {
     report: Mutex<Report>,
 }
 
-/// What has been refused since the log was told.
+/// What has been refused since the last line in the log.
 #[derive(Debug, Default)]
 struct Report {
     last: Option<Instant>,

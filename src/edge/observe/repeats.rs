@@ -50,7 +50,7 @@ impl LineKind {
         self.decide(Source::Any, 0, || self.text.into())
     }
 
-    /// Whether to write a line about something that is told apart by `number`, and called `name` in sums.
+    /// Whether to write a line about what `number` identifies, which sums call `name`.
     pub(crate) fn admits_fault(&'static self, number: u64, name: impl FnOnce() -> String) -> bool {
         self.decide(Source::Any, number, || name().into())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// `[cors]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CorsSettings {
-    /// `origin_url`: allowed origins, compared to the letter; `*` allows any, without credentials.
+    /// `origin_url`: allowed origins, compared exactly; `*` allows any, without credentials.
     pub origins: Vec<String>,
     /// `allow_headers`: request headers that scripts may set; `*` for all.
     pub allow_headers: Vec<String>,

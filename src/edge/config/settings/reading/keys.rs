@@ -50,7 +50,7 @@ fn line(item: &Item, read: impl Fn(&str) -> ParseResult<String>) -> ParseResult<
     }
 }
 
-/// What is wrong with a key that there is already: requests could not be told apart by its name.
+/// What is wrong with a key that there is already: its name would not identify requests.
 fn double(key: &KeySettings, earlier: &[KeySettings], apikey: Option<KeyDigest>) -> Option<InvalidValue> {
     if key.name == DEFAULT_KEY && apikey.is_some() {
         return Some(InvalidValue::new("is the name of the key in [auth] apikey", "choose another name"));
