@@ -27,10 +27,11 @@ use std::time::Duration;
 /// Everything the host needs to run, checked and ready to use.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192).
+    /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192), and those
+    /// of `[network] listen`.
     pub listen: Vec<SocketAddr>,
-    /// Where `bindto`, or else `port`, stands.
-    pub listen_location: SourceLocation,
+    /// The line that names them.
+    pub listen_line: ListenLine,
     /// `[network]`, besides the addresses.
     pub network: NetworkSettings,
     /// `[paths]`.
@@ -59,6 +60,15 @@ pub(crate) struct Settings {
     pub legacy_status: bool,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
     pub parameters: Vec<ParameterLine>,
+}
+
+/// The line of `[network]` that names addresses to listen on.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenLine {
+    /// `listen`, else `bindto`.
+    pub key: &'static str,
+    /// Where that, or else `port`, stands.
+    pub location: SourceLocation,
 }
 
 /// Where the parameters of a plugin file stand.

@@ -11,6 +11,8 @@ pub(crate) mod process;
 pub(crate) mod stalls;
 pub(crate) mod status;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
@@ -125,7 +127,7 @@ pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Res
 }
 
 /// The server as a whole, for `/-/api/status`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerStatus {
     /// Whether `/-/ready` succeeds.
     pub is_ready: bool,
@@ -135,6 +137,8 @@ pub(crate) struct ServerStatus {
     pub started_at: Timestamp,
     /// Requests inside plugins.
     pub in_flight: usize,
+    /// Where it listens.
+    pub listening: Arc<Vec<String>>,
 }
 
 /// The answer to `/-/api/status`.
@@ -144,7 +148,7 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
         let number = numbers.entry(plugin.state.name()).or_insert(json!(0));
         *number = json!(number.as_u64().unwrap_or(0) + 1);
     }
-    let ServerStatus { is_ready, is_safe_mode, started_at, in_flight } = server;
+    let ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening } = server;
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -153,6 +157,7 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
         "started_at": format!("{started_at:.3}"),
         "plugins": numbers,
         "in_flight": in_flight,
+        "listening": *listening,
         "log_level": subscriber::level().map(Level::name),
     });
     success(&body, request_id)

@@ -90,7 +90,8 @@ pub(super) async fn answer<B: Backend>(
         ApiCall::Status => {
             let (is_ready, in_flight) = (state.is_ready(), state.in_flight());
             let is_safe_mode = state.kept.is_safe_mode();
-            let server = ServerStatus { is_ready, is_safe_mode, started_at: state.started_at, in_flight };
+            let (started_at, listening) = (state.started_at, state.listening.load_full());
+            let server = ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening };
             return Ok(control::status(server, &state.statuses.load(), id));
         }
         ApiCall::Stop => {

@@ -118,6 +118,8 @@ pub(crate) struct ServerState<B> {
     pub statuses: Statuses,
     /// When the server was started.
     pub started_at: Timestamp,
+    /// Where it listens, as the log says it.
+    pub listening: ArcSwap<Vec<String>>,
     /// Where requests to the process go; nothing for a server without a process of its own.
     pub process: OnceLock<ProcessRequests>,
     /// What happens is told here.
@@ -142,6 +144,7 @@ impl<B> ServerState<B> {
             kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),
+            listening: ArcSwap::default(),
             process: OnceLock::new(),
             events: Arc::default(),
             stalls: Arc::default(),

@@ -39,7 +39,7 @@ pub(crate) struct BindError {
 fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
     let port = address.port();
     // Who runs without an ini file has the variable.
-    let change = |another: u16| format!("change [network] port, or set PLUGINCORE_NETWORK_PORT={another}");
+    let change = |another: u16| format!("change [network] port or listen, or set PLUGINCORE_NETWORK_PORT={another}");
     match reason {
         io::ErrorKind::AddrInUse => {
             let change = change(port.checked_add(1).unwrap_or(DEFAULT_PORT));
@@ -50,9 +50,9 @@ fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
             change(DEFAULT_PORT)
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!("{} is no address of this machine: correct [network] bindto", address.ip())
+            format!("{} is no address of this machine: correct [network] bindto or listen", address.ip())
         }
-        _ => "check [network] bindto and port".to_owned(),
+        _ => "check [network] bindto, port and listen".to_owned(),
     }
 }
 

@@ -125,7 +125,8 @@ impl Host {
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let timings = Timings::new(&settings.server);
         let configured = settings.listen.iter().copied().chain(std::iter::repeat(UNSPECIFIED));
-        let addresses = configured.zip(addresses).collect();
+        let addresses: Vec<_> = configured.zip(addresses).collect();
+        state.listening.store(Arc::new(texts(&addresses)));
         let crash_guard = CrashGuard::begin(&launch, &settings.server, &state.kept);
         let record = StatusRecord::new(&state, &registry);
         Ok(Arc::new(Self {
@@ -313,6 +314,12 @@ impl Host {
         report
     }
 
+    /// Has the server listen at other addresses, as far as others see it.
+    pub(super) fn set_addresses(&self, addresses: Vec<(SocketAddr, SocketAddr)>) {
+        self.handle.state.listening.store(Arc::new(texts(&addresses)));
+        drop(self.addresses.replace(addresses));
+    }
+
     /// Where the server listens.
     fn local_addresses(&self) -> Vec<SocketAddr> {
         self.addresses.with(|addresses| addresses.iter().map(|(_, local)| *local).collect())
@@ -320,7 +327,7 @@ impl Host {
 
     /// What serves, in one line.
     fn status(&self) -> String {
-        let addresses = self.local_addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = self.handle.state.listening.load().join(", ");
         format!("Serving {} plugins on {addresses}", self.registry.serving().plugins().len())
     }
 
@@ -404,6 +411,11 @@ impl Host {
     pub(super) fn replace_generation(&self, generation: Arc<Generation>) -> Arc<Generation> {
         self.generation.replace(generation)
     }
+}
+
+/// Where a server really listens, as the log says it.
+fn texts(addresses: &[(SocketAddr, SocketAddr)]) -> Vec<String> {
+    addresses.iter().map(|(_, local)| local.to_string()).collect()
 }
 
 /// What is kept of the plugins since earlier starts.

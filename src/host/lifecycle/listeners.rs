@@ -88,7 +88,7 @@ impl Host {
             service_manager::forget_sockets();
         }
         self.handle.replace_listeners(&gone, new);
-        drop(self.addresses.replace(addresses));
+        self.set_addresses(addresses);
     }
 
     /// Goes by the new limits and timings.
@@ -108,5 +108,6 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn at_its_line(settings: &Settings, reason: &str) -> String {
-    Diagnostic::error(settings.listen_location.clone(), reason).in_section("network").at_key("bindto").to_string()
+    let line = &settings.listen_line;
+    Diagnostic::error(line.location.clone(), reason).in_section("network").at_key(line.key).to_string()
 }

@@ -7,11 +7,12 @@
 mod cors;
 mod keys;
 mod limits;
+mod listen;
 mod plugins;
 mod static_files;
 mod tls;
 
-use super::{DEFAULT_ADDRESS, DEFAULT_PORT, NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings};
+use super::{NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings};
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::keys::KeySources;
@@ -23,8 +24,7 @@ use crate::edge::config::schema::{
     plugin_of_section,
 };
 use crate::edge::config::value::Value;
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     found.extend(config.errors.iter().chain(&config.warnings).cloned());
     misspellings(config, &mut found);
     let mut reader = SectionReader::new(config, "network", &mut found);
-    let (listen, listen_location) = listen(&mut reader);
+    let (listen, listen_line) = listen::listen(&mut reader);
     let network = network(&mut reader);
     let paths = paths(&mut SectionReader::new(config, "paths", &mut found));
     let static_files = static_files::static_files(config, &mut found);
@@ -59,7 +59,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let settings = match errors {
         None => Ok(Settings {
             listen,
-            listen_location,
+            listen_line,
             network,
             paths,
             static_files,
@@ -174,20 +174,6 @@ impl<'a> SectionReader<'a> {
     }
 }
 
-fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, SourceLocation) {
-    let port = network.read("port", DEFAULT_PORT, fields::port);
-    let mut absent = Vec::new();
-    let default = vec![SocketAddr::from((DEFAULT_ADDRESS, port))];
-    let listen = network.read("bindto", default, |value| addresses(value, port, &mut absent));
-    for address in absent {
-        let message =
-            format!("{} is not an address of this machine now; the others of its name are served", address.ip());
-        network.warn("bindto", message, "name the addresses to serve, or correct what the name resolves to");
-    }
-    let key = if network.item("bindto").is_some() { "bindto" } else { "port" };
-    (listen, network.location(key))
-}
-
 fn network(network: &mut SectionReader<'_>) -> NetworkSettings {
     NetworkSettings {
         http2: network.switch("http2", NetworkSettings::default().http2),
@@ -216,42 +202,6 @@ fn is_host(name: &str) -> bool {
     let literal = |host: &str| host.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
     let is_whole = |host: &str| is_named(host) || literal(host).is_some();
     is_whole(name) || name.rsplit_once(':').is_some_and(|(host, port)| is_whole(host) && is_port(port))
-}
-
-/// The addresses to listen on. Those that a name has, but this machine has not, go to `absent`, unless it has none.
-fn addresses(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> ParseResult<Vec<SocketAddr>> {
-    let remedy = "write an address of this machine, a host name, or * for all";
-    let mut all = Vec::new();
-    for host in fields::words(value)? {
-        let name = if host == "*" { "0.0.0.0" } else { host.trim_start_matches('[').trim_end_matches(']') };
-        let resolved = (name, port)
-            .to_socket_addrs()
-            .map_err(|error| InvalidValue::new(format!("{host:?} cannot be resolved: {error}"), remedy))?;
-        let (here, elsewhere) = present(resolved.collect());
-        absent.extend(elsewhere);
-        for address in here {
-            if !all.contains(&address) {
-                all.push(address);
-            }
-        }
-    }
-    if all.is_empty() { Err(InvalidValue::new("names no address", remedy)) } else { Ok(all) }
-}
-
-/// Splits the addresses of one name into those that this machine has and the rest, such as `::1` where IPv6 is off. If
-/// it has none, or there is but one, they are all left for the start to fail with.
-fn present(resolved: Vec<SocketAddr>) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-    let is_here = |address: &SocketAddr| match TcpListener::bind((address.ip(), 0)) {
-        Ok(_) => true,
-        Err(error) => {
-            let no_family = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
-            !no_family && error.kind() != io::ErrorKind::AddrNotAvailable
-        }
-    };
-    match resolved.iter().copied().partition::<Vec<_>, _>(is_here) {
-        (here, _) if here.is_empty() => (resolved, Vec::new()),
-        split => split,
-    }
 }
 
 fn paths(paths: &mut SectionReader<'_>) -> Paths {

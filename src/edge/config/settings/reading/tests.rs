@@ -74,15 +74,6 @@ fn addresses_come_as_text_list_star_or_name() {
 }
 
 #[test]
-fn of_a_names_addresses_those_that_the_machine_has_are_served() {
-    let [here, elsewhere] = ["127.0.0.1:80", "198.51.100.1:80"].map(|address| address.parse().unwrap());
-    assert_eq!(super::present(vec![elsewhere, here]), (vec![here], vec![elsewhere]));
-    assert_eq!(super::present(vec![here]), (vec![here], vec![]));
-    // The start fails with it, and says why.
-    assert_eq!(super::present(vec![elsewhere]), (vec![elsewhere], vec![]));
-}
-
-#[test]
 fn an_apikey_is_a_text_or_a_number_as_text() {
     let key = |text: &str| good(&format!("[auth]\napikey={text}")).0.apikey;
     assert_eq!(key("int:007"), Some(Secret::new("7")));
