@@ -12,7 +12,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::measured::{
-    BodyData, Client, HeaderCache, KeyCheck, Request, RequestData, RequestHeaders, Variables, invoke, step,
+    BodyData, Client, HeaderCache, KeyCheck, Peer, Request, RequestData, RequestHeaders, Variables, invoke, step,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -50,8 +50,8 @@ fn request() -> RequestData {
         query: Variables::from_query("a=1&b=two"),
         headers: headers(),
         version: Version::HTTP_11,
-        remote: SocketAddr::new(address, 40000),
-        local: SocketAddr::new(address, 9000),
+        remote: Peer::Ip(SocketAddr::new(address, 40000)),
+        local: SocketAddr::new(address, 9000).into(),
         client: Client::Known(address),
         secure: false,
         key: KeyCheck::default(),

@@ -11,16 +11,17 @@ use bytes::Bytes;
 use headers::ETag;
 use http::header::{IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use ipnet::IpNet;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::edge::config::interpolation;
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::Settings;
 use crate::edge::files::conditions::{Selection, Validators, select};
 use crate::edge::http::framing::{Fault, Framing};
 use crate::edge::http::request::{BodyData, Variables, classify, decode_path};
-use crate::edge::policy::address::{Client, Origin};
+use crate::edge::http::service::Peer;
+use crate::edge::policy::address::{Client, Origin, is_trusted};
 use crate::host::python::config::parser;
 use crate::json::{decode_into, encode};
 
@@ -133,9 +134,9 @@ fn read(content_type: Option<&HeaderValue>, body: &[u8]) {
 
 /// Lines of `X-Forwarded-For`: what stands in front of an address that is not trusted changes nothing.
 fn forwarded(data: &[u8]) {
-    let trusted: Vec<IpNet> =
-        ["127.0.0.0/8", "10.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect();
-    let proxy = std::net::IpAddr::from([127, 0, 0, 1]);
+    let networks = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect();
+    let trusted = TrustedProxies { networks, unix: false };
+    let proxy = Peer::Ip(([127, 0, 0, 1], 80).into());
     let with = |lines: &mut dyn Iterator<Item = &[u8]>| {
         let mut headers = HeaderMap::new();
         for value in lines.filter_map(|line| HeaderValue::from_bytes(line).ok()) {
@@ -144,11 +145,7 @@ fn forwarded(data: &[u8]) {
         Origin::of(proxy, &headers, &trusted).client
     };
     let client = with(&mut data.split(|&byte| byte == b'\n'));
-    let is_stranger = match client {
-        Client::Known(address) => !trusted.iter().any(|network| network.contains(&address)),
-        Client::Unknown => false,
-    };
-    if is_stranger {
+    if client != Client::Unknown && !is_trusted(client, &trusted) {
         let forged = [&b"192.0.2.66, junk"[..]];
         assert_eq!(client, with(&mut forged.into_iter().chain(data.split(|&byte| byte == b'\n'))));
     }

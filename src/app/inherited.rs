@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -19,7 +18,7 @@ use std::path::Path;
 use nix::unistd::{execve, getppid};
 use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use socket2::{SockRef, Socket};
+use socket2::{SockRef, Socket, Type};
 
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
@@ -61,7 +60,7 @@ fn try_replace(
     command: &[OsString],
     folder: &Path,
     listeners: &[Listening],
-    mut control: Option<ControlSocket>,
+    control: Option<ControlSocket>,
 ) -> io::Result<Infallible> {
     let arguments = command.iter().map(|part| CString::new(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let Some(program) = arguments.first() else {
@@ -72,7 +71,7 @@ fn try_replace(
     let folder_name = (OsString::from("PWD"), folder.as_os_str().to_owned());
     let socket = control
         .as_ref()
-        .map(|socket| hand_over_control(socket, socket.path()))
+        .map(|socket| hand_over_control(socket, socket.file().path()))
         .transpose()?
         .map(|value| (OsString::from(CONTROL), value));
     let environment = std::env::vars_os().filter(|(name, _)| [VARIABLE, CONTROL, "PWD"].iter().all(|own| name != own));
@@ -80,22 +79,24 @@ fn try_replace(
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
     repeats::finish();
-    if let Some(control) = &mut control {
-        control.keep();
+    if let Some(control) = &control {
+        control.file().keep();
     }
     // Not by way of `std::process::Command`, which lets all signals in before.
     Ok(execve(program, &arguments, &environment.collect::<Result<Vec<_>, _>>()?)?)
 }
 
-/// Lets `listeners` survive an `exec` and returns the variable's value for the new image, or for a child.
+/// Lets `listeners` survive an `exec` and returns the variable's value for the new image, or for a child. Unix sockets
+/// that clients do not find any more are left out.
 ///
 /// # Errors
 /// When a descriptor's flags cannot be changed.
 pub(super) fn hand_over(listeners: &[Listening]) -> io::Result<String> {
     let mut numbers = Vec::new();
-    for listener in listeners {
-        fcntl_setfd(&**listener, fcntl_getfd(&**listener)? - FdFlags::CLOEXEC)?;
-        numbers.push(format!("{}{}", if listener.is_given() { "s" } else { "" }, listener.as_raw_fd()));
+    for listener in listeners.iter().filter(|listener| listener.file().is_none_or(|file| file.is_in_place())) {
+        let socket = listener.as_fd();
+        fcntl_setfd(socket, fcntl_getfd(socket)? - FdFlags::CLOEXEC)?;
+        numbers.push(format!("{}{}", if listener.is_given() { "s" } else { "" }, socket.as_raw_fd()));
     }
     Ok(format!("{}:{}", std::process::id(), numbers.join(",")))
 }
@@ -122,10 +123,10 @@ pub(crate) fn take_over_control(value: &str, is_child: bool) -> Option<ControlSo
     if pid.parse() != Ok(giver(is_child)) {
         return None;
     }
-    let mut socket = ControlSocket::adopt(listening_socket(number.parse().ok()?)?.into(), Path::new(path))?;
+    let socket = ControlSocket::adopt(listening_socket(number.parse().ok()?)?.into(), Path::new(path))?;
     if is_child {
         // Until this process serves, the file is that of its parent.
-        socket.keep();
+        socket.file().keep();
     }
     Some(socket)
 }
@@ -142,10 +143,18 @@ pub(crate) fn take_over(value: &str, is_child: bool) -> Vec<Listening> {
         None => Some((number.parse().ok()?, false)),
     };
     let numbers: BTreeMap<RawFd, bool> = numbers.split(',').filter_map(parse).collect();
-    let sockets = numbers
-        .into_iter()
-        .filter_map(|(number, is_given)| Some((TcpListener::from(listening_socket(number)?), is_given)));
-    sockets.map(|(socket, is_given)| if is_given { Listening::given(socket) } else { socket.into() }).collect()
+    let sockets = numbers.into_iter().filter_map(|(number, is_given)| {
+        let socket = Socket::from(listening_socket(number)?);
+        if is_given { Listening::given(socket).ok() } else { Listening::inherited(socket) }
+    });
+    sockets
+        // Until this process serves, the files are those of its parent.
+        .inspect(|listening| {
+            if let Some(file) = listening.file().filter(|_| is_child) {
+                file.keep();
+            }
+        })
+        .collect()
 }
 
 /// The variables of socket activation. They are to be taken out of the environment, since they are for one process.
@@ -154,7 +163,7 @@ pub(crate) const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 /// The first descriptor that a service manager passes.
 const FIRST_GIVEN: RawFd = 3;
 
-/// The TCP sockets that the service manager passed, by the values of [`ACTIVATION`]: its own, and those that a process
+/// The TCP and Unix sockets that the service manager passed, by the values of [`ACTIVATION`]: its own, and those that a process
 /// before this one left with it. Call it once, at the start, before anything else opens descriptors.
 pub(crate) fn given(pid: &str, count: &str, names: &str) -> Vec<Listening> {
     let count = count.parse().unwrap_or(0);
@@ -165,13 +174,23 @@ pub(crate) fn given(pid: &str, count: &str, names: &str) -> Vec<Listening> {
     let mut names = names.split(':');
     for number in FIRST_GIVEN..FIRST_GIVEN.saturating_add(count) {
         let is_ours = names.next() == Some(service_manager::STORED);
-        let prepared = listening_socket(number).map(TcpListener::from);
-        let prepared = prepared.filter(|socket| socket.local_addr().is_ok()).map(Socket::from);
-        match prepared.map(|socket| listener::prepare(&socket).map(|()| socket)) {
-            Some(Ok(socket)) if is_ours => sockets.push(TcpListener::from(socket).into()),
-            Some(Ok(socket)) => sockets.push(Listening::given(socket.into())),
-            Some(Err(error)) => tracing::warn!("descriptor {number} of the service manager cannot be used: {error}"),
-            None => tracing::warn!("descriptor {number} of the service manager is no listening TCP socket; ignored"),
+        let socket = listening_socket(number).map(Socket::from);
+        let socket = socket.filter(|socket| socket.r#type().is_ok_and(|kind| kind == Type::STREAM));
+        let listening = |socket: Socket| {
+            listener::prepare(&socket)?;
+            if is_ours { Ok(Listening::inherited(socket)) } else { Listening::given(socket).map(Some) }
+        };
+        match socket.map(listening) {
+            // A Unix socket whose file is gone is made anew.
+            Some(Ok(listening)) => sockets.extend(listening),
+            Some(Err::<_, io::Error>(error)) => {
+                tracing::warn!("descriptor {number} of the service manager cannot be used: {error}");
+            }
+            None => {
+                tracing::warn!(
+                    "descriptor {number} of the service manager is no listening TCP or Unix socket; ignored"
+                );
+            }
         }
     }
     sockets

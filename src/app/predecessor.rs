@@ -17,6 +17,7 @@ use super::handover::{self, FromNew, ToNew};
 use super::inherited;
 use super::pidfile::PidFile;
 use crate::edge::http::control_socket::ControlSocket;
+use crate::edge::http::socket_file::SocketFile;
 use crate::edge::observe::service_manager;
 use crate::host::lifecycle::predecessor::{Failure, Predecessor};
 
@@ -26,12 +27,21 @@ const DECISION: Duration = Duration::from_secs(30);
 /// How long this process may go without a report, at least.
 const MIN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Unix sockets of the old process that this one does not serve; their files are removed when it takes over.
+#[derive(Default)]
+pub(super) struct Superseded {
+    /// The control socket, if this process has another.
+    pub control: Option<ControlSocket>,
+    /// Sockets of clients.
+    pub files: Vec<Arc<SocketFile>>,
+}
+
 /// The old process.
 pub(super) struct OldProcess {
     channel: Arc<UnixStream>,
     pid_file: Mutex<Option<Arc<PidFile>>>,
-    /// The old process's control socket, if this one has another.
-    superseded: Mutex<Option<ControlSocket>>,
+    /// What the old process listens on and this one does not.
+    superseded: Mutex<Superseded>,
     failures: Mutex<Vec<Failure>>,
 }
 
@@ -67,12 +77,12 @@ impl OldProcess {
     }
 
     /// Reports that plugins are loaded from now on, each in twice `plugin_timeout`; `pid_file` is written when this
-    /// process takes over, and the file of the `superseded` control socket is removed then.
+    /// process takes over, and the files of `superseded` sockets are removed then.
     pub(super) fn report_start(
         &self,
         plugin_timeout: Duration,
         pid_file: Option<Arc<PidFile>>,
-        superseded: Option<ControlSocket>,
+        superseded: Superseded,
     ) {
         *lock(&self.pid_file) = pid_file;
         *lock(&self.superseded) = superseded;
@@ -120,8 +130,9 @@ impl Predecessor for OldProcess {
             self.report_failure(vec![error.to_string()]);
             return false;
         }
-        if let Some(mut superseded) = lock(&self.superseded).take() {
-            superseded.own();
+        let Superseded { control, files } = std::mem::take(&mut *lock(&self.superseded));
+        for file in control.iter().map(ControlSocket::file).chain(files.iter().map(Arc::as_ref)) {
+            file.own();
         }
         true
     }

@@ -5,7 +5,6 @@
 //! the main thread, once a process. A process that is to replace another is silent until that one has agreed.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +16,19 @@ use tokio::sync::mpsc;
 use super::handover;
 use super::inherited;
 use super::pidfile::{PidFile, PidFileError};
-use super::predecessor::OldProcess;
+use super::predecessor::{OldProcess, Superseded};
 use super::successor::{Program, Successor};
 use super::supervisor::{self, Request, Supervised};
 use crate::edge::config::diagnostic::{self, ConfigErrors};
 use crate::edge::config::fields::EventLoop;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places::Places;
-use crate::edge::config::settings::Settings;
+use crate::edge::config::settings::{Settings, UnixAccess};
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::http::control_socket::{ControlSocket, ControlSocketError};
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
+use crate::edge::http::socket_file::SocketFile;
 use crate::edge::http::tls::{Tls, TlsError};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::log_file::LogFileError;
@@ -150,9 +151,10 @@ fn serve(
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose()?;
-    let listeners = bind(&settings.listen, inherited)?;
-    let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>()?;
+    let (listeners, files) = bind(&settings.listen, settings.network.unix, inherited)?;
+    let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
     let (control, superseded) = control_socket(&launch, settings, inherited_control)?;
+    let superseded = Superseded { control: superseded, files };
     let pidfile = settings.paths.pidfile.as_deref().map(PidFile::at).map(Arc::new);
     if let Some(old_process) = &old_process {
         old_process.report_start(settings.server.plugin_timeout, pidfile.clone(), superseded);
@@ -224,7 +226,7 @@ fn control_socket(
         folder: &launch.folder,
     };
     let Some((path, is_chosen)) = places.control_socket() else { return Ok((None, inherited)) };
-    if inherited.as_ref().is_some_and(|socket| socket.path() == path) {
+    if inherited.as_ref().is_some_and(|socket| socket.file().path() == path) {
         return Ok((inherited, None));
     }
     let opened = match ControlSocket::open(&path) {
@@ -246,39 +248,52 @@ fn control_socket(
 }
 
 /// The listening sockets: those of the service manager if there are any, else those of an earlier image of this process
-/// and new ones for the rest.
-fn bind(addresses: &[SocketAddr], mut inherited: Vec<Listening>) -> Result<Vec<Listening>, BindError> {
+/// and new ones for the rest. Beside them, the files of Unix sockets that were inherited and are not used.
+fn bind(
+    addresses: &[SocketAddress],
+    access: UnixAccess,
+    mut inherited: Vec<Listening>,
+) -> Result<(Vec<Listening>, Vec<Arc<SocketFile>>), BindError> {
     if inherited.iter().any(Listening::is_given) {
-        forget(&inherited.extract_if(.., |listener| !listener.is_given()).collect::<Vec<_>>());
-        tracing::info!("serving the sockets of the service manager instead of [network] bindto and port");
-        return Ok(inherited);
+        let unused: Vec<_> = inherited.extract_if(.., |listener| !listener.is_given()).collect();
+        tracing::info!("serving the sockets of the service manager instead of those of [network]");
+        return Ok((inherited, forget(unused)));
     }
-    let mut find = |address: &SocketAddr| {
+    let mut find = |address: &SocketAddress| {
         // Port 0 asks for any port, such as the one that clients know already.
-        let serves =
-            |local: SocketAddr| local.ip() == address.ip() && (address.port() == 0 || local.port() == address.port());
-        let index = inherited.iter().position(|listener| listener.local_addr().is_ok_and(serves));
+        let serves = |listener: &Listening| match (listener.address(), address) {
+            (SocketAddress::Ip(local), SocketAddress::Ip(address)) => {
+                local.ip() == address.ip() && (address.port() == 0 || local.port() == address.port())
+            }
+            (local, address) => local == address,
+        };
+        let index = inherited.iter().position(serves);
         index.map(|index| inherited.swap_remove(index))
     };
     let found: Vec<_> = addresses.iter().map(|address| (address, find(address))).collect();
-    forget(&inherited);
     // Before others are bound: 127.0.0.1 and 0.0.0.0 cannot be had at the same time.
-    drop(inherited);
+    let superseded = forget(inherited);
     let mut listeners = Vec::new();
     for (address, found) in found {
         match found {
-            Some(listener) => listeners.push(listener),
-            None => listeners.extend(listener::bind(&[*address])?),
+            Some(listener) => {
+                if let Some(file) = listener.file() {
+                    file.admit(access).map_err(|error| BindError::of_unix(file.path(), error.into()))?;
+                }
+                listeners.push(listener);
+            }
+            None => listeners.extend(listener::bind(std::slice::from_ref(address), access)?),
         }
     }
-    Ok(listeners)
+    Ok((listeners, superseded))
 }
 
-/// Has the service manager keep no sockets that are not served any more.
-fn forget(left_over: &[Listening]) {
+/// Closes sockets that are not served any more, and has the service manager keep them no longer; returns their files.
+fn forget(left_over: Vec<Listening>) -> Vec<Arc<SocketFile>> {
     if !left_over.is_empty() {
         service_manager::forget_sockets();
     }
+    left_over.iter().filter_map(|listener| listener.file().cloned()).collect()
 }
 
 /// Runs the loop until the life cycle has ended. A `SystemExit` or `KeyboardInterrupt` that escapes from a plugin's
@@ -375,7 +390,7 @@ impl Supervised for Controls {
         let listeners = self.host.begin_upgrade()?;
         let started = self.host.with_control(|control| {
             let copy = control.as_fd().try_clone_to_owned()?;
-            let value = inherited::hand_over_control(&copy, control.path())?;
+            let value = inherited::hand_over_control(&copy, control.file().path())?;
             Ok((copy, value))
         });
         let started = started.and_then(|control| {

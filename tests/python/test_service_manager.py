@@ -291,8 +291,12 @@ import os, socket, sys
 
 kinds, program = sys.argv[1].split(","), sys.argv[2:]
 for number, kind in enumerate(kinds, 3):
-    made = socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET)
-    made.bind("given.sock" if kind == "unix" else ("127.0.0.1", 0))
+    if kind in ("unix", "packets"):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if kind == "packets" else socket.SOCK_STREAM)
+        made.bind("given.sock")
+    else:
+        made = socket.socket()
+        made.bind(("127.0.0.1", 0))
     made.listen()
     os.dup2(made.detach(), number)
     os.set_inheritable(number, True)
@@ -319,7 +323,7 @@ def activated(launch: Launch, kinds: str) -> Server:
 def test_sockets_of_the_service_manager_are_served(launch: Launch, count: int) -> None:
     """They replace `[network]`, over a restart as well, and plugins do not see the variables."""
     server = activated(launch, ",".join(["tcp"] * count))
-    server.wait_for(r"serving the sockets of the service manager instead of \[network\] bindto and port")
+    server.wait_for(r"serving the sockets of the service manager instead of those of \[network\]")
     ports: set[int] = set()
 
     def all_started(since: int) -> bool:
@@ -354,10 +358,21 @@ def test_sockets_of_the_service_manager_go_to_the_process_that_takes_over(launch
         assert [] == server.get("/sees").json()
 
 
-def test_what_is_no_tcp_socket_is_left_out(launch: Launch) -> None:
+def test_a_unix_socket_of_the_service_manager_is_served(launch: Launch) -> None:
+    """Its file, which belongs to the service manager, stays when the server has ended."""
+    server = activated(launch, "tcp,unix")
+    file = server.folder / "given.sock"
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(file)), timeout=TIMEOUT) as client:
+        assert [] == client.get("http://localhost/sees").json()
+    assert [] == server.get("/sees").json()
+    assert 0 == server.stop()
+    assert file.exists()
+
+
+def test_what_is_no_stream_socket_is_left_out(launch: Launch) -> None:
     """With a warning that names its number."""
-    server = activated(launch, "unix,tcp")
-    server.wait_for("WARN - plugincore - descriptor 3 of the service manager is no listening TCP socket; ignored")
+    server = activated(launch, "packets,tcp")
+    server.wait_for("descriptor 3 of the service manager is no listening TCP or Unix socket; ignored")
     assert [] == server.get("/sees").json()
 
 

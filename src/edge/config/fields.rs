@@ -6,8 +6,7 @@
 
 use super::places::PlaceSetting;
 use super::value::{Value, is_space};
-use ipnet::IpNet;
-use std::net::IpAddr;
+use nix::unistd::Group;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -247,25 +246,34 @@ pub(crate) fn words(value: &Value) -> ParseResult<Vec<String>> {
     }
 }
 
-/// Networks as addresses or CIDR; `none` alone is no network at all.
-pub(crate) fn networks(value: &Value) -> ParseResult<Vec<IpNet>> {
-    let words = words(value)?;
-    if words == ["none"] {
-        return Ok(Vec::new());
-    }
-    let network = |word: &String| {
-        word.parse::<IpNet>().or_else(|_| word.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-            let remedy = "write addresses like 10.0.0.7 or networks like 10.0.0.0/8, or none";
-            InvalidValue::new(format!("{word:?} is neither an address nor a network"), remedy)
-        })
+/// The mode of a file, in octal with or without a zero in front.
+pub(crate) fn mode(value: &Value) -> ParseResult<u32> {
+    let digits = match value {
+        Value::Text(text) => text.trim().to_owned(),
+        // The same digits mean the same.
+        Value::Int(number) => number.to_string(),
+        _ => String::new(),
     };
-    if words.is_empty() {
-        return Err(InvalidValue::new(
-            "names no proxy",
-            "write none to trust no proxy, or leave the key out for loopback",
-        ));
+    let mode = u32::from_str_radix(&digits, 8).ok().filter(|mode| *mode <= 0o777 && !digits.starts_with('+'));
+    mode.ok_or_else(|| InvalidValue::new("must be an octal mode from 0 to 0777", "write for example unix_mode=0660"))
+}
+
+/// The number of a group, by that or by its name.
+pub(crate) fn group(value: &Value) -> ParseResult<u32> {
+    let remedy = "write the name or the number of a group of this machine, which `getent group` lists";
+    let name = match value {
+        Value::Text(text) => text.trim().to_owned(),
+        Value::Int(number) => number.to_string(),
+        _ => String::new(),
+    };
+    if let Ok(number) = name.parse() {
+        return Ok(number);
     }
-    words.iter().map(network).collect()
+    match Group::from_name(&name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(InvalidValue::new(format!("there is no group {name:?}"), remedy)),
+        Err(error) => Err(InvalidValue::new(format!("the group {name:?} cannot be looked up: {error}"), remedy)),
+    }
 }
 
 #[cfg(test)]
@@ -343,11 +351,19 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_addresses_cidr_or_none() {
-        let list = Value::List(vec![text("10.0.0.0/8"), text("::1")]);
-        assert_eq!(networks(&list).map(|nets| nets.len()), Ok(2));
-        assert_eq!(networks(&text("none")), Ok(vec![]));
-        assert!(networks(&text("proxy.example")).is_err());
-        assert!(networks(&text("")).is_err());
+    fn a_mode_is_octal_however_it_is_written() {
+        for (given, expected) in [(text("0660"), 0o660), (text("600"), 0o600), (Value::Int(666), 0o666)] {
+            assert_eq!(mode(&given), Ok(expected), "{given:?}");
+        }
+        for bad in ["0888", "1777", "+660", "-1", "rw", ""] {
+            assert!(mode(&text(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_group_has_a_name_or_a_number() {
+        assert_eq!((group(&text("root")), group(&text("12345")), group(&Value::Int(7))), (Ok(0), Ok(12345), Ok(7)));
+        let refused = group(&text("no such group")).unwrap_err();
+        assert_eq!("there is no group \"no such group\"", refused.message);
     }
 }

@@ -77,6 +77,14 @@ pub(crate) fn near_or_at(config: &ResolvedConfig, location: &SourceLocation, pat
     near.unwrap_or_else(|| config.base.join(path))
 }
 
+/// Where a file of this place is that the server writes, by the rule for all such files.
+pub(crate) fn to_write(config: &ResolvedConfig, location: &SourceLocation, path: &Path) -> PathBuf {
+    let home = home(config).filter(|_| matches!(location, SourceLocation::File { .. }));
+    let near = home.map(|home| config.base.join(home).join(path));
+    let near = near.filter(|near| path.to_str().is_some_and(|path| is_found(near, path, Purpose::Write)));
+    near.unwrap_or_else(|| config.base.join(path))
+}
+
 /// The folder of the ini file, unless relative paths begin there anyway.
 fn home(config: &ResolvedConfig) -> Option<PathBuf> {
     let home = config.path.parent().filter(|folder| !folder.as_os_str().is_empty())?;

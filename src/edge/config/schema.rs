@@ -8,7 +8,7 @@ pub(crate) const KEYS: &str = "keys";
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; `[keys]`, too: a key's name.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
-    ("network", &["bindto", "port", "listen", "http2", "hosts"]),
+    ("network", &["bindto", "port", "listen", "unix_mode", "unix_group", "http2", "hosts"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
     ("SSL", &["enabled", "certfile", "keyfile", "min_version", "client_ca", "client_certificate", "check_interval"]),

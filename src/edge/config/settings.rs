@@ -17,9 +17,10 @@ use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, WatchMode};
 use super::keys::{KeySettings, KeySources};
 use super::places::PlaceSetting;
+use super::proxies::TrustedProxies;
 use super::resolved::ResolvedConfig;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use super::socket_address::SocketAddress;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192), and those
     /// of `[network] listen`.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<SocketAddress>,
     /// The line that names them.
     pub listen_line: ListenLine,
     /// `[network]`, besides the addresses.
@@ -103,6 +104,8 @@ impl Settings {
     pub(crate) fn needing_restart(&self, before: &Self) -> Vec<&'static str> {
         let (now, then) = (&self.server, &before.server);
         let options = [
+            ("[network] unix_mode", self.network.unix.mode != before.network.unix.mode),
+            ("[network] unix_group", self.network.unix.group != before.network.unix.group),
             ("[paths] pidfile", self.paths.pidfile != before.paths.pidfile),
             ("[server] io_threads", now.io_threads != then.io_threads),
             ("[server] event_loop", now.event_loop != then.event_loop),
@@ -155,11 +158,28 @@ pub(crate) struct NetworkSettings {
     pub http2: bool,
     /// `hosts`: the hosts that are answered to (default: all).
     pub hosts: Option<Vec<String>>,
+    /// `unix_mode` and `unix_group`: who may connect to Unix sockets.
+    pub unix: UnixAccess,
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnixAccess {
+    /// The mode of its file (default 0660).
+    pub mode: u32,
+    /// The group of its file (default: that of the server).
+    pub group: Option<u32>,
+}
+
+impl Default for UnixAccess {
+    fn default() -> Self {
+        Self { mode: 0o660, group: None }
+    }
 }
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { http2: true, hosts: None }
+        Self { http2: true, hosts: None, unix: UnixAccess::default() }
     }
 }
 
@@ -168,8 +188,8 @@ impl Default for NetworkSettings {
 pub(crate) struct ServerSettings {
     /// `io_threads`: native threads that serve sockets (default 1).
     pub io_threads: usize,
-    /// `trusted_proxies`: networks of proxies that are trusted in what they say of clients (default loopback).
-    pub trusted_proxies: Vec<IpNet>,
+    /// `trusted_proxies`: the proxies that are trusted in what they say of clients (default loopback).
+    pub trusted_proxies: TrustedProxies,
     /// `plugin_timeout`: seconds for an async `initialize` (default 60).
     pub plugin_timeout: Duration,
     /// `event_loop`: what plugins run on (default asyncio).
@@ -200,10 +220,7 @@ impl Default for ServerSettings {
         Self {
             io_threads: 1,
             event_loop: EventLoop::Asyncio,
-            trusted_proxies: vec![
-                Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
-                Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-            ],
+            trusted_proxies: TrustedProxies::default(),
             plugin_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             drain_delay: Duration::ZERO,

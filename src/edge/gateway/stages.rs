@@ -74,9 +74,9 @@ impl RequestContext {
     /// Stage: request id, client address and variables of the query.
     pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, mut parts: Parts, flags: HeaderFlags) -> Self {
         let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
-        let (mut client, mut secure) = (Client::peer(peer.remote.ip()), peer.secure);
+        let (mut client, mut secure) = (Client::peer(peer.remote), peer.secure);
         if flags.forwarded {
-            let origin = Origin::of(peer.remote.ip(), &parts.headers, &snapshot.trusted_proxies);
+            let origin = Origin::of(peer.remote, &parts.headers, &snapshot.trusted_proxies);
             (client, secure) = (origin.client, origin.secure.unwrap_or(secure));
             if let Some(host) = origin.host {
                 parts.headers.insert(HOST, host);
@@ -244,7 +244,7 @@ pub(super) fn request_data(
         headers: parts.headers,
         version: parts.version,
         remote: peer.remote,
-        local: peer.local,
+        local: peer.local.clone(),
         client,
         secure,
         is_tls: peer.secure,

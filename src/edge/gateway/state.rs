@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::clients::ClientRecords;
 use super::static_mount::StaticMount;
 use crate::edge::config::fields::UNLIMITED;
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::rate::RateLimit;
 use crate::edge::config::settings::Settings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::control::events::Events;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
@@ -54,7 +55,7 @@ pub(crate) struct Snapshot {
     /// The hosts that are answered to, if not all are.
     pub hosts: Option<Hosts>,
     /// The proxies that are trusted in what they say of clients.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     /// What holds for the server's own endpoints, and for plugins in general.
     pub general: Arc<PluginSettings>,
     /// How long a request body may take.
@@ -179,8 +180,13 @@ impl<B> ServerState<B> {
     }
 }
 
-/// The URL by which a browser on this machine reaches `address`, such as `http://127.0.0.1:9192`.
-pub(crate) fn url(address: SocketAddr, secure: bool) -> String {
+/// The URL by which a browser on this machine reaches `address`, such as `http://127.0.0.1:9192`; for a Unix socket, what
+/// nginx calls it: `http://unix:/run/plugincore.sock:`.
+pub(crate) fn url(address: &SocketAddress, secure: bool) -> String {
+    let address = match address {
+        SocketAddress::Ip(address) => *address,
+        SocketAddress::Unix(_) => return format!("http://{address}:"),
+    };
     let scheme = if secure { "https" } else { "http" };
     let host = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),

@@ -18,9 +18,10 @@ use tokio::task::{LocalSet, spawn_local};
 use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
-use crate::edge::config::settings::Secret;
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
+use crate::edge::config::settings::{Secret, UnixAccess};
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
@@ -138,7 +139,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         wrong_keys: None,
         cors: None,
         hosts: None,
-        trusted_proxies: Vec::new(),
+        trusted_proxies: TrustedProxies { networks: Vec::new(), unix: false },
         general: settings,
         body_times: BodyTimes::default(),
         legacy_status: false,
@@ -270,11 +271,11 @@ fn the_server_answers_for_itself_and_leaves_reloads_to_the_backend() {
 
 /// I/O threads with a listening socket, and a connection whose request for `/keep` has reached the backend.
 fn threads(state: &Arc<ServerState<TestBackend>>) -> (IoThreads, TcpStream) {
-    let listeners = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap();
+    let listeners = bind(&[SocketAddr::from(([127, 0, 0, 1], 0)).into()], UnixAccess::default()).unwrap();
     let queues = [Arc::clone(&state.backend.completions)];
     let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(|| ());
     let threads = IoThreads::start(&listeners, None, &queues, state, &ended).unwrap();
-    let mut client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
+    let mut client = TcpStream::connect(listeners[0].address().ip().unwrap()).unwrap();
     client.set_read_timeout(Some(TIMEOUT)).unwrap();
     client.write_all(b"GET /keep HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

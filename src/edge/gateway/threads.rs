@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,17 +14,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::net;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::service::AppService;
 use super::state::ServerState;
-use crate::edge::http::connection::{ParamsSource, serve, serve_control};
+use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::http::connection::{CertificateSource, ParamsSource, serve, serve_control};
 use crate::edge::http::connection_count::Gate;
 use crate::edge::http::control_socket::ControlAcceptor;
 use crate::edge::http::drain::{self, Drain, DrainKind};
-use crate::edge::http::forked::Listening;
+use crate::edge::http::forked::{Listening, Share};
+use crate::edge::http::transport::Listener;
+use crate::edge::policy::address::{Client, is_trusted};
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 
@@ -51,13 +54,13 @@ pub(crate) struct IoThreads {
 /// What a thread is to do with a listening socket while it serves.
 enum Change {
     /// Accept from it.
-    Open(TcpListener),
+    Open(Share),
     /// Accept no more from the one with this address; its connections go on.
-    Close(SocketAddr),
+    Close(SocketAddress),
 }
 
 /// Copies of a listening socket, one for each thread.
-pub(crate) struct Shares(Vec<TcpListener>);
+pub(crate) struct Shares(Vec<Share>);
 
 impl IoThreads {
     /// Starts a thread for each of the `completion_queues`; all of them accept from all `listeners`, the first one from
@@ -77,7 +80,7 @@ impl IoThreads {
         let (alive, all_ended) = std::sync::mpsc::channel();
         let (mut threads, mut changes) = (Vec::new(), Vec::new());
         for (number, completions) in completion_queues.iter().enumerate() {
-            let share = listeners.iter().map(|listener| (**listener).try_clone()).collect::<io::Result<Vec<_>>>()?;
+            let share = listeners.iter().map(Listening::share).collect::<io::Result<Vec<_>>>()?;
             let (sender, receiver) = mpsc::unbounded_channel();
             changes.push(sender);
             let thread = Thread {
@@ -108,22 +111,22 @@ impl IoThreads {
     /// # Errors
     /// When the process has no descriptors left.
     pub(crate) fn share(&self, listener: &Listening) -> io::Result<Shares> {
-        self.changes.iter().map(|_| (**listener).try_clone()).collect::<io::Result<_>>().map(Shares)
+        self.changes.iter().map(|_| listener.share()).collect::<io::Result<_>>().map(Shares)
     }
 
     /// Accepts from a further socket.
     pub(crate) fn open(&self, shares: Shares) {
-        for (thread, listener) in self.changes.iter().zip(shares.0) {
+        for (thread, share) in self.changes.iter().zip(shares.0) {
             // A thread that has ended serves nothing.
-            let _ = thread.send(Change::Open(listener));
+            let _ = thread.send(Change::Open(share));
         }
     }
 
     /// Accepts no more from the socket with this address; its connections go on.
-    pub(crate) fn close(&self, address: SocketAddr) {
+    pub(crate) fn close(&self, address: &SocketAddress) {
         for thread in &self.changes {
             // As above.
-            let _ = thread.send(Change::Close(address));
+            let _ = thread.send(Change::Close(address.clone()));
         }
     }
 
@@ -150,7 +153,7 @@ impl IoThreads {
 
 struct Thread<B> {
     is_first: bool,
-    share: Vec<TcpListener>,
+    share: Vec<Share>,
     control: Option<UnixListener>,
     changes: mpsc::UnboundedReceiver<Change>,
     completions: Arc<CompletionQueue>,
@@ -216,7 +219,7 @@ struct Listeners<B: Backend> {
     is_first: bool,
     tasks: JoinSet<()>,
     /// Dropping a sender closes the socket.
-    open: HashMap<SocketAddr, oneshot::Sender<Infallible>>,
+    open: HashMap<SocketAddress, oneshot::Sender<Infallible>>,
     service: Rc<AppService<B>>,
     state: Arc<ServerState<B>>,
     draining: Drain,
@@ -226,7 +229,7 @@ impl<B: Backend> Listeners<B> {
     /// Serves until the drain starts and the last connection has ended.
     async fn serve(
         mut self,
-        share: Vec<TcpListener>,
+        share: Vec<Share>,
         control: Option<UnixListener>,
         mut changes: mpsc::UnboundedReceiver<Change>,
     ) -> io::Result<()> {
@@ -237,8 +240,8 @@ impl<B: Backend> Listeners<B> {
             let (acceptor, service) = (ControlAcceptor::new(control)?, Rc::clone(&self.service));
             self.tasks.spawn_local(serve_control(acceptor, self.params(), service, self.draining.clone()));
         }
-        for listener in share {
-            self.open(listener)?;
+        for one in share {
+            self.open(one)?;
         }
         let mut draining = self.draining.clone();
         loop {
@@ -246,8 +249,8 @@ impl<B: Backend> Listeners<B> {
                 () = draining.started() => break,
                 Some(_) = self.tasks.join_next() => {}
                 Some(change) = changes.recv() => match change {
-                    Change::Open(listener) => {
-                        if let Err(error) = self.open(listener) {
+                    Change::Open(share) => {
+                        if let Err(error) = self.open(share) {
                             tracing::error!("a new address is not served: {error}");
                         }
                     }
@@ -259,33 +262,38 @@ impl<B: Backend> Listeners<B> {
         Ok(())
     }
 
-    fn open(&mut self, listener: TcpListener) -> io::Result<()> {
-        let address = listener.local_addr()?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (open, closed) = oneshot::channel::<Infallible>();
-        let state = Arc::clone(&self.state);
-        let certificate = Box::new(move || state.snapshot.load().tls.as_ref().map(|tls| tls.config()));
-        let closed = closed.map(drop);
-        let service = Rc::clone(&self.service);
-        self.tasks.spawn_local(serve(
-            listener,
-            certificate,
-            self.params(),
-            self.gate(),
-            service,
-            self.draining.clone(),
-            closed,
-        ));
-        self.open.insert(address, open);
+    fn open(&mut self, share: Share) -> io::Result<()> {
+        let Share { socket, address } = share;
+        match address {
+            SocketAddress::Ip(_) => {
+                let state = Arc::clone(&self.state);
+                let certificate = move || state.snapshot.load().tls.as_ref().map(|tls| tls.config());
+                self.accept_from(net::TcpListener::from_std(socket.into())?, address, Box::new(certificate));
+            }
+            // Who encrypts what does not leave the machine only doubles the work of the proxy in front.
+            SocketAddress::Unix(_) => {
+                self.accept_from(net::UnixListener::from_std(socket.into())?, address, Box::new(|| None));
+            }
+        }
         Ok(())
+    }
+
+    fn accept_from(
+        &mut self,
+        listener: impl Listener + 'static,
+        address: SocketAddress,
+        certificate: CertificateSource,
+    ) {
+        let (open, closed) = oneshot::channel::<Infallible>();
+        let (service, draining) = (Rc::clone(&self.service), self.draining.clone());
+        let served = serve(listener, certificate, self.params(), self.gate(), service, draining, closed.map(drop));
+        self.tasks.spawn_local(served);
+        self.open.insert(address, open);
     }
 
     fn gate(&self) -> Gate {
         let state = Arc::clone(&self.state);
-        let is_exempt = move |address: IpAddr| {
-            let address = address.to_canonical();
-            state.snapshot.load().trusted_proxies.iter().any(|network| network.contains(&address))
-        };
+        let is_exempt = move |peer| is_trusted(Client::peer(peer), &state.snapshot.load().trusted_proxies);
         Gate { count: Arc::clone(&self.state.connections), is_exempt: Box::new(is_exempt) }
     }
 

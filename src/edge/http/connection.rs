@@ -5,7 +5,6 @@
 //! connection and no other.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +12,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::task::{JoinError, JoinSet};
 
 use super::connection_count::{ConnectionPlace, Gate};
 use super::control_socket::ControlAcceptor;
 use super::departure::Socket;
 use super::drain::Drain;
-use super::forked::Stream;
 use super::handshake::shake_hands;
 use super::listener::{Acceptor, BACKLOG};
 use super::malformed;
 use super::params::ConnectionParams;
 use super::rescue::HeadError;
-use super::service::{ConnectInfo, Service};
+use super::service::{ConnectInfo, Peer, Service};
 use super::tls::{ClientCertificate, HTTP2};
+use super::transport::{Listener, Stream, Transport};
 use super::{http1, http2};
 
 /// How long a refused client has to read why.
@@ -44,8 +43,8 @@ pub(crate) type ParamsSource = Box<dyn Fn() -> ConnectionParams>;
 /// A connection for which `gate` has no place is refused. New connections use what `certificate` and `params` return at that moment, or speak plain HTTP when there is no
 /// certificate. To be awaited where local tasks can be spawned; dropping the future closes every connection that is
 /// left. Connections of a socket that was removed go on.
-pub(crate) async fn serve<S: Service>(
-    listener: TcpListener,
+pub(crate) async fn serve<S: Service, L: Listener>(
+    listener: L,
     certificate: CertificateSource,
     params: ParamsSource,
     gate: Gate,
@@ -82,13 +81,13 @@ pub(crate) async fn serve<S: Service>(
 }
 
 /// Serves a connection that has just been accepted, or refuses it.
-fn take_up<S: Service>(
+fn take_up<S: Service, T: Transport>(
     server: &Rc<Server<S>>,
     gate: &Gate,
     connections: &mut JoinSet<()>,
-    (stream, remote): (Stream, SocketAddr),
+    (stream, remote): (Stream<T>, Peer),
 ) {
-    match gate.enter(remote.ip()) {
+    match gate.enter(remote) {
         Ok(place) => drop(connections.spawn_local(Rc::clone(server).handle_connection(stream, remote, place))),
         // A client of TLS could not read it.
         Err(_) if (server.certificate)().is_some() => drop(stream),
@@ -104,7 +103,7 @@ fn take_up<S: Service>(
 }
 
 /// Answers 503 to a client for which there is no place, whatever it asks for.
-async fn refuse(mut stream: Stream) {
+async fn refuse<T: Transport>(mut stream: Stream<T>) {
     let answer = malformed::refuse(&HeadError::Crowded, false);
     // The client has its answer or it has not: this is not worth the descriptor for longer.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, malformed::lingering_close(&mut stream, &answer)).await;
@@ -167,31 +166,41 @@ impl<S: Service> Server<S> {
     }
 
     /// Attends to one connection from its first byte to its last.
-    async fn handle_connection(self: Rc<Self>, stream: Stream, remote: SocketAddr, _place: ConnectionPlace) {
-        let Ok(local) = stream.0.local_addr() else {
+    async fn handle_connection<T: Transport>(self: Rc<Self>, stream: Stream<T>, remote: Peer, _place: ConnectionPlace) {
+        let Ok(local) = stream.0.local_address() else {
             return; // the client has gone already
         };
-        let params = (self.params)();
-        match (self.certificate)() {
-            None => self.serve_http(stream, ConnectInfo::tcp(remote, local, false), params).await,
-            Some(config) => {
+        let (params, connect_info) = ((self.params)(), ConnectInfo::new(remote, local, false));
+        let stream = match (self.certificate)() {
+            None => stream,
+            Some(config) => match T::for_tls(stream) {
                 // Boxed, or every plain connection would carry the room that a TLS session takes.
-                let handshake = shake_hands(stream, config, remote, params.handshake_timeout, self.drain.clone());
-                if let Some(stream) = Box::pin(handshake).await {
-                    let (_, session) = stream.get_ref();
-                    let is_http2 = session.alpn_protocol() == Some(HTTP2);
-                    let certificate = session.peer_certificates().and_then(<[_]>::first).map(ClientCertificate::of);
-                    let connect_info =
-                        ConnectInfo { certificate: certificate.map(Arc::new), ..ConnectInfo::tcp(remote, local, true) };
-                    if is_http2 {
-                        let (service, drain) = (Rc::clone(&self.service), self.drain.clone());
-                        let served = http2::serve(stream, Bytes::new(), connect_info, params, service, drain);
-                        return Box::pin(served).await;
-                    }
-                    Box::pin(self.serve_http(stream, connect_info, params)).await;
-                }
-            }
+                Ok(stream) => return Box::pin(self.serve_tls(stream, config, connect_info, params)).await,
+                Err(stream) => stream,
+            },
+        };
+        self.serve_http(stream, connect_info, params).await;
+    }
+
+    async fn serve_tls(
+        &self,
+        stream: Stream<TcpStream>,
+        config: Arc<ServerConfig>,
+        connect_info: ConnectInfo,
+        params: ConnectionParams,
+    ) {
+        let handshake =
+            shake_hands(stream, config, connect_info.remote, params.handshake_timeout, self.drain.clone()).await;
+        let Some(stream) = handshake else { return };
+        let (_, session) = stream.get_ref();
+        let is_http2 = session.alpn_protocol() == Some(HTTP2);
+        let certificate = session.peer_certificates().and_then(<[_]>::first).map(ClientCertificate::of);
+        let connect_info = ConnectInfo { secure: true, certificate: certificate.map(Arc::new), ..connect_info };
+        if is_http2 {
+            let (service, drain) = (Rc::clone(&self.service), self.drain.clone());
+            return http2::serve(stream, Bytes::new(), connect_info, params, service, drain).await;
         }
+        self.serve_http(stream, connect_info, params).await;
     }
 
     async fn serve_http<I: Socket>(&self, io: I, connect_info: ConnectInfo, params: ConnectionParams) {

@@ -2,7 +2,7 @@
 //!
 //! Counted on the I/O threads. Promise: there are never more than the limits allow, nor than the process has file
 //! descriptors for, some of which stay free for files and plugins; a trusted proxy, from which many clients come, is
-//! counted in all only. What is refused is logged once a minute at most. Caveat: the limit of descriptors is that of the
+//! counted in all only. Clients of Unix sockets, who have no address, count as one. What is refused is logged once a minute at most. Caveat: the limit of descriptors is that of the
 //! last reload.
 
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
+use super::service::Peer;
 use crate::edge::config::fields::UNLIMITED;
 use crate::edge::config::settings::limits::LimitSettings;
 
@@ -30,6 +31,9 @@ pub(crate) fn counted(address: IpAddr) -> u128 {
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
+
+/// What stands for the clients of Unix sockets, which no address does.
+pub(crate) const UNIX: u128 = u128::MAX;
 
 /// The connections of the process.
 #[derive(Debug, Default)]
@@ -56,17 +60,17 @@ const LINGERING: usize = 16;
 pub(crate) struct Gate {
     /// The connections.
     pub count: Arc<ConnectionCount>,
-    /// Whether an address is counted in all only, as that of a trusted proxy is.
-    pub is_exempt: Box<dyn Fn(IpAddr) -> bool>,
+    /// Whether the other end is counted in all only, as a trusted proxy is.
+    pub is_exempt: Box<dyn Fn(Peer) -> bool>,
 }
 
 impl Gate {
-    /// A place for a connection from `address`.
+    /// A place for a connection from `peer`.
     ///
     /// # Errors
     /// Why there is none, which has been logged.
-    pub(crate) fn enter(&self, address: IpAddr) -> Result<ConnectionPlace, Crowded> {
-        self.count.enter(address, || (self.is_exempt)(address))
+    pub(crate) fn enter(&self, peer: Peer) -> Result<ConnectionPlace, Crowded> {
+        self.count.enter(peer, || (self.is_exempt)(peer))
     }
 }
 
@@ -93,13 +97,13 @@ impl ConnectionCount {
         self.max_per_client.store(limits.connections_per_client, Ordering::Relaxed);
     }
 
-    /// Counts a connection from `address` until the result is dropped; only in all if that `is_exempt`.
+    /// Counts a connection from `peer` until the result is dropped; only in all if that `is_exempt`.
     ///
     /// # Errors
     /// Why there is no place for it, which has been logged.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        address: IpAddr,
+        peer: Peer,
         is_exempt: impl FnOnce() -> bool,
     ) -> Result<ConnectionPlace, Crowded> {
         let max = self.max.load(Ordering::Relaxed);
@@ -115,7 +119,10 @@ impl ConnectionCount {
         if max == UNLIMITED || is_exempt() {
             return Ok(place);
         }
-        let client = counted(address);
+        let client = match peer {
+            Peer::Ip(address) => counted(address.ip()),
+            Peer::Unix => UNIX,
+        };
         {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = clients.entry(client).or_insert(0);
@@ -126,7 +133,7 @@ impl ConnectionCount {
             }
         }
         self.report(|refused| {
-            tracing::warn!("too many connections: {refused} refused, the last from {address}, which has {max} already");
+            tracing::warn!("too many connections: {refused} refused, the last from {peer}, which has {max} already");
         });
         Err(Crowded::Client)
     }
@@ -201,8 +208,8 @@ mod tests {
         ConnectionCount::new(&LimitSettings { connections, connections_per_client, ..LimitSettings::default() })
     }
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn address(text: &str) -> Peer {
+        Peer::Ip((text.parse::<IpAddr>().unwrap(), 80).into())
     }
 
     #[test]
@@ -226,7 +233,17 @@ mod tests {
         drop(held);
         assert!(count.enter(address("2001:db8:1:2::2"), || false).is_ok());
         assert!(count.clients.lock().unwrap().is_empty(), "nothing is kept of clients that have gone");
-        assert_eq!(counted(address("::ffff:10.0.0.1")), counted(address("10.0.0.1")));
+        assert_eq!(counted("::ffff:10.0.0.1".parse().unwrap()), counted("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn clients_of_unix_sockets_are_one_unless_they_are_proxies() {
+        let count = count(9, 1);
+        let held = count.enter(Peer::Unix, || false);
+        assert!(held.is_ok());
+        assert_eq!(Some(Crowded::Client), count.enter(Peer::Unix, || false).err());
+        assert!(count.enter(Peer::Unix, || true).is_ok());
+        assert!(count.enter(address("::1"), || false).is_ok());
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::forked::Stream;
+use super::transport::{Stream, Transport};
 
 /// How often a connection that is not read is checked. The end behind unread bytes is not an event that can be awaited:
 /// the socket stays readable all the time.
@@ -27,14 +28,14 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
     fn has_ended(&self) -> bool;
 }
 
-impl Socket for Stream {
+impl<T: Transport> Socket for Stream<T> {
     fn has_ended(&self) -> bool {
         // The system reports it beside the unread bytes, and tokio stores it.
-        matches!(self.0.ready(Interest::READABLE).now_or_never(), Some(Ok(ready)) if ready.is_read_closed())
+        matches!(self.0.readiness(Interest::READABLE).now_or_never(), Some(Ok(ready)) if ready.is_read_closed())
     }
 }
 
-impl Socket for tokio_rustls::server::TlsStream<Stream> {
+impl Socket for tokio_rustls::server::TlsStream<Stream<TcpStream>> {
     fn has_ended(&self) -> bool {
         self.get_ref().0.has_ended()
     }

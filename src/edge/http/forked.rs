@@ -5,25 +5,32 @@
 //! that they end for their clients even if a child has them open. Caveat: both depend on [`note_child`], which
 //! `os.fork` triggers; after the server was killed, its connections stay open as long as such a child lives.
 
-use std::io::{self, IoSlice};
-use std::net::{Shutdown, TcpListener};
-use std::ops::Deref;
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use socket2::{SockAddr, SockRef, Socket};
+
+use super::socket_file::SocketFile;
+use crate::edge::config::socket_address::SocketAddress;
 
 /// The open listening sockets. Read without a lock, which a fork might leave locked for ever.
 static LISTENING: LazyLock<ArcSwap<Vec<RawFd>>> = LazyLock::new(ArcSwap::default);
 
 /// Whether this process has been forked.
 static HAS_CHILDREN: AtomicBool = AtomicBool::new(false);
+
+/// Shuts down a connection that is about to be closed, if a forked child may have it open as well.
+pub(super) fn end(connection: &impl AsFd) {
+    if HAS_CHILDREN.load(Ordering::Relaxed) {
+        // A client that has gone already is what is wanted.
+        let _ = SockRef::from(connection).shutdown(Shutdown::Both);
+    }
+}
 
 /// To be called in the parent after each fork.
 pub(crate) fn note_child() {
@@ -59,15 +66,53 @@ impl Drop for Mark {
 pub(crate) struct Listening {
     // Fields are dropped in this order.
     _mark: Mark,
-    socket: TcpListener,
+    socket: Socket,
+    address: SocketAddress,
+    /// The file of a Unix socket that this server made.
+    file: Option<Arc<SocketFile>>,
     /// Whether the service manager made it (socket activation).
     is_given: bool,
 }
 
+/// A copy of a listening socket for an I/O thread.
+pub(crate) struct Share {
+    /// The socket.
+    pub socket: Socket,
+    /// Where it listens.
+    pub address: SocketAddress,
+}
+
 impl Listening {
-    /// A socket that the service manager made, which it keeps when the server has ended.
-    pub(crate) fn given(socket: TcpListener) -> Self {
-        Self { is_given: true, ..Self::from(socket) }
+    /// A socket that listens by TCP or at a path.
+    ///
+    /// # Errors
+    /// When it is of another kind.
+    pub(crate) fn new(socket: Socket) -> io::Result<Self> {
+        let address = address(&socket.local_addr()?).ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Self { _mark: Mark::new(&socket), socket, address, file: None, is_given: false })
+    }
+
+    /// With the file of a Unix socket, which is removed when the last copy of this is dropped.
+    pub(crate) fn with_file(self, file: SocketFile) -> Self {
+        Self { file: Some(Arc::new(file)), ..self }
+    }
+
+    /// A socket that an earlier process or image has made; nothing if it is a Unix socket that clients do not find any
+    /// more.
+    pub(crate) fn inherited(socket: Socket) -> Option<Self> {
+        let listening = Self::new(socket).ok()?;
+        match &listening.address {
+            SocketAddress::Ip(_) => Some(listening),
+            SocketAddress::Unix(path) => SocketFile::found(path).map(|file| listening.with_file(file)),
+        }
+    }
+
+    /// A socket that the service manager made, which it keeps, and with it its file, when the server has ended.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn given(socket: Socket) -> io::Result<Self> {
+        Ok(Self { is_given: true, ..Self::new(socket)? })
     }
 
     /// Whether the service manager made it.
@@ -75,70 +120,49 @@ impl Listening {
         self.is_given
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &SocketAddress {
+        &self.address
+    }
+
+    /// The file of a Unix socket that this server made.
+    pub(crate) fn file(&self) -> Option<&Arc<SocketFile>> {
+        self.file.as_ref()
+    }
+
     /// A copy of it.
     ///
     /// # Errors
     /// When the process has no descriptors left.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { is_given: self.is_given, ..self.socket.try_clone()?.into() })
+        let Share { socket, address } = self.share()?;
+        Ok(Self { _mark: Mark::new(&socket), socket, address, file: self.file.clone(), is_given: self.is_given })
+    }
+
+    /// A copy for an I/O thread.
+    ///
+    /// # Errors
+    /// As for [`Self::try_clone`].
+    pub(crate) fn share(&self) -> io::Result<Share> {
+        Ok(Share { socket: self.socket.try_clone()?, address: self.address.clone() })
     }
 }
 
-impl From<TcpListener> for Listening {
-    fn from(socket: TcpListener) -> Self {
-        Self { _mark: Mark::new(&socket), socket, is_given: false }
+/// Where a socket of the system's address listens.
+fn address(address: &SockAddr) -> Option<SocketAddress> {
+    if let Some(address) = address.as_socket() {
+        return Some(address.into());
     }
+    if !address.is_unix() {
+        return None;
+    }
+    let in_namespace = || address.as_abstract_namespace().map(|name| format!("@{}", String::from_utf8_lossy(name)));
+    let path = address.as_pathname().map(PathBuf::from).or_else(|| in_namespace().map(PathBuf::from))?;
+    Some(SocketAddress::Unix(path.into()))
 }
 
-impl Deref for Listening {
-    type Target = TcpListener;
-
-    fn deref(&self) -> &TcpListener {
-        &self.socket
-    }
-}
-
-/// A connection that ends for its client when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Stream(pub TcpStream);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if HAS_CHILDREN.load(Ordering::Relaxed) {
-            // A client that has gone already is what is wanted.
-            let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -3,27 +3,28 @@
 //! Runs on the I/O threads. Promise: a client that does not get on with it does not delay a drain, and plain HTTP on a
 //! TLS port gets an answer that can be read. Caveat: a failure is logged at DEBUG only, since port scanners cause it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::drain::Drain;
-use super::forked::Stream;
 use super::malformed;
 use super::rescue::HeadError;
+use super::service::Peer;
+use super::transport::Stream;
 
 /// Makes `stream` a TLS session by `config`; nothing if that fails or takes too long, or once the server drains.
 pub(super) async fn shake_hands(
-    mut stream: Stream,
+    mut stream: Stream<TcpStream>,
     config: Arc<ServerConfig>,
-    remote: SocketAddr,
+    remote: Peer,
     timeout: Duration,
     mut drain: Drain,
-) -> Option<TlsStream<Stream>> {
+) -> Option<TlsStream<Stream<TcpStream>>> {
     let handshake = async {
         let mut first = [0];
         stream.0.peek(&mut first).await?;

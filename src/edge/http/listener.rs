@@ -6,13 +6,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::edge::config::settings::DEFAULT_PORT;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 
-use super::forked::{Listening, Mark, Stream};
+use super::forked::{Listening, Mark};
+use super::service::Peer;
+use super::socket_file::{self, SocketFileError};
+use super::transport::{Listener, Stream};
+use crate::edge::config::settings::{DEFAULT_PORT, UnixAccess};
+use crate::edge::config::socket_address::SocketAddress;
 
 /// Connections that may wait in the kernel before they are accepted.
 pub(super) const BACKLOG: usize = 1024;
@@ -27,13 +31,45 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// An address that cannot be listened on; its text names the address, the reason and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {reason}; {}", remedy(reason.kind(), *address))]
+#[error("cannot listen on {address}: {reason}; {remedy}")]
 pub(crate) struct BindError {
     /// The configured address.
-    pub address: SocketAddr,
+    pub address: SocketAddress,
     /// The system's error.
     #[source]
     pub reason: io::Error,
+    remedy: String,
+}
+
+impl BindError {
+    fn of_ip(address: SocketAddr, reason: io::Error) -> Self {
+        Self { remedy: remedy(reason.kind(), address), address: address.into(), reason }
+    }
+
+    /// A Unix socket at `path` that cannot be opened, or whose file cannot be changed.
+    pub(crate) fn of_unix(path: &Path, error: SocketFileError) -> Self {
+        let (reason, remedy) = match error {
+            SocketFileError::InUse => (
+                io::Error::new(io::ErrorKind::AddrInUse, "a running server listens there"),
+                "stop it, or change [network] listen",
+            ),
+            SocketFileError::NoSocket => {
+                (io::Error::other("there is a file that is no socket"), "remove it, or change [network] listen")
+            }
+            SocketFileError::Refused(reason) => {
+                let remedy = match reason.kind() {
+                    io::ErrorKind::InvalidInput => "write a shorter path, of at most 107 bytes",
+                    io::ErrorKind::PermissionDenied => {
+                        "write a path in a folder that the server's user may write to; for unix_group, that user \
+                         has to be a member of the group"
+                    }
+                    _ => "write a path in a folder that is there and writable",
+                };
+                (reason, remedy)
+            }
+        };
+        Self { address: SocketAddress::Unix(path.into()), reason, remedy: remedy.to_owned() }
+    }
 }
 
 fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
@@ -57,13 +93,23 @@ fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
 }
 
 /// Opens a listening socket for each address, in order: non-blocking, closed on `exec`, IPv6 only where it is IPv6.
+/// Clients of Unix sockets are those that `access` admits.
 ///
 /// # Errors
 ///
 /// The first address that cannot be had; those already bound are closed again.
-pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
-    let listen = |&address| bind_one(address).map_err(|reason| BindError { address, reason });
+pub(crate) fn bind(addresses: &[SocketAddress], access: UnixAccess) -> Result<Vec<Listening>, BindError> {
+    let listen = |address: &SocketAddress| match address {
+        SocketAddress::Ip(address) => bind_one(*address).map_err(|reason| BindError::of_ip(*address, reason)),
+        SocketAddress::Unix(path) => socket_file::listen(path, access, backlog())
+            .and_then(|(socket, file)| Ok(Listening::new(socket)?.with_file(file)))
+            .map_err(|error| BindError::of_unix(path, error)),
+    };
     addresses.iter().map(listen).collect()
+}
+
+fn backlog() -> i32 {
+    BACKLOG.try_into().unwrap_or(i32::MAX)
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<Listening> {
@@ -76,8 +122,8 @@ fn bind_one(address: SocketAddr) -> io::Result<Listening> {
     }
     prepare(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG.try_into().unwrap_or(i32::MAX))?;
-    Ok(std::net::TcpListener::from(socket).into())
+    socket.listen(backlog())?;
+    Listening::new(socket)
 }
 
 /// Makes `socket`, which may have been made elsewhere, fit for the I/O threads.
@@ -86,38 +132,37 @@ fn bind_one(address: SocketAddr) -> io::Result<Listening> {
 /// When the system refuses an option.
 pub(crate) fn prepare(socket: &Socket) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
+    if !socket.local_addr()?.is_unix() {
+        socket.set_tcp_notsent_lowat(UNSENT)?; // accepted sockets inherit it
+    }
     socket.set_nonblocking(true)
 }
 
 /// Accepts connections for one I/O thread and outlives every failure to do so.
 #[derive(Debug)]
-pub(crate) struct Acceptor {
+pub(crate) struct Acceptor<L> {
     // Dropped before the socket is closed.
     _mark: Mark,
-    listener: TcpListener,
+    listener: L,
     short: bool,
 }
 
-impl Acceptor {
+impl<L: Listener> Acceptor<L> {
     /// Takes this thread's clone of a listening socket.
-    pub(crate) fn new(listener: TcpListener) -> Self {
+    pub(crate) fn new(listener: L) -> Self {
         Self { _mark: Mark::new(&listener), listener, short: false }
     }
 
-    /// Waits for the next connection. Small answers are sent at once (`TCP_NODELAY`).
+    /// Waits for the next connection.
     ///
     /// A client that gave up while queued is passed over. When descriptors or memory run short, it logs once, pauses
     /// and tries again. Safe to drop and call again.
-    pub(crate) async fn accept(&mut self) -> (Stream, SocketAddr) {
+    pub(crate) async fn accept(&mut self) -> (Stream<L::Connection>, Peer) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, remote)) => {
                     if std::mem::take(&mut self.short) {
                         tracing::info!("accepting connections again");
-                    }
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%remote, %error, "cannot set TCP_NODELAY");
                     }
                     return (Stream(stream), remote);
                 }
@@ -147,10 +192,18 @@ mod tests {
     use std::io;
     use std::net::SocketAddr;
 
-    use super::{BindError, bind};
+    use super::BindError;
+    use crate::edge::config::settings::UnixAccess;
+    use crate::edge::config::socket_address::SocketAddress;
+    use crate::edge::http::forked::Listening;
 
     fn loopback(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listening>, BindError> {
+        let addresses: Vec<_> = addresses.iter().copied().map(SocketAddress::Ip).collect();
+        super::bind(&addresses, UnixAccess::default())
     }
 
     #[test]
@@ -158,14 +211,14 @@ mod tests {
         let sockets = bind(&[loopback(0), loopback(0)]).unwrap();
         assert_eq!(2, sockets.len());
         for socket in sockets {
-            assert_eq!(io::ErrorKind::WouldBlock, socket.accept().unwrap_err().kind());
+            assert_eq!(io::ErrorKind::WouldBlock, socket.share().unwrap().socket.accept().unwrap_err().kind());
         }
     }
 
     #[test]
     fn a_port_in_use_is_named_with_its_remedy() {
         let taken = bind(&[loopback(0)]).unwrap();
-        let address = taken[0].local_addr().unwrap();
+        let address = taken[0].address().ip().unwrap();
         let text = bind(&[address]).unwrap_err().to_string();
         assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
         assert!(text.contains("another program uses port"), "{text}");
@@ -180,7 +233,7 @@ mod tests {
     #[test]
     fn a_privileged_port_is_named_with_its_remedy() {
         let reason = io::Error::from(io::ErrorKind::PermissionDenied);
-        let text = BindError { address: loopback(80), reason }.to_string();
+        let text = BindError::of_ip(loopback(80), reason).to_string();
         assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
     }
 }

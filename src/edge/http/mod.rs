@@ -33,9 +33,11 @@ pub(crate) mod request_id;
 pub(crate) mod rescue;
 pub(crate) mod response;
 pub(crate) mod service;
+pub(crate) mod socket_file;
 mod stall;
 mod timer;
 pub(crate) mod tls;
+pub(crate) mod transport;
 pub(crate) mod upgrade;
 mod websocket;
 

@@ -4,6 +4,7 @@
 //! of a service with a status of 400 or more must have a content type, by which [`malformed`](super::malformed)
 //! distinguishes it from one that hyper made.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::conformance::HeaderFlags;
 use super::incoming::Incoming;
 use super::response::Body;
 use super::tls::ClientCertificate;
+use crate::edge::config::socket_address::SocketAddress;
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub(crate) trait Service: 'static {
@@ -31,13 +33,41 @@ pub(crate) trait Service: 'static {
 /// type for what services give and what connections answer themselves, so that no response is wrapped twice.
 pub(crate) type ResponseFuture<F> = Either<Ready<Response<Body>>, F>;
 
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// By TCP.
+    Ip(SocketAddr),
+    /// By a Unix socket, whose clients have no address.
+    Unix,
+}
+
+impl Peer {
+    /// Its port, if it has one.
+    pub(crate) fn port(self) -> u16 {
+        match self {
+            Self::Ip(address) => address.port(),
+            Self::Unix => 0,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 /// The two ends of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectInfo {
     /// The client, or the proxy in front of it.
-    pub remote: SocketAddr,
+    pub remote: Peer,
     /// Our end.
-    pub local: SocketAddr,
+    pub local: SocketAddress,
     /// Whether the connection is TLS.
     pub secure: bool,
     /// Whether it came by the control socket, whose clients may control the server.
@@ -47,14 +77,19 @@ pub(crate) struct ConnectInfo {
 }
 
 impl ConnectInfo {
+    /// A connection that is not the control socket's.
+    pub(super) fn new(remote: Peer, local: SocketAddress, secure: bool) -> Self {
+        Self { remote, local, secure, is_control: false, certificate: None }
+    }
+
     /// A connection by TCP.
     pub(crate) fn tcp(remote: SocketAddr, local: SocketAddr, secure: bool) -> Self {
-        Self { remote, local, secure, is_control: false, certificate: None }
+        Self::new(Peer::Ip(remote), local.into(), secure)
     }
 
     /// A connection by the control socket; its addresses stand for this machine.
     pub(super) fn control() -> Self {
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { remote: here, local: here, secure: false, is_control: true, certificate: None }
+        Self { is_control: true, ..Self::tcp(here, here, false) }
     }
 }

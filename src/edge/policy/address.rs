@@ -12,34 +12,41 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
 
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::http::conformance::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, is_host};
+use crate::edge::http::service::Peer;
 
 /// The client's address as the log and plugins see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// The client at this address.
     Known(IpAddr),
+    /// A client of a Unix socket, which has no address.
+    Unix,
     /// A client whose address a trusted proxy did not pass on.
     Unknown,
 }
 
 impl Client {
     /// The other end of a connection, without a proxy between. IPv4-mapped IPv6 comes out as IPv4.
-    pub(crate) fn peer(address: IpAddr) -> Self {
-        Self::Known(address.to_canonical())
+    pub(crate) fn peer(peer: Peer) -> Self {
+        match peer {
+            Peer::Ip(address) => Self::Known(address.ip().to_canonical()),
+            Peer::Unix => Self::Unix,
+        }
     }
 
     /// Its address, as far as is known.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Known(address) => Some(*address),
-            Self::Unknown => None,
+            Self::Unix | Self::Unknown => None,
         }
     }
 
-    /// Whether it is on this machine, as far as is known.
+    /// Whether it is on this machine, as far as is known. Who uses a Unix socket may be a proxy that passes on no address,
+    /// so that its clients are anywhere.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Known(address) if address.is_loopback())
     }
@@ -49,8 +56,19 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
             Self::Unknown => f.write_str("unknown"),
         }
+    }
+}
+
+/// Whether what `client` says of other clients is believed. Of those who use a Unix socket, nothing is known but that
+/// they may open its file, so they are believed only if the configuration says so.
+pub(crate) fn is_trusted(client: Client, trusted: &TrustedProxies) -> bool {
+    match client {
+        Client::Known(address) => trusted.networks.iter().any(|network| network.contains(&address)),
+        Client::Unix => trusted.unix,
+        Client::Unknown => false,
     }
 }
 
@@ -66,15 +84,14 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// What `headers` say of a request that came from `peer`, the other end of the connection; `trusted` are the
-    /// networks of proxies. When all addresses are trusted proxies the leftmost is the client. An entry that is no
+    /// What `headers` say of a request that came from `peer`, the other end of the connection. When all addresses are trusted proxies the leftmost is the client. An entry that is no
     /// address, or a header without any entry, makes it unknown.
-    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-        let peer = peer.to_canonical();
-        if !is_trusted(&peer) {
-            return Self { client: Client::Known(peer), secure: None, host: None };
+    pub(crate) fn of(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+        let peer = Client::peer(peer);
+        if !is_trusted(peer, trusted) {
+            return Self { client: peer, secure: None, host: None };
         }
+        let is_trusted = |address: &IpAddr| is_trusted(Client::Known(*address), trusted);
         if headers.contains_key(FORWARDED) {
             return Self::of_forwarded(headers, is_trusted);
         }
@@ -83,7 +100,7 @@ impl Origin {
         } else if let Some(address) = entries(headers, &X_REAL_IP).next() {
             (parse(address).map_or(Client::Unknown, Client::Known), 0)
         } else {
-            (Client::Known(peer), 0)
+            (peer, 0)
         };
         // The entry of the proxy that the client talked to; a proxy that only passes the header on adds none.
         let told = |name: &HeaderName| entries(headers, name).take(proxies + 1).last();
@@ -177,13 +194,17 @@ mod tests {
 
     use super::*;
 
+    fn proxies(networks: &[&str], unix: bool) -> TrustedProxies {
+        TrustedProxies { networks: networks.iter().map(|network| network.parse().unwrap()).collect(), unix }
+    }
+
     fn seen(peer: &str, lines: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        let trusted = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"].map(|network| network.parse().unwrap());
-        Origin::of(peer.parse().unwrap(), &headers, &trusted).client.to_string()
+        let trusted = proxies(&["127.0.0.0/8", "::1/128", "10.0.0.0/8"], false);
+        Origin::of(Peer::Ip((peer.parse::<IpAddr>().unwrap(), 80).into()), &headers, &trusted).client.to_string()
     }
 
     #[test]
@@ -247,7 +268,18 @@ mod tests {
     #[test]
     fn a_stranger_is_never_on_this_machine() {
         assert!(Client::Known([127, 0, 0, 1].into()).is_local() && !Client::Known([192, 0, 2, 7].into()).is_local());
-        assert!(!Client::Unknown.is_local());
+        assert!(!Client::Unknown.is_local() && !Client::Unix.is_local());
+    }
+
+    #[test]
+    fn a_unix_socket_is_a_proxy_only_if_that_is_said() {
+        let mut headers = HeaderMap::new();
+        let client =
+            |headers: &HeaderMap, unix| Origin::of(Peer::Unix, headers, &proxies(&["10.0.0.0/8"], unix)).client;
+        assert_eq!(client(&headers, true), Client::Unix);
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.9, 10.0.0.2"));
+        assert_eq!(client(&headers, true), Client::Known([203, 0, 113, 9].into()));
+        assert_eq!(client(&headers, false), Client::Unix);
     }
 
     /// Client, scheme and host of a request from a trusted proxy on this machine.
@@ -256,8 +288,8 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        let trusted = ["127.0.0.0/8", "10.0.0.0/8"].map(|network| network.parse().unwrap());
-        let origin = Origin::of([127, 0, 0, 1].into(), &headers, &trusted);
+        let trusted = proxies(&["127.0.0.0/8", "10.0.0.0/8"], false);
+        let origin = Origin::of(Peer::Ip(([127, 0, 0, 1], 80).into()), &headers, &trusted);
         let host = origin.host.map_or_else(String::new, |host| host.to_str().unwrap().to_owned());
         (origin.client.to_string(), origin.secure, host)
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::address::Client;
 use super::parking::Parking;
+use super::rate::counted;
 use crate::edge::config::fields::UNLIMITED;
-use crate::edge::http::connection_count::counted;
 
 /// A number of places, and what has become of the requests that asked for one.
 #[derive(Debug)]
@@ -131,11 +131,10 @@ impl ClientPlaces {
     /// The client has no place left.
     pub(crate) fn enter(self: &Arc<Self>, client: Client) -> Result<Option<ClientPlace>, NoPlace> {
         let max = self.max.load(Ordering::Relaxed);
-        let Client::Known(address) = client else { return Ok(None) };
-        if max == UNLIMITED {
+        if max == UNLIMITED || client == Client::Unknown {
             return Ok(None);
         }
-        let client = counted(address);
+        let client = counted(client);
         let mut clients = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = clients.entry(client).or_insert(0);
         if *taken >= max {
@@ -297,7 +296,7 @@ mod tests {
     fn each_client_has_its_own_places_and_one_without_an_address_needs_none() {
         let places = ClientPlaces::new(1);
         let [one, same, other] =
-            ["2001:db8::1", "2001:db8::2", "10.0.0.1"].map(|text| Client::peer(text.parse().unwrap()));
+            ["2001:db8::1", "2001:db8::2", "10.0.0.1"].map(|text| Client::Known(text.parse().unwrap()));
         let held = places.enter(one);
         assert!(matches!(held, Ok(Some(_))));
         assert!(places.enter(same).is_err());

@@ -21,10 +21,12 @@ const WAYS: usize = 8;
 /// Sets of a table, a power of two: with 8 places each, 131,072 clients in 2.1 MiB.
 const SETS: usize = 1 << 14;
 
-/// The part of a client's address that is counted. Clients without a known address count as one.
+/// The part of a client's address that is counted. Clients without a known address count as one, as do those of Unix
+/// sockets.
 pub(crate) fn counted(client: Client) -> u128 {
     match client {
         Client::Known(address) => connection_count::counted(address),
+        Client::Unix => connection_count::UNIX,
         Client::Unknown => 0,
     }
 }

@@ -3,14 +3,15 @@
 //! Made on the I/O threads, read on the Python thread. Caveat: nothing here derives `Debug`, because headers and bodies
 //! carry keys that must not reach a log.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version};
 
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::http::request::{BodyData, Variables};
+use crate::edge::http::service::Peer;
 use crate::edge::http::tls::ClientCertificate;
 use crate::edge::policy::address::Client;
 use crate::edge::policy::keys::Keys;
@@ -41,9 +42,9 @@ pub struct RequestData {
     /// The version of HTTP that the client used.
     pub version: Version,
     /// The other end of the socket: the client or the nearest proxy.
-    pub remote: SocketAddr,
+    pub remote: Peer,
     /// Our end of the socket.
-    pub local: SocketAddr,
+    pub local: SocketAddress,
     /// The client's address, after what trusted proxies say has been read.
     pub client: Client,
     /// Whether the client used TLS, as trusted proxies or else the socket say.

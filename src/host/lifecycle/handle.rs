@@ -5,7 +5,6 @@
 //! moments; none of them is held while something else is awaited.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +16,14 @@ use pyo3::prelude::*;
 use super::backend::PythonBackend;
 use super::mailbox::{Command, CommandSender};
 use crate::edge::config::settings::ServerSettings;
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::control::events::Event;
 use crate::edge::gateway::state::ServerState;
 use crate::edge::gateway::threads::{IoThreads, Shares};
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::drain::DrainKind;
 use crate::edge::http::forked::Listening;
+use crate::edge::http::socket_file::SocketFile;
 use crate::edge::observe::service_manager;
 use crate::host::bridge::locked::Locked;
 use crate::host::bridge::running;
@@ -209,11 +210,12 @@ impl HostHandle {
         lock(&self.control).as_ref().map(hand_over).transpose()
     }
 
-    /// The process that was to be replaced has agreed: the file of the control socket is that of this one.
-    pub(super) fn own_control(&self) {
-        if let Some(control) = &mut *lock(&self.control) {
-            control.own();
+    /// The process that was to be replaced has agreed: the files of its Unix sockets are those of this one.
+    pub(super) fn own_files(&self) {
+        if let Some(control) = &*lock(&self.control) {
+            control.file().own();
         }
+        lock(&self.listeners).iter().filter_map(Listening::file).for_each(|file| file.own());
     }
 
     /// An upgrade has failed; this process serves on.
@@ -236,10 +238,11 @@ impl HostHandle {
         self.restart.store(ending == Ending::Restart, Ordering::Release);
         self.stopping.store(true, Ordering::Release);
         if ending != Ending::Restart {
-            lock(&self.listeners).clear();
-            let mut control = self.take_control();
-            if let Some(control) = control.as_mut().filter(|_| ending == Ending::HandOver) {
-                control.keep();
+            let listeners = std::mem::take(&mut *lock(&self.listeners));
+            let control = self.take_control();
+            if ending == Ending::HandOver {
+                let files = listeners.iter().filter_map(Listening::file).map(Arc::as_ref);
+                files.chain(control.iter().map(ControlSocket::file)).for_each(SocketFile::keep);
             }
         }
         self.begin_drain(match ending {
@@ -282,12 +285,12 @@ impl HostHandle {
 
     /// Accepts from `new` sockets as well, and no more from those of `gone` addresses. A server that stops keeps what it
     /// has.
-    pub(super) fn replace_listeners(&self, gone: &[SocketAddr], new: Vec<NewListener>) {
+    pub(super) fn replace_listeners(&self, gone: &[SocketAddress], new: Vec<NewListener>) {
         let (mut listeners, threads) = (lock(&self.listeners), lock(&self.io));
         let Some(threads) = threads.as_ref().filter(|_| !self.is_stopping()) else { return };
-        listeners.retain(|listener| !listener.local_addr().is_ok_and(|address| gone.contains(&address)));
+        listeners.retain(|listener| !gone.contains(listener.address()));
         for address in gone {
-            threads.close(*address);
+            threads.close(address);
         }
         for NewListener { listener, shares } in new {
             if let Some(shares) = shares {

@@ -24,6 +24,7 @@ use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places;
 use crate::edge::config::settings::Settings;
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::events::Event;
 use crate::edge::control::kept::KeptState;
@@ -53,14 +54,14 @@ use crate::host::python::config::LoadedConfig;
 use crate::host::python::logjam::LogJam;
 
 /// Stands for the address of a socket of the service manager, for which the ini file says nothing.
-const UNSPECIFIED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const UNSPECIFIED: SocketAddress = SocketAddress::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
 /// What a host is made from, besides the configuration.
 pub(crate) struct Options {
     /// The command line.
     pub launch: LaunchOptions,
     /// Where the sockets listen.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<SocketAddress>,
     /// What TLS is spoken with, if it is on.
     pub tls: Option<Arc<Tls>>,
     /// The listening sockets.
@@ -80,7 +81,7 @@ pub(crate) struct Host {
     pub(super) launch: LaunchOptions,
     /// What `[network]` says, and where the server really listens, which differs for port 0. Of no meaning but for
     /// their order if the sockets are those of the service manager.
-    pub(super) addresses: Locked<Vec<(SocketAddr, SocketAddr)>>,
+    pub(super) addresses: Locked<Vec<(SocketAddress, SocketAddress)>>,
     /// What the server was started with, by which some options go until the next start.
     pub(super) started: (Settings, Digests),
     /// What serves; its plugins are in the registry.
@@ -124,7 +125,7 @@ impl Host {
         let log = LogJam::server(py)?.into_any();
         let dispatch = dispatcher(py, Arc::clone(&registry), log)?;
         let timings = Timings::new(&settings.server);
-        let configured = settings.listen.iter().copied().chain(std::iter::repeat(UNSPECIFIED));
+        let configured = settings.listen.iter().cloned().chain(std::iter::repeat(UNSPECIFIED));
         let addresses: Vec<_> = configured.zip(addresses).collect();
         state.listening.store(Arc::new(texts(&addresses)));
         let crash_guard = CrashGuard::begin(&launch, &settings.server, &state.kept);
@@ -315,14 +316,14 @@ impl Host {
     }
 
     /// Has the server listen at other addresses, as far as others see it.
-    pub(super) fn set_addresses(&self, addresses: Vec<(SocketAddr, SocketAddr)>) {
+    pub(super) fn set_addresses(&self, addresses: Vec<(SocketAddress, SocketAddress)>) {
         self.handle.state.listening.store(Arc::new(texts(&addresses)));
         drop(self.addresses.replace(addresses));
     }
 
     /// Where the server listens.
-    fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.with(|addresses| addresses.iter().map(|(_, local)| *local).collect())
+    fn local_addresses(&self) -> Vec<SocketAddress> {
+        self.addresses.with(|addresses| addresses.iter().map(|(_, local)| local.clone()).collect())
     }
 
     /// What serves, in one line.
@@ -358,7 +359,7 @@ impl Host {
         };
         stall::start(Arc::clone(self.consumer.submissions()), Arc::clone(&state.stalls), Box::new(blamed))?;
         for address in self.local_addresses() {
-            let url = url(address, generation.tls.is_some());
+            let url = url(&address, generation.tls.is_some());
             tracing::info!("Server started on {address}");
             for plugin in self.registry.serving().plugins() {
                 let audience = Python::attach(|py| plugin.audience(py));
@@ -384,7 +385,7 @@ impl Host {
         let ids = self.registry.serving().plugins().iter().map(|plugin| plugin.id.to_string()).collect();
         let agrees = Python::attach(|py| py.detach(|| predecessor.agrees(ids)));
         if agrees {
-            self.handle.own_control();
+            self.handle.own_files();
         }
         agrees
     }
@@ -414,7 +415,7 @@ impl Host {
 }
 
 /// Where a server really listens, as the log says it.
-fn texts(addresses: &[(SocketAddr, SocketAddr)]) -> Vec<String> {
+fn texts(addresses: &[(SocketAddress, SocketAddress)]) -> Vec<String> {
     addresses.iter().map(|(_, local)| local.to_string()).collect()
 }
 

@@ -5,13 +5,13 @@
 //! any more go on to their end.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
 use super::generation::Draft;
 use super::handle::{NewListener, Timings};
 use super::host::Host;
 use crate::edge::config::diagnostic::Diagnostic;
 use crate::edge::config::settings::Settings;
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::control::stalls::StallLimits;
 use crate::edge::http::listener;
 use crate::edge::observe::service_manager;
@@ -20,11 +20,11 @@ use crate::edge::observe::service_manager;
 #[derive(Default)]
 pub(super) struct Changes {
     /// What `[network]` says then, and where the server really listens; nothing if that stays as it is.
-    addresses: Option<Vec<(SocketAddr, SocketAddr)>>,
+    addresses: Option<Vec<(SocketAddress, SocketAddress)>>,
     /// Sockets that are served in addition.
     new: Vec<NewListener>,
     /// Addresses that are not served any more.
-    gone: Vec<SocketAddr>,
+    gone: Vec<SocketAddress>,
 }
 
 impl Host {
@@ -39,21 +39,24 @@ impl Host {
         }
         let mut served = self.addresses.with(|addresses| addresses.clone());
         let (mut addresses, mut new) = (Vec::new(), Vec::new());
-        for &address in &settings.listen {
+        for address in &settings.listen {
             // Port 0 stays on the port that clients know.
-            if let Some(index) = served.iter().position(|(configured, _)| *configured == address) {
+            if let Some(index) = served.iter().position(|(configured, _)| configured == address) {
                 addresses.push(served.swap_remove(index));
                 continue;
             }
             // The very address may be served for port 0 already.
-            if let Some(index) = served.iter().position(|(_, local)| *local == address) {
-                addresses.push((address, served.swap_remove(index).1));
+            if let Some(index) = served.iter().position(|(_, local)| local == address) {
+                addresses.push((address.clone(), served.swap_remove(index).1));
                 continue;
             }
-            let bound = listener::bind(&[address]).map_err(|error| {
-                let in_the_way = self.addresses.with(|all| all.iter().find(|(_, old)| overlap(*old, address)).copied());
+            let bound = listener::bind(std::slice::from_ref(address), settings.network.unix).map_err(|error| {
+                let in_the_way = |all: &Vec<(_, SocketAddress)>| {
+                    all.iter().map(|(_, old)| old).find(|old| old.overlaps(address)).cloned()
+                };
+                let in_the_way = self.addresses.with(|all| in_the_way(all));
                 let reason = match in_the_way.filter(|_| error.reason.kind() == ErrorKind::AddrInUse) {
-                    Some((_, old)) => {
+                    Some(old) => {
                         format!("{address} cannot be had while {old} is served; restart the server by SIGUSR1")
                     }
                     None => error.to_string(),
@@ -61,12 +64,10 @@ impl Host {
                 at_its_line(settings, &reason)
             })?;
             for listener in bound {
-                let local = listener.local_addr();
-                let prepared = local.and_then(|local| Ok((local, self.handle.prepare_listener(listener)?)));
-                let (local, listener) =
-                    prepared.map_err(|error| at_its_line(settings, &format!("{address}: {error}")))?;
-                addresses.push((address, local));
-                new.push(listener);
+                let local = listener.address().clone();
+                let prepared = self.handle.prepare_listener(listener);
+                new.push(prepared.map_err(|error| at_its_line(settings, &format!("{address}: {error}")))?);
+                addresses.push((address.clone(), local));
             }
         }
         let gone = served.into_iter().map(|(_, local)| local).collect();
@@ -76,7 +77,7 @@ impl Host {
     /// Serves the addresses of the new settings, and no others any more.
     pub(super) fn change_listeners(&self, changes: Changes) {
         let Changes { addresses: Some(addresses), new, gone } = changes else { return };
-        let is_old = |local: &SocketAddr| self.addresses.with(|before| before.iter().any(|(_, old)| old == local));
+        let is_old = |local: &SocketAddress| self.addresses.with(|before| before.iter().any(|(_, old)| old == local));
         for (_, local) in addresses.iter().filter(|(_, local)| !is_old(local)) {
             tracing::info!("Listening on {local} as well");
         }
@@ -100,11 +101,6 @@ impl Host {
         state.connections.set_limits(&settings.limits);
         state.stalls.set_limits(StallLimits::new(&settings.server));
     }
-}
-
-/// Whether the system does not give both addresses at the same time.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && (one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 fn at_its_line(settings: &Settings, reason: &str) -> String {

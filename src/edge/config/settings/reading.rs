@@ -12,19 +12,21 @@ mod plugins;
 mod static_files;
 mod tls;
 
-use super::{NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings};
+use super::{NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings, UnixAccess};
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::keys::KeySources;
 use crate::edge::config::places::PlaceSetting;
+use crate::edge::config::proxies;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section};
 use crate::edge::config::schema::{
     GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, is_nearly_of_plugin, is_of_certificate, nearest,
     plugin_of_section,
 };
+use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::config::value::Value;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -178,6 +180,10 @@ fn network(network: &mut SectionReader<'_>) -> NetworkSettings {
     NetworkSettings {
         http2: network.switch("http2", NetworkSettings::default().http2),
         hosts: network.read("hosts", None, |value| hosts(value).map(Some)),
+        unix: UnixAccess {
+            mode: network.read("unix_mode", UnixAccess::default().mode, fields::mode),
+            group: network.read("unix_group", None, |value| fields::group(value).map(Some)),
+        },
     }
 }
 
@@ -232,11 +238,11 @@ fn is_named(location: &SourceLocation) -> bool {
     location.line().is_some() || matches!(location, SourceLocation::Variable(_))
 }
 
-fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddr]) -> Option<Secret> {
+fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddress]) -> Option<Secret> {
     let remedy = "set apikey in [auth]";
     let key = match auth.item("apikey") {
         None => {
-            if !listen.iter().all(|address| address.ip().is_loopback()) {
+            if !listen.iter().filter_map(SocketAddress::ip).all(|address| address.ip().is_loopback()) {
                 let message = "is not set while the server listens beyond loopback; anyone may list the plugins";
                 auth.warn("apikey", message, remedy);
             }
@@ -276,7 +282,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
     ServerSettings {
         io_threads: server.read("io_threads", default.io_threads, fields::count),
         event_loop: server.read("event_loop", default.event_loop, fields::event_loop),
-        trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, fields::networks),
+        trusted_proxies: server.read("trusted_proxies", default.trusted_proxies, proxies::trusted_proxies),
         plugin_timeout: server.read("plugin_timeout", default.plugin_timeout, fields::duration),
         shutdown_timeout: server.read("shutdown_timeout", default.shutdown_timeout, fields::duration),
         drain_delay: server.read("drain_delay", default.drain_delay, fields::delay),

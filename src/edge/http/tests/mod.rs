@@ -29,6 +29,7 @@ use super::listener::bind;
 use super::params::ConnectionParams;
 use super::response::Body;
 use super::service::{ConnectInfo, ResponseFuture, Service};
+use crate::edge::config::settings::UnixAccess;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 
 /// How long a body may pause.
@@ -67,8 +68,9 @@ struct Server {
 impl Server {
     fn start(options: Options) -> Self {
         let (trigger, drain) = channel();
-        let socket = bind(&[SocketAddr::from(([127, 0, 0, 1], 0))]).unwrap().remove(0);
-        let address = socket.local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = bind(&[address.into()], UnixAccess::default()).unwrap().remove(0);
+        let address = socket.address().ip().unwrap();
         let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let tls = Arc::new(ArcSwapOption::new(options.tls));
         let params = ConnectionParams {
@@ -85,7 +87,7 @@ impl Server {
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 tokio::task::LocalSet::new().block_on(&runtime, async {
-                    let listener = tokio::net::TcpListener::from_std((*socket).try_clone().unwrap()).unwrap();
+                    let listener = tokio::net::TcpListener::from_std(socket.share().unwrap().socket.into()).unwrap();
                     serve(
                         listener,
                         Box::new(move || tls.load_full()),

@@ -203,7 +203,7 @@ impl Request {
         })
     }
 
-    /// The client's address; behind a trusted proxy the one that the proxy reports.
+    /// The client's address; behind a trusted proxy the one that the proxy reports. `unix` for a client of a Unix socket.
     #[getter]
     fn remote(&self) -> String {
         self.data.client.to_string()
@@ -231,7 +231,7 @@ impl Request {
         if let Some(request) = self.aiohttp.get() {
             return request.bind(py).getattr(intern!(py, "transport"));
         }
-        let transport = Transport { peer: self.data.remote, local: self.data.local, secure: self.data.is_tls };
+        let transport = Transport { peer: self.data.remote, local: self.data.local.clone(), secure: self.data.is_tls };
         Ok(Bound::new(py, transport)?.into_any())
     }
 
@@ -269,13 +269,15 @@ impl Request {
         self.data.certificate.as_deref().map(|certificate| transport::of_certificate(py, certificate)).transpose()
     }
 
-    /// The `Host` header, with its port if it names one; without the header our own address.
+    /// The `Host` header, with its port if it names one; without the header our own address, or `localhost` if the
+    /// request came by a Unix socket.
     #[getter]
     fn host(&self) -> String {
-        match (self.header(HOST), self.data.local) {
+        match (self.header(HOST), self.data.local.ip()) {
             (Some(host), _) => host.to_owned(),
-            (None, std::net::SocketAddr::V4(local)) => local.ip().to_string(),
-            (None, std::net::SocketAddr::V6(local)) => format!("[{}]", local.ip()),
+            (None, Some(std::net::SocketAddr::V4(local))) => local.ip().to_string(),
+            (None, Some(std::net::SocketAddr::V6(local))) => format!("[{}]", local.ip()),
+            (None, None) => "localhost".to_owned(),
         }
     }
 

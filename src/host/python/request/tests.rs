@@ -1,13 +1,14 @@
 //! The request object, asked by Python code as a plugin asks it.
 
 use std::ffi::CStr;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::*;
 use crate::edge::http::request::{BodyData, Variables, classify};
+use crate::edge::http::service::Peer;
 use crate::edge::policy::address::Client;
 use crate::edge::queue::request_data::KeyCheck;
 
@@ -23,8 +24,8 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect(),
         version: Version::HTTP_11,
-        remote: SocketAddr::from(([10, 0, 0, 1], 5000)),
-        local: SocketAddr::from(([127, 0, 0, 1], 9192)),
+        remote: Peer::Ip(SocketAddr::from(([10, 0, 0, 1], 5000))),
+        local: SocketAddr::from(([127, 0, 0, 1], 9192)).into(),
         client: Client::Known([192, 0, 2, 7].into()),
         secure: false,
         key: KeyCheck::default(),
@@ -128,7 +129,7 @@ assert str(request.url) == 'http://127.0.0.1/a%20b/c%0A?x=1+2&y=%C3%A9&x=3'
 
 #[test]
 fn an_encrypted_connection_over_ipv6_says_so() {
-    let local = "[::1]:443".parse().unwrap();
+    let local = SocketAddr::from((Ipv6Addr::LOCALHOST, 443)).into();
     run(
         RequestData { secure: true, is_tls: true, local, ..post(&[], b"") },
         c"

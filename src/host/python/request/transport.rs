@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
+use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::http::service::Peer;
 use crate::edge::http::tls::ClientCertificate;
 use crate::host::bridge::locked::made_once;
 
@@ -15,16 +18,16 @@ use crate::host::bridge::locked::made_once;
 #[pyclass(frozen, module = "plugincore")]
 pub struct Transport {
     /// The other end.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     /// Our end.
-    pub(super) local: SocketAddr,
+    pub(super) local: SocketAddress,
     /// Whether it is encrypted.
     pub(super) secure: bool,
 }
 
 #[pymethods]
 impl Transport {
-    /// Return `peername` or `sockname` as a socket address tuple, `sslcontext` as `True` on an encrypted connection;
+    /// Return `peername` or `sockname` as a socket address tuple or, of a Unix socket, a path; `sslcontext` as `True` on an encrypted connection;
     /// for anything else `default`.
     #[pyo3(signature = (name, default = None))]
     fn get_extra_info<'py>(
@@ -34,8 +37,15 @@ impl Transport {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         match name {
-            "peername" => address(py, self.peer).map(Some),
-            "sockname" => address(py, self.local).map(Some),
+            "peername" => match self.peer {
+                Peer::Ip(peer) => address(py, peer).map(Some),
+                // As for asyncio: the client's socket has no name.
+                Peer::Unix => Ok(Some(PyString::new(py, "").into_any())),
+            },
+            "sockname" => match &self.local {
+                SocketAddress::Ip(local) => address(py, *local).map(Some),
+                SocketAddress::Unix(path) => Ok(Some(PyString::new(py, &path.to_string_lossy()).into_any())),
+            },
             // Plugins test it for truth only; the real context is rustls's and has no Python form.
             "sslcontext" if self.secure => Ok(Some(true.into_pyobject(py)?.to_owned().into_any())),
             _ => Ok(default),

@@ -1,21 +1,25 @@
-//! Reads which addresses `[network]` names: `bindto` with `port`, and `listen`.
+//! Reads where `[network]` has the server listen: `bindto` with `port`, and `listen`.
 //!
 //! Called on the Python thread. Promise: each address is there once. Caveat: names are looked up, which may wait for a
 //! name server.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 
 use super::SectionReader;
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
+use crate::edge::config::relative_paths::{absolute, to_write};
 use crate::edge::config::settings::{DEFAULT_ADDRESS, DEFAULT_PORT, ListenLine};
+use crate::edge::config::socket_address::{SocketAddress, UNIX};
 use crate::edge::config::value::Value;
 
 /// How entries of `listen` are written.
-const ENTRIES: &str = "write ADDRESS:PORT, such as listen=list:127.0.0.1:9192 [::1]:9192";
+const ENTRIES: &str =
+    "write ADDRESS:PORT or unix:PATH, such as listen=list:127.0.0.1:9192 [::1]:9192 unix:/run/plugincore.sock";
 
 /// The addresses to listen on. Where `listen` is set, `bindto` and `port` count only if one of them is set, too.
-pub(super) fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, ListenLine) {
+pub(super) fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddress>, ListenLine) {
     let has_listen = network.item("listen").is_some();
     let has_bindto = network.item("bindto").is_some() || network.item("port").is_some();
     let port = network.read("port", DEFAULT_PORT, fields::port);
@@ -23,12 +27,15 @@ pub(super) fn listen(network: &mut SectionReader<'_>) -> (Vec<SocketAddr>, Liste
     if has_bindto || !has_listen {
         let mut absent = Vec::new();
         let default = vec![SocketAddr::from((DEFAULT_ADDRESS, port))];
-        all = network.read("bindto", default, |value| of_bindto(value, port, &mut absent));
+        let addresses = network.read("bindto", default, |value| of_bindto(value, port, &mut absent));
+        all.extend(addresses.into_iter().map(SocketAddress::Ip));
         warn_of_absent(network, "bindto", &absent);
     }
     if has_listen {
         let mut absent = Vec::new();
-        all = network.read("listen", Vec::new(), |value| of_listen(value, all, &mut absent));
+        let (config, location) = (network.config, network.location("listen"));
+        let locate = |path: &Path| absolute(&to_write(config, &location, path));
+        all = network.read("listen", Vec::new(), |value| of_listen(value, all, &mut absent, locate));
         warn_of_absent(network, "listen", &absent);
     }
     let key = if has_listen { "listen" } else { "bindto" };
@@ -58,22 +65,20 @@ fn of_bindto(value: &Value, port: u16, absent: &mut Vec<SocketAddr>) -> ParseRes
     if all.is_empty() { Err(InvalidValue::new("names no address", remedy)) } else { Ok(all) }
 }
 
-/// `all`, and what `listen` names.
-fn of_listen(value: &Value, mut all: Vec<SocketAddr>, absent: &mut Vec<SocketAddr>) -> ParseResult<Vec<SocketAddr>> {
+/// `all`, and what `listen` names; `locate` says where a path leads.
+fn of_listen(
+    value: &Value,
+    mut all: Vec<SocketAddress>,
+    absent: &mut Vec<SocketAddr>,
+    locate: impl Fn(&Path) -> PathBuf,
+) -> ParseResult<Vec<SocketAddress>> {
     let entries = fields::words(value)?;
     if entries.is_empty() {
         return Err(InvalidValue::new("names no address", ENTRIES));
     }
     for entry in entries {
-        let Some((host, port)) = entry.rsplit_once(':').filter(|(host, _)| !host.is_empty() && is_one_host(host))
-        else {
-            return Err(InvalidValue::new(format!("{entry:?} is no address with a port"), ENTRIES));
-        };
-        let port = port
-            .parse()
-            .map_err(|_| InvalidValue::new(format!("{entry:?} has no port from 0 to 65535 at its end"), ENTRIES))?;
-        for address in resolve(host, port, absent, ENTRIES)? {
-            if let Some(same) = all.iter().find(|other| is_served_by(address, **other)) {
+        for address in of_entry(&entry, absent, &locate)? {
+            if let Some(same) = all.iter().find(|other| address.overlaps(other)) {
                 let message = if *same == address {
                     format!("{address} is there twice")
                 } else {
@@ -87,15 +92,34 @@ fn of_listen(value: &Value, mut all: Vec<SocketAddr>, absent: &mut Vec<SocketAdd
     Ok(all)
 }
 
+/// Where one entry has the server listen.
+fn of_entry(
+    entry: &str,
+    absent: &mut Vec<SocketAddr>,
+    locate: impl Fn(&Path) -> PathBuf,
+) -> ParseResult<Vec<SocketAddress>> {
+    if let Some(path) = entry.strip_prefix(UNIX) {
+        return match path.chars().next() {
+            None => Err(InvalidValue::new(format!("{entry:?} has no path"), ENTRIES)),
+            Some('@') => {
+                let message = format!("{entry:?} would have no file, so that every program could connect");
+                Err(InvalidValue::new(message, "write the path of a file; ./ in front of one that begins with @"))
+            }
+            Some(_) => Ok(vec![SocketAddress::Unix(locate(Path::new(path)).into())]),
+        };
+    }
+    let Some((host, port)) = entry.rsplit_once(':').filter(|(host, _)| !host.is_empty() && is_one_host(host)) else {
+        return Err(InvalidValue::new(format!("{entry:?} is no address with a port"), ENTRIES));
+    };
+    let port = port
+        .parse()
+        .map_err(|_| InvalidValue::new(format!("{entry:?} has no port from 0 to 65535 at its end"), ENTRIES))?;
+    Ok(resolve(host, port, absent, ENTRIES)?.into_iter().map(SocketAddress::Ip).collect())
+}
+
 /// Whether what stands in front of a port is not a part of an IPv6 address, which needs brackets.
 fn is_one_host(host: &str) -> bool {
     !host.contains(':') || (host.starts_with('[') && host.ends_with(']'))
-}
-
-/// Whether two sockets would be for the same clients, which the system refuses.
-fn is_served_by(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_wildcard = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one == other || (one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_wildcard)
 }
 
 /// The addresses of a host.
@@ -153,6 +177,7 @@ mod tests {
     #[test]
     fn listen_alone_names_all_addresses_and_bindto_and_port_add_theirs() {
         assert_eq!(listen("listen=list:127.0.0.1:80 [::1]:80 *:81"), ["127.0.0.1:80", "[::1]:80", "0.0.0.0:81"]);
+        assert_eq!(listen("listen=unix:/run/x.sock 127.0.0.1:80"), ["unix:/run/x.sock", "127.0.0.1:80"]);
         assert_eq!(listen("listen=127.0.0.1:80\nport=81"), ["127.0.0.1:81", "127.0.0.1:80"]);
         assert_eq!(listen("listen=127.0.0.1:80\nbindto=127.0.0.2"), ["127.0.0.2:9192", "127.0.0.1:80"]);
         assert_eq!(listen("listen=127.0.0.1:0 127.0.0.2:0"), ["127.0.0.1:0", "127.0.0.2:0"]);
@@ -170,10 +195,13 @@ mod tests {
             ("listen=127.0.0.1:80 127.0.0.1:80", "127.0.0.1:80 is there twice"),
             ("listen=*:80 127.0.0.1:80", "127.0.0.1:80 and 0.0.0.0:80 cannot be had at the same time"),
             ("listen=127.0.0.1:80\nport=80", "127.0.0.1:80 is there twice"),
+            ("listen=unix:/x unix:/x", "unix:/x is there twice"),
+            ("listen=unix:", "\"unix:\" has no path"),
+            ("listen=unix:@x", "\"unix:@x\" would have no file"),
         ] {
             let seen = errors(&format!("[network]\n{text}"));
             assert_eq!(seen.len(), 1, "{seen:#?}");
-            assert!(seen[0].starts_with(&format!("t.ini:4: [network] listen: {expected} (")), "{text}: {seen:#?}");
+            assert!(seen[0].starts_with(&format!("t.ini:4: [network] listen: {expected}")), "{text}: {seen:#?}");
         }
     }
 }

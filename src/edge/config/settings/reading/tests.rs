@@ -4,10 +4,12 @@ use super::*;
 use crate::edge::config::fields::{EventLoop, UNLIMITED, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::{ParkAfter, PluginSettings};
 use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles, TlsSettings, TlsVersion};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
@@ -39,7 +41,7 @@ pub(super) fn errors(text: &str) -> Vec<String> {
 #[test]
 fn a_file_with_only_the_folder_gets_safe_defaults() {
     let (settings, warnings) = good("");
-    assert_eq!(settings.listen, ["127.0.0.1:9192".parse().unwrap()]);
+    assert_eq!(settings.listen, [SocketAddr::from(([127, 0, 0, 1], 9192)).into()]);
     assert_eq!(settings.server, ServerSettings::default());
     assert!(settings.tls.is_none() && settings.apikey.is_none() && settings.cors.is_none() && !settings.legacy_status);
     assert!(warnings.is_empty(), "{warnings:?}");
@@ -64,7 +66,10 @@ fn every_error_is_shown_at_once_in_file_order() {
 
 #[test]
 fn addresses_come_as_text_list_star_or_name() {
-    let listen = |bindto: &str| good(&format!("[network]\nbindto={bindto}\nport=int:80\n[auth]\napikey=k")).0.listen;
+    let listen = |bindto: &str| {
+        let (settings, _) = good(&format!("[network]\nbindto={bindto}\nport=int:80\n[auth]\napikey=k"));
+        settings.listen.iter().filter_map(SocketAddress::ip).collect::<Vec<_>>()
+    };
     assert_eq!(listen("*"), ["0.0.0.0:80".parse().unwrap()]);
     assert_eq!(
         listen("list:127.0.0.1 [::1] 127.0.0.1"),
@@ -177,7 +182,7 @@ fn every_server_key_takes_effect() {
         ServerSettings {
             io_threads: 2,
             event_loop: EventLoop::Uvloop,
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            trusted_proxies: TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()], unix: false },
             plugin_timeout: Duration::from_secs(7),
             drain_delay: Duration::from_secs(2),
             control_socket: PlaceSetting::At("run/x.sock".into()),
@@ -307,7 +312,7 @@ fn running_without_a_file_equals_a_file_that_names_the_folder() {
     let folder = std::path::Path::new("/srv/a$b");
     let (made, warnings) = settings(&resolve(&Ini::for_folder(folder), |_| None));
     let made = made.expect("nothing is wrong with the defaults");
-    assert_eq!(made.listen, [SocketAddr::from(([127, 0, 0, 1], 9192))]);
+    assert_eq!(made.listen, [SocketAddr::from(([127, 0, 0, 1], 9192)).into()]);
     assert_eq!(made.paths.plugins, folder.join("plugins"));
     assert_eq!(made.server, ServerSettings::default());
     assert!(made.tls.is_none() && made.cors.is_none() && made.apikey.is_none() && !made.legacy_status);
