@@ -19,6 +19,7 @@ use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::Settings;
 use crate::edge::files::conditions::{Selection, Validators, select};
 use crate::edge::http::framing::{Fault, Framing};
+use crate::edge::http::proxy_header::{self, ProxyHeader};
 use crate::edge::http::request::{BodyData, Variables, classify, decode_path};
 use crate::edge::http::service::Peer;
 use crate::edge::policy::address::{Client, Origin, is_trusted};
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "multipart", run: multipart },
     Target { name: "forwarded", run: forwarded },
     Target { name: "range", run: range },
+    Target { name: "proxy", run: proxy },
     Target { name: "ini", run: ini },
     Target { name: "json", run: json },
 ];
@@ -148,6 +150,26 @@ fn forwarded(data: &[u8]) {
     if client != Client::Unknown && !is_trusted(client, &trusted) {
         let forged = [&b"192.0.2.66, junk"[..]];
         assert_eq!(client, with(&mut forged.into_iter().chain(data.split(|&byte| byte == b'\n'))));
+    }
+}
+
+/// The bytes that a proxy begins with: each part of a header is no header yet, and what follows it changes nothing.
+fn proxy(data: &[u8]) {
+    let whole = proxy_header::parse(data);
+    // Long ones differ in nothing but what is skipped.
+    for end in (0..data.len()).take(600) {
+        let part = proxy_header::parse(&data[..end]);
+        match whole {
+            Ok(Some(header)) if end < header.length => assert_eq!(Ok(None), part),
+            Ok(Some(_)) => assert_eq!(whole, part),
+            Ok(None) => assert_eq!(Ok(None), part),
+            // It is refused as soon as that can be known, and never again taken for one.
+            Err(_) => assert!(part == Ok(None) || part == whole),
+        }
+    }
+    if let Ok(Some(ProxyHeader { length, .. })) = whole {
+        assert!(length <= data.len());
+        assert_eq!(whole, proxy_header::parse(&data[..length]));
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) const KEYS: &str = "keys";
 
 /// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; `[keys]`, too: a key's name.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
-    ("network", &["bindto", "port", "listen", "unix_mode", "unix_group", "http2", "hosts"]),
+    ("network", &["bindto", "port", "listen", "unix_mode", "unix_group", "proxy_protocol", "http2", "hosts"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
     ("file_server", &["documents", "indexfile", "common_log", "markdown_css", "highlight_css"]),
     ("SSL", &["enabled", "certfile", "keyfile", "min_version", "client_ca", "client_certificate", "check_interval"]),
@@ -119,6 +119,7 @@ pub(crate) fn is_nearly_of_plugin(section: &str) -> bool {
 /// [`word_of_switch`](super::fields::word_of_switch).
 pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("network", "http2"),
+    ("network", "proxy_protocol"),
     ("SSL", "enabled"),
     ("auth", "challenge"),
     ("cors", "enabled"),

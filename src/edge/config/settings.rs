@@ -156,6 +156,8 @@ impl StaticFilesSettings {
 pub(crate) struct NetworkSettings {
     /// `http2`: whether HTTP/2 is spoken beside HTTP/1.1 (default true).
     pub http2: bool,
+    /// `proxy_protocol`: whether connections begin with a header of the PROXY protocol (default false).
+    pub proxy_protocol: bool,
     /// `hosts`: the hosts that are answered to (default: all).
     pub hosts: Option<Vec<String>>,
     /// `unix_mode` and `unix_group`: who may connect to Unix sockets.
@@ -179,7 +181,7 @@ impl Default for UnixAccess {
 
 impl Default for NetworkSettings {
     fn default() -> Self {
-        Self { http2: true, hosts: None, unix: UnixAccess::default() }
+        Self { http2: true, proxy_protocol: false, hosts: None, unix: UnixAccess::default() }
     }
 }
 

@@ -293,8 +293,8 @@ impl<B: Backend> Listeners<B> {
 
     fn gate(&self) -> Gate {
         let state = Arc::clone(&self.state);
-        let is_exempt = move |peer| is_trusted(Client::peer(peer), &state.snapshot.load().trusted_proxies);
-        Gate { count: Arc::clone(&self.state.connections), is_exempt: Box::new(is_exempt) }
+        let is_proxy = move |peer| is_trusted(Client::peer(peer), &state.snapshot.load().trusted_proxies);
+        Gate { count: Arc::clone(&self.state.connections), is_trusted: Box::new(is_proxy) }
     }
 
     fn params(&self) -> ParamsSource {

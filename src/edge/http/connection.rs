@@ -23,11 +23,14 @@ use super::handshake::shake_hands;
 use super::listener::{Acceptor, BACKLOG};
 use super::malformed;
 use super::params::ConnectionParams;
+use super::proxied;
+use super::proxy_header::Source;
 use super::rescue::HeadError;
 use super::service::{ConnectInfo, Peer, Service};
 use super::tls::{ClientCertificate, HTTP2};
 use super::transport::{Listener, Stream, Transport};
 use super::{http1, http2};
+use crate::edge::config::socket_address::SocketAddress;
 
 /// How long a refused client has to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,6 +56,7 @@ pub(crate) async fn serve<S: Service, L: Listener>(
     removed: impl Future<Output = ()>,
 ) {
     let mut removed = std::pin::pin!(removed);
+    let gate = Rc::new(gate);
     let server = Rc::new(Server::new(certificate, params, service, drain.clone()));
     let mut acceptor = Acceptor::new(listener);
     let mut connections = JoinSet::new();
@@ -83,20 +87,22 @@ pub(crate) async fn serve<S: Service, L: Listener>(
 /// Serves a connection that has just been accepted, or refuses it.
 fn take_up<S: Service, T: Transport>(
     server: &Rc<Server<S>>,
-    gate: &Gate,
+    gate: &Rc<Gate>,
     connections: &mut JoinSet<()>,
     (stream, remote): (Stream<T>, Peer),
 ) {
+    let params = (server.params)();
+    if params.proxy_protocol && !(gate.is_trusted)(remote) {
+        return proxied::log_stranger(remote);
+    }
     match gate.enter(remote) {
-        Ok(place) => drop(connections.spawn_local(Rc::clone(server).handle_connection(stream, remote, place))),
-        // A client of TLS could not read it.
-        Err(_) if (server.certificate)().is_some() => drop(stream),
+        Ok(place) => {
+            let accepted = Accepted { stream, remote, place, gate: Rc::clone(gate) };
+            connections.spawn_local(Rc::clone(server).handle_connection(accepted, params));
+        }
         Err(_) => {
-            if let Some(place) = gate.count.linger() {
-                connections.spawn_local(async move {
-                    refuse(stream).await;
-                    drop(place);
-                });
+            if let Some(refusal) = server.refusal(stream, gate) {
+                connections.spawn_local(refusal);
             }
         }
     }
@@ -152,6 +158,14 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     }
 }
 
+/// A connection that has its place.
+struct Accepted<T: Transport> {
+    stream: Stream<T>,
+    remote: Peer,
+    place: ConnectionPlace,
+    gate: Rc<Gate>,
+}
+
 /// What all connections of a listener share.
 struct Server<S> {
     certificate: CertificateSource,
@@ -166,11 +180,18 @@ impl<S: Service> Server<S> {
     }
 
     /// Attends to one connection from its first byte to its last.
-    async fn handle_connection<T: Transport>(self: Rc<Self>, stream: Stream<T>, remote: Peer, _place: ConnectionPlace) {
-        let Ok(local) = stream.0.local_address() else {
+    async fn handle_connection<T: Transport>(self: Rc<Self>, mut accepted: Accepted<T>, params: ConnectionParams) {
+        let Ok(mut local) = accepted.stream.0.local_address() else {
             return; // the client has gone already
         };
-        let (params, connect_info) = ((self.params)(), ConnectInfo::new(remote, local, false));
+        if params.proxy_protocol {
+            // Boxed, or every other connection would carry the room for it.
+            let ends = Box::pin(self.find_client(accepted, local, params.head_time)).await;
+            let Some(ends) = ends else { return };
+            (accepted, local) = ends;
+        }
+        let Accepted { stream, remote, place: _place, .. } = accepted;
+        let connect_info = ConnectInfo::new(remote, local, false);
         let stream = match (self.certificate)() {
             None => stream,
             Some(config) => match T::for_tls(stream) {
@@ -180,6 +201,40 @@ impl<S: Service> Server<S> {
             },
         };
         self.serve_http(stream, connect_info, params).await;
+    }
+
+    /// The connection of a proxy as one of the client that its header names, and the address that this one has
+    /// connected to; nothing if the header does not come, or the client has too many connections.
+    async fn find_client<T: Transport>(
+        &self,
+        mut accepted: Accepted<T>,
+        local: SocketAddress,
+        time: Duration,
+    ) -> Option<(Accepted<T>, SocketAddress)> {
+        let proxy = accepted.remote;
+        let source = proxied::receive(&mut accepted.stream, proxy, time, self.drain.clone()).await?;
+        let (remote, local) = match source {
+            Source::Client { client, server } => (Peer::Ip(client), server.into()),
+            Source::Unknown => (Peer::Unknown, local),
+            Source::Proxy => (proxy, local),
+        };
+        if accepted.gate.reveal(&mut accepted.place, remote).is_err() {
+            if let Some(refusal) = self.refusal(accepted.stream, &accepted.gate) {
+                refusal.await;
+            }
+            return None;
+        }
+        Some((Accepted { remote, ..accepted }, local))
+    }
+
+    /// What tells a client that there is no place for it; nothing if it could not read that, or there are too many.
+    fn refusal<T: Transport>(&self, stream: Stream<T>, gate: &Gate) -> Option<impl Future<Output = ()> + use<S, T>> {
+        // A client of TLS could not.
+        let lingering = if (self.certificate)().is_some() { None } else { gate.count.linger() };
+        lingering.map(|place| async move {
+            refuse(stream).await;
+            drop(place);
+        })
     }
 
     async fn serve_tls(

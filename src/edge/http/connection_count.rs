@@ -60,8 +60,8 @@ const LINGERING: usize = 16;
 pub(crate) struct Gate {
     /// The connections.
     pub count: Arc<ConnectionCount>,
-    /// Whether the other end is counted in all only, as a trusted proxy is.
-    pub is_exempt: Box<dyn Fn(Peer) -> bool>,
+    /// Whether the other end is a trusted proxy, which is counted in all only.
+    pub is_trusted: Box<dyn Fn(Peer) -> bool>,
 }
 
 impl Gate {
@@ -70,7 +70,15 @@ impl Gate {
     /// # Errors
     /// Why there is none, which has been logged.
     pub(crate) fn enter(&self, peer: Peer) -> Result<ConnectionPlace, Crowded> {
-        self.count.enter(peer, || (self.is_exempt)(peer))
+        self.count.enter(peer, || (self.is_trusted)(peer))
+    }
+
+    /// Counts the connection of a trusted proxy as one of the client behind it.
+    ///
+    /// # Errors
+    /// There are as many of this client, which has been logged.
+    pub(crate) fn reveal(&self, place: &mut ConnectionPlace, client: Peer) -> Result<(), Crowded> {
+        place.count_client(client, || (self.is_trusted)(client))
     }
 }
 
@@ -114,28 +122,9 @@ impl ConnectionCount {
             });
             return Err(Crowded::All);
         }
-        let max = self.max_per_client.load(Ordering::Relaxed);
         let mut place = ConnectionPlace { count: Arc::clone(self), client: None };
-        if max == UNLIMITED || is_exempt() {
-            return Ok(place);
-        }
-        let client = match peer {
-            Peer::Ip(address) => counted(address.ip()),
-            Peer::Unix => UNIX,
-        };
-        {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let taken = clients.entry(client).or_insert(0);
-            if *taken < max {
-                *taken += 1;
-                place.client = Some(client);
-                return Ok(place);
-            }
-        }
-        self.report(|refused| {
-            tracing::warn!("too many connections: {refused} refused, the last from {peer}, which has {max} already");
-        });
-        Err(Crowded::Client)
+        place.count_client(peer, is_exempt)?;
+        Ok(place)
     }
 
     /// A place for a refused connection that is kept for a moment; nothing if there are enough.
@@ -174,6 +163,36 @@ pub(crate) struct ConnectionPlace {
     count: Arc<ConnectionCount>,
     /// If it is counted by its client.
     client: Option<u128>,
+}
+
+impl ConnectionPlace {
+    /// Counts it by its client as well, unless that `is_exempt`.
+    fn count_client(&mut self, peer: Peer, is_exempt: impl FnOnce() -> bool) -> Result<(), Crowded> {
+        let max = self.count.max_per_client.load(Ordering::Relaxed);
+        let client = match peer {
+            _ if max == UNLIMITED => return Ok(()),
+            Peer::Ip(address) => counted(address.ip()),
+            Peer::Unix => UNIX,
+            // They have nothing in common.
+            Peer::Unknown => return Ok(()),
+        };
+        if is_exempt() {
+            return Ok(());
+        }
+        {
+            let mut clients = self.count.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let taken = clients.entry(client).or_insert(0);
+            if *taken < max {
+                *taken += 1;
+                self.client = Some(client);
+                return Ok(());
+            }
+        }
+        self.count.report(|refused| {
+            tracing::warn!("too many connections: {refused} refused, the last from {peer}, which has {max} already");
+        });
+        Err(Crowded::Client)
+    }
 }
 
 impl Drop for ConnectionPlace {

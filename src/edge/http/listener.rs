@@ -75,7 +75,9 @@ impl BindError {
 fn remedy(reason: io::ErrorKind, address: SocketAddr) -> String {
     let port = address.port();
     // Who runs without an ini file has the variable.
-    let change = |another: u16| format!("change [network] port or listen, or set PLUGINCORE_NETWORK_PORT={another}");
+    let change = |another: u16| {
+        format!("change [network] port, or set PLUGINCORE_NETWORK_PORT={another} (in listen, change it there)")
+    };
     match reason {
         io::ErrorKind::AddrInUse => {
             let change = change(port.checked_add(1).unwrap_or(DEFAULT_PORT));

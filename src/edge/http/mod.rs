@@ -28,6 +28,8 @@ pub(crate) mod listener;
 mod malformed;
 pub(crate) mod params;
 pub(crate) mod pipe;
+mod proxied;
+pub(crate) mod proxy_header;
 pub(crate) mod request;
 pub(crate) mod request_id;
 pub(crate) mod rescue;

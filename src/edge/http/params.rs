@@ -39,6 +39,8 @@ pub(crate) struct ConnectionParams {
     pub handshake_timeout: Duration,
     /// Whether HTTP/2 is spoken.
     pub http2: bool,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl ConnectionParams {
@@ -55,6 +57,7 @@ impl ConnectionParams {
             send_idle_time,
             handshake_timeout: head_time.min(HANDSHAKE_TIMEOUT),
             http2: network.http2,
+            proxy_protocol: network.proxy_protocol,
         }
     }
 }

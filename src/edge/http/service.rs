@@ -5,7 +5,7 @@
 //! distinguishes it from one that hyper made.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub enum Peer {
     Ip(SocketAddr),
     /// By a Unix socket, whose clients have no address.
     Unix,
+    /// Behind a proxy that does not know its address.
+    Unknown,
 }
 
 impl Peer {
@@ -47,16 +49,26 @@ impl Peer {
     pub(crate) fn port(self) -> u16 {
         match self {
             Self::Ip(address) => address.port(),
-            Self::Unix => 0,
+            Self::Unix | Self::Unknown => 0,
+        }
+    }
+
+    /// Its address, if it has one.
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip()),
+            Self::Unix | Self::Unknown => None,
         }
     }
 }
 
+/// As the log names clients: without the port.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ip(address) => address.fmt(f),
+            Self::Ip(address) => address.ip().to_canonical().fmt(f),
             Self::Unix => f.write_str("unix"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -58,6 +59,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + AsFd + Unpin + 'static {
     /// Waits until it is ready.
     fn readiness(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>>;
 
+    /// Waits for bytes and copies them, which stay unread. Safe to drop and call again.
+    fn look_ahead(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
+
     /// The same connection, if TLS may be spoken on it.
     ///
     /// # Errors
@@ -76,6 +80,10 @@ impl Transport for TcpStream {
         self.ready(interest)
     }
 
+    fn look_ahead(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        self.peek(buffer)
+    }
+
     fn for_tls(stream: Stream<Self>) -> Result<Stream<TcpStream>, Stream<Self>> {
         Ok(stream)
     }
@@ -89,6 +97,11 @@ impl Transport for UnixStream {
 
     fn readiness(&self, interest: Interest) -> impl Future<Output = io::Result<Ready>> {
         self.ready(interest)
+    }
+
+    async fn look_ahead(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let look = || Ok(recv(self, &mut *buffer, RecvFlags::PEEK)?.0);
+        self.async_io(Interest::READABLE, look).await
     }
 
     fn for_tls(stream: Stream<Self>) -> Result<Stream<TcpStream>, Stream<Self>> {

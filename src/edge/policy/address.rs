@@ -34,6 +34,7 @@ impl Client {
         match peer {
             Peer::Ip(address) => Self::Known(address.ip().to_canonical()),
             Peer::Unix => Self::Unix,
+            Peer::Unknown => Self::Unknown,
         }
     }
 

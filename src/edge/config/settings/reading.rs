@@ -45,6 +45,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let (key_sources, challenge) = how_keys_are_sent(&mut SectionReader::new(config, "auth", &mut found));
     let cors = cors::cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
+    listen::check_proxies(config, &network, &server.trusted_proxies, &listen, &mut found);
     let (limits, of_plugins) = limits::limits(config, &mut found);
     let plugins = Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), &mut found));
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
@@ -179,6 +180,7 @@ impl<'a> SectionReader<'a> {
 fn network(network: &mut SectionReader<'_>) -> NetworkSettings {
     NetworkSettings {
         http2: network.switch("http2", NetworkSettings::default().http2),
+        proxy_protocol: network.switch("proxy_protocol", NetworkSettings::default().proxy_protocol),
         hosts: network.read("hosts", None, |value| hosts(value).map(Some)),
         unix: UnixAccess {
             mode: network.read("unix_mode", UnixAccess::default().mode, fields::mode),

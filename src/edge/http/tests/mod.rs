@@ -92,7 +92,7 @@ impl Server {
                         listener,
                         Box::new(move || tls.load_full()),
                         Box::new(move || params),
-                        Gate { count: ConnectionCount::new(&LimitSettings::default()), is_exempt: Box::new(|_| true) },
+                        Gate { count: ConnectionCount::new(&LimitSettings::default()), is_trusted: Box::new(|_| true) },
                         Rc::new(Desk { entered, release }),
                         drain,
                         std::future::pending(),

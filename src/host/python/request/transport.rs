@@ -41,6 +41,7 @@ impl Transport {
                 Peer::Ip(peer) => address(py, peer).map(Some),
                 // As for asyncio: the client's socket has no name.
                 Peer::Unix => Ok(Some(PyString::new(py, "").into_any())),
+                Peer::Unknown => Ok(default),
             },
             "sockname" => match &self.local {
                 SocketAddress::Ip(local) => address(py, *local).map(Some),

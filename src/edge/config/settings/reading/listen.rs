@@ -8,9 +8,12 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use super::SectionReader;
+use crate::edge::config::diagnostic::Diagnostics;
 use crate::edge::config::fields::{self, InvalidValue, ParseResult};
+use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::relative_paths::{absolute, to_write};
-use crate::edge::config::settings::{DEFAULT_ADDRESS, DEFAULT_PORT, ListenLine};
+use crate::edge::config::resolved::ResolvedConfig;
+use crate::edge::config::settings::{DEFAULT_ADDRESS, DEFAULT_PORT, ListenLine, NetworkSettings};
 use crate::edge::config::socket_address::{SocketAddress, UNIX};
 use crate::edge::config::value::Value;
 
@@ -48,6 +51,27 @@ fn warn_of_absent(network: &mut SectionReader<'_>, key: &str, absent: &[SocketAd
         let message =
             format!("{} is not an address of this machine now; the others of its name are served", address.ip());
         network.warn(key, message, "name the addresses to serve, or correct what the name resolves to");
+    }
+}
+
+/// Reports proxies that could not connect, since the PROXY protocol is for trusted ones.
+pub(super) fn check_proxies(
+    config: &ResolvedConfig,
+    network: &NetworkSettings,
+    trusted: &TrustedProxies,
+    listen: &[SocketAddress],
+    found: &mut Diagnostics,
+) {
+    if !network.proxy_protocol {
+        return;
+    }
+    let mut reader = SectionReader::new(config, "network", found);
+    if trusted.networks.is_empty() && !trusted.unix {
+        let message = "is on, but only trusted proxies may connect then, and there are none";
+        reader.invalid("proxy_protocol", InvalidValue::new(message, "name the proxies in [server] trusted_proxies"));
+    } else if !trusted.unix && listen.iter().any(|address| matches!(address, SocketAddress::Unix(_))) {
+        let message = "is on, so connections by Unix sockets are closed: they are not trusted";
+        reader.warn("proxy_protocol", message, "add the word unix to [server] trusted_proxies");
     }
 }
 
@@ -181,6 +205,17 @@ mod tests {
         assert_eq!(listen("listen=127.0.0.1:80\nport=81"), ["127.0.0.1:81", "127.0.0.1:80"]);
         assert_eq!(listen("listen=127.0.0.1:80\nbindto=127.0.0.2"), ["127.0.0.2:9192", "127.0.0.1:80"]);
         assert_eq!(listen("listen=127.0.0.1:0 127.0.0.2:0"), ["127.0.0.1:0", "127.0.0.2:0"]);
+    }
+
+    #[test]
+    fn the_proxy_protocol_needs_proxies_that_are_trusted() {
+        let seen = errors("[network]\nproxy_protocol=on\n[server]\ntrusted_proxies=none");
+        assert!(seen[0].starts_with("t.ini:4: [network] proxy_protocol: is on, but only trusted proxies"), "{seen:#?}");
+        let (settings, warnings) = good("[network]\nproxy_protocol=on\nlisten=unix:/x");
+        assert!(settings.network.proxy_protocol);
+        assert!(warnings[0].contains("connections by Unix sockets are closed"), "{warnings:#?}");
+        let trusted = "[network]\nproxy_protocol=on\nlisten=unix:/x\n[server]\ntrusted_proxies=unix";
+        assert_eq!(good(trusted).1, Vec::<String>::new());
     }
 
     #[test]
