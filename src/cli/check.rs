@@ -49,6 +49,9 @@ fn check(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> u8 {
     }
     let file = ini.map_or_else(|| "the defaults".to_owned(), |ini| ini.display().to_string());
     print(&format!("{file}: no errors"));
+    for address in &settings.listen {
+        print(&format!("listens on {address}"));
+    }
     0
 }
 

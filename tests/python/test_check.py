@@ -40,7 +40,7 @@ def test_a_file_without_errors_is_0(tmp_path: Path) -> None:
     """Warnings are shown besides."""
     prepare(tmp_path, {"greet": PLUGIN}, INI + "[server]\nio_thread = 1\n")
     code, output, errors = check(tmp_path, "-i", "server.ini")
-    assert (0, "server.ini: no errors\n") == (code, output)
+    assert (0, "server.ini: no errors\nlistens on 127.0.0.1:0\n") == (code, output)
     assert "warning: server.ini:8: [server] io_thread" in errors
 
 
@@ -54,6 +54,15 @@ def test_all_errors_are_shown_with_file_and_line(tmp_path: Path) -> None:
     prepare(tmp_path, {}, INI + "[SSL]\nenabled = true\ncertfile = a.pem\nkeyfile = b.pem\n")
     code, _, errors = check(tmp_path, "-i", "server.ini")
     assert (1, True) == (code, "a.pem" in errors)
+
+
+def test_every_address_is_shown(tmp_path: Path) -> None:
+    """With the whole path of a Unix socket, which is not opened."""
+    prepare(tmp_path, {}, "[network]\nlisten = [::1]:80 unix:x.sock\n[paths]\nplugins = plugins\n")
+    code, output, _ = check(tmp_path, "-i", "server.ini")
+    assert 0 == code
+    assert ["listens on [::1]:80", f"listens on unix:{tmp_path}/x.sock"] == output.splitlines()[1:]
+    assert not (tmp_path / "x.sock").exists()
 
 
 @pytest.mark.parametrize("arguments", [["-i", "missing.ini"], ["--wrong"], []])
@@ -85,6 +94,16 @@ def test_each_key_that_differs_is_named_with_what_a_reload_does(launch: Launch) 
     assert expected[-1:] == difference(server, changed)
     more = changed + "[shop]\nurl = x\n"
     assert ["[shop] url: new generation of all plugins", expected[-1]] == difference(server, more)
+
+
+def test_addresses_change_live_and_rights_of_sockets_by_a_restart(launch: Launch) -> None:
+    """The keys of `[network]` for them are known."""
+    server = launch({"greet": PLUGIN}, ini="[network]\nlisten = 127.0.0.1:0\n[paths]\nplugins = plugins\n")
+    more = "unix_mode = 0600\nunix_group = 0\nproxy_protocol = on"
+    changed = f"[network]\nlisten = 127.0.0.1:0 unix:x.sock\n{more}\n[paths]\nplugins = plugins\n"
+    keys = {"listen": "live", "proxy_protocol": "live", "unix_mode": "restart", "unix_group": "restart"}
+    expected = {f"[network] {key}: {effect}" for key, effect in keys.items()}
+    assert expected == set(difference(server, changed))
 
 
 def test_a_file_that_a_reload_would_refuse_is_1(launch: Launch) -> None:

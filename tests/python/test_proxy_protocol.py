@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from support.http2 import Http2
 from support.plugins import prepare
 from support.server import Launch, Server, command, start
 from support.wait import TIMEOUT
@@ -188,6 +189,17 @@ def test_a_header_that_does_not_come_is_not_waited_for(launch: Launch) -> None:
     server.wait_for("connection closed: no whole PROXY header within head_time")
 
 
+def test_a_header_that_does_not_come_does_not_delay_the_end(launch: Launch) -> None:
+    """No more than a client without a request does."""
+    server = launch({"sees": SEES}, ini=proxied("port = 0", "[limits]\nhead_time = none\n"))
+    with server.connect() as connection:
+        connection.sendall(b"PROXY TCP4 203")
+        # Who is answered after it has been accepted after it.
+        assert "203.0.113.9" == body(ask(server, binary("203.0.113.9")))["client"]
+        assert 0 == server.stop()
+        assert b"" == received(connection)
+
+
 def test_only_trusted_proxies_may_connect(launch: Launch) -> None:
     """Others are closed whatever they send, and the log has their address."""
     server = launch({"sees": SEES}, ini=proxied("port = 0", "[server]\ntrusted_proxies = 192.0.2.0/24\n"))
@@ -245,10 +257,19 @@ def test_connections_are_counted_by_the_named_client(launch: Launch) -> None:
     server.wait_for(r"too many connections: 1 refused, the last from 203\.0\.113\.1, which has 1 already")
 
 
+def test_the_header_comes_before_http2(server: Server) -> None:
+    """With prior knowledge; all streams are of the client that it names."""
+    connection = server.connect()
+    connection.sendall(binary("203.0.113.9"))
+    with Http2(connection) as client:
+        for number in [client.begin("/sees") for _ in range(2)]:
+            assert b'"client": "203.0.113.9"' in client.answer(number).body
+
+
 def test_the_header_comes_before_tls(launch: Launch, tmp_path: Path) -> None:
-    """And before HTTP/2, by TLS or without."""
+    """For HTTP/1.1 and HTTP/2."""
     authority = trustme.CA()
-    made = authority.issue_cert("app.example")
+    made = authority.issue_cert("127.0.0.1")
     made.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
     made.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     files = f"certfile = {tmp_path / 'cert.pem'}\nkeyfile = {tmp_path / 'key.pem'}\n"
@@ -258,13 +279,18 @@ def test_the_header_comes_before_tls(launch: Launch, tmp_path: Path) -> None:
     for header in (line("203.0.113.9"), binary("203.0.113.9")):
         with server.connect() as connection:
             connection.sendall(header)
-            with context.wrap_socket(connection, server_hostname="app.example") as secure:
+            with context.wrap_socket(connection, server_hostname="127.0.0.1") as secure:
                 secure.sendall(REQUEST)
                 seen = body(received(secure))  # type: ignore[arg-type]
         assert ("203.0.113.9", True) == (seen["client"], seen["secure"])
     with server.connect() as connection:
         connection.sendall(REQUEST)
         assert b"" == received(connection)
+    context.set_alpn_protocols(["h2"])
+    connection = server.connect()
+    connection.sendall(binary("203.0.113.9"))
+    with Http2(connection, context) as client:
+        assert b'"client": "203.0.113.9"' in client.answer(client.begin("/sees")).body
 
 
 def test_the_protocol_by_a_unix_socket(launch: Launch) -> None:

@@ -181,6 +181,31 @@ def test_listening_sockets_are_left_with_the_manager(launch: Launch, tmp_path: P
         assert 0 == again.stop()
 
 
+def test_a_unix_socket_that_was_left_with_the_manager_is_served_again(launch: Launch, tmp_path: Path) -> None:
+    """A client that has connected meanwhile is answered, and the file is removed at the end."""
+    path = tmp_path / "x.sock"
+    ini = f"[network]\nport = 0\nlisten = unix:{path}\n[paths]\nplugins = plugins\n"
+    with closing(Manager(str(tmp_path / "notify"))) as manager:
+        server = launch({"plugin": PLUGIN}, ini=ini, env={"NOTIFY_SOCKET": manager.name})
+        manager.next("READY")
+        (stored,) = (each for each in manager.stored if each.family == socket.AF_UNIX)
+        server.process.kill()
+        server.wait()
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.settimeout(TIMEOUT)
+            waiting.connect(str(path))
+            waiting.sendall(b"GET /plugin HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            again = launch(
+                {"plugin": PLUGIN},
+                ini=ini,
+                program=[sys.executable, "-c", PASS_ON, str(stored.fileno()), "plugincore", *command()],
+                pass_fds=[stored.fileno()],
+            )
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 200")
+        assert 0 == again.stop()
+    assert not path.exists()
+
+
 #: Passes a descriptor on as systemd does with one that was left with it.
 PASS_ON = """
 import os, sys
