@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use headers::ETag;
-use http::header::{IF_RANGE, RANGE};
+use http::header::{CONTENT_ENCODING, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -18,6 +18,7 @@ use crate::edge::config::interpolation;
 use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::Settings;
 use crate::edge::files::conditions::{Selection, Validators, select};
+use crate::edge::http::content_coding::{BodyDecoder, ContentCoding};
 use crate::edge::http::framing::{Fault, Framing};
 use crate::edge::http::proxy_header::{self, ProxyHeader};
 use crate::edge::http::request::{BodyData, Variables, classify, decode_path};
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "framing", run: framing },
     Target { name: "target", run: target },
     Target { name: "body", run: body },
+    Target { name: "coding", run: coding },
     Target { name: "multipart", run: multipart },
     Target { name: "forwarded", run: forwarded },
     Target { name: "range", run: range },
@@ -110,6 +112,31 @@ fn body(data: &[u8]) {
     let end = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());
     let (content_type, body) = (&data[..end], data.get(end + 1..).unwrap_or_default());
     read(HeaderValue::from_bytes(content_type).ok().as_ref(), body);
+}
+
+/// A compressed body behind a line with its codings: how it is cut into pieces makes no difference, and no more comes of
+/// it than was asked for.
+fn coding(data: &[u8]) {
+    const LIMIT: usize = 1 << 16;
+    let end = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());
+    let (names, body) = (&data[..end], data.get(end + 1..).unwrap_or_default());
+    let Ok(names) = HeaderValue::from_bytes(names) else { return };
+    let Ok(codings) = ContentCoding::from_headers(&HeaderMap::from_iter([(CONTENT_ENCODING, names)])) else { return };
+    let decoded = |size: usize| {
+        let mut decoder = BodyDecoder::new(&codings, LIMIT)?;
+        let (mut text, mut output) = (Vec::new(), [0; 1000]);
+        for mut piece in body.chunks(size) {
+            while let Some(written) = decoder.decode(&mut piece, &mut output).ok()? {
+                text.extend_from_slice(&output[..written]);
+                if text.len() > LIMIT {
+                    return None;
+                }
+            }
+            assert!(piece.is_empty());
+        }
+        decoder.finish().ok().map(|()| text)
+    };
+    assert_eq!(decoded(body.len().max(1)), decoded(7));
 }
 
 /// A form whose boundary is `x`.

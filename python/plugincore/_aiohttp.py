@@ -48,7 +48,7 @@ _HANDLER_TIMEOUT = 1.0
 #: Seconds after a client's disconnect until the handler of its WebSocket is cancelled.
 _DISCONNECT_TIMEOUT = 30.0
 #: Content codings of request bodies that the server has decoded.
-_DECODED = {"gzip", "deflate"}
+_DECODED = {"gzip", "deflate", "br", "zstd"}
 #: Statuses of answers without a body; written data is dropped.
 _WITHOUT_BODY = {204, 205, 304}
 

@@ -100,20 +100,6 @@ def test_a_compressed_body_of_a_get_is_read_too(server: Server) -> None:
     assert ({}, JSON.decode()) == (answer["data"], answer["read"])
 
 
-@pytest.mark.parametrize("coding", ["identity", "compress", "gzip, gzip", "klingon", ""])
-def test_a_body_of_another_coding_passes_as_it_came(server: Server, coding: str) -> None:
-    """The plugin may know it."""
-    assert JSON.decode() == post(server, JSON, Content_Encoding=coding).json()["read"]
-
-
-@pytest.mark.parametrize("coding", ["br", "zstd"])
-def test_a_coding_that_plugins_never_see_is_refused(server: Server, coding: str) -> None:
-    """The answer lists those that are decoded."""
-    answer = post(server, JSON, Content_Encoding=coding)
-    assert (415, "gzip, deflate") == (answer.status_code, answer.headers["Accept-Encoding"])
-    assert "Content-Encoding" in answer.json()["error"]
-
-
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bare_deflate])
 def test_the_body_limit_is_for_the_decoded_bytes(server: Server, pack: Callable[[bytes], bytes]) -> None:
     """A body of exactly the limit is served, one of a byte more is not, and a bomb costs next to nothing."""

@@ -184,9 +184,9 @@ impl RequestBody {
         settings: &PluginSettings,
         headers: &HeaderMap,
     ) -> Result<Bytes, Rejection> {
-        let coding = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
+        let codings = ContentCoding::from_headers(headers).map_err(|UnsupportedCoding| Rejection::UnsupportedCoding)?;
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return Ok(Bytes::new()) };
-        let read = body::read(body, coding, settings.body_size, snapshot.body_times).await;
+        let read = body::read(body, &codings, settings.body_size, snapshot.body_times).await;
         self.broken = read.is_err();
         read.map_err(|error| match error {
             BodyError::TooLarge { limit } => Rejection::BodyTooLarge { limit },

@@ -13,7 +13,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::content_coding::{ContentCoding, Decoder, Undecodable};
+use super::content_coding::{BodyDecoder, ContentCoding, DecodeError};
 use crate::edge::config::settings::limits::BodyTimes;
 
 /// How long a refused client may go on sending before the connection is closed on it.
@@ -54,14 +54,8 @@ pub(crate) enum BodyError {
     Disconnected,
 }
 
-impl From<Undecodable> for BodyError {
-    fn from(_: Undecodable) -> Self {
-        Self::Undecodable
-    }
-}
-
-/// Reads a body of at most `limit` bytes, which takes no longer than `times` allow, and decodes it if it has a `coding`. The limit is
-/// for the bytes as they arrive and for the decoded ones.
+/// Reads a body of at most `limit` bytes, which takes no longer than `times` allow, and decodes it if it has `codings`.
+/// The limit is for the bytes as they arrive, for the decoded ones and for those between two codings.
 ///
 /// A body whose `Content-Length` is above the limit is refused without reading it, so a client that sent
 /// `Expect: 100-continue` gets its refusal instead of the permission to send. A body that arrived in one piece is
@@ -72,7 +66,7 @@ impl From<Undecodable> for BodyError {
 /// A [`BodyError`]; after `TooLarge` and `Undecodable` the rest is [discarded](discard), with its requirements.
 pub(crate) async fn read<B>(
     body: B,
-    coding: Option<ContentCoding>,
+    codings: &[ContentCoding],
     limit: usize,
     times: BodyTimes,
 ) -> Result<Bytes, BodyError>
@@ -81,9 +75,9 @@ where
     B::Error: StdError + 'static,
 {
     let mut pieces = Pieces { body, received: 0, limit, times, begun: None };
-    let whole = match coding {
+    let whole = match BodyDecoder::new(codings, limit) {
         None => pieces.join().await,
-        Some(coding) => pieces.decode(coding).await,
+        Some(decoder) => pieces.decode(decoder).await,
     };
     if matches!(whole, Err(BodyError::TooLarge { .. } | BodyError::Undecodable)) {
         discard(pieces.body);
@@ -172,26 +166,27 @@ where
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
-    async fn decode(&mut self, coding: ContentCoding) -> Result<Bytes, BodyError> {
+    async fn decode(&mut self, mut decoder: BodyDecoder) -> Result<Bytes, BodyError> {
         self.check(self.announced())?;
-        let mut decoder = Decoder::new(coding);
+        let limit = self.limit;
+        let error = |error| match error {
+            DecodeError::Undecodable => BodyError::Undecodable,
+            DecodeError::TooLarge => BodyError::TooLarge { limit },
+        };
         let mut whole = BytesMut::new();
         let mut chunk = vec![0; DECODED_CHUNK];
         while let Some(piece) = self.next().await? {
             let mut input = &piece[..];
-            loop {
-                let written = decoder.decode(&mut input, &mut chunk)?;
+            while let Some(written) = decoder.decode(&mut input, &mut chunk).map_err(error)? {
                 self.check(whole.len() + written)?;
                 whole.extend_from_slice(&chunk[..written]);
-                if written == chunk.len() {
+                if written == chunk.len() || (written == 0 && !input.is_empty()) {
                     // A few bytes can stand for very many; others on this thread have their turn in between.
                     tokio::task::yield_now().await;
-                } else if input.is_empty() {
-                    break;
                 }
             }
         }
-        decoder.finish()?;
+        decoder.finish().map_err(error)?;
         Ok(whole.freeze())
     }
 }
@@ -258,25 +253,25 @@ mod tests {
     #[test]
     fn a_body_in_one_piece_is_not_copied() {
         let sent = Bytes::from_static(b"hello");
-        let got = run(read(Full::new(sent.clone()), None, 5, TIMES)).unwrap();
+        let got = run(read(Full::new(sent.clone()), &[], 5, TIMES)).unwrap();
         assert_eq!(sent.as_ptr(), got.as_ptr());
         assert_eq!(sent, got);
     }
 
     #[test]
     fn pieces_are_joined_in_order() {
-        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), None, 4, TIMES)));
+        assert_eq!(Ok(Bytes::from("abcd")), run(read(pieces(&["a", "", "bc", "d"]), &[], 4, TIMES)));
     }
 
     #[test]
     fn an_announced_length_above_the_limit_is_refused() {
-        let got = run(read(Full::new(Bytes::from_static(b"hello")), None, 4, TIMES));
+        let got = run(read(Full::new(Bytes::from_static(b"hello")), &[], 4, TIMES));
         assert_eq!(Err(BodyError::TooLarge { limit: 4 }), got);
     }
 
     #[test]
     fn pieces_are_counted_as_they_come() {
-        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), None, 3, TIMES)));
+        assert_eq!(Err(BodyError::TooLarge { limit: 3 }), run(read(pieces(&["ab", "cd"]), &[], 3, TIMES)));
     }
 
     #[test]
@@ -288,7 +283,7 @@ mod tests {
                 zlib.map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))),
             ))
         };
-        let read = |limit| run(read(frames(), Some(ContentCoding::Deflate), limit, TIMES));
+        let read = |limit| run(read(frames(), &[ContentCoding::Deflate], limit, TIMES));
         assert_eq!(Ok(Bytes::from("a".repeat(100))), read(100));
         assert_eq!(Err(BodyError::TooLarge { limit: 99 }), read(99));
     }
@@ -296,7 +291,7 @@ mod tests {
     #[test]
     fn a_gap_longer_than_allowed_is_a_timeout() {
         let silent = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        assert_eq!(Err(BodyError::Timeout), run(read(silent, None, 3, TIMES)));
+        assert_eq!(Err(BodyError::Timeout), run(read(silent, &[], 3, TIMES)));
     }
 
     /// Runs a future on a clock that jumps to the next alarm instead of waiting for it.
@@ -321,7 +316,7 @@ mod tests {
         let read = |times| {
             run_paused(async move {
                 let begun = tokio::time::Instant::now();
-                (read(drops(), None, 100, times).await, begun.elapsed().as_secs())
+                (read(drops(), &[], 100, times).await, begun.elapsed().as_secs())
             })
         };
         assert_eq!((Err(BodyError::Timeout), 9), read(times(9, Some(1000))));

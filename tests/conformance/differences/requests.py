@@ -79,13 +79,21 @@ def too_large(exchange: Exchange) -> Collection[str]:
 
 
 def broken_compression(exchange: Exchange) -> Collection[str]:
+    alone = "," not in (exchange.header("Content-Encoding") or "")
     told = exchange.says(exchange.ours, "request body is not valid in its Content-Encoding, or cut short")
-    return {"status", "body"} if told and exchange.statuses(200, 400) else ()
+    return {"status", "body"} if alone and told and exchange.statuses(200, 400) else ()
 
 
-def other_compression(exchange: Exchange) -> Collection[str]:
+def brotli_and_zstandard(exchange: Exchange) -> Collection[str]:
     asked = exchange.header("Content-Encoding") in ("br", "zstd")
-    return {"status", *BODY} if asked and exchange.statuses(400, 415) else ()
+    return set(exchange.ours) | set(exchange.original) if asked and exchange.statuses(400, 200) else ()
+
+
+def other_codings(exchange: Exchange) -> Collection[str]:
+    codings = (exchange.header("Content-Encoding") or "").lower()
+    asked = codings not in ("", "gzip", "deflate", "br", "zstd", "identity")
+    refused = exchange.statuses(200, 415) or exchange.statuses(200, 400)
+    return {"status", "connection", *BODY} if asked and refused else ()
 
 
 def empty_charset(exchange: Exchange) -> Collection[str]:
@@ -226,13 +234,22 @@ ROWS = [
         answers(broken_compression),
     ),
     Difference(
-        "other-compression",
+        "brotli-and-zstandard",
         AREA,
         "a body compressed as `br` or `zstd`",
         "400, unless the package for that coding is installed",
-        "415 with `Accept-Encoding`",
+        "decoded",
         Reason.ROBUSTNESS,
-        answers(other_compression),
+        answers(brotli_and_zstandard),
+    ),
+    Difference(
+        "other-codings",
+        AREA,
+        "a body of several codings, or of one that is not known",
+        "passed on as it came",
+        "decoded; 415 with `Accept-Encoding` for an unknown one",
+        Reason.ROBUSTNESS,
+        answers(other_codings),
     ),
     Difference(
         "empty-charset",

@@ -7,6 +7,7 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHE
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::answer::{ErrorBody, answer, answer_text, retry_after, retry_after_seconds};
+use crate::edge::http::content_coding::ContentCoding;
 use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::Body;
 
@@ -75,7 +76,10 @@ pub enum Rejection {
         limit: usize,
     },
     /// 415 with `Accept-Encoding`: the body is compressed in a way that is not decoded here.
-    #[error("the request body has a Content-Encoding that is not supported; send it as gzip, deflate or as it is")]
+    #[error(
+        "the request body has a Content-Encoding that is not supported; send it as {}, or as it is",
+        ContentCoding::ACCEPTED
+    )]
     UnsupportedCoding,
     /// 416 with `Content-Range`: nothing of the file is within the requested range.
     #[error("the range that is asked for begins behind the end of the file, which has {size} bytes")]
@@ -175,7 +179,7 @@ impl Rejection {
                 response.headers_mut().insert(ALLOW, allow.allow());
             }
             Self::UnsupportedCoding => {
-                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ContentCoding::ACCEPTED));
             }
             Self::KeyRequired => {
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

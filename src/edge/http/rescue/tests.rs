@@ -93,7 +93,10 @@ fn a_range_behind_the_end_is_told_the_size() {
 
 #[test]
 fn an_unknown_coding_is_told_the_known_ones() {
-    assert_eq!(Rejection::UnsupportedCoding.respond(id("i"), false).headers()[ACCEPT_ENCODING], "gzip, deflate");
+    assert_eq!(
+        Rejection::UnsupportedCoding.respond(id("i"), false).headers()[ACCEPT_ENCODING],
+        "gzip, deflate, br, zstd"
+    );
 }
 
 #[test]

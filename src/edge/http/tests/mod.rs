@@ -139,7 +139,7 @@ impl Service for Desk {
         Either::Right(async move {
             let path = request.uri().path().to_owned();
             match path.as_str() {
-                "/echo" => match body::read(request.into_body(), None, BODY_LIMIT, BODY_TIMES).await {
+                "/echo" => match body::read(request.into_body(), &[], BODY_LIMIT, BODY_TIMES).await {
                     Ok(bytes) => Response::new(Body::new(bytes)),
                     Err(error) => refusal(413, error.to_string()),
                 },
