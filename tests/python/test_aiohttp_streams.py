@@ -121,6 +121,10 @@ class Events(BasePlugin):
 """
 
 
+#: Headers of a client that gets what is written as it is.
+PLAIN = {"Accept-Encoding": "identity"}
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve the plugins of this module."""
@@ -130,7 +134,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_what_is_written_reaches_the_client_while_the_handler_goes_on(server: Server) -> None:
     """Head and pieces are on their way as soon as they are written; status, reason, headers and cookies are there."""
-    with server.client() as client, client.stream("GET", "/stream/written") as answer:
+    with server.client() as client, client.stream("GET", "/stream/written", headers=PLAIN) as answer:
         assert (201, "Made Up", "1") == (answer.status_code, answer.reason_phrase, answer.headers["x-mine"])
         assert ("text/plain", "chunked") == (answer.headers["content-type"], answer.headers["transfer-encoding"])
         assert "a=1; HttpOnly; Path=/p" == answer.headers["set-cookie"]
@@ -157,7 +161,8 @@ def test_a_handler_that_writes_once_more_when_it_is_cancelled_has_not_failed(lau
     server = launch({"stream": STREAM})
     kind = "text/plain" if end == "the client leaves" else "text/event-stream"
     since = len(server.lines)
-    with server.client() as client, client.stream("GET", "/stream/parting", params={"type": kind}) as answer:
+    client, params = server.client(), {"type": kind}
+    with client, client.stream("GET", "/stream/parting", params=params, headers=PLAIN) as answer:
         assert b"now" == next(answer.iter_raw())
         if end == "the plugin is reloaded":
             assert 200 == server.get("/reload/stream").status_code

@@ -210,8 +210,9 @@ def names() -> Mapping[str, Any]:
 
 
 def result(server: Server, expression: str, plugin: str = "result") -> httpx.Response:
-    """Return the answer of a handler that returns the value of ``expression``."""
-    return server.post(f"/{plugin}", content=json.dumps({"expression": expression}))
+    """Return the answer of a handler that returns the value of ``expression``, as a client gets it uncompressed."""
+    headers = {"Accept-Encoding": "identity"}
+    return server.post(f"/{plugin}", content=json.dumps({"expression": expression}), headers=headers)
 
 
 JSON = "application/json; charset=utf-8"

@@ -36,6 +36,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "control_socket",
             "state_dir",
             "crash_loop_guard",
+            "compression",
         ],
     ),
     (
@@ -83,6 +84,7 @@ pub(crate) const PLUGIN_KEYS: &[&str] = &[
     "origin_url",
     "park_after",
     "threads",
+    "compression",
 ];
 
 /// The first word of a section for one plugin.
@@ -127,6 +129,7 @@ pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("compat", "legacy_status"),
     ("server", "watchdog_restart"),
     ("server", "crash_loop_guard"),
+    ("server", "compression"),
 ];
 
 /// Host sections without which a server is open: a misspelt key there is an error.

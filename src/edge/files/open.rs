@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::encoding::Coding;
+use crate::edge::http::accept_encoding::Coding;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use http::header::{LOCATION, VARY};
+use http::header::{ACCEPT_ENCODING, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use jiff::Zoned;
 
-use super::encoding::{Coding, accepted};
 use super::open::{Found, Opened, flags, refusal};
 use super::response::{FileRequest, respond};
+use crate::edge::http::accept_encoding::{Coding, accepted};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::observe::common_log::CommonLogEntry;
@@ -29,6 +29,9 @@ use crate::edge::policy::address::Client;
 
 /// The one name with a leading dot that exists, at the top of the folder: RFC 8615 gives it to the public.
 const WELL_KNOWN: &str = ".well-known";
+
+/// The compressed forms that a file may have beside it. Where a client does not care, the first is taken.
+const SIBLINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstandard, Coding::Gzip];
 
 /// Where a request for a document comes from.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +133,8 @@ impl StaticFiles {
             Found::Folder if wants_folder => Err(Rejection::NotFound),
             Found::Folder => Ok(Found::Folder),
             Found::File(plain) => {
-                let siblings =
-                    accepted(headers).into_iter().filter_map(|coding| self.sibling(&top, &place, coding, &plain));
+                let codings = accepted(headers.get_all(ACCEPT_ENCODING), SIBLINGS);
+                let siblings = codings.into_iter().filter_map(|coding| self.sibling(&top, &place, coding, &plain));
                 Ok(Found::File(siblings.into_iter().next().unwrap_or(plain)))
             }
         }
@@ -140,7 +143,7 @@ impl StaticFiles {
     /// The compressed form of `plain`, unless it is older: then it is of an earlier version.
     fn sibling(&self, top: &Dir, place: &Path, coding: Coding, plain: &Opened) -> Option<Box<Opened>> {
         let mut name = OsString::from(place);
-        name.push(coding.suffix());
+        name.push(suffix(coding));
         let Ok(Found::File(sibling)) = self.open(top, Path::new(&name), place, Some(coding)) else { return None };
         let changed = |opened: &Opened| opened.file.metadata().map(|metadata| metadata.mtime());
         // In whole seconds, since some compressors copy no more of the time than that.
@@ -161,6 +164,15 @@ impl StaticFiles {
         let target = self.folder.join(place).canonicalize().ok()?;
         let inside = target.strip_prefix(self.folder.canonicalize().ok()?).ok()?.to_owned();
         Some(open_below(top, &inside))
+    }
+}
+
+/// What follows the file's name in that of a compressed sibling.
+fn suffix(coding: Coding) -> &'static str {
+    match coding {
+        Coding::Brotli => ".br",
+        Coding::Zstandard => ".zst",
+        Coding::Gzip => ".gz",
     }
 }
 

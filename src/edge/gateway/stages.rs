@@ -16,6 +16,7 @@ use http_body::Body as _;
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::body::{self, BodyError};
+use crate::edge::http::compression;
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::incoming::Incoming;
@@ -310,6 +311,10 @@ pub(super) struct ResponseContext {
     origin: Option<HeaderValue>,
     /// CORS as the plugin has it, if it has origins of its own.
     cors: Option<Arc<Cors>>,
+    /// What the client takes of codings.
+    accept_encoding: Option<HeaderValue>,
+    /// Whether what the plugin answers may be compressed.
+    compresses: bool,
 }
 
 impl ResponseContext {
@@ -324,12 +329,15 @@ impl ResponseContext {
         // The answer to OPTIONS is complete, a preflight's permission included.
         let adds_cors = flags.origin && parts.method != Method::OPTIONS;
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
-        Self { id: context.id.clone(), is_head: parts.method == Method::HEAD, origin, cors: None }
+        let accept_encoding = if flags.accept_encoding { compression::accept_encoding(&parts.headers) } else { None };
+        let (id, is_head) = (context.id.clone(), parts.method == Method::HEAD);
+        Self { id, is_head, origin, cors: None, accept_encoding, compresses: false }
     }
 
-    /// Goes by the origins of `endpoint`, if it has its own.
+    /// Goes by what holds for `endpoint`: its origins, if it has its own, and whether what it answers is compressed.
     pub(super) fn go_by(&mut self, endpoint: &Endpoint) {
         self.cors.clone_from(&endpoint.cors);
+        self.compresses = endpoint.settings.compression;
     }
 
     /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
@@ -345,6 +353,11 @@ impl ResponseContext {
                 if response.status().is_client_error() || response.status().is_server_error() {
                     // A plugin that chose an id of its own keeps it.
                     response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.header());
+                }
+                if self.compresses
+                    && let Some(coding) = compression::negotiate(&mut response, self.accept_encoding.as_ref())
+                {
+                    compression::compress(&mut response, coding);
                 }
                 response
             }

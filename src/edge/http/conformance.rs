@@ -6,7 +6,9 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, EXPECT, FORWARDED, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -119,6 +121,7 @@ pub(crate) fn check_target_size<B>(request: &Request<B>, max: usize) -> Result<(
 /// Whether a request has the headers that are asked for at each request and that most do not have. They are found in
 /// the pass over the headers that is made anyway, since to look each up takes longer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a header is there or not")]
 pub(crate) struct HeaderFlags {
     /// `X-Request-Id`.
     pub request_id: bool,
@@ -126,6 +129,8 @@ pub(crate) struct HeaderFlags {
     pub forwarded: bool,
     /// `Origin`.
     pub origin: bool,
+    /// `Accept-Encoding`.
+    pub accept_encoding: bool,
 }
 
 /// What a client of HTTP/1.0 needs of its answer.
@@ -182,6 +187,8 @@ impl<'a> Fields<'a> {
                 fields.upgrades = true;
             } else if *name == ORIGIN {
                 fields.flags.origin = true;
+            } else if *name == ACCEPT_ENCODING {
+                fields.flags.accept_encoding = true;
             } else if *name == X_REQUEST_ID {
                 fields.flags.request_id = true;
             } else if is_of_proxy(name) {

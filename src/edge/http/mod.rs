@@ -7,11 +7,13 @@
 //! [`upgrade`] handles connections that leave HTTP, [`timer`] makes timeouts cheap, [`forked`] keeps forked children
 //! from holding sockets, and [`drain`] shuts everything down in order.
 
+pub(crate) mod accept_encoding;
 pub(crate) mod body;
+pub(crate) mod compressed;
+pub(crate) mod compression;
 pub(crate) mod conformance;
 pub(crate) mod connection;
 pub(crate) mod connection_count;
-
 pub(crate) mod content_coding;
 pub(crate) mod control_socket;
 mod date;
@@ -37,10 +39,12 @@ pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod socket_file;
 mod stall;
+pub(crate) mod streamed;
 mod timer;
 pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod upgrade;
+pub(crate) mod vary;
 mod websocket;
 
 #[cfg(test)]

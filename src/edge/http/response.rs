@@ -1,4 +1,4 @@
-//! The body of an answer (complete, streamed or from a file), and the server's own JSON in the spelling of
+//! The body of an answer (complete, streamed, from a file or compressed), and the server's own JSON in the spelling of
 //! `json.dumps`.
 //!
 //! Runs on the I/O threads. Clients of pluginserver compare texts, so separators are `", "` and `": "`, and all
@@ -7,7 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -16,8 +16,10 @@ use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::compressed::Compressed;
 use super::file::FileBody;
 use super::pipe::{Broken, Reader};
+use super::streamed::Streamed;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -28,14 +30,8 @@ pub enum Body {
     Streamed(Streamed),
     /// Bytes of a file.
     File(FileBody),
-}
-
-/// A body that is still on its way from another thread.
-#[derive(Debug)]
-pub struct Streamed {
-    reader: Reader,
-    length: Option<u64>,
-    broken: bool,
+    /// One of the others, compressed as it is sent.
+    Compressed(Box<Compressed>),
 }
 
 impl Body {
@@ -47,25 +43,12 @@ impl Body {
     /// A body that comes out of `reader`; `length` is how many bytes will come, if that is known: it becomes
     /// `Content-Length`, chunks are used otherwise.
     pub fn streamed(reader: Reader, length: Option<u64>) -> Self {
-        Self::Streamed(Streamed { reader, length, broken: false })
+        Self::Streamed(Streamed::new(reader, length))
     }
 
     /// True if there is nothing in it, and nothing to come.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Whole(None))
-    }
-}
-
-impl Streamed {
-    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        let next = ready!(self.reader.poll_next(cx));
-        if matches!(next, Some(Err(Broken))) && !self.broken {
-            // hyper drops what it has not flushed when a body fails; a turn later the client has what there was.
-            self.broken = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(next)
     }
 }
 
@@ -90,18 +73,23 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(streamed) => streamed.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
             Self::File(file) => file.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
+            Self::Compressed(body) => body.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_empty()
+        match self {
+            Self::Compressed(body) => body.has_ended(),
+            other => other.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Streamed(streamed) => streamed.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Streamed(streamed) => streamed.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(file) => SizeHint::with_exact(file.left()),
+            Self::Compressed(_) => SizeHint::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import re
 from collections.abc import Collection
@@ -122,7 +123,26 @@ def overridden(exchange: Exchange) -> Collection[str]:
     return {"status", *BODY} if exchange.statuses(500, 200) and json_of(exchange.original) == error else ()
 
 
+def compressed(exchange: Exchange) -> Collection[str]:
+    asked = "gzip" in (exchange.header("Accept-Encoding") or "")
+    if not asked or exchange.ours["header content-encoding"] != "gzip" or exchange.original["header content-encoding"]:
+        return ()
+    body = gzip.decompress(exchange.ours["body"])
+    alike = len(body) >= 1024 and list(json_of(exchange.original)) == list(json.loads(body))
+    return {"body", "header content-encoding", "framing"} if alike else ()
+
+
 ROWS = [
+    Difference(
+        "compressed",
+        AREA,
+        "JSON or text of 1 KiB and more for a client with `Accept-Encoding`",
+        "sent as it is",
+        "[compressed](results.md#compression), unless `[server] compression = off`",
+        Reason.BUG,
+        answers(compressed),
+        "clients that do not want it do not ask for it",
+    ),
     Difference(
         "code-is-status",
         AREA,

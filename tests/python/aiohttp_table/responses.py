@@ -319,5 +319,6 @@ ANSWERS: dict[str, tuple[str, str]] = {
         "GET HEAD",
         "the connection is the server's",
     ),
+    'r = web.Response(text="x")\nr.enable_chunked_encoding()\nreturn r': ("GET HEAD", "text streams are compressed"),
     'return web.Response(text="x", status=600)': ("GET HEAD", "a status is from 200 to 599"),
 }

@@ -33,6 +33,8 @@ pub(crate) struct PluginSettings {
     pub cors: Option<Arc<CorsSettings>>,
     /// `park_after`: how many failures within which time have the plugin left alone for a while (default never).
     pub park_after: Option<ParkAfter>,
+    /// `compression`: whether what the plugin answers is compressed (default `[server] compression`, on).
+    pub compression: bool,
     /// `threads`: how many threads of its own its plain handlers run in (default 0: the Python thread).
     pub threads: usize,
 }
@@ -58,6 +60,7 @@ impl Default for PluginSettings {
             requires_key: false,
             cors: None,
             park_after: None,
+            compression: true,
             threads: 0,
         }
     }

@@ -46,7 +46,9 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let cors = cors::cors(&mut SectionReader::new(config, "cors", &mut found));
     let server = server(&mut SectionReader::new(config, "server", &mut found));
     listen::check_proxies(config, &network, &server.trusted_proxies, &listen, &mut found);
-    let (limits, of_plugins) = limits::limits(config, &mut found);
+    let (limits, mut of_plugins) = limits::limits(config, &mut found);
+    of_plugins.compression =
+        SectionReader::new(config, "server", &mut found).switch("compression", of_plugins.compression);
     let plugins = Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), &mut found));
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);

@@ -47,6 +47,7 @@ fn read(section: &mut SectionReader<'_>, general: &PluginSettings, cors: Option<
         queue_time: section.read("queue_time", general.queue_time, time),
         handler_time: section.read("handler_time", general.handler_time, time),
         park_after: section.read("park_after", general.park_after, |value| fields::or_none(value, None, park_after)),
+        compression: section.switch("compression", general.compression),
         threads: section.read("threads", general.threads, |value| fields::or_none(value, 0, threads)),
         rates: limits::rates(section, general.rates),
         requires_key: section.read("auth", general.requires_key, requires_key),

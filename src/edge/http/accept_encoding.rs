@@ -1,25 +1,22 @@
-//! Chooses the precompressed sibling of a file that a client prefers, by its `Accept-Encoding`.
+//! The content codings that a client takes, by its `Accept-Encoding`.
 //!
-//! Pure functions; nothing is compressed here. Caveat: a client that refuses the uncompressed file (`identity;q=0`)
-//! gets it nevertheless if there is no sibling that it accepts, which RFC 9110 allows.
+//! Pure functions; nothing is compressed here. Caveat: a client that refuses what is not compressed (`identity;q=0`)
+//! gets it nevertheless if there is no coding that it accepts, which RFC 9110 allows.
 
-use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
-/// How a sibling is compressed. Where a client does not care, the first is taken.
+/// A content coding of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
-    /// `.br`
+    /// RFC 7932.
     Brotli,
-    /// `.zst`
+    /// RFC 8878.
     Zstandard,
-    /// `.gz`
+    /// RFC 1952.
     Gzip,
 }
 
 impl Coding {
-    const ALL: [Self; 3] = [Self::Brotli, Self::Zstandard, Self::Gzip];
-
     /// Its name in `Content-Encoding`.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -33,20 +30,12 @@ impl Coding {
     pub(crate) fn header(self) -> HeaderValue {
         HeaderValue::from_static(self.name())
     }
-
-    /// What follows the file's name in the sibling's.
-    pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            Self::Brotli => ".br",
-            Self::Zstandard => ".zst",
-            Self::Gzip => ".gz",
-        }
-    }
 }
 
-/// The codings that the client prefers to the file as it is, best first.
-pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
-    let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+/// Those of the `offered` codings that the client prefers to what is not compressed, best first, by the lines of its
+/// `Accept-Encoding`. Where its weights are equal, the order of the `offered` ones counts.
+pub(crate) fn accepted<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>, offered: [Coding; 3]) -> Vec<Coding> {
+    let fields = lines.into_iter().filter_map(|value| value.to_str().ok());
     let wishes: Vec<_> = fields.flat_map(|field| field.split(',')).filter_map(wish).collect();
     let weight = |names: &[&str]| {
         let named = |name: &str| wishes.iter().find(|wish| wish.0.eq_ignore_ascii_case(name)).map(|wish| wish.1);
@@ -54,7 +43,7 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<Coding> {
     };
     // What is as it is comes last, unless the client gives it a weight.
     let identity = weight(&["identity"]).unwrap_or(0);
-    let mut accepted: Vec<_> = Coding::ALL
+    let mut accepted: Vec<_> = offered
         .into_iter()
         .filter_map(|coding| {
             let names: &[&str] = if coding == Coding::Gzip { &["gzip", "x-gzip", "*"] } else { &[coding.name(), "*"] };
@@ -98,8 +87,8 @@ mod tests {
     use super::*;
 
     fn names(value: &'static str) -> Vec<&'static str> {
-        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-        accepted(&headers).into_iter().map(Coding::name).collect()
+        let offered = [Coding::Brotli, Coding::Zstandard, Coding::Gzip];
+        accepted(&[HeaderValue::from_static(value)], offered).into_iter().map(Coding::name).collect()
     }
 
     #[test]
@@ -115,6 +104,8 @@ mod tests {
             ("gzip ; Q=0.5 , br", &["br", "gzip"]),
             ("identity, gzip;q=0.5, br", &["br"]),
             ("identity;q=0.5, gzip", &["gzip"]),
+            ("identity;q=0, gzip;q=0.1", &["gzip"]),
+            ("*;q=0, zstd;q=0.2", &["zstd"]),
         ] {
             assert_eq!(names(value), expected, "{value}");
         }
@@ -122,11 +113,28 @@ mod tests {
 
     #[test]
     fn what_is_refused_or_unreadable_is_not_taken() {
-        for value in
-            ["", "identity", "gzip;q=0", "gzip;q=0.000", "gzip;q=2", "gzip;q=x", "gzip;q=0.1234", ";", "gzip;x=1"]
-        {
+        for value in [
+            "",
+            "identity",
+            "identity;q=0",
+            "*;q=0",
+            "gzip;q=0",
+            "gzip;q=0.000",
+            "gzip;q=2",
+            "gzip;q=x",
+            "gzip;q=0.1234",
+            ";",
+            "gzip;x=1",
+        ] {
             assert!(names(value).is_empty(), "{value}");
         }
-        assert!(accepted(&HeaderMap::new()).is_empty());
+        assert!(accepted(&[], [Coding::Brotli, Coding::Zstandard, Coding::Gzip]).is_empty());
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        let lines = ["gzip;q=0.5", "zstd"].map(HeaderValue::from_static);
+        let accepted = accepted(&lines, [Coding::Gzip, Coding::Brotli, Coding::Zstandard]);
+        assert_eq!(accepted, [Coding::Zstandard, Coding::Gzip]);
     }
 }
