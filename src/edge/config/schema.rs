@@ -85,6 +85,7 @@ pub(crate) const PLUGIN_KEYS: &[&str] = &[
     "park_after",
     "threads",
     "compression",
+    "etag",
 ];
 
 /// The first word of a section for one plugin.

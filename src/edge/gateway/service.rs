@@ -161,7 +161,7 @@ impl<B: Backend> AppService<B> {
                 return Ok(Progress::Waits(Box::new(Waiting::StaticFile(context, subpath))));
             }
         };
-        response.go_by(&endpoint);
+        response.go_by(&endpoint, &context);
         let cors = endpoint.cors.as_ref().or(snapshot.cors.as_ref());
         if let Some(response) = answer_options(cors, &context, endpoint.methods)? {
             return Ok(Progress::Answered(response));
@@ -245,7 +245,7 @@ impl<B: Backend> AppService<B> {
                 let (endpoint, permit, key) = loop {
                     *snapshot = self.state.snapshot.load_full();
                     let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
-                    response.go_by(&endpoint);
+                    response.go_by(&endpoint, &context);
                     endpoint.check_enabled()?;
                     check_method(&context, endpoint.methods)?;
                     let (gate, resource) = (self.gate(snapshot, &context), Resource::Plugin(endpoint.id()));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -19,6 +19,7 @@ use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::compression;
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
+use crate::edge::http::entity_tag;
 use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
@@ -315,6 +316,10 @@ pub(super) struct ResponseContext {
     accept_encoding: Option<HeaderValue>,
     /// Whether what the plugin answers may be compressed.
     compresses: bool,
+    /// Whether JSON of the plugin gets a tag.
+    tags: bool,
+    /// The tags that the client knows, if that is so.
+    if_none_match: Option<HeaderValue>,
 }
 
 impl ResponseContext {
@@ -331,13 +336,35 @@ impl ResponseContext {
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
         let accept_encoding = if flags.accept_encoding { compression::accept_encoding(&parts.headers) } else { None };
         let (id, is_head) = (context.id.clone(), parts.method == Method::HEAD);
-        Self { id, is_head, origin, cors: None, accept_encoding, compresses: false }
+        Self { id, is_head, origin, cors: None, accept_encoding, compresses: false, tags: false, if_none_match: None }
     }
 
-    /// Goes by what holds for `endpoint`: its origins, if it has its own, and whether what it answers is compressed.
-    pub(super) fn go_by(&mut self, endpoint: &Endpoint) {
+    /// Goes by what holds for `endpoint`: its origins, if it has its own, and whether what it answers to the request is
+    /// compressed and gets a tag.
+    pub(super) fn go_by(&mut self, endpoint: &Endpoint, context: &RequestContext) {
         self.cors.clone_from(&endpoint.cors);
         self.compresses = endpoint.settings.compression;
+        let (method, headers) = (&context.parts.method, &context.parts.headers);
+        self.tags = endpoint.settings.etag && (*method == Method::GET || *method == Method::HEAD);
+        if self.tags {
+            self.if_none_match = compression::joined(headers, &IF_NONE_MATCH);
+        }
+    }
+
+    /// Stage: what a plugin answers gets a tag and is compressed, or left out if the client has it.
+    fn represent(&self, response: &mut Response<Body>) {
+        if self.tags {
+            entity_tag::add(response);
+        }
+        let accepted = self.accept_encoding.as_ref();
+        let coding = if self.compresses { compression::negotiate(response, accepted) } else { None };
+        if let Some(known) = &self.if_none_match
+            && entity_tag::is_known(response, known)
+        {
+            entity_tag::leave_out(response);
+        } else if let Some(coding) = coding {
+            compression::compress(response, coding);
+        }
     }
 
     /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
@@ -354,10 +381,8 @@ impl ResponseContext {
                     // A plugin that chose an id of its own keeps it.
                     response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.header());
                 }
-                if self.compresses
-                    && let Some(coding) = compression::negotiate(&mut response, self.accept_encoding.as_ref())
-                {
-                    compression::compress(&mut response, coding);
+                if self.compresses || self.tags {
+                    self.represent(&mut response);
                 }
                 response
             }

@@ -19,6 +19,7 @@ pub(crate) mod control_socket;
 mod date;
 pub(crate) mod departure;
 pub(crate) mod drain;
+pub(crate) mod entity_tag;
 pub(crate) mod file;
 pub(crate) mod forked;
 pub(crate) mod framing;

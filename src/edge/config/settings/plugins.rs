@@ -14,6 +14,7 @@ use crate::edge::config::settings::cors::CorsSettings;
 
 /// What holds for the requests to one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "most are keys that are on or off")]
 pub(crate) struct PluginSettings {
     /// `body_size`: bytes of a request body (default 1 MiB); more is 413.
     pub body_size: usize,
@@ -35,6 +36,8 @@ pub(crate) struct PluginSettings {
     pub park_after: Option<ParkAfter>,
     /// `compression`: whether what the plugin answers is compressed (default `[server] compression`, on).
     pub compression: bool,
+    /// `etag`: whether JSON that the plugin answers to GET has an `ETag` (default off).
+    pub etag: bool,
     /// `threads`: how many threads of its own its plain handlers run in (default 0: the Python thread).
     pub threads: usize,
 }
@@ -61,6 +64,7 @@ impl Default for PluginSettings {
             cors: None,
             park_after: None,
             compression: true,
+            etag: false,
             threads: 0,
         }
     }

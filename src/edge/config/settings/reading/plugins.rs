@@ -48,6 +48,7 @@ fn read(section: &mut SectionReader<'_>, general: &PluginSettings, cors: Option<
         handler_time: section.read("handler_time", general.handler_time, time),
         park_after: section.read("park_after", general.park_after, |value| fields::or_none(value, None, park_after)),
         compression: section.switch("compression", general.compression),
+        etag: section.switch("etag", general.etag),
         threads: section.read("threads", general.threads, |value| fields::or_none(value, 0, threads)),
         rates: limits::rates(section, general.rates),
         requires_key: section.read("auth", general.requires_key, requires_key),
