@@ -6,7 +6,11 @@
 /// The section of named keys, which plugins do not find in their configuration.
 pub(crate) const KEYS: &str = "keys";
 
-/// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; `[keys]`, too: a key's name.
+/// The section of headers that all responses have.
+pub(crate) const HEADERS: &str = "headers";
+
+/// Host sections with their keys. `[plugin_parms]` takes any key: the plugin file's stem; so do `[keys]`, a key's name,
+/// and `[headers]`, a header's.
 pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("network", &["bindto", "port", "listen", "unix_mode", "unix_group", "proxy_protocol", "http2", "hosts"]),
     ("paths", &["plugins", "pidfile", "documents", "indexfile"]),
@@ -14,6 +18,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ("SSL", &["enabled", "certfile", "keyfile", "min_version", "client_ca", "client_certificate", "check_interval"]),
     ("auth", &["apikey", "key_sources", "challenge"]),
     (KEYS, &[]),
+    (HEADERS, &[]),
     ("cors", &["enabled", "origin_url", "allow_headers", "expose_headers", "max_age", "credentials"]),
     (
         "server",

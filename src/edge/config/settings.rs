@@ -20,6 +20,7 @@ use super::places::PlaceSetting;
 use super::proxies::TrustedProxies;
 use super::resolved::ResolvedConfig;
 use super::socket_address::SocketAddress;
+use http::{HeaderName, HeaderValue};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub limits: LimitSettings,
     /// `[plugin x]`, and what `[limits]` has for all plugins.
     pub plugins: Arc<PluginSections>,
+    /// `[headers]`: what all responses have, unless they have it already.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.

@@ -305,6 +305,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 }
 
 /// What the response takes from the head of its request.
+#[expect(clippy::struct_excessive_bools, reason = "none of them depends on another")]
 pub(super) struct ResponseContext {
     id: RequestId,
     is_head: bool,
@@ -320,6 +321,8 @@ pub(super) struct ResponseContext {
     tags: bool,
     /// The tags that the client knows, if that is so.
     if_none_match: Option<HeaderValue>,
+    /// Whether the client uses TLS, as far as is known.
+    secure: bool,
 }
 
 impl ResponseContext {
@@ -336,7 +339,17 @@ impl ResponseContext {
         let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
         let accept_encoding = if flags.accept_encoding { compression::accept_encoding(&parts.headers) } else { None };
         let (id, is_head) = (context.id.clone(), parts.method == Method::HEAD);
-        Self { id, is_head, origin, cors: None, accept_encoding, compresses: false, tags: false, if_none_match: None }
+        Self {
+            id,
+            is_head,
+            origin,
+            cors: None,
+            accept_encoding,
+            compresses: false,
+            tags: false,
+            if_none_match: None,
+            secure: context.secure,
+        }
     }
 
     /// Goes by what holds for `endpoint`: its origins, if it has its own, and whether what it answers to the request is
@@ -367,8 +380,8 @@ impl ResponseContext {
         }
     }
 
-    /// Stage: the response as it is sent. Errors become responses, and each response gets the headers that depend on
-    /// the request: its id if it failed, CORS, and `Connection` if its body has not been read.
+    /// Stage: the response as it is sent. Errors become responses, and a plugin's response is compressed, and
+    /// each response gets the headers that depend on the request: its id if it failed, CORS, those of `[headers]`, and `Connection` if its body has not been read.
     pub(super) fn complete(
         &self,
         snapshot: &Snapshot,
@@ -397,6 +410,9 @@ impl ResponseContext {
         }
         if let Some(cors) = self.cors.as_ref().or(snapshot.cors.as_ref()) {
             cors.decorate(self.origin.as_ref(), response.headers_mut());
+        }
+        if let Some(added) = &snapshot.added_headers {
+            added.add(response.headers_mut(), self.secure);
         }
         if body.leaves_bytes() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -26,6 +26,7 @@ use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::stalls::Stalls;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
+use crate::edge::http::added_headers::AddedHeaders;
 use crate::edge::http::connection_count::ConnectionCount;
 use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::tls::Tls;
@@ -62,6 +63,8 @@ pub(crate) struct Snapshot {
     pub body_times: BodyTimes,
     /// Limits and timings of new connections.
     pub connection: ConnectionParams,
+    /// `[headers]`, if there are any.
+    pub added_headers: Option<Arc<AddedHeaders>>,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
     /// What new connections speak TLS with, if they do.
@@ -78,6 +81,7 @@ impl Snapshot {
     ) -> Self {
         let static_mount = static_mount.filter(|mount| table.serve_static_files(mount.route()).is_ok());
         let keys = Keys::of(settings);
+        let added_headers = AddedHeaders::new(&settings.headers).map(Arc::new);
         Self {
             static_files: static_mount.map(|mount| Arc::clone(&mount.files)),
             table,
@@ -90,7 +94,8 @@ impl Snapshot {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
-            connection: ConnectionParams::new(&settings.limits, &settings.network),
+            connection: ConnectionParams::new(&settings.limits, &settings.network, added_headers.clone()),
+            added_headers,
             legacy_status: settings.legacy_status,
             tls,
         }

@@ -142,6 +142,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         trusted_proxies: TrustedProxies { networks: Vec::new(), unix: false },
         general: settings,
         body_times: BodyTimes::default(),
+        added_headers: None,
         legacy_status: false,
         tls: None,
     };

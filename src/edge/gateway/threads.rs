@@ -299,6 +299,6 @@ impl<B: Backend> Listeners<B> {
 
     fn params(&self) -> ParamsSource {
         let state = Arc::clone(&self.state);
-        Box::new(move || state.snapshot.load().connection)
+        Box::new(move || state.snapshot.load().connection.clone())
     }
 }

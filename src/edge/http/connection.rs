@@ -110,7 +110,7 @@ fn take_up<S: Service, T: Transport>(
 
 /// Answers 503 to a client for which there is no place, whatever it asks for.
 async fn refuse<T: Transport>(mut stream: Stream<T>) {
-    let answer = malformed::refuse(&HeadError::Crowded, false);
+    let answer = malformed::refuse(&HeadError::Crowded, false, None);
     // The client has its answer or it has not: this is not worth the descriptor for longer.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, malformed::lingering_close(&mut stream, &answer)).await;
 }
@@ -151,7 +151,7 @@ pub(crate) async fn serve_connection<S: Service, I: Socket>(
     service: Rc<S>,
     drain: Drain,
 ) {
-    let served = http1::serve(io, connect_info.clone(), params, Rc::clone(&service), drain.clone());
+    let served = http1::serve(io, connect_info.clone(), params.clone(), Rc::clone(&service), drain.clone());
     if let Some((io, unread)) = served.await {
         // Boxed, or every connection would carry the room for it.
         Box::pin(http2::serve(io, unread, connect_info, params, service, drain)).await;

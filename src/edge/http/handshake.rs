@@ -30,7 +30,7 @@ pub(super) async fn shake_hands(
         stream.0.peek(&mut first).await?;
         if first[0].is_ascii_uppercase() {
             // The start of a method, never of a handshake.
-            let hint = malformed::refuse(&HeadError::PlainHttp, false);
+            let hint = malformed::refuse(&HeadError::PlainHttp, false, None);
             malformed::lingering_close(&mut stream, &hint).await;
             return Err(std::io::Error::other("plain HTTP on a TLS port"));
         }

@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
+use super::added_headers::AddedHeaders;
 use super::body;
 use super::conformance::{self, OldClient};
 use super::departure::Socket;
@@ -48,13 +49,14 @@ pub(super) async fn serve<S: Service, I: Socket>(
     let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
     let (secure, known_host) = (connect_info.secure, RefCell::default());
+    let (added_headers, target_size) = (params.added_headers.clone(), params.target_size);
     let respond = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         if service_state.drains.get() {
             last_request.notify_one();
         }
         service_state.is_answering.set(true);
         let old_client = OldClient::of(&request);
-        let checked = conformance::check_target_size(&request, params.target_size)
+        let checked = conformance::check_target_size(&request, target_size)
             .and_then(|()| conformance::check(&mut request, secure, &mut known_host.borrow_mut()));
         let answer = match checked {
             Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request.map(Incoming::Http1), flags),
@@ -62,7 +64,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 let id = RequestId::from_headers(request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
                 body::discard(request.into_body());
-                Either::Left(ready(violation.respond(id.header())))
+                let response = violation.respond(id.header());
+                Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))
             }
         };
         let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));
@@ -91,7 +94,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     }
     // By TLS, the client says so in the handshake.
     let may_be_http2 = params.http2 && !secure;
-    let io = ErrorInterceptor::new(io, params, timer.clone(), may_be_http2, Rc::clone(&state));
+    let io = ErrorInterceptor::new(io, &params, timer.clone(), may_be_http2, Rc::clone(&state));
     let mut connection = http.timer(timer.clone()).serve_connection(TokioIo::new(io), respond);
     let ended = tokio::select! {
         // The drain first, so that an answer which becomes ready with it says `connection: close`.
@@ -135,7 +138,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
             drain.started().await;
             tokio::time::sleep(LAST_GRACE).await;
         } => {}
-        () = io.finish(ended, &parts.read_buf, params) => {}
+        () = io.finish(ended, &parts.read_buf, &params, secure) => {}
     }
     None
 }

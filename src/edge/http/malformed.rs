@@ -22,6 +22,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::added_headers::AddedHeaders;
 use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
@@ -95,7 +96,7 @@ impl<I: Socket> ErrorInterceptor<I> {
     /// first bytes are those of HTTP/2, hyper gets an error and [`Self::take_unseen`] the bytes.
     pub(crate) fn new(
         io: I,
-        params: ConnectionParams,
+        params: &ConnectionParams,
         timer: LazyTimer,
         may_be_http2: bool,
         state: Rc<ConnectionState>,
@@ -125,17 +126,27 @@ impl<I: Socket> ErrorInterceptor<I> {
 
     /// Sends the last words of a connection that hyper has ended, if there are any to be said.
     ///
-    /// `unread` is what hyper had read of the next request, `params` are for the text.
+    /// `unread` is what hyper had read of the next request, `params` are for the text and the headers, and `secure` if
+    /// the connection is TLS.
     /// A head that began and was not finished in time gets a 408; an idle connection is closed without a word.
-    pub(crate) async fn finish(mut self, ended: Result<(), hyper::Error>, unread: &[u8], params: ConnectionParams) {
+    pub(crate) async fn finish(
+        mut self,
+        ended: Result<(), hyper::Error>,
+        unread: &[u8],
+        params: &ConnectionParams,
+        secure: bool,
+    ) {
+        let added = params.added_headers.as_deref().map(|added| (added, secure));
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => {
                 let fault = self.framing.fault().map(HeadError::Fault);
                 let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
-                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)), is_head)
+                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)), is_head, added)
             }
-            Err(error) if error.is_timeout() && !unread.trim_ascii().is_empty() => refuse(&HeadError::Timeout, false),
+            Err(error) if error.is_timeout() && !unread.trim_ascii().is_empty() => {
+                refuse(&HeadError::Timeout, false, added)
+            }
             _ if held.is_empty() => return,
             _ => held,
         };
@@ -174,7 +185,7 @@ fn as_http_1_1(head: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Why hyper does not parse a head, by the answer that it gave.
-fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], params: ConnectionParams) -> HeadError {
+fn unparsable(held: &[u8], error: &hyper::Error, unread: &[u8], params: &ConnectionParams) -> HeadError {
     let status = held.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok()).unwrap_or(StatusCode::BAD_REQUEST);
     match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_in_headers(unread, params.head_limit) => {
@@ -192,11 +203,12 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
     line.contains(&b'\n') || !line.contains(&b' ')
 }
 
-/// The answer to a head that does not become a request, under an id that the log has, too.
-pub(crate) fn refuse(error: &HeadError, is_head: bool) -> Vec<u8> {
+/// The answer to a head that does not become a request, under an id that the log has, too; with the headers that are
+/// `added`, to a client that uses TLS or not.
+pub(crate) fn refuse(error: &HeadError, is_head: bool, added: Option<(&AddedHeaders, bool)>) -> Vec<u8> {
     let id = RequestId::fresh();
     tracing::debug!(%id, "request refused: {error}");
-    error.to_bytes(id.header(), is_head)
+    error.to_bytes(id.header(), is_head, added)
 }
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing

@@ -3,8 +3,10 @@
 //! Made on the Python thread, at the start and at each reload. Caveat: a connection keeps those with which it was
 //! accepted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::added_headers::AddedHeaders;
 use crate::edge::config::settings::NetworkSettings;
 use crate::edge::config::settings::limits::LimitSettings;
 
@@ -16,12 +18,12 @@ const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Default for ConnectionParams {
     fn default() -> Self {
-        Self::new(&LimitSettings::default(), &NetworkSettings::default())
+        Self::new(&LimitSettings::default(), &NetworkSettings::default(), None)
     }
 }
 
 /// Limits and timings of a connection, ready to use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionParams {
     /// Bytes of request line and headers; more is 431.
     pub head_limit: usize,
@@ -41,11 +43,17 @@ pub(crate) struct ConnectionParams {
     pub http2: bool,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// What is added to answers that no service gives.
+    pub added_headers: Option<Arc<AddedHeaders>>,
 }
 
 impl ConnectionParams {
     /// Takes from the settings what concerns connections.
-    pub(crate) fn new(limits: &LimitSettings, network: &NetworkSettings) -> Self {
+    pub(crate) fn new(
+        limits: &LimitSettings,
+        network: &NetworkSettings,
+        added_headers: Option<Arc<AddedHeaders>>,
+    ) -> Self {
         let [head_time, idle_time, send_idle_time] =
             [limits.head_time, limits.idle_time, limits.send_idle_time].map(|time| time.unwrap_or(UNLIMITED));
         Self {
@@ -58,6 +66,7 @@ impl ConnectionParams {
             handshake_timeout: head_time.min(HANDSHAKE_TIMEOUT),
             http2: network.http2,
             proxy_protocol: network.proxy_protocol,
+            added_headers,
         }
     }
 }

@@ -319,7 +319,7 @@ impl Rehearsal {
         let dispatch = dispatcher(py, registry, self.environment.log.clone_ref(py))?;
         let consumer = Consumer::new(&event_loop, submissions, vec![Arc::clone(&completions)], dispatch)?;
         consumer.attach(py)?;
-        let wire = Wire::start(shared, completions, ConnectionParams::new(limits, &self.settings.network))?;
+        let wire = Wire::start(shared, completions, ConnectionParams::new(limits, &self.settings.network, None))?;
         Ok(Running { plugin, origin, consumer, wire })
     }
 

@@ -93,7 +93,7 @@ async fn serve<B: Backend>(
     let service = AppService::start(shared, completions);
     let (_open, drain) = drain::channel();
     while let Some(Ask { request, client, answer, mut waiting }) = asked.recv().await {
-        let (service, params, drain) = (Rc::clone(&service), params, drain.clone());
+        let (service, params, drain) = (Rc::clone(&service), params.clone(), drain.clone());
         spawn_local(async move {
             let (near, far) = tokio::io::duplex(BUFFER);
             let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));

@@ -5,6 +5,7 @@
 //! error has been recorded already.
 
 mod cors;
+mod headers;
 mod keys;
 mod limits;
 mod listen;
@@ -50,6 +51,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     of_plugins.compression =
         SectionReader::new(config, "server", &mut found).switch("compression", of_plugins.compression);
     let plugins = Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), &mut found));
+    let headers = headers::headers(config, &mut found);
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
@@ -77,6 +79,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             server,
             limits,
             plugins,
+            headers,
             legacy_status,
             parameters,
         }),

@@ -31,6 +31,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response};
 use tokio::time::Instant;
 
+use super::added_headers::AddedHeaders;
 use super::body;
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
@@ -84,12 +85,13 @@ pub(super) async fn serve<S: Service, I: Socket>(
         Ok(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection failed"),
         Err(_) => return tracing::debug!("HTTP/2 connection failed: no preface in time"),
     };
+    let idle_time = params.idle_time;
     let mut requests = Requests { service, connect_info: Rc::new(connect_info), params, known_host: Vec::new() };
     let mut streams = FuturesUnordered::new();
     let mut end = End::None;
     let mut idle_since = None;
     let idle_grace = drain.clone();
-    let (mut draining, mut alarm) = (pin!(drain.started()), pin!(tokio::time::sleep(params.idle_time)));
+    let (mut draining, mut alarm) = (pin!(drain.started()), pin!(tokio::time::sleep(idle_time)));
     let ended = poll_fn(|cx| {
         if end == End::None && draining.as_mut().poll(cx).is_ready() {
             end = End::Graceful { grace: idle_grace.kind().idle_grace };
@@ -127,7 +129,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
         let since = *idle_since.get_or_insert_with(Instant::now);
         loop {
-            let deadline = since + end.time_limit(params.idle_time, connection.has_streams());
+            let deadline = since + end.time_limit(idle_time, connection.has_streams());
             if alarm.deadline() > deadline {
                 alarm.as_mut().reset(deadline);
             }
@@ -229,10 +231,12 @@ impl<S: Service> Requests<S> {
                 let id = RequestId::from_headers(request.headers());
                 tracing::debug!(%id, "request refused: {refusal}");
                 body::discard(request.into_body());
-                Either::Left(ready(match refusal {
+                let response = match refusal {
                     Refusal::Head(error) => error.respond(id.header()),
                     Refusal::Violation(violation) => violation.respond(id.header()),
-                }))
+                };
+                let (added, secure) = (self.params.added_headers.as_deref(), self.connect_info.secure);
+                Either::Left(ready(AddedHeaders::complete(added, response, secure)))
             }
         }
     }

@@ -9,6 +9,7 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer::{ErrorBody, answer, answer_text};
+use crate::edge::http::added_headers::AddedHeaders;
 use crate::edge::http::conformance::Violation;
 use crate::edge::http::framing::Fault;
 use crate::edge::http::response::Body;
@@ -97,10 +98,19 @@ impl HeadError {
         serde_json::json!({ "error": self.to_string() }).to_string()
     }
 
-    /// The whole answer as it is sent, without its body if the request was HEAD.
-    pub(crate) fn to_bytes(&self, request_id: HeaderValue, is_head: bool) -> Vec<u8> {
+    /// The whole answer as it is sent, without its body if the request was HEAD, with the headers that are `added` for a
+    /// client that uses TLS or not.
+    pub(crate) fn to_bytes(
+        &self,
+        request_id: HeaderValue,
+        is_head: bool,
+        added: Option<(&AddedHeaders, bool)>,
+    ) -> Vec<u8> {
         let body = self.body();
-        let response = answer_text(self.status(), Bytes::new(), request_id);
+        let mut response = answer_text(self.status(), Bytes::new(), request_id);
+        if let Some((added, secure)) = added {
+            added.add(response.headers_mut(), secure);
+        }
         let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
         for (name, value) in response.headers() {
             bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());

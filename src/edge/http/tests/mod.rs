@@ -91,7 +91,7 @@ impl Server {
                     serve(
                         listener,
                         Box::new(move || tls.load_full()),
-                        Box::new(move || params),
+                        Box::new(move || params.clone()),
                         Gate { count: ConnectionCount::new(&LimitSettings::default()), is_trusted: Box::new(|_| true) },
                         Rc::new(Desk { entered, release }),
                         drain,
