@@ -180,6 +180,20 @@ fn codings_are_known_by_their_names_in_any_case() {
 
 proptest! {
     #[test]
+    fn a_body_in_which_bytes_have_changed_ends_in_a_text_or_an_error(
+        coding in 0..4_usize, changes in proptest::collection::vec((0..200_usize, any::<u8>()), 1..4),
+    ) {
+        let mut body = encoded(ALL[coding], &TEXT.repeat(20));
+        for (at, byte) in changes {
+            let at = at % body.len();
+            body[at] = byte;
+        }
+        for piece in [1, 1000] {
+            let _ = decoded(&[ALL[coding]], &body, piece);
+        }
+    }
+
+    #[test]
     fn any_bytes_end_in_a_text_or_an_error(
         bytes in proptest::collection::vec(any::<u8>(), 0..200), codings in proptest::collection::vec(0..4_usize, 1..4),
     ) {
