@@ -18,7 +18,7 @@ CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: serve test test-rust test-python test-pythons test-core test-core-pythons programs conformance conformance-long moving
+.PHONY: serve test test-rust test-python built test-pythons test-core test-core-pythons programs conformance conformance-long moving
 .PHONY: stress soak fuzz lint audit format bench bench-quick bench-guard clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
@@ -32,8 +32,14 @@ test: test-rust test-python conformance
 test-rust: $(TEST)/requirements
 	$(WITH_PYTHON) cargo test --locked --lib --quiet
 
-test-python: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore programs
-	PLUGINCORE_BINARY=$(CURDIR)/$(EXECUTABLE_TARGET)/release/plugincore $(TEST)/bin/python -m pytest $(TESTS)
+test-python: built programs
+	PLUGINCORE_BINARY=$(CURDIR)/$(EXECUTABLE_TARGET)/release/plugincore $(TEST)/bin/python -m pytest $(BESIDE) $(TESTS)
+
+# Tests run beside each other, on each core one: BESIDE= runs one after another.
+BESIDE = --numprocesses=auto --dist=worksteal
+
+# Wheel and executable. Link-time optimisation takes one core, so `make -j2 built` is quicker.
+built: $(TEST)/installed $(EXECUTABLE_TARGET)/release/plugincore
 
 # The Python tests on every interpreter from 3.11 to 3.15 that is found, as root on Debian also on those of Debian sid;
 # VERSIONS names some: make test-pythons VERSIONS="3.14 3.15"
@@ -42,7 +48,7 @@ test-pythons:
 
 # The tests of what depends most on the version of Python.
 test-core: $(TEST)/installed
-	$(TEST)/bin/python -m pytest $(addprefix tests/python/test_,$(addsuffix .py,$(CORE)))
+	$(TEST)/bin/python -m pytest $(BESIDE) $(addprefix tests/python/test_,$(addsuffix .py,$(CORE)))
 CORE := isolation results exceptions reload requests limits loading lifecycle json
 
 # The same on the oldest version and on the newest two, but for the one that `make test` runs everything on.

@@ -116,6 +116,17 @@ def test_limits_hold_for_requests_in_threads(launch: Launch) -> None:
     assert [201, 201, 503, 503, 503] == sorted(answer.status_code for answer in answers)
 
 
+def test_a_request_that_waits_for_a_thread_or_runs_in_one_is_ended_by_its_time(launch: Launch) -> None:
+    """The handler goes on, as nothing can stop it; what waited for its thread is never called."""
+    server = launch({"slow": SLOW}, ini_more="[plugin slow]\nthreads = 1\nhandler_time = 300ms\n")
+    answers = at_once([lambda: server.get("/slow/wait") for _ in range(3)])
+    assert [504] * 3 == [answer.status_code for answer in answers]
+    assert 1 == server.get("/quick").json()["inside"]
+    assert 200 == server.get("/quick/open").status_code
+    wait_until(lambda: server.get("/slow").status_code == 201)
+    assert 1 == server.get("/quick").json()["inside"]
+
+
 def test_threads_end_with_the_plugin_and_their_number_changes_by_a_reload(server: Server) -> None:
     """A reload leaves no thread of the old instance behind; `none` brings the handlers back to the main thread."""
     assert server.get("/slow").json()["thread"].startswith("plugin-slow_")

@@ -323,6 +323,32 @@ def drained(connection: socket.socket) -> bool:
     return True
 
 
+def test_half_a_head_is_waited_for_no_longer_than_its_time(launch: Launch) -> None:
+    """However long an idle connection may live, and however it is cut into frames that come in time."""
+    server = launch(PLUGINS, ini_more="[limits]\nhead_time = 1s\n")
+    block = Encoder().encode([*HEADERS, ("x-long", "@" * 20)])
+    with Http2(server) as client:
+        assert client.still_serves()
+        client.frames([HeadersFrame(3, block[:2], flags=("END_STREAM",))])
+        client.socket.settimeout(0.2)
+        begun = time.monotonic()
+        for place in range(2, len(block)):
+            with suppress(TimeoutError):
+                client.receive()
+            if client.goaway is not None:
+                break
+            client.frames([ContinuationFrame(3, block[place : place + 1])])
+        assert 0 == client.goaway
+        assert time.monotonic() - begun < 5
+        client.socket.settimeout(TIMEOUT)
+        assert client.is_closed()
+    with Http2(server) as client:
+        assert client.still_serves()
+        client.frames(HeadersFrame(3, block, flags=("END_HEADERS", "END_STREAM")).serialize()[:-1])
+        assert client.is_closed()
+        assert 0 == client.goaway
+
+
 def test_a_body_that_stops_coming_is_answered_and_the_connection_goes_on(server: Server) -> None:
     """408 after `read_timeout`."""
     with Http2(server) as client:

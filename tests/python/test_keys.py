@@ -214,6 +214,17 @@ def test_a_plugin_that_no_key_opens_is_not_loaded(launch: Launch, keys: str) -> 
     assert 404 == server.get("/greet", headers={"X-Custom-Auth": "s3cret"}).status_code
 
 
+def test_a_scope_that_fits_no_plugin_is_warned_of(launch: Launch) -> None:
+    """With its line and what may be meant; the key itself is not shown."""
+    more = "[keys]\nshop = key=s3cret-shop&scopes=gret,greet,control,*\n"
+    server = launch({"greet": PLUGINS["greet"]}, ini_more=more)
+    server.wait_for(
+        r"WARN - .*server\.ini:9: \[keys\] shop: no plugin has the id gret, .* \(is greet meant\?\)",
+    )
+    assert "s3cret" not in server.log
+    assert [] == [line for line in server.lines if "WARN" in line and "gret," not in line]
+
+
 def test_the_last_key_of_a_plugin_cannot_be_removed(launch: Launch) -> None:
     """The reload is refused, and the key still counts."""
     line = "[plugin_parms]\ngreet = auth_type=key\n[keys]\nops = key=s3cret-ops&scopes=control\n"

@@ -104,9 +104,9 @@ impl Origin {
             (peer, 0)
         };
         // The entry of the proxy that the client talked to; a proxy that only passes the header on adds none.
-        let told = |name: &HeaderName| entries(headers, name).take(proxies + 1).last();
-        let secure = told(&X_FORWARDED_PROTO).and_then(is_https);
-        Self { client, secure, host: told(&X_FORWARDED_HOST).and_then(host) }
+        let forwarded = |name: &HeaderName| entries(headers, name).take(proxies + 1).last();
+        let secure = forwarded(&X_FORWARDED_PROTO).and_then(is_https);
+        Self { client, secure, host: forwarded(&X_FORWARDED_HOST).and_then(host) }
     }
 
     fn of_forwarded(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Self {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     /// Client, scheme and host of a request from a trusted proxy on this machine.
-    fn told(lines: &[(&'static str, &str)]) -> (String, Option<bool>, String) {
+    fn forwarded(lines: &[(&'static str, &str)]) -> (String, Option<bool>, String) {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
@@ -304,11 +304,11 @@ mod tests {
             ("x-forwarded-host", "b.example"),
             ("x-real-ip", "198.51.100.2"),
         ];
-        assert_eq!(told(&all), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
+        assert_eq!(forwarded(&all), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
         let quoted = [("forwarded", "By=x; For=\"[2001:db8::1]:4711\" ;PROTO=http")];
-        assert_eq!(told(&quoted), ("2001:db8::1".to_owned(), Some(false), String::new()));
+        assert_eq!(forwarded(&quoted), ("2001:db8::1".to_owned(), Some(false), String::new()));
         for unknown in ["for=unknown", "for=_hidden", "proto=https", "nonsense", ""] {
-            assert_eq!(told(&[("forwarded", unknown)]).0, "unknown", "{unknown}");
+            assert_eq!(forwarded(&[("forwarded", unknown)]).0, "unknown", "{unknown}");
         }
     }
 
@@ -319,19 +319,19 @@ mod tests {
             ("x-forwarded-proto", "ftp, https, http"),
             ("x-forwarded-host", "evil, a.example, b.example"),
         ];
-        assert_eq!(told(&chain), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
+        assert_eq!(forwarded(&chain), ("203.0.113.9".to_owned(), Some(true), "a.example".to_owned()));
         // The inner proxy passes on what the outer one wrote.
         let passed = [("x-forwarded-for", "203.0.113.9, 10.0.0.2"), ("x-forwarded-proto", "https")];
-        assert_eq!(told(&passed).1, Some(true));
-        assert_eq!(told(&[("x-forwarded-proto", "odd"), ("x-forwarded-host", "not a host")]).1, None);
-        assert_eq!(told(&[("x-forwarded-host", "a/b")]).2, "");
+        assert_eq!(forwarded(&passed).1, Some(true));
+        assert_eq!(forwarded(&[("x-forwarded-proto", "odd"), ("x-forwarded-host", "not a host")]).1, None);
+        assert_eq!(forwarded(&[("x-forwarded-host", "a/b")]).2, "");
     }
 
     #[test]
     fn x_real_ip_is_the_client_where_nothing_else_names_one() {
-        assert_eq!(told(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-proto", "https")]).0, "203.0.113.9");
-        assert_eq!(told(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")]).0, "198.51.100.1");
-        assert_eq!(told(&[("x-real-ip", "nobody")]).0, "unknown");
+        assert_eq!(forwarded(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-proto", "https")]).0, "203.0.113.9");
+        assert_eq!(forwarded(&[("x-real-ip", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")]).0, "198.51.100.1");
+        assert_eq!(forwarded(&[("x-real-ip", "nobody")]).0, "unknown");
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
 use crate::edge::config::rate::RateSettings;
-use crate::edge::config::schema::{KEY_TOLERANCE, nearest};
+use crate::edge::config::schema::{KEY_TOLERANCE, KEYS, nearest};
 use crate::edge::config::settings::cors::CorsSettings;
 
 /// What holds for the requests to one plugin.
@@ -90,6 +90,19 @@ pub(crate) struct PluginSections {
     pub general: Arc<PluginSettings>,
     /// In file order.
     pub sections: Vec<PluginSection>,
+    /// The plugins that keys are for, in file order.
+    pub scopes: Vec<PluginScope>,
+}
+
+/// A scope of a key of `[keys]` that names a plugin.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginScope {
+    /// The name of the key.
+    pub key: String,
+    /// The plugin's id.
+    pub plugin: String,
+    /// Where the key stands.
+    pub location: SourceLocation,
 }
 
 impl PluginSections {
@@ -103,13 +116,12 @@ impl PluginSections {
         found.map_or(&self.general, |section| &section.settings)
     }
 
-    /// Warnings of the sections that fit none of the `names`, which are the ids and stems that there are.
+    /// Warnings of the sections and scopes that fit none of the `names`, which are the ids and stems that there are.
     pub(crate) fn strays(&self, names: &[&str]) -> Vec<Diagnostic> {
-        let is_stray =
-            |one: &&PluginSection| !names.iter().any(|name| name.to_lowercase() == one.plugin.to_lowercase());
-        let warning = |section: &PluginSection| {
-            let near = nearest(&section.plugin, names.iter().copied(), KEY_TOLERANCE);
-            let remedy = near.map_or_else(
+        let is_stray = |plugin: &str| !names.iter().any(|name| name.to_lowercase() == plugin.to_lowercase());
+        let near = |plugin: &str| nearest(plugin, names.iter().copied(), KEY_TOLERANCE);
+        let of_section = |section: &PluginSection| {
+            let remedy = near(&section.plugin).map_or_else(
                 || "write a plugin's id or the name of its file without .py, or remove the section".to_owned(),
                 |near| format!("is [plugin {near}] meant?"),
             );
@@ -117,7 +129,17 @@ impl PluginSections {
                 Diagnostic::warning(section.location.clone(), "no plugin has this id or file, so it has no effect");
             stray.in_section(&section.name).remedy(remedy)
         };
-        self.sections.iter().filter(is_stray).map(warning).collect()
+        let of_scope = |scope: &PluginScope| {
+            let message = format!("no plugin has the id {}, so this scope opens nothing", scope.plugin);
+            let remedy = near(&scope.plugin).map_or_else(
+                || "write a plugin's id, or remove the scope".to_owned(),
+                |near| format!("is {near} meant?"),
+            );
+            let stray = Diagnostic::warning(scope.location.clone(), message);
+            stray.in_section(KEYS).at_key(&scope.key).remedy(remedy)
+        };
+        let sections = self.sections.iter().filter(|section| is_stray(&section.plugin)).map(of_section);
+        sections.chain(self.scopes.iter().filter(|scope| is_stray(&scope.plugin)).map(of_scope)).collect()
     }
 }
 

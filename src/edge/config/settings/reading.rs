@@ -50,7 +50,8 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let (limits, mut of_plugins) = limits::limits(config, &mut found);
     of_plugins.compression =
         SectionReader::new(config, "server", &mut found).switch("compression", of_plugins.compression);
-    let plugins = Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), &mut found));
+    let plugins =
+        Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), keys::scopes(config, &keys), &mut found));
     let headers = headers::headers(config, &mut found);
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);

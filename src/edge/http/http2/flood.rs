@@ -41,6 +41,9 @@ const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+/// `END_HEADERS` of HEADERS and CONTINUATION.
+const LAST_OF_BLOCK: u8 = 4;
+
 /// `ACK` of SETTINGS and PING, `END_STREAM` of DATA.
 const FIRST_FLAG: u8 = 1;
 const PADDED: u8 = 8;
@@ -60,12 +63,14 @@ pub(super) struct FloodMeter {
     since: Instant,
     /// Bytes of answers for which the client may still update windows.
     sent: i64,
+    /// Whether the last frame has begun a list of headers that goes on in the next.
+    in_block: bool,
 }
 
 impl FloodMeter {
     /// For a connection that begins with the preface.
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], read: 0, debt: 0, since: Instant::now(), sent: 0 }
+        Self { skip: PREFACE, head: [0; HEAD], read: 0, debt: 0, since: Instant::now(), sent: 0, in_block: false }
     }
 
     /// Records that bytes have been sent to the client.
@@ -98,9 +103,16 @@ impl FloodMeter {
         true
     }
 
+    /// Whether the client has sent a part of a frame, or of a list of headers, which is nothing yet. DATA frames do not
+    /// count: there are other limits for them.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.in_block || self.read > 0 || self.skip > 0 && self.head[3] != DATA
+    }
+
     /// Takes a frame with `length` bytes of payload into account.
     fn take(&mut self, kind: u8, flags: u8, length: usize) -> bool {
         let is_first_flag = flags & FIRST_FLAG != 0;
+        self.in_block = matches!(kind, HEADERS | CONTINUATION) && flags & LAST_OF_BLOCK == 0;
         let cost = match kind {
             DATA if is_first_flag => 0,
             DATA if length == 0 => COSTLY,
@@ -169,6 +181,19 @@ mod tests {
                 assert_eq!(limit, passed(&frames, 5000, size), "{frames:?} {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_head_that_has_begun_is_noticed_until_its_last_byte() {
+        let mut meter = FloodMeter::new();
+        let mut within = |bytes: &[u8]| meter.follow(bytes) && meter.is_within_head();
+        assert!(!within(&[b'P'; PREFACE - 1]), "that has a limit of its own");
+        assert!(!within(b"P"));
+        let head = [frame(HEADERS, 0, 20), frame(CONTINUATION, 0, 3), frame(CONTINUATION, 4, 3)].concat();
+        let (last, rest) = head.split_last().unwrap();
+        assert!(rest.iter().all(|byte| within(&[*byte])));
+        assert!(!within(&[*last]));
+        assert!(!within(&frame(DATA, 0, 9)[..12]));
     }
 
     #[test]

@@ -42,7 +42,7 @@ use super::response::Body;
 use super::service::{ConnectInfo, ResponseFuture, Service};
 use head::Refusal;
 use stream::Asked;
-use wire::Wire;
+use wire::{Observed, Wire};
 
 /// Requests of one connection that may be under way; more are refused, and clients know the number.
 const MAX_STREAMS: u32 = 128;
@@ -65,8 +65,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
     service: Rc<S>,
     mut drain: Drain,
 ) {
-    let is_flooded = Rc::new(Cell::new(false));
-    let wire = Wire::new(io, unread, params.send_idle_time, Rc::clone(&is_flooded));
+    let observed = Rc::new(Observed::default());
+    let wire = Wire::new(io, unread, params.send_idle_time, Rc::clone(&observed));
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size((params.head_limit * HEADROOM).try_into().unwrap_or(u32::MAX))
@@ -85,7 +85,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
         Ok(Err(error)) => return tracing::debug!(%error, "HTTP/2 connection failed"),
         Err(_) => return tracing::debug!("HTTP/2 connection failed: no preface in time"),
     };
-    let idle_time = params.idle_time;
+    let (idle_time, head_time) = (params.idle_time, params.head_time);
     let mut requests = Requests { service, connect_info: Rc::new(connect_info), params, known_host: Vec::new() };
     let mut streams = FuturesUnordered::new();
     let mut end = End::None;
@@ -99,7 +99,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
             idle_since = None;
         }
         loop {
-            if is_flooded.get() && end != End::Abrupt {
+            if observed.is_flooded.get() && end != End::Abrupt {
                 tracing::debug!("HTTP/2 connection ended: the client sends too many frames that carry nothing");
                 end = End::Abrupt;
                 streams.clear();
@@ -119,7 +119,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
             while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
                 has_finished = true;
             }
-            if !has_finished && (end == End::Abrupt || !is_flooded.get()) {
+            if !has_finished && (end == End::Abrupt || !observed.is_flooded.get()) {
                 break;
             }
             idle_since = None;
@@ -129,7 +129,9 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
         let since = *idle_since.get_or_insert_with(Instant::now);
         loop {
-            let deadline = since + end.time_limit(idle_time, connection.has_streams());
+            let idle = since + end.time_limit(idle_time, connection.has_streams());
+            let head = observed.head_since.get().map(|since| since + head_time);
+            let deadline = head.map_or(idle, |head| head.min(idle));
             if alarm.deadline() > deadline {
                 alarm.as_mut().reset(deadline);
             }
@@ -141,6 +143,13 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 continue;
             }
             match end {
+                // Until the rest of a list of headers comes, no other request can.
+                End::None | End::Graceful { .. } if head == Some(deadline) => {
+                    tracing::debug!("HTTP/2 connection ended: the head of a request is not complete in time");
+                    end = End::Abrupt;
+                    observed.head_since.set(None);
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                }
                 End::None => {
                     end = End::Graceful { grace: LAST_GRACE };
                     connection.graceful_shutdown();

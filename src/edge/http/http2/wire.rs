@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::flood::FloodMeter;
 use crate::edge::http::body::LINGER_BYTES;
@@ -23,6 +23,15 @@ use crate::edge::http::stall::WriteTimeout;
 /// How long a client may go on sending after the end of the connection.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What the task of the connection is to know of what its client sends.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// The client has sent too many frames that carry nothing; from then on, nothing is read.
+    pub is_flooded: Cell<bool>,
+    /// Since when it has been sending a head that is not complete.
+    pub head_since: Cell<Option<Instant>>,
+}
+
 /// A socket with what is added to it.
 #[derive(Debug)]
 pub(super) struct Wire<I> {
@@ -31,7 +40,7 @@ pub(super) struct Wire<I> {
     unread: Bytes,
     write_timeout: WriteTimeout,
     meter: FloodMeter,
-    is_flooded: Rc<Cell<bool>>,
+    observed: Rc<Observed>,
     linger: Option<Linger>,
 }
 
@@ -42,17 +51,16 @@ struct Linger {
 }
 
 impl<I: Socket> Wire<I> {
-    /// Wraps a socket of which `unread` has been read already. `is_flooded` becomes true when the client has sent too
-    /// many frames that carry nothing; from then on, nothing is read.
-    pub(super) fn new(io: I, unread: Bytes, write_timeout: Duration, is_flooded: Rc<Cell<bool>>) -> Self {
+    /// Wraps a socket of which `unread` has been read already.
+    pub(super) fn new(io: I, unread: Bytes, write_timeout: Duration, observed: Rc<Observed>) -> Self {
         let (write_timeout, meter) = (WriteTimeout::new(write_timeout), FloodMeter::new());
-        Self { io, unread, write_timeout, meter, is_flooded, linger: None }
+        Self { io, unread, write_timeout, meter, observed, linger: None }
     }
 }
 
 impl<I: Socket> AsyncRead for Wire<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_flooded.get() {
+        if self.observed.is_flooded.get() {
             return Poll::Pending; // the connection is ended by the task that looks at the flag
         }
         let before = buf.filled().len();
@@ -64,9 +72,13 @@ impl<I: Socket> AsyncRead for Wire<I> {
             buf.put_slice(&piece);
         }
         if !self.meter.follow(&buf.filled()[before..]) {
-            self.is_flooded.set(true);
+            self.observed.is_flooded.set(true);
             cx.waker().wake_by_ref();
         }
+        let head_since = &self.observed.head_since;
+        // The clock is read for heads that come in pieces only.
+        let since = self.meter.is_within_head().then(|| head_since.get().unwrap_or_else(Instant::now));
+        head_since.set(since);
         Poll::Ready(Ok(()))
     }
 }

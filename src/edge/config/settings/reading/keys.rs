@@ -7,11 +7,12 @@ use std::path::Path;
 
 use crate::edge::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::edge::config::fields::{InvalidValue, ParseResult};
-use crate::edge::config::keys::{DEFAULT_KEY, KeyDigest, KeySettings, key_line};
+use crate::edge::config::keys::{DEFAULT_KEY, KeyDigest, KeyScope, KeySettings, key_line};
 use crate::edge::config::relative_paths::{absolute, near_or_at};
 use crate::edge::config::resolved::{Item, ResolvedConfig};
 use crate::edge::config::schema::KEYS;
 use crate::edge::config::settings::Secret;
+use crate::edge::config::settings::plugins::PluginScope;
 use crate::edge::config::value::Value;
 
 /// The keys of `[keys]`; `apikey` is that of `[auth]`.
@@ -36,6 +37,22 @@ pub(super) fn keys(config: &ResolvedConfig, apikey: Option<&Secret>, found: &mut
         found.push(error.in_section(KEYS).at_key(&item.key));
     }
     keys
+}
+
+/// The scopes of `keys` that name plugins, with the lines where they stand.
+pub(super) fn scopes(config: &ResolvedConfig, keys: &[KeySettings]) -> Vec<PluginScope> {
+    let items = || config.host_section(KEYS).into_iter().flat_map(|section| &section.items);
+    let line = |key: &str| items().find(|item| item.key == key).map(|item| item.location.clone());
+    let of_key = |key: &KeySettings| {
+        let location = line(&key.name);
+        let plugins = key.scopes.iter().filter_map(|scope| match scope {
+            KeyScope::Plugin(id) => Some(id.clone()),
+            KeyScope::AllPlugins | KeyScope::Control | KeyScope::Metrics => None,
+        });
+        let scope = |plugin| Some(PluginScope { key: key.name.clone(), plugin, location: location.clone()? });
+        plugins.filter_map(scope).collect::<Vec<_>>()
+    };
+    keys.iter().flat_map(of_key).collect()
 }
 
 /// The key of one line; nothing if its references could not be resolved, which has been reported.

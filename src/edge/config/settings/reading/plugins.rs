@@ -12,14 +12,15 @@ use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::resolved::ResolvedConfig;
 use crate::edge::config::schema::{KEY_TOLERANCE, PLUGIN_KEYS, nearest, plugin_of_section};
 use crate::edge::config::settings::cors::CorsSettings;
-use crate::edge::config::settings::plugins::{ParkAfter, PluginSection, PluginSections, PluginSettings};
+use crate::edge::config::settings::plugins::{ParkAfter, PluginScope, PluginSection, PluginSections, PluginSettings};
 use crate::edge::config::value::Value;
 
-/// All sections for plugins; `general` holds where they say nothing.
+/// All sections for plugins, beside the `scopes` of keys; `general` holds where they say nothing.
 pub(super) fn sections(
     config: &ResolvedConfig,
     general: PluginSettings,
     cors: Option<&CorsSettings>,
+    scopes: Vec<PluginScope>,
     found: &mut Diagnostics,
 ) -> PluginSections {
     let mut sections: Vec<PluginSection> = Vec::new();
@@ -36,7 +37,7 @@ pub(super) fn sections(
         let (name, plugin, location) = (section.name.clone(), plugin.to_owned(), section.location.clone());
         sections.push(PluginSection { name, plugin, location, settings });
     }
-    PluginSections { general: Arc::new(general), sections }
+    PluginSections { general: Arc::new(general), sections, scopes }
 }
 
 fn read(section: &mut SectionReader<'_>, general: &PluginSettings, cors: Option<&CorsSettings>) -> PluginSettings {
