@@ -56,7 +56,10 @@ impl KeyDigest {
 
 impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // By words, which takes an eighth of the time that bytes take, and as much for every digest.
+        let [own, others] =
+            [self, other].map(|digest| digest.0.as_chunks::<8>().0.iter().copied().map(u64::from_ne_bytes));
+        own.zip(others).fold(0, |difference, (own, other)| difference | (own ^ other)).ct_eq(&0).into()
     }
 }
 

@@ -181,7 +181,7 @@ impl<B: Backend> AppService<B> {
         };
         let id = context.id.clone();
         let request = request_data(context, path, body, variables, key);
-        Ok(Progress::Queued(self.enqueue(&endpoint, request, permit, id)))
+        Ok(Progress::Queued(self.enqueue(endpoint, request, permit, id)))
     }
 
     /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
@@ -212,11 +212,12 @@ impl<B: Backend> AppService<B> {
     }
 
     /// The last stage: the queue. Gives what the outcome is awaited by.
-    fn enqueue(&self, endpoint: &Arc<Endpoint>, request: Box<RequestData>, permit: Permit, id: RequestId) -> Awaited {
+    fn enqueue(&self, endpoint: Arc<Endpoint>, request: Box<RequestData>, permit: Permit, id: RequestId) -> Awaited {
+        let plugin = Arc::clone(endpoint.id());
         let place = self.outstanding.enter(endpoint);
         let ticket = place.as_ref().map(|place| place.ticket);
         let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, id, ticket);
-        self.submitter.submit(QueuedRequest { plugin: Arc::clone(endpoint.id()), request, responder });
+        self.submitter.submit(QueuedRequest { plugin, request, responder });
         Awaited::new(outcome, place)
     }
 
@@ -256,7 +257,7 @@ impl<B: Backend> AppService<B> {
                 };
                 let id = context.id.clone();
                 let request = request_data(context, path, bytes, variables, key);
-                await_outcome(self.enqueue(&endpoint, request, permit, id.clone()), &id).await
+                await_outcome(self.enqueue(endpoint, request, permit, id.clone()), &id).await
             }
         }
     }

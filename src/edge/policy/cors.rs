@@ -28,8 +28,10 @@ const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 pub(crate) struct Cors {
     origins: Vec<HeaderValue>,
     any: bool,
-    /// Request headers that a script may set, in upper case; `*` for all.
-    allowed: Vec<String>,
+    /// Request headers that a script may set, in upper case.
+    allowed: Vec<HeaderValue>,
+    /// Whether it may set others, too.
+    any_header: bool,
     /// The response headers that a script may read.
     exposed: Option<HeaderValue>,
     max_age: HeaderValue,
@@ -40,11 +42,13 @@ impl Cors {
     /// An origin that no header can hold is left out: no browser can send it.
     pub(crate) fn new(settings: &CorsSettings) -> Self {
         let listed = settings.origins.iter().filter(|origin| *origin != "*");
+        let named = settings.allow_headers.iter().filter(|name| *name != "*");
         let exposed = Some(settings.expose_headers.join(",")).filter(|names| !names.is_empty());
         Self {
             origins: listed.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
             any: settings.origins.iter().any(|origin| origin == "*"),
-            allowed: settings.allow_headers.iter().map(|name| name.to_ascii_uppercase()).collect(),
+            allowed: named.filter_map(|name| HeaderValue::try_from(name.to_ascii_uppercase()).ok()).collect(),
+            any_header: settings.allow_headers.iter().any(|name| name == "*"),
             exposed: exposed.and_then(|names| HeaderValue::try_from(names).ok()),
             max_age: HeaderValue::from(settings.max_age.as_secs()),
             credentials: settings.credentials,
@@ -87,7 +91,7 @@ impl Cors {
             return refused(format!("method {method} is not allowed here; allowed are {methods}"));
         }
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, asked.method.clone());
-        if let Some(names) = asked.headers(&self.allowed)? {
+        if let Some(names) = asked.headers(self)? {
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
         }
         headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
@@ -134,26 +138,28 @@ impl<'a> Preflight<'a> {
         Some(Self { origin: origin?, method: method?, request })
     }
 
-    /// The headers asked for, in upper case and without repetition, once all are found to be among `allowed`.
-    fn headers(&self, allowed: &[String]) -> Result<Option<HeaderValue>, Rejection> {
-        let any = allowed.iter().any(|name| name == "*");
-        let mut granted: Vec<Cow<'_, str>> = Vec::new();
+    /// The headers asked for, in upper case and without repetition, once `cors` is found to allow all of them.
+    fn headers(&self, cors: &Cors) -> Result<Option<HeaderValue>, Rejection> {
+        let mut granted: Vec<Cow<'_, HeaderValue>> = Vec::new();
         let lines = self.request.iter().filter(|(name, _)| **name == ACCESS_CONTROL_REQUEST_HEADERS);
         let names = lines.flat_map(|(_, line)| line.as_bytes().split(|&byte| byte == b','));
         for name in names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-            let listed = allowed.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name));
-            let name = match listed {
-                Some(listed) => Cow::Borrowed(listed.as_str()),
-                None if any => Cow::Owned(name.escape_ascii().to_string().to_ascii_uppercase()),
-                None => {
-                    return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
-                }
+            let listed = cors.allowed.iter().find(|allowed| allowed.as_bytes().eq_ignore_ascii_case(name));
+            let other = || HeaderValue::try_from(name.escape_ascii().to_string().to_ascii_uppercase()).ok();
+            let granting = listed.map(Cow::Borrowed).or_else(|| other().filter(|_| cors.any_header).map(Cow::Owned));
+            let Some(name) = granting else {
+                return Err(Rejection::PreflightRefused(format!("header {} is not allowed", name.escape_ascii())));
             };
             if !granted.contains(&name) {
                 granted.push(name);
             }
         }
-        Ok(if granted.is_empty() { None } else { HeaderValue::try_from(granted.join(",")).ok() })
+        // Most ask for one.
+        if let [one] = &*granted {
+            return Ok(Some(one.clone().into_owned()));
+        }
+        let names: Vec<_> = granted.iter().map(|name| name.as_bytes()).collect();
+        Ok(if names.is_empty() { None } else { HeaderValue::from_bytes(&names.join(&b","[..])).ok() })
     }
 }
 

@@ -81,7 +81,7 @@ impl Outstanding {
     }
 
     /// Adds a request to `endpoint`; nothing if no time of it is limited.
-    pub(crate) fn enter(self: &Rc<Self>, endpoint: &Arc<Endpoint>) -> Option<Place> {
+    pub(crate) fn enter(self: &Rc<Self>, endpoint: Arc<Endpoint>) -> Option<Place> {
         let settings = &endpoint.settings;
         let times = [settings.queue_time, settings.handler_time].into_iter().flatten();
         let shortest = times.min()?;
@@ -91,8 +91,7 @@ impl Outstanding {
         // It reaches the Python thread with the request, under the lock of the queue.
         word.store(number.waiting(), Ordering::Relaxed);
         self.next.set(number.0 + 1);
-        let entry =
-            Entry { number, endpoint: Arc::clone(endpoint), queued: None, begun: None, waker: None, verdict: None };
+        let entry = Entry { number, endpoint, queued: None, begun: None, waker: None, verdict: None };
         let mut entries = self.entries.borrow_mut();
         match entries.get_mut(place) {
             Some(free) => *free = Some(entry),

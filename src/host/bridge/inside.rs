@@ -61,23 +61,24 @@ impl Mark {
 
 /// The thread is inside of a request; as before when this is dropped.
 #[must_use]
-pub(crate) struct Entered {
-    before: Option<(u32, u128)>,
-    /// Whether [`CHOSEN`] was replaced.
-    is_chosen: bool,
-    /// What it was.
-    chosen: Option<Arc<str>>,
+pub(crate) struct Entered(Before);
+
+/// Where the thread was before.
+enum Before {
+    /// That is not to be noted, or has not changed.
+    Same,
+    Outside,
+    /// Inside of another request, as when a handler calls another plugin.
+    Request(Box<Mark>),
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_chosen {
-            *lock(&CHOSEN) = self.chosen.take();
-        }
-        match self.before {
-            None => {}
-            Some((0, _)) => NOTED.plugin.store(0, Ordering::Relaxed),
-            Some((plugin, bits)) => NOTED.store(plugin, bits),
+        match &self.0 {
+            Before::Same => {}
+            Before::Outside => NOTED.plugin.store(0, Ordering::Relaxed),
+            Before::Request(mark) => note(mark),
         }
     }
 }
@@ -86,15 +87,33 @@ impl Drop for Entered {
 #[inline]
 pub(crate) fn enter(mark: &Mark) -> Entered {
     if !IS_WATCHED.load(Ordering::Relaxed) {
-        return Entered { before: None, is_chosen: false, chosen: None };
+        return Entered(Before::Same);
     }
-    let before = (NOTED.plugin.load(Ordering::Relaxed), NOTED.bits());
-    if before == (mark.plugin, mark.bits) && mark.chosen.is_none() {
-        return Entered { before: None, is_chosen: false, chosen: None };
+    let before = match NOTED.plugin.load(Ordering::Relaxed) {
+        0 => Before::Outside,
+        plugin => outer(plugin, mark),
+    };
+    note(mark);
+    Entered(before)
+}
+
+/// What the thread is inside of, which is a request to `plugin`, before it enters the request `mark`.
+#[cold]
+fn outer(plugin: u32, mark: &Mark) -> Before {
+    let bits = NOTED.bits();
+    if (plugin, bits) == (mark.plugin, mark.bits) && mark.chosen.is_none() {
+        return Before::Same;
     }
-    let chosen = mark.chosen.as_ref().and_then(|chosen| lock(&CHOSEN).replace(Arc::clone(chosen)));
+    let chosen = if bits == 0 { lock(&CHOSEN).clone() } else { None };
+    Before::Request(Box::new(Mark { plugin, bits, chosen }))
+}
+
+/// Notes that the thread is inside of this request.
+fn note(mark: &Mark) {
+    if let Some(chosen) = &mark.chosen {
+        *lock(&CHOSEN) = Some(Arc::clone(chosen));
+    }
     NOTED.store(mark.plugin, mark.bits);
-    Entered { before: Some(before), is_chosen: mark.chosen.is_some(), chosen }
 }
 
 impl Noted {
@@ -104,6 +123,7 @@ impl Noted {
     }
 
     /// Only one thread calls this.
+    #[inline]
     fn store(&self, plugin: u32, bits: u128) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);

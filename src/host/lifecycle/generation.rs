@@ -234,7 +234,7 @@ impl Draft {
         let keys = Keys::of(&self.generation().settings);
         let refusal = |plugin: &LoadedPlugin| {
             Python::attach(|py| match BasePlugin::change_server_key(plugin.instance.bind(py), read, counts) {
-                Ok(()) => plugin.lacks_key(py, &plugin.settings.load(), &keys),
+                Ok(()) => plugin.lacks_key(py, &plugin.settings(), &keys),
                 Err(error) => Some(error.to_string()),
             })
         };

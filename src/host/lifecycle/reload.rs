@@ -266,7 +266,7 @@ impl Host {
         // The same as before for an instance that serves already: a change of one plugin is not to make all anew.
         let snapshot = self.handle.state.snapshot.load();
         let earlier = snapshot.table.get(&plugin.id);
-        let settings = plugin.settings.load_full();
+        let settings = plugin.settings();
         if let Some(endpoint) = earlier.filter(|endpoint| Arc::ptr_eq(&endpoint.auth, &plugin.policy)) {
             let is_same = *endpoint.settings == *settings;
             return Ok(if is_same { Arc::clone(endpoint) } else { Arc::new(endpoint.with_settings(settings)) });
@@ -428,7 +428,7 @@ fn change_server_key(py: Python<'_>, plugins: &[Arc<LoadedPlugin>], before: &Gen
 /// Has all plugins go by these sections, those that stay in service among them.
 fn change_settings(plugins: &[Arc<LoadedPlugin>], sections: &PluginSections) {
     for plugin in plugins {
-        plugin.settings.store(Arc::clone(sections.of(&plugin.id, &stem(&plugin.file))));
+        plugin.go_by(Arc::clone(sections.of(&plugin.id, &stem(&plugin.file))));
     }
 }
 

@@ -132,8 +132,7 @@ fn call_handler<'py>(
     };
     let client_ip = objects.client_ip(py, data.client).into_any();
     let (log, object) = (objects.log.bind(py), request.as_any());
-    let threads = plugin.settings.load().threads;
-    if threads == 0 && data.query.is_empty() && matches!(data.variables, BodyData::None) {
+    if !plugin.pool.has_threads() && data.query.is_empty() && matches!(data.variables, BodyData::None) {
         let values = [log, &headers, object, &subpath, &client_ip];
         return invoke::call_method(instance, method, objects.keys.bind(py), values);
     }
@@ -146,12 +145,10 @@ fn call_handler<'py>(
     keywords.set_item(intern!(py, SUBPATH), subpath)?;
     keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;
     let handler = instance.getattr(method)?;
-    if threads > 0
-        && let Some(call) = plugin.pool.call(&plugin.id, threads, &handler, &keywords)?
-    {
-        return Ok(call);
+    match plugin.pool.call(&plugin.id, &handler, &keywords)? {
+        Some(call) => Ok(call),
+        None => handler.call((), Some(&keywords)),
     }
-    handler.call((), Some(&keywords))
 }
 
 fn variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {

@@ -44,7 +44,7 @@ pub(crate) struct LoadedPlugin {
     /// What is asked of a client before a request enters.
     pub policy: Arc<ArcSwap<AuthPolicy>>,
     /// What the server goes by for it; a reload may change it while the plugin stays.
-    pub settings: ArcSwap<PluginSettings>,
+    settings: ArcSwap<PluginSettings>,
     /// Where requests are admitted to it, once it serves.
     pub entrance: OnceLock<Arc<Entrance>>,
     /// Whether the plugin itself decides whom it lets in.
@@ -95,7 +95,7 @@ impl LoadedPlugin {
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
-        let settings = ArcSwap::new(Arc::clone(environment.plugins.of(&id, &stem(&file))));
+        let settings = Arc::clone(environment.plugins.of(&id, &stem(&file)));
         Ok(Self {
             source: Arc::new(ResultContext {
                 plugin: Arc::clone(&id),
@@ -112,10 +112,10 @@ impl LoadedPlugin {
             receivers,
             methods,
             policy,
-            settings,
+            pool: HandlerPool::new(settings.threads),
+            settings: ArcSwap::new(settings),
             entrance: OnceLock::new(),
             checks_itself: overrides_check,
-            pool: HandlerPool::default(),
             in_flight: Arc::default(),
             scope,
             part,
@@ -124,6 +124,17 @@ impl LoadedPlugin {
 }
 
 impl LoadedPlugin {
+    /// What the server goes by for it.
+    pub(crate) fn settings(&self) -> Arc<PluginSettings> {
+        self.settings.load_full()
+    }
+
+    /// Has it go by other settings from now on.
+    pub(crate) fn go_by(&self, settings: Arc<PluginSettings>) {
+        self.pool.set_threads(settings.threads);
+        self.settings.store(settings);
+    }
+
     /// What is wrong if it asks for a named key and `keys` have none that opens it: no client could use it.
     pub(crate) fn lacks_key(&self, py: Python<'_>, settings: &PluginSettings, keys: &Keys) -> Option<String> {
         let by_itself =

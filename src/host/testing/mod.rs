@@ -304,7 +304,7 @@ impl Rehearsal {
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let limits = &self.settings.limits;
         let mut table = RouteTable::default();
-        let (settings, policy) = (plugin.settings.load_full(), Arc::clone(&plugin.policy));
+        let (settings, policy) = (plugin.settings(), Arc::clone(&plugin.policy));
         let entrance = Entrance::new(Limit::new(settings.in_flight));
         Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings)
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{Either, ready};
 use futures_util::stream::FuturesUnordered;
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response};
@@ -142,23 +142,12 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 alarm.as_mut().reset(deadline);
                 continue;
             }
-            match end {
-                // Until the rest of a list of headers comes, no other request can.
-                End::None | End::Graceful { .. } if head == Some(deadline) => {
-                    tracing::debug!("HTTP/2 connection ended: the head of a request is not complete in time");
-                    end = End::Abrupt;
-                    observed.head_since.set(None);
-                    connection.abrupt_shutdown(Reason::NO_ERROR);
-                }
-                End::None => {
-                    end = End::Graceful { grace: LAST_GRACE };
-                    connection.graceful_shutdown();
-                }
-                End::Graceful { .. } => {
-                    end = End::Abrupt;
-                    connection.abrupt_shutdown(Reason::NO_ERROR);
-                }
-                End::Abrupt => return Poll::Ready(Ok(())),
+            let is_head_late = head == Some(deadline);
+            if !end.advance(&mut connection, is_head_late) {
+                return Poll::Ready(Ok(()));
+            }
+            if is_head_late {
+                observed.head_since.set(None);
             }
             idle_since = None;
             cx.waker().wake_by_ref();
@@ -193,6 +182,23 @@ impl End {
             Self::None | Self::Graceful { .. } => idle,
             Self::Abrupt => LAST_GRACE,
         }
+    }
+
+    /// Goes one step further when that time is over; false if the connection has ended with it. If the head of a
+    /// request is late, no other request can come: there is nothing to wait for.
+    fn advance<I: Socket>(&mut self, connection: &mut Connection<Wire<I>, Bytes>, is_head_late: bool) -> bool {
+        match self {
+            Self::Abrupt => return false,
+            Self::None if !is_head_late => {
+                *self = Self::Graceful { grace: LAST_GRACE };
+                connection.graceful_shutdown();
+            }
+            Self::None | Self::Graceful { .. } => {
+                *self = Self::Abrupt;
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+            }
+        }
+        true
     }
 }
 
