@@ -74,8 +74,14 @@ impl Gate<'_> {
         variables: &BodyData,
     ) -> Result<KeyCheck, RequestError> {
         let plugin_decides = matches!(access, Access::PluginDecides);
-        let resource = Resource::Plugin(endpoint.id());
-        let key = endpoint.by_policy(|policy| self.check_body(policy, resource, access, variables))?;
+        let key = match access {
+            Access::Granted(key) => key,
+            Access::PluginDecides => None,
+            access => {
+                let resource = Resource::Plugin(endpoint.id());
+                endpoint.by_policy(|policy| self.check_body(policy, resource, access, variables))?
+            }
+        };
         if let Some(key) = &key {
             self.check_key_rate(&endpoint.settings.rates, endpoint.id(), key)?;
         }

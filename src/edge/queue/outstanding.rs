@@ -31,15 +31,21 @@ const LOOKS: u32 = 10;
 const SHORTEST_PERIOD: Duration = Duration::from_millis(5);
 const LONGEST_PERIOD: Duration = Duration::from_millis(250);
 
-/// A request that has not been answered.
+/// A request that has not been answered. It is small, since most are answered before a sweep sees them.
 struct Entry {
     number: RequestNumber,
     endpoint: Arc<Endpoint>,
-    /// When a sweep saw it first in the queue.
-    queued: Option<Instant>,
-    /// When a sweep saw it first in its handler.
-    begun: Option<Instant>,
     waker: Option<Waker>,
+    seen: Option<Box<Seen>>,
+}
+
+/// What sweeps have seen of a request.
+#[derive(Default)]
+struct Seen {
+    /// When it was first seen in the queue.
+    queued: Option<Instant>,
+    /// When it was first seen in its handler.
+    begun: Option<Instant>,
     /// What it is answered with, since its time is over.
     verdict: Option<Verdict>,
 }
@@ -48,6 +54,12 @@ struct Entry {
 enum Verdict {
     QueueTime,
     HandlerTime(Duration),
+}
+
+impl Entry {
+    fn verdict(&self) -> Option<Verdict> {
+        self.seen.as_ref()?.verdict
+    }
 }
 
 /// The requests of the current thread.
@@ -91,7 +103,7 @@ impl Outstanding {
         // It reaches the Python thread with the request, under the lock of the queue.
         word.store(number.waiting(), Ordering::Relaxed);
         self.next.set(number.0 + 1);
-        let entry = Entry { number, endpoint, queued: None, begun: None, waker: None, verdict: None };
+        let entry = Entry { number, endpoint, waker: None, seen: None };
         let mut entries = self.entries.borrow_mut();
         match entries.get_mut(place) {
             Some(free) => *free = Some(entry),
@@ -134,24 +146,25 @@ impl Outstanding {
             let settings = &entry.endpoint.settings;
             let (waiting, claimed) = (entry.number.waiting(), entry.number.claimed());
             let state = word.load(Ordering::Relaxed);
+            let seen = entry.seen.get_or_insert_default();
             if state == waiting
                 && let Some(limit) = settings.queue_time
             {
-                let since = *entry.queued.get_or_insert(now);
+                let since = *seen.queued.get_or_insert(now);
                 let is_over = now - since >= limit;
                 if is_over && word.compare_exchange(waiting, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                    entry.verdict = Some(Verdict::QueueTime);
+                    seen.verdict = Some(Verdict::QueueTime);
                 }
             } else if state == claimed
                 && let Some(limit) = settings.handler_time
             {
-                let since = *entry.begun.get_or_insert(now);
-                if now - since >= limit && entry.verdict.is_none() {
-                    entry.verdict = Some(Verdict::HandlerTime(limit));
+                let since = *seen.begun.get_or_insert(now);
+                if now - since >= limit && seen.verdict.is_none() {
+                    seen.verdict = Some(Verdict::HandlerTime(limit));
                     overdue.push(entry.number);
                 }
             }
-            if entry.verdict.is_some()
+            if seen.verdict.is_some()
                 && let Some(waker) = entry.waker.take()
             {
                 waker.wake();
@@ -173,10 +186,11 @@ impl Place {
     fn poll(&self, waker: &Waker) -> Option<Verdict> {
         let mut entries = self.outstanding.entries.borrow_mut();
         let entry = entries.get_mut(self.ticket.place)?.as_mut()?;
-        if entry.verdict.is_none() && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        let verdict = entry.verdict();
+        if verdict.is_none() && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             entry.waker = Some(waker.clone());
         }
-        entry.verdict
+        verdict
     }
 
     fn plugin(&self) -> Option<Arc<str>> {
