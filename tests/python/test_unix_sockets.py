@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import signal
 import socket
 import stat
@@ -266,6 +267,17 @@ def test_clients_by_a_socket_need_a_key_to_control_the_server(launch: Launch) ->
     with client(path_of(server)) as asking:
         assert 403 == asking.get("/reload/all").status_code
         assert 403 == asking.get("/reload/all", headers={"X-Forwarded-For": "203.0.113.9"}).status_code
+
+
+def test_repeated_lines_of_clients_by_a_socket_are_summed_up_as_theirs(launch: Launch) -> None:
+    """Ten a minute, then their number, as for an address."""
+    server = started(launch, ini("unix:x.sock", sections="[auth]\napikey = k\n[limits]\nwrong_keys = none\n"))
+    with client(path_of(server)) as asking:
+        for _ in range(12):
+            assert 403 == asking.get("/plugins", headers={"X-Custom-Auth": "wrong"}).status_code
+    assert 10 == server.log.count("unix - request for /plugins - Not authorized")
+    assert 0 == server.stop()
+    assert re.search(r"unix - Not authorized: 2 more in the last", server.log), server.log
 
 
 def test_limits_count_clients_of_a_socket_as_one(launch: Launch) -> None:

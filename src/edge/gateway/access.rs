@@ -135,17 +135,17 @@ impl Gate<'_> {
         }
         match refusal {
             Refusal::NoKey | Refusal::NotAdmissible | Refusal::WrongKey => {
-                if REFUSED.admits(client.address()) {
+                if REFUSED.admits(client.requester()) {
                     tracing::warn!("{client} - request for {what} - Not authorized");
                 }
             }
             Refusal::Expired(key) => {
-                if EXPIRED.admits(client.address()) {
+                if EXPIRED.admits(client.requester()) {
                     tracing::warn!("{client} - request for {what} - Not authorized: the key {} has expired", key.name);
                 }
             }
             Refusal::OutOfScope(key) => {
-                if OUT_OF_SCOPE.admits(client.address()) {
+                if OUT_OF_SCOPE.admits(client.requester()) {
                     tracing::warn!(
                         "{client} - request for {what} - Not authorized: the key {} is not for it",
                         key.name

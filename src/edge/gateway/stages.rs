@@ -222,7 +222,7 @@ pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData
     classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
         static UNREADABLE: LineKind = LineKind::new(Level::Warn, "the form in the body is not read");
         let (client, path) = (context.client, parts.uri.path());
-        if UNREADABLE.admits(client.address()) {
+        if UNREADABLE.admits(client.requester()) {
             tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
         }
         BodyData::None

@@ -22,7 +22,7 @@ const STEP: usize = 512;
 /// Logs that the connection of a client that is no trusted proxy is closed.
 pub(super) fn log_stranger(peer: Peer) {
     static STRANGER: LineKind = LineKind::new(Level::Warn, "connections closed: not of trusted_proxies");
-    if STRANGER.admits(peer.ip()) {
+    if STRANGER.admits(peer.requester()) {
         tracing::warn!("{peer} - connection closed: with [network] proxy_protocol, only trusted_proxies may connect");
     }
 }
@@ -53,7 +53,7 @@ pub(super) async fn receive<T: Transport>(
         Ok(Err(Failure::Io(error))) => error.to_string(),
         Err(_) => "no whole PROXY header within head_time".to_owned(),
     };
-    if NO_HEADER.admits(proxy.ip()) {
+    if NO_HEADER.admits(proxy.requester()) {
         tracing::warn!("{proxy} - connection closed: {reason}, which [network] proxy_protocol asks for");
     }
     None

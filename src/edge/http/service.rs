@@ -5,7 +5,7 @@
 //! distinguishes it from one that hyper made.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::incoming::Incoming;
 use super::response::Body;
 use super::tls::ClientCertificate;
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::observe::repeats::Requester;
 
 /// Answers requests; shared by all connections of an I/O thread. What goes wrong is an answer, too.
 pub(crate) trait Service: 'static {
@@ -53,11 +54,12 @@ impl Peer {
         }
     }
 
-    /// Its address, if it has one.
-    pub(crate) fn ip(self) -> Option<IpAddr> {
+    /// Whose lines in the log its own are counted with.
+    pub(crate) fn requester(self) -> Requester {
         match self {
-            Self::Ip(address) => Some(address.ip()),
-            Self::Unix | Self::Unknown => None,
+            Self::Ip(address) => Requester::Address(address.ip()),
+            Self::Unix => Requester::Unix,
+            Self::Unknown => Requester::Unknown,
         }
     }
 }

@@ -40,9 +40,14 @@ impl LineKind {
         Self { level, text }
     }
 
-    /// Whether to write a line because of a request of `client`, which is nothing if no address is known.
-    pub(crate) fn admits(&'static self, client: Option<IpAddr>) -> bool {
-        self.decide(client.map_or(Source::Unknown, |address| Source::Client(network(address))), 0, || self.text.into())
+    /// Whether to write a line because of a request of `client`.
+    pub(crate) fn admits(&'static self, client: Requester) -> bool {
+        let source = match client {
+            Requester::Address(address) => Source::Client(network(address)),
+            Requester::Unix => Source::Unix,
+            Requester::Unknown => Source::Unknown,
+        };
+        self.decide(source, 0, || self.text.into())
     }
 
     /// Whether to write a line because of a request, of whichever client.
@@ -77,10 +82,23 @@ impl LineKind {
     }
 }
 
+/// A client, as far as lines are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requester {
+    /// With this address.
+    Address(IpAddr),
+    /// By a Unix socket.
+    Unix,
+    /// Whose address is not known.
+    Unknown,
+}
+
 /// Whose requests cause a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     Client(IpAddr),
+    /// All clients of Unix sockets.
+    Unix,
     /// A client whose address is not known.
     Unknown,
     /// All clients together.
@@ -94,6 +112,7 @@ impl Source {
         match self {
             Self::Client(IpAddr::V6(network)) => format!("{network}/64 - "),
             Self::Client(address) => format!("{address} - "),
+            Self::Unix => "unix - ".to_owned(),
             Self::Unknown => "unknown - ".to_owned(),
             Self::Any => String::new(),
             Self::Others => "other clients - ".to_owned(),

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::http::conformance::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, is_host};
 use crate::edge::http::service::Peer;
+use crate::edge::observe::repeats::Requester;
 
 /// The client's address as the log and plugins see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +39,12 @@ impl Client {
         }
     }
 
-    /// Its address, as far as is known.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
+    /// Whose lines in the log its own are counted with.
+    pub(crate) fn requester(self) -> Requester {
         match self {
-            Self::Known(address) => Some(*address),
-            Self::Unix | Self::Unknown => None,
+            Self::Known(address) => Requester::Address(address),
+            Self::Unix => Requester::Unix,
+            Self::Unknown => Requester::Unknown,
         }
     }
 
