@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import connect as connect_sync
 
 from support.server import Launch, Server, serving
+from support.wait import wait_until
 
 SOCKETS = """
 import asyncio
@@ -435,6 +437,48 @@ def test_what_has_no_end_is_ended_when_the_server_or_the_plugin_goes(launch: Lau
     if way == "stop":
         assert 0 == server.wait()
     assert not [line for line in server.lines[since:] if "Traceback" in line or "requests still run" in line]
+
+
+def test_a_handshake_that_a_stop_overtakes_is_one_that_clients_accept(launch: Launch, tmp_path: Path) -> None:
+    """The client of aiohttp accepts no other `Connection` than `upgrade`; the socket is closed with 1001 then."""
+    late = """
+        import asyncio
+        from pathlib import Path
+        from aiohttp import web
+        from plugincore.baseplugin import BasePlugin
+
+        class Late(BasePlugin):
+            async def request_handler(self, **data):
+                self.log("the handshake waits")
+                while not Path(data["file"]).exists():
+                    await asyncio.sleep(0.005)
+                socket = web.WebSocketResponse()
+                await socket.prepare(data["request"])
+                async for message in socket:
+                    pass
+                return socket
+    """
+    server = launch({"late": late})
+
+    def is_closed() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            server.connect().close()
+            return False
+        return True
+
+    async def visit() -> int | None:
+        async with aiohttp.ClientSession() as session:
+            opening = asyncio.ensure_future(session.ws_connect(f"{server.base_url}/late?file={tmp_path / 'go'}"))
+            await asyncio.to_thread(server.wait_for, "the handshake waits")
+            server.send(signal.SIGTERM)
+            await asyncio.to_thread(wait_until, is_closed)
+            (tmp_path / "go").touch()
+            socket = await opening
+            await socket.receive(20)
+            return socket.close_code
+
+    assert WSCloseCode.GOING_AWAY == asyncio.run(visit())
+    assert 0 == server.wait()
 
 
 def test_an_open_socket_outlives_a_garbage_collection(launch: Launch) -> None:

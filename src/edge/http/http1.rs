@@ -34,6 +34,20 @@ use super::upgrade::Relay;
 /// Smallest buffer that hyper accepts, in bytes; a smaller head limit still holds.
 const MIN_BUFFER: usize = 8 * 1024;
 
+/// What hyper is to go by.
+fn builder(params: &ConnectionParams) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(params.idle_time)
+        .max_header_size(params.head_limit)
+        .max_buf_size(params.head_limit.max(MIN_BUFFER));
+    if params.head_fields != MAX_HEADERS {
+        // hyper allocates for each request then.
+        builder.max_headers(params.head_fields);
+    }
+    builder
+}
+
 /// Serves a connection until its client, the protocol or the drain ends it. One that begins as one of HTTP/2 does, and
 /// may, is returned with what has been read of it.
 pub(super) async fn serve<S: Service, I: Socket>(
@@ -44,8 +58,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
     mut drain: Drain,
 ) -> Option<(I, Bytes)> {
     let connect_info = Rc::new(connect_info);
-    let last_request_arrived = Rc::new(Notify::new());
-    let last_request = Rc::clone(&last_request_arrived);
+    let [last_request_arrived, request_answered] = [(); 2].map(|()| Rc::new(Notify::new()));
+    let (last_request, answered) = (Rc::clone(&last_request_arrived), Rc::clone(&request_answered));
     let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
     let (secure, known_host) = (connect_info.secure, RefCell::default());
@@ -69,10 +83,14 @@ pub(super) async fn serve<S: Service, I: Socket>(
             }
         };
         let (announced, service_state) = (Rc::clone(&announced), Rc::clone(&service_state));
+        let answered = Rc::clone(&answered);
         answer.map(move |mut response| {
             service_state.is_answering.set(false);
-            if service_state.drains.get() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            if service_state.drains.get() {
+                answered.notify_one();
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
             }
             if let Some(client) = old_client {
                 client.adapt(&mut response);
@@ -84,18 +102,10 @@ pub(super) async fn serve<S: Service, I: Socket>(
         })
     });
     let timer = LazyTimer::default();
-    let mut http = http1::Builder::new();
-    http.header_read_timeout(params.idle_time)
-        .max_header_size(params.head_limit)
-        .max_buf_size(params.head_limit.max(MIN_BUFFER));
-    if params.head_fields != MAX_HEADERS {
-        // hyper allocates for each request then.
-        http.max_headers(params.head_fields);
-    }
     // By TLS, the client says so in the handshake.
     let may_be_http2 = params.http2 && !secure;
     let io = ErrorInterceptor::new(io, &params, timer.clone(), may_be_http2, Rc::clone(&state));
-    let mut connection = http.timer(timer.clone()).serve_connection(TokioIo::new(io), respond);
+    let mut connection = builder(&params).timer(timer.clone()).serve_connection(TokioIo::new(io), respond);
     let ended = tokio::select! {
         // The drain first, so that an answer which becomes ready with it says `connection: close`.
         biased;
@@ -105,6 +115,11 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 if !state.is_answering.get() {
                     // None may come.
                     let _ = tokio::time::timeout(drain.kind().idle_grace, last_request_arrived.notified()).await;
+                }
+                // Its response says `close` by itself; from hyper, which says it with a 101 too, clients of WebSockets
+                // would not take that.
+                if state.is_answering.get() {
+                    request_answered.notified().await;
                 }
             };
             tokio::select! {
