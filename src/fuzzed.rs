@@ -114,8 +114,8 @@ fn body(data: &[u8]) {
     read(HeaderValue::from_bytes(content_type).ok().as_ref(), body);
 }
 
-/// A compressed body behind a line with its codings: how it is cut into pieces makes no difference, and no more comes of
-/// it than was asked for.
+/// A compressed body behind a line with its codings: how it is cut into pieces makes no difference, and no more comes
+/// of it than was asked for.
 fn coding(data: &[u8]) {
     const LIMIT: usize = 1 << 16;
     let end = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());

@@ -2,9 +2,9 @@
 //! those of the process that it replaces, and those of the service manager (socket activation).
 //!
 //! Runs on the Python thread, at the start and at the end. Promise: across the re-execution that SIGUSR1 asks for, and
-//! the new process that SIGUSR2 asks for, the sockets stay open, so that clients which connect meanwhile wait instead of
-//! being refused. Caveat: they are handed over by number in an environment variable, which counts only in the process
-//! that wrote it or a child of it, and has to be taken out of the environment before any plugin runs.
+//! the new process that SIGUSR2 asks for, the sockets stay open, so that clients which connect meanwhile wait instead
+//! of being refused. Caveat: they are handed over by number in an environment variable, which counts only in the
+//! process that wrote it or a child of it, and has to be taken out of the environment before any plugin runs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -163,8 +163,8 @@ pub(crate) const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FD
 /// The first descriptor that a service manager passes.
 const FIRST_GIVEN: RawFd = 3;
 
-/// The TCP and Unix sockets that the service manager passed, by the values of [`ACTIVATION`]: its own, and those that a process
-/// before this one left with it. Call it once, at the start, before anything else opens descriptors.
+/// The TCP and Unix sockets that the service manager passed, by the values of [`ACTIVATION`]: its own, and those that a
+/// process before this one left with it. Call it once, at the start, before anything else opens descriptors.
 pub(crate) fn given(pid: &str, count: &str, names: &str) -> Vec<Listening> {
     let count = count.parse().unwrap_or(0);
     if pid.parse() != Ok(std::process::id()) {

@@ -208,8 +208,8 @@ fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigEr
 }
 
 /// The control socket: that of an earlier image of this process if it is still in its place, else a new one. There is
-/// none if another server has it, or if the server has chosen the place by itself and cannot use it. Beside it, what was
-/// inherited and is not used.
+/// none if another server has it, or if the server has chosen the place by itself and cannot use it. Beside it, what
+/// was inherited and is not used.
 ///
 /// # Errors
 /// When the place that the ini file names cannot be used.

@@ -95,7 +95,8 @@ async fn feed_watchdog(server: &impl Supervised) {
     }
 }
 
-/// What a plugin does after so long a time in its code has nothing to do any more with its having been loaded or called.
+/// What a plugin does after so long a time in its code has nothing to do any more with its having been loaded or
+/// called.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// How often it is looked what runs.

@@ -1,8 +1,8 @@
 //! `plugincore key`: makes keys, and lists those of an ini file.
 //!
-//! Runs on the main thread of a process of its own. Promise: a new key is printed once and kept nowhere; no other key is
-//! ever printed. Exit code 0 if it was done, 1 if the key or the ini file cannot be used, 2 for a wrong command line.
-//! Caveat: to list keys, the whole ini file is read as for serving, files that it names for keys included.
+//! Runs on the main thread of a process of its own. Promise: a new key is printed once and kept nowhere; no other key
+//! is ever printed. Exit code 0 if it was done, 1 if the key or the ini file cannot be used, 2 for a wrong command
+//! line. Caveat: to list keys, the whole ini file is read as for serving, files that it names for keys included.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The command line: what a person types, reads and gets as exit code.
 //!
-//! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for,
-//! 1 for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs,
-//! [`check`] checks an ini file, [`key`] makes and lists keys. Caveat: the same entry serves the wheel's commands and the
+//! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for, 1
+//! for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs, [`check`]
+//! checks an ini file, [`key`] makes and lists keys. Caveat: the same entry serves the wheel's commands and the
 //! standalone binary.
 
 mod check;

@@ -261,8 +261,8 @@ impl<'a, 'py> Str<'a, 'py> {
     #[cfg(Py_3_14)]
     #[inline]
     pub(super) fn ascii(self) -> Option<Ascii<'a>> {
-        /// `compact` and `ascii`, which begin behind five bits. Compilers fill a bit field from the end of the word that
-        /// comes first in memory.
+        /// `compact` and `ascii`, which begin behind five bits. Compilers fill a bit field from the end of the word
+        /// that comes first in memory.
         const COMPACT_ASCII: u32 = if cfg!(target_endian = "little") { 0b11 << 5 } else { 0b11 << (32 - 7) };
         let header = self.0.as_ptr().cast::<ffi::PyASCIIObject>();
         // SAFETY: a live str, each of which begins with this header; it never changes, as a str is immutable, but for

@@ -157,7 +157,8 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
-    /// Errors (`None` when there are none), and warnings and notes, apart, each in file order; what has no line comes last.
+    /// Errors (`None` when there are none), and warnings and notes, apart, each in file order; what has no line comes
+    /// last.
     pub(crate) fn split(mut self) -> (Option<ConfigErrors>, Vec<Diagnostic>) {
         self.0.sort_by_key(|diagnostic| diagnostic.location.line().unwrap_or(usize::MAX));
         let (errors, warnings): (Vec<_>, _) = self.0.into_iter().partition(|d| d.severity == Severity::Error);

@@ -150,8 +150,8 @@ impl MarkerPlace {
 /// The ending of these files.
 const RUNNING: &str = "running";
 
-/// Where the processes of this ini file note what they are running: the first is the place for a new one, the others are
-/// those where earlier ones may have done it. None if no state is kept.
+/// Where the processes of this ini file note what they are running: the first is the place for a new one, the others
+/// are those where earlier ones may have done it. None if no state is kept.
 ///
 /// It is beside the state if that has a folder already, else in the folder of the user's session: most servers never
 /// need a folder for their state.

@@ -3,7 +3,7 @@
 //! Published on the Python thread and the threads of signals and files, read on the I/O threads. Promise: publishing
 //! never waits: a reader that is too slow is dropped. The last events are kept, so that a reader who comes back goes on
 //! where it stopped. Caveat: long texts are cut, and what is kept has a bound; a reader who was away for too long is
-//! told so, and has to ask for the state.
+//! notified, and has to ask for the state.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -150,7 +150,7 @@ impl Events {
         self.publish_to(&mut self.lock(), event);
     }
 
-    /// Tells all readers that the server stops, and ends their streams; nothing is told any more then.
+    /// Tells all readers that the server stops, and ends their streams; nothing is sent any more then.
     pub(crate) fn close(&self, restart: bool) {
         let mut state = self.lock();
         if !state.is_closed {

@@ -1,8 +1,8 @@
 //! Answers the addresses below `/-/api/`.
 //!
-//! Runs on the I/O threads; what changes plugins awaits the Python thread, everything else is answered at once. Promise:
-//! each address passes the same checks: its method, then who may control the server. Caveat: an address that does not
-//! exist is a 404 to everyone.
+//! Runs on the I/O threads; what changes plugins awaits the Python thread, everything else is answered at once.
+//! Promise: each address passes the same checks: its method, then who may control the server. Caveat: an address that
+//! does not exist is a 404 to everyone.
 
 use std::path::Path;
 use std::sync::Arc;

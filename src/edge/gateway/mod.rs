@@ -1,8 +1,9 @@
 //! The request flow through the native stages.
 //!
 //! Runs on the I/O threads. Read [`service`] first: it calls the [`stages`] in their order, [`access`] for keys and
-//! rates, and [`builtin`] for what the server answers without a plugin. [`state`] and [`clients`] are what they share with the Python thread, [`static_mount`] the
-//! folder of static files, [`threads`] the threads themselves. Caveat: what a stage decides about is in `policy`.
+//! rates, and [`builtin`] for what the server answers without a plugin. [`state`] and [`clients`] are what they share
+//! with the Python thread, [`static_mount`] the folder of static files, [`threads`] the threads themselves. Caveat:
+//! what a stage decides about is in `policy`.
 
 mod access;
 mod api;

@@ -82,8 +82,8 @@ enum Waiting {
 
 impl<B: Backend> AppService<B> {
     /// A service for the current thread, and the local tasks that hand its requests over, look after their times, and
-    /// deliver the outcomes that come by `completions`. To be called where local tasks can be spawned; they run as long as the thread
-    /// serves.
+    /// deliver the outcomes that come by `completions`. To be called where local tasks can be spawned; they run as long
+    /// as the thread serves.
     pub(crate) fn start(state: Arc<ServerState<B>>, completions: Arc<CompletionQueue>) -> Rc<Self> {
         let submitter = Submitter::new(Arc::clone(&state.backend));
         let outstanding = Outstanding::new(Arc::clone(&completions));

@@ -380,8 +380,9 @@ impl ResponseContext {
         }
     }
 
-    /// Stage: the response as it is sent. Errors become responses, and a plugin's response is compressed, and
-    /// each response gets the headers that depend on the request: its id if it failed, CORS, those of `[headers]`, and `Connection` if its body has not been read.
+    /// Stage: the response as it is sent. Errors become responses, and a plugin's response is compressed, and each
+    /// response gets the headers that depend on the request: its id if it failed, CORS, those of `[headers]`, and
+    /// `Connection` if its body has not been read.
     pub(super) fn complete(
         &self,
         snapshot: &Snapshot,

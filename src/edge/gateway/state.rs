@@ -120,7 +120,7 @@ pub(crate) struct ServerState<B> {
     pub clients: ClientRecords,
     /// What is kept of the plugins over restarts.
     pub kept: Arc<KeptState>,
-    /// What is told of the plugins.
+    /// What is shown of the plugins.
     pub statuses: Statuses,
     /// When the server was started.
     pub started_at: Timestamp,
@@ -128,7 +128,7 @@ pub(crate) struct ServerState<B> {
     pub listening: ArcSwap<Vec<String>>,
     /// Where requests to the process go; nothing for a server without a process of its own.
     pub process: OnceLock<ProcessRequests>,
-    /// What happens is told here.
+    /// What happens is published here.
     pub events: Arc<Events>,
     /// How plugins hold up the Python thread.
     pub stalls: Arc<Stalls>,
@@ -185,8 +185,8 @@ impl<B> ServerState<B> {
     }
 }
 
-/// The URL by which a browser on this machine reaches `address`, such as `http://127.0.0.1:9192`; for a Unix socket, what
-/// nginx calls it: `http://unix:/run/plugincore.sock:`.
+/// The URL by which a browser on this machine reaches `address`, such as `http://127.0.0.1:9192`; for a Unix socket,
+/// what nginx calls it: `http://unix:/run/plugincore.sock:`.
 pub(crate) fn url(address: &SocketAddress, secure: bool) -> String {
     let address = match address {
         SocketAddress::Ip(address) => *address,

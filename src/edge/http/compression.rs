@@ -20,8 +20,8 @@ use super::vary;
 /// Bytes from which on a body is compressed: a shorter one fits into one packet anyway.
 pub(crate) const MIN_SIZE: u64 = 1024;
 
-/// The codings; where a client does not care, the first is taken, which is the fastest. JSON of 100 kB takes zstd 0.5 ms
-/// and leaves 17 % of it, gzip takes twice as long for 20 %, and brotli four times as long for 18 %.
+/// The codings; where a client does not care, the first is taken, which is the fastest. JSON of 100 kB takes zstd 0.5
+/// ms and leaves 17 % of it, gzip takes twice as long for 20 %, and brotli four times as long for 18 %.
 const OFFERED: [Coding; 3] = [Coding::Zstandard, Coding::Gzip, Coding::Brotli];
 
 /// Digests that are made of the bytes as they are sent.

@@ -43,9 +43,9 @@ pub(crate) type ParamsSource = Box<dyn Fn() -> ConnectionParams>;
 
 /// Serves a listening socket until the drain starts, or `removed` is ready, and its last connection has ended.
 ///
-/// A connection for which `gate` has no place is refused. New connections use what `certificate` and `params` return at that moment, or speak plain HTTP when there is no
-/// certificate. To be awaited where local tasks can be spawned; dropping the future closes every connection that is
-/// left. Connections of a socket that was removed go on.
+/// A connection for which `gate` has no place is refused. New connections use what `certificate` and `params` return at
+/// that moment, or speak plain HTTP when there is no certificate. To be awaited where local tasks can be spawned;
+/// dropping the future closes every connection that is left. Connections of a socket that was removed go on.
 pub(crate) async fn serve<S: Service, L: Listener>(
     listener: L,
     certificate: CertificateSource,
@@ -71,8 +71,8 @@ pub(crate) async fn serve<S: Service, L: Listener>(
         }
     }
     if !drain.kind().has_successor {
-        // The system has accepted these clients already, and would reset them. Once around, so that the runtime has asked
-        // it for them: signal and clients may have come at the same time.
+        // The system has accepted these clients already, and would reset them. Once around, so that the runtime has
+        // asked it for them: signal and clients may have come at the same time.
         tokio::task::yield_now().await;
         for (stream, remote) in std::iter::from_fn(|| acceptor.accept().now_or_never()).take(BACKLOG) {
             take_up(&server, &gate, &mut connections, (stream, remote));

@@ -2,8 +2,8 @@
 //!
 //! Counted on the I/O threads. Promise: there are never more than the limits allow, nor than the process has file
 //! descriptors for, some of which stay free for files and plugins; a trusted proxy, from which many clients come, is
-//! counted in all only. Clients of Unix sockets, who have no address, count as one. What is refused is logged once a minute at most. Caveat: the limit of descriptors is that of the
-//! last reload.
+//! counted in all only. Clients of Unix sockets, who have no address, count as one. What is refused is logged once a
+//! minute at most. Caveat: the limit of descriptors is that of the last reload.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

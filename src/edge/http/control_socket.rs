@@ -123,8 +123,8 @@ impl ControlAcceptor {
 
     /// Waits for the next connection. Safe to drop and call again.
     ///
-    /// A client that has given up waiting to be accepted is passed over: what it asked for must not be done when it does
-    /// not expect that any more.
+    /// A client that has given up waiting to be accepted is passed over: what it asked for must not be done when it
+    /// does not expect that any more.
     pub(crate) async fn accept(&mut self) -> Stream<UnixStream> {
         loop {
             match self.listener.accept().await {

@@ -48,8 +48,8 @@ impl Client {
         }
     }
 
-    /// Whether it is on this machine, as far as is known. Who uses a Unix socket may be a proxy that passes on no address,
-    /// so that its clients are anywhere.
+    /// Whether it is on this machine, as far as is known. Who uses a Unix socket may be a proxy that passes on no
+    /// address, so that its clients are anywhere.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Known(address) if address.is_loopback())
     }
@@ -87,8 +87,9 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// What `headers` say of a request that came from `peer`, the other end of the connection. When all addresses are trusted proxies the leftmost is the client. An entry that is no
-    /// address, or a header without any entry, makes it unknown.
+    /// What `headers` say of a request that came from `peer`, the other end of the connection. When all addresses are
+    /// trusted proxies the leftmost is the client. An entry that is no address, or a header without any entry, makes it
+    /// unknown.
     pub(crate) fn of(peer: Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         let peer = Client::peer(peer);
         if !is_trusted(peer, trusted) {

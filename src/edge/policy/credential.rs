@@ -3,8 +3,8 @@
 //! Runs on the I/O threads; a plugin's `_check_auth` also calls it on Python's. The order is pluginserver's:
 //! `Authorization: Bearer`, else `X-Custom-Auth`, else the variable `apikey`, of the query before the body. Only the
 //! first one that is present and not empty counts, of those that `[auth] key_sources` names. Keys are compared as
-//! SHA-256 digests in constant time, so that neither content nor length leaks. Caveat: variables are compared as sent, headers
-//! without surrounding white space.
+//! SHA-256 digests in constant time, so that neither content nor length leaks. Caveat: variables are compared as sent,
+//! headers without surrounding white space.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Parking: a plugin that fails again and again is left alone for a while.
 //!
-//! Asked on the I/O threads before a request enters, told on the Python thread what came of it. A parked plugin gets one
-//! request after 10 s, and after twice the time whenever that fails as well; the first one that succeeds ends it.
+//! Asked on the I/O threads before a request enters; what came of it is noted on the Python thread. A parked plugin gets
+//! one request after 10 s, and after twice the time whenever that fails as well; the first one that succeeds ends it.
 //! Promise: without `[plugin x] park_after` this costs a look at a flag. Caveat: requests that were inside when the
 //! plugin was parked go on, and do not count.
 

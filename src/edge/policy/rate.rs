@@ -2,8 +2,8 @@
 //!
 //! Called on the I/O threads. The generic cell rate algorithm: of each client only the time is kept at which all that
 //! it has used will be free again. Promise: memory does not grow with the number of addresses: the table has a fixed
-//! number of places and is made at the first use. Where more clients are active than there is room for, the one that
-//! is nearest to having used nothing is forgotten, so one that has reached its limit stays. A map that grows, as that of
+//! number of places and is made at the first use. Where more clients are active than there is room for, the one that is
+//! nearest to having used nothing is forgotten, so one that has reached its limit stays. A map that grows, as that of
 //! the crate `governor`, took 67 MiB for a million addresses, and more than twice the time for each. Caveat: clients
 //! are told apart by 64 bits of a keyed hash; a reload keeps the table, a new process begins with an empty one.
 

@@ -14,8 +14,8 @@ const MOST_LINKS: usize = 40;
 /// A folder, by its path without links, and the entry of it that counts.
 pub(super) type Anchor = (PathBuf, OsString);
 
-/// The places on the way of `path`, which is absolute. The last one is where the way ends, whether there is something or
-/// not.
+/// The places on the way of `path`, which is absolute. The last one is where the way ends, whether there is something
+/// or not.
 pub(super) fn anchors(path: &Path) -> Vec<Anchor> {
     let mut anchors = Vec::new();
     let mut links = 0;

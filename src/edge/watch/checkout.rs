@@ -1,8 +1,8 @@
 //! Whether git is changing the files of a folder.
 //!
-//! Runs on the watcher's thread. git holds a lock on its index from before the first file that a checkout, merge or pull
-//! changes to after the last. Caveat: a git that was killed leaves its lock behind, so nobody should wait for the end of
-//! it for ever.
+//! Runs on the watcher's thread. git holds a lock on its index from before the first file that a checkout, merge or
+//! pull changes to after the last. Caveat: a git that was killed leaves its lock behind, so nobody should wait for the
+//! end of it for ever.
 
 use std::path::{Path, PathBuf};
 

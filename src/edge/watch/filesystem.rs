@@ -1,8 +1,8 @@
 //! Whether a file system tells of every change of its files.
 //!
 //! Runs on the watcher's thread. Network file systems tell only of changes made on this machine, those of virtual
-//! machines and containers only of changes made inside. Caveat: a file system that is not known to be silent is trusted;
-//! `watch = poll` is for the exceptions.
+//! machines and containers only of changes made inside. Caveat: a file system that is not known to be silent is
+//! trusted; `watch = poll` is for the exceptions.
 
 use std::collections::HashMap;
 

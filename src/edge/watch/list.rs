@@ -1,7 +1,7 @@
-//! What is to be watched, and who is to be told.
+//! What is to be watched, and where changes are reported.
 //!
-//! Plain data, made on the Python thread and used on the watcher's. Caveat: paths may lead through symbolic links, which
-//! are followed again at each look.
+//! Plain data, made on the Python thread and used on the watcher's. Caveat: paths may lead through symbolic links,
+//! which are followed again at each look.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,8 @@ pub(crate) struct WatchList {
 
 /// The server, as the watcher uses it; called on the watcher's thread.
 pub(crate) trait Reloads: Send + 'static {
-    /// Has the server load again what `target` names, since `files` have changed, if that has not been
-    /// told before; does not wait for it.
+    /// Has the server load again what `target` names, since `files` have changed, if that has not been reported before;
+    /// does not wait for it.
     fn reload(&self, target: ReloadTarget, files: &[PathBuf]) -> oneshot::Receiver<ReloadReport>;
 }
 

@@ -1,9 +1,9 @@
 //! The watcher's thread: waits for a change, until it is complete, and for the reload that it asks for.
 //!
-//! Promise: a change is complete when nothing has happened for [`QUIET`], no watched file is open for writing and
-//! git is not at work; then all of it is one reload, and there is one reload at a time. Where the system does not tell of changes, everything is
-//! read once a second, and a change is complete when two readings are the same. Caveat: a stream of changes without a
-//! pause is taken in pieces of [`PATIENCE`].
+//! Promise: a change is complete when nothing has happened for [`QUIET`], no watched file is open for writing and git
+//! is not at work; then all of it is one reload, and there is one reload at a time. Where the system does not tell of
+//! changes, everything is read once a second, and a change is complete when two readings are the same. Caveat: a stream
+//! of changes without a pause is taken in pieces of [`PATIENCE`].
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a file that is being written is looked at.
 const WRITER_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a change may wait for that before it is told.
+/// How long a change may wait for that before it is reported.
 const DELAY: Duration = Duration::from_secs(2);
 
 /// The pause between two readings of everything, where the system does not tell of changes.
@@ -57,7 +57,7 @@ pub(super) struct Watcher<R> {
     last: Contents,
     /// When the change that is not complete yet began.
     began: Option<Instant>,
-    /// What that change waits for, if it has been told.
+    /// What that change waits for, if that has been reported.
     delay: Option<String>,
     /// Since when git has held its lock.
     locked_since: Option<Instant>,
@@ -65,7 +65,7 @@ pub(super) struct Watcher<R> {
     reload: Option<Reload>,
     /// Whether the ini file has changed and does not count yet, since that reload has failed.
     ini_waits: bool,
-    /// What is wrong at the moment, and has been told.
+    /// What is wrong at the moment, and has been reported.
     complaints: HashSet<String>,
 }
 
@@ -217,8 +217,8 @@ impl<R: Reloads> Watcher<R> {
         again
     }
 
-    /// A reload has ended; how it went has been logged. If it was one of everything and has failed, the plugin files are
-    /// loaded at least. Returns whether it has to be asked for again.
+    /// A reload has ended; how it went has been logged. If it was one of everything and has failed, the plugin files
+    /// are loaded at least. Returns whether it has to be asked for again.
     fn take(&mut self, report: Option<ReloadReport>) -> bool {
         let Some(Reload { is_everything, others, before, .. }) = self.reload.take() else { return false };
         if report == Some(ReloadReport::Upgrading) {

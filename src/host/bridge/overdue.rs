@@ -1,8 +1,8 @@
 //! Cancels handlers whose clients have been answered without them, because `handler_time` was over.
 //!
-//! Runs on the Python thread. Promise: a handler that waits is cancelled as by asyncio, so that it can clean up; after a
-//! second it is cancelled once more, and the log names it. Caveat: a plain `def`, and a handler that never waits, go on
-//! to their end; by then there is nothing left to cancel.
+//! Runs on the Python thread. Promise: a handler that waits is cancelled as by asyncio, so that it can clean up; after
+//! a second it is cancelled once more, and the log names it. Caveat: a plain `def`, and a handler that never waits, go
+//! on to their end; by then there is nothing left to cancel.
 
 use std::collections::HashSet;
 

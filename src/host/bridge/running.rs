@@ -1,9 +1,9 @@
 //! Which plugin's code runs at this moment, in a file that is still there when the process has died of it.
 //!
 //! Written on the Python thread, once when it enters a plugin's code and once when it leaves it; read by the signal
-//! thread, and by the next process. Promise: both cost a store to memory, since the file is mapped; without an open file
-//! they cost a look. Caveat: it is the plugin whose handler, or load, the Python thread is in: what background tasks
-//! and threads of plugins do is not seen.
+//! thread, and by the next process. Promise: both cost a store to memory, since the file is mapped; without an open
+//! file they cost a look. Caveat: it is the plugin whose handler, or load, the Python thread is in: what background
+//! tasks and threads of plugins do is not seen.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

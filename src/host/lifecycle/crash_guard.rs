@@ -2,8 +2,8 @@
 //!
 //! Runs on the Python thread. Promise: what is counted are ends of the process in which it was in a plugin's code that
 //! it had just entered (see [`running`]), without a stop or a restart having begun; three of them in a row, with the
-//! file unchanged, and the file is not loaded until it changes or is enabled. Caveat: the end of a process is noticed by
-//! the next one, which has to be started with the same ini file.
+//! file unchanged, and the file is not loaded until it changes or is enabled. Caveat: the end of a process is noticed
+//! by the next one, which has to be started with the same ini file.
 
 use std::collections::HashMap;
 use std::path::Path;

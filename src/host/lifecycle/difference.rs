@@ -1,7 +1,7 @@
 //! What a reload of everything would change, by the ini file as it is now.
 //!
-//! Runs on the Python thread, since Python reads the file. Promise: nothing changes by it. Caveat: whether plugins can be
-//! loaded with it is not tried.
+//! Runs on the Python thread, since Python reads the file. Promise: nothing changes by it. Caveat: whether plugins can
+//! be loaded with it is not tried.
 
 use pyo3::prelude::*;
 

@@ -1,8 +1,8 @@
 //! Plugins that are taken out of service, and back into it.
 //!
 //! Runs on the Python thread. Promise: a plugin that is disabled has been terminated when that is reported; one that
-//! cannot be loaded when it is enabled stays disabled. Like a reload, both concern all plugins of a file. Caveat: that a
-//! file is disabled is decided and kept before the Python thread comes to it, by the I/O thread that was asked.
+//! cannot be loaded when it is enabled stays disabled. Like a reload, both concern all plugins of a file. Caveat: that
+//! a file is disabled is decided and kept before the Python thread comes to it, by the I/O thread that was asked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

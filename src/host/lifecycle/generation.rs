@@ -118,8 +118,8 @@ impl Draft {
         Self { serving, next: None, environment, key, files: Vec::new(), kept: Kept::All }
     }
 
-    /// Reads the ini file again and, for everything, the certificate. What was `restored` is loaded from the sources that
-    /// it was run from, instead of from the files.
+    /// Reads the ini file again and, for everything, the certificate. What was `restored` is loaded from the sources
+    /// that it was run from, instead of from the files.
     ///
     /// # Errors
     /// Why the reload cannot begin, each with file and line; nothing has changed then.

@@ -283,8 +283,8 @@ impl HostHandle {
         Ok(NewListener { listener, shares })
     }
 
-    /// Accepts from `new` sockets as well, and no more from those of `gone` addresses. A server that stops keeps what it
-    /// has.
+    /// Accepts from `new` sockets as well, and no more from those of `gone` addresses. A server that stops keeps what
+    /// it has.
     pub(super) fn replace_listeners(&self, gone: &[SocketAddress], new: Vec<NewListener>) {
         let (mut listeners, threads) = (lock(&self.listeners), lock(&self.io));
         let Some(threads) = threads.as_ref().filter(|_| !self.is_stopping()) else { return };
@@ -362,7 +362,8 @@ impl HostHandle {
         threads.is_none_or(|threads| threads.join(timeout))
     }
 
-    /// Cancels the load or reload that is under way, unless it outlasts the stop, and has the Python thread stop; on that thread.
+    /// Cancels the load or reload that is under way, unless it outlasts the stop, and has the Python thread stop; on
+    /// that thread.
     fn interrupt(&self, py: Python<'_>) {
         self.acknowledged.store(true, Ordering::Release);
         let stops = |interruption| self.is_interrupted(interruption);

@@ -1,8 +1,8 @@
 //! What of the sockets and limits changes with a reload.
 //!
 //! Runs on the Python thread. Promise: a new address is bound, and copied for the I/O threads, before anything else of
-//! the reload has an effect, so that the change itself cannot fail. Caveat: connections of an address that is not served
-//! any more go on to their end.
+//! the reload has an effect, so that the change itself cannot fail. Caveat: connections of an address that is not
+//! served any more go on to their end.
 
 use std::io::ErrorKind;
 

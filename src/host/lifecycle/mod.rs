@@ -1,8 +1,8 @@
 //! The life of all plugins: load, reload, stop.
 //!
 //! Runs on the main thread, but for the [`backend`]. [`host`] takes commands from the [`mailbox`] one after the other,
-//! [`reload`] and [`stop`] are the steps, [`status`] tells of the plugins; [`reports`] installs the hooks for exceptions
-//! that no plugin catches. A process that is to replace another knows it as its [`predecessor`].
+//! [`reload`] and [`stop`] are the steps, [`status`] tells of the plugins; [`reports`] installs the hooks for
+//! exceptions that no plugin catches. A process that is to replace another knows it as its [`predecessor`].
 
 mod backend;
 mod crash_guard;

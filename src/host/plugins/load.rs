@@ -2,7 +2,8 @@
 //!
 //! Runs on the Python thread. Promise: whatever a file does (syntax error, `sys.exit`, an exception in `__init__`, an
 //! `initialize` that never ends) becomes a [`LoadFailure`] with file, line and reason, and nothing else is affected.
-//! Time limits hold for code that blocks Python as well. Caveat: C code that looks for no signals cannot be interrupted.
+//! Time limits hold for code that blocks Python as well. Caveat: C code that looks for no signals cannot be
+//! interrupted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

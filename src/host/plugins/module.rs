@@ -43,8 +43,8 @@ impl ModuleTable {
         Ok(Arc::new(Self(table.unbind())))
     }
 
-    /// Says that `files`, absolute paths, are the plugin files of this load, so that none of them finds an earlier module
-    /// of another one.
+    /// Says that `files`, absolute paths, are the plugin files of this load, so that none of them finds an earlier
+    /// module of another one.
     ///
     /// # Errors
     /// When a finder of modules raises.
@@ -149,7 +149,8 @@ impl FileModule {
         Arc::ptr_eq(&self.table, &other.table)
     }
 
-    /// Lets go of the module, which serves no more, and of what only it has imported; of the whole load if it `is_last`.
+    /// Lets go of the module, which serves no more, and of what only it has imported; of the whole load if it
+    /// `is_last`.
     ///
     /// # Errors
     /// When `sys.modules` is not a dict.
@@ -199,8 +200,8 @@ fn add_to_path(py: Python<'_>, folder: &Path) -> PyResult<()> {
     Ok(())
 }
 
-/// Lets all code import modules from the folder `now`, instead of the folder `before` if there was one; the folder comes
-/// last, so that it shadows nothing.
+/// Lets all code import modules from the folder `now`, instead of the folder `before` if there was one; the folder
+/// comes last, so that it shadows nothing.
 ///
 /// # Errors
 /// When `sys.path` is not a list.

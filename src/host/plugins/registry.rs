@@ -136,8 +136,8 @@ impl Registry {
         self.withheld.with(|ids| ids.contains(id))
     }
 
-    /// Has these modules be those of their files, whose plugins serve already, and leaves the other files theirs if they `stay`; `None` for a file
-    /// that has failed. Returns the modules that serve no more.
+    /// Has these modules be those of their files, whose plugins serve already, and leaves the other files theirs if
+    /// they `stay`; `None` for a file that has failed. Returns the modules that serve no more.
     pub(crate) fn replace_modules(
         &self,
         py: Python<'_>,

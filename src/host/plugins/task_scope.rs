@@ -4,8 +4,8 @@
 //! called, directly or through other tasks, is kept alive until it ends and is cancelled and awaited when the plugin is
 //! removed. Context variables that it sets while it is loaded (such as the precision of `decimal`) hold for all that it
 //! does later, and for no other plugin. Threads that it starts carry the owner on. Once a scope is closed, none of its
-//! timers fires and no task of it begins. Caveat: the scope of a task is found by the loop's task factory; the tasks of a
-//! plugin that replaces the factory are cancelled only when the server stops.
+//! timers fires and no task of it begins. Caveat: the scope of a task is found by the loop's task factory; the tasks of
+//! a plugin that replaces the factory are cancelled only when the server stops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! What the server goes by for one plugin: `[plugin x]`, and `[limits]` and others where that says nothing.
 //!
 //! Plain data, made on the Python thread, read by all threads. Promise: the values are merged when the file is read, so
-//! that a request reads its plugin's value and nothing else. Caveat: [`PluginSections::of`] wants the plugin's id, which
-//! is known only once the plugin is loaded.
+//! that a request reads its plugin's value and nothing else. Caveat: [`PluginSections::of`] wants the plugin's id,
+//! which is known only once the plugin is loaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub(crate) struct PluginSettings {
     pub body_size: usize,
     /// `in_flight`: requests inside the plugin at one time (default `[limits] in_flight_per_plugin`, 512); more is 503.
     pub in_flight: usize,
-    /// Whether `in_flight` stands in the plugin's own section: its requests then take no places of `[limits] in_flight`.
+    /// Whether `in_flight` stands in the plugin's own section: its requests then take no places of `[limits]
+    /// in_flight`.
     pub counts_apart: bool,
     /// `queue_time`: longest wait for the Python thread (default 5 s); then it is 503, and the handler is not called.
     pub queue_time: Option<Duration>,

@@ -1,8 +1,9 @@
 //! Compressed request bodies: which codings they have, and how these are undone, piece by piece.
 //!
-//! Runs on the I/O threads. `gzip`, `deflate`, `br` and `zstd` are decoded, also several in a row, as `Content-Encoding`
-//! lists them. Promise: what is between two codings is limited like the body itself, so that no small body costs more
-//! memory or time than a large one. Caveat: a body with any other coding is refused, while aiohttp shows it undecoded.
+//! Runs on the I/O threads. `gzip`, `deflate`, `br` and `zstd` are decoded, also several in a row, as
+//! `Content-Encoding` lists them. Promise: what is between two codings is limited like the body itself, so that no
+//! small body costs more memory or time than a large one. Caveat: a body with any other coding is refused, while
+//! aiohttp shows it undecoded.
 
 mod decoder;
 

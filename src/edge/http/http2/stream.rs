@@ -1,8 +1,9 @@
 //! One stream of HTTP/2: a request gets its answer.
 //!
 //! Runs on the I/O threads, within the task of the connection. Promise: when the client resets the stream, the
-//! service's future and the body of its answer are dropped, as when a connection of HTTP/1.1 closes; an answer is read from its source as
-//! fast as the client's windows let it through, and a client that opens none within the time limit loses the stream.
+//! service's future and the body of its answer are dropped, as when a connection of HTTP/1.1 closes; an answer is read
+//! from its source as fast as the client's windows let it through, and a client that opens none within the time limit
+//! loses the stream.
 
 use std::cell::Cell;
 use std::future::poll_fn;

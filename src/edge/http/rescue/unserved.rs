@@ -98,8 +98,8 @@ impl HeadError {
         serde_json::json!({ "error": self.to_string() }).to_string()
     }
 
-    /// The whole answer as it is sent, without its body if the request was HEAD, with the headers that are `added` for a
-    /// client that uses TLS or not.
+    /// The whole answer as it is sent, without its body if the request was HEAD, with the headers that are `added` for
+    /// a client that uses TLS or not.
     pub(crate) fn to_bytes(
         &self,
         request_id: HeaderValue,

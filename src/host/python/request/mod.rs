@@ -203,7 +203,8 @@ impl Request {
         })
     }
 
-    /// The client's address; behind a trusted proxy the one that the proxy reports. `unix` for a client of a Unix socket.
+    /// The client's address; behind a trusted proxy the one that the proxy reports. `unix` for a client of a Unix
+    /// socket.
     #[getter]
     fn remote(&self) -> String {
         self.data.client.to_string()

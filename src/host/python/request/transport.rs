@@ -27,8 +27,8 @@ pub struct Transport {
 
 #[pymethods]
 impl Transport {
-    /// Return `peername` or `sockname` as a socket address tuple or, of a Unix socket, a path; `sslcontext` as `True` on an encrypted connection;
-    /// for anything else `default`.
+    /// Return `peername` or `sockname` as a socket address tuple or, of a Unix socket, a path; `sslcontext` as `True`
+    /// on an encrypted connection; for anything else `default`.
     #[pyo3(signature = (name, default = None))]
     fn get_extra_info<'py>(
         &self,

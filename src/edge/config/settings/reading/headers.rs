@@ -1,7 +1,7 @@
 //! `[headers]`: the headers that all responses have.
 //!
-//! Pure functions, called on the Python thread. Promise: what is read here can be sent as it is. Caveat: whether a value
-//! means anything to clients is not known here; of what stands in `[DEFAULT]`, nothing is a header.
+//! Pure functions, called on the Python thread. Promise: what is read here can be sent as it is. Caveat: whether a
+//! value means anything to clients is not known here; of what stands in `[DEFAULT]`, nothing is a header.
 
 use http::{HeaderName, HeaderValue};
 

@@ -147,8 +147,8 @@ impl LimitReader<'_> {
         }
     }
 
-    /// The defaults with `[server] read_timeout`, if it is there, for the four times that it stood for. A time of its own
-    /// in `[limits]` counts before it.
+    /// The defaults with `[server] read_timeout`, if it is there, for the four times that it stood for. A time of its
+    /// own in `[limits]` counts before it.
     fn with_earlier_timeout(&mut self, default: LimitSettings) -> LimitSettings {
         let mut server = SectionReader::new(self.config, "server", self.found);
         if server.item(READ_TIMEOUT).is_none() {

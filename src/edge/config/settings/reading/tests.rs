@@ -146,9 +146,9 @@ fn what_would_leave_tls_open_or_incomplete_is_an_error() {
         ("check_interval=0", "check_interval: must be a time above 0"),
         ("[SSL www]\ncertfile=/nowhere", "[SSL www] keyfile: is missing while SSL is enabled"),
     ];
-    for (line, told) in wrong {
+    for (line, expected) in wrong {
         let seen = errors(&format!("[SSL]\nenabled=on\n{pair}\n{line}"));
-        assert!(seen.iter().any(|one| one.contains(told)), "{line}: {seen:#?}");
+        assert!(seen.iter().any(|one| one.contains(expected)), "{line}: {seen:#?}");
     }
     let seen = errors(&format!("[SSL www]\ncertfile={file}\nkeyfil={file}"));
     assert!(seen[0].contains("[SSL www] keyfil: is not known to the server (is keyfile meant?)"), "{seen:#?}");
