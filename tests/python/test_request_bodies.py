@@ -133,14 +133,14 @@ def peak_memory(status: Path) -> int:
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
-        ("gzip", gzip.compress(JSON)[:-1]),
-        ("gzip", gzip.compress(JSON)[:9]),
-        ("gzip", gzip.compress(JSON)[:-8] + b"12345678"),
-        ("gzip", gzip.compress(JSON) + b"more"),
-        ("gzip", JSON),
-        ("deflate", zlib.compress(JSON)[:-1]),
-        ("deflate", bare_deflate(JSON)[:-1]),
-        ("deflate", JSON),
+        pytest.param("gzip", gzip.compress(JSON)[:-1], id="gzip cut short"),
+        pytest.param("gzip", gzip.compress(JSON)[:9], id="gzip cut within its head"),
+        pytest.param("gzip", gzip.compress(JSON)[:-8] + b"12345678", id="gzip with a wrong sum"),
+        pytest.param("gzip", gzip.compress(JSON) + b"more", id="gzip and more"),
+        pytest.param("gzip", JSON, id="no gzip"),
+        pytest.param("deflate", zlib.compress(JSON)[:-1], id="zlib cut short"),
+        pytest.param("deflate", bare_deflate(JSON)[:-1], id="deflate cut short"),
+        pytest.param("deflate", JSON, id="no deflate"),
     ],
 )
 def test_broken_compression_is_a_400(server: Server, coding: str, body: bytes) -> None:
