@@ -432,7 +432,8 @@ def validators(page: Page) -> dict[str, str]:
     """Return the headers with which a client can check whether a page has changed."""
     if page.modified is None:
         return {"Cache-Control": "no-store"}
-    headers = {"ETag": f'"{hashlib.sha256(page.body.encode()).hexdigest()[:32]}"'}
+    # Weak, since the server may compress the page: a 304 then has the tag that the page had.
+    headers = {"ETag": f'W/"{hashlib.sha256(page.body.encode()).hexdigest()[:32]}"'}
     # A file may have any date; only a date that a client can compare is sent.
     if 0 <= page.modified <= time.time():
         headers["Last-Modified"] = formatdate(page.modified, usegmt=True)
@@ -444,5 +445,6 @@ def unchanged(request: dict[str, str], answer: dict[str, str]) -> bool:
     if "ETag" not in answer:
         return False
     if (tags := request.get("If-None-Match")) is not None:
-        return tags.strip() == "*" or answer["ETag"] in (tag.strip().removeprefix("W/") for tag in tags.split(","))
+        own = answer["ETag"].removeprefix("W/")
+        return tags.strip() == "*" or own in (tag.strip().removeprefix("W/") for tag in tags.split(","))
     return "Last-Modified" in answer and request.get("If-Modified-Since") == answer["Last-Modified"]
