@@ -1,8 +1,8 @@
 //! `plugincore check`: whether the ini file is right, and what a reload would change.
 //!
 //! Runs on the main thread of a process of its own. Promise: exit code 0 if the file can be used, 1 if it cannot, or if
-//! there is no server to compare with, 2 for a wrong command line. Caveat: by itself it goes by the environment
-//! variables of whoever calls it; `--diff` asks the server, which goes by its own.
+//! there is no server to compare with, 2 for a wrong command line. Caveat: by itself it uses the environment
+//! variables of its caller; `--diff` asks the server, which uses its own.
 
 use std::path::{Path, PathBuf};
 

@@ -185,7 +185,7 @@ impl<B: Backend> AppService<B> {
     }
 
     /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
-    /// in the place of this one: whoever ends the instance behind `endpoint` may not have seen the request any more.
+    /// in the place of this one: the reload that ends the instance behind `endpoint` may not have seen the request.
     fn admit(
         &self,
         snapshot: &Snapshot,

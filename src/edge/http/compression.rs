@@ -33,7 +33,7 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 /// Decides how `response` is compressed for a client with this `Accept-Encoding`; `None` if it is sent as it is. Where
-/// it may be compressed, for this client or another, caches are told so, and its `ETag` is weak if it is.
+/// it may be compressed, for this client or another, `Vary` says so to caches; its `ETag` is weak if it is.
 pub(crate) fn negotiate(response: &mut Response<Body>, accept_encoding: Option<&HeaderValue>) -> Option<Coding> {
     let hint = response.body().size_hint();
     if hint.upper().is_some_and(|size| size < MIN_SIZE) || !is_compressible(response) {

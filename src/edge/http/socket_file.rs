@@ -61,7 +61,7 @@ pub(crate) fn listen(path: &Path, access: UnixAccess, backlog: i32) -> Result<(S
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
     let file = SocketFile::new(path, &path.symlink_metadata()?);
-    // Before it listens, so that nobody connects by other rights. If that fails, the file goes.
+    // Before it listens, so that no client connects with other permissions. If that fails, the file is removed.
     file.admit(access)?;
     socket.listen(backlog)?;
     Ok((socket, file))
@@ -119,7 +119,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Whether somebody listens at `address`; one who does not let us in counts, too.
+/// Whether a process listens at `address`; one that refuses this user counts, too.
 fn is_alive(address: &SockAddr) -> bool {
     // One whose queue is full would make a blocking connection wait.
     let connected = Socket::new(Domain::UNIX, Type::STREAM, None).and_then(|socket| {
