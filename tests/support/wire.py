@@ -80,7 +80,8 @@ class Wire:
         """Connect to ``server``, or use a connection that there is."""
         try:
             self.socket = server if isinstance(server, socket.socket) else server.connect()
-        except ConnectionRefusedError as error:
+        except (ConnectionRefusedError, ConnectionResetError) as error:
+            # A reset is what the kernel answers when the listener closes while the connection is being opened.
             raise ClosedError("refused") from error
         # A test that sends a request in pieces must not wait for the acknowledgement of each.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
