@@ -202,7 +202,7 @@ fn serve(
 
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigErrors> {
-    let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
+    let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level, &launch.replaced);
     diagnostic::log_warnings(&warnings);
     reading
 }

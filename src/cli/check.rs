@@ -10,8 +10,9 @@ use clap::Args;
 use pyo3::prelude::*;
 use serde_json::Value;
 
-use super::ctl::{self, print, refusal};
-use super::{FAILED, USAGE, ini_file, report};
+use super::ctl::{self, refusal};
+use super::serve::find_ini;
+use super::terminal::{FAILED, USAGE, print, report};
 use crate::edge::http::tls::Tls;
 use crate::host::python::config;
 
@@ -26,9 +27,9 @@ pub(super) struct CheckArguments {
     diff: bool,
 }
 
-/// Does what `arguments` say, called as `name` in `folder`. Returns the exit code.
-pub(super) fn run(py: Python<'_>, arguments: &CheckArguments, name: &str, folder: &Path) -> u8 {
-    let ini = match ini_file(arguments.ini_file.clone(), name) {
+/// Does what `arguments` say, called as `name` in `folder`, with `ini` named before the command. Returns the exit code.
+pub(super) fn run(py: Python<'_>, arguments: &CheckArguments, ini: Option<PathBuf>, name: &str, folder: &Path) -> u8 {
+    let ini = match find_ini(arguments.ini_file.clone().or(ini), name, true) {
         Ok(ini) => ini,
         Err(problem) => return report(&problem, USAGE),
     };
@@ -36,7 +37,7 @@ pub(super) fn run(py: Python<'_>, arguments: &CheckArguments, name: &str, folder
 }
 
 fn check(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> u8 {
-    let (reading, warnings) = config::load(py, folder, ini, "DEBUG");
+    let (reading, warnings) = config::load(py, folder, ini, "DEBUG", &[]);
     for warning in &warnings {
         report(&format!("{}: {warning}", warning.severity), 0);
     }

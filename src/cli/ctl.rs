@@ -8,7 +8,6 @@ mod client;
 mod output;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
-use super::{FAILED, USAGE, ini_file, level, report};
+use super::serve::{find_ini, level};
+use super::terminal::{FAILED, USAGE, print, report};
 use crate::edge::config::places::Places;
 use crate::host::python::config;
 use client::{Answer, CallError};
@@ -131,11 +131,12 @@ fn of_plugin(id: &str, action: &str) -> String {
     format!("/-/api/plugins/{}/{action}", utf8_percent_encode(id, IN_PATH))
 }
 
-/// Does what `arguments` say, called as `name` in `folder`. Returns the exit code.
-pub(super) fn run(py: Python<'_>, arguments: &CtlArguments, name: &str, folder: &Path) -> u8 {
+/// Does what `arguments` say, called as `name` in `folder`, with `ini` named before the command. Returns the exit code.
+pub(super) fn run(py: Python<'_>, arguments: &CtlArguments, ini: Option<PathBuf>, name: &str, folder: &Path) -> u8 {
+    let ini = arguments.ini_file.clone().or(ini);
     let (sockets, whose) = match &arguments.socket {
         Some(socket) => (vec![folder.join(socket)], String::new()),
-        None => match ini_file(arguments.ini_file.clone(), name).and_then(|ini| of_ini(py, ini.as_deref(), folder)) {
+        None => match find_ini(ini, name, true).and_then(|ini| of_ini(py, ini.as_deref(), folder)) {
             Ok(found) => found,
             Err(problem) => return fail(arguments, &problem, USAGE),
         },
@@ -209,12 +210,6 @@ fn fail(arguments: &CtlArguments, problem: &str, code: u8) -> u8 {
         return code;
     }
     report(problem, code)
-}
-
-/// Writes to standard output.
-pub(super) fn print(text: &str) {
-    // Whoever closed the output does not want it.
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 #[cfg(test)]

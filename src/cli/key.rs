@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use pyo3::prelude::*;
 
-use super::ctl::print;
-use super::{FAILED, USAGE, ini_file, report};
+use super::serve::find_ini;
+use super::terminal::{FAILED, USAGE, print, report};
 use crate::edge::config::keys::{DEFAULT_KEY, Expiry, KeyDigest, KeyScope};
 use crate::host::python::config;
 
@@ -47,12 +47,12 @@ enum Verb {
     },
 }
 
-/// Does what `arguments` say, called as `name` in `folder`. Returns the exit code.
-pub(super) fn run(py: Python<'_>, arguments: &KeyArguments, name: &str, folder: &Path) -> u8 {
+/// Does what `arguments` say, called as `name` in `folder`, with `ini` named before the command. Returns the exit code.
+pub(super) fn run(py: Python<'_>, arguments: &KeyArguments, ini: Option<PathBuf>, name: &str, folder: &Path) -> u8 {
     match &arguments.verb {
         Verb::New { name, scopes, expires } => new(py, name, scopes, expires.as_ref()),
         Verb::Hash => hash(),
-        Verb::List { ini_file: ini } => match ini_file(ini.clone(), name) {
+        Verb::List { ini_file } => match find_ini(ini_file.clone().or(ini), name, true) {
             Ok(ini) => list(py, ini.as_deref(), folder),
             Err(problem) => report(&problem, USAGE),
         },
@@ -89,7 +89,7 @@ fn hash() -> u8 {
 }
 
 fn list(py: Python<'_>, ini: Option<&Path>, folder: &Path) -> u8 {
-    let (reading, warnings) = config::load(py, folder, ini, "DEBUG");
+    let (reading, warnings) = config::load(py, folder, ini, "DEBUG", &[]);
     for warning in &warnings {
         report(&format!("warning: {warning}"), 0);
     }

@@ -1,34 +1,38 @@
 //! The command line: what a person types, reads and gets as exit code.
 //!
 //! Promise: `pserve`'s options mean what they meant in pluginserver; exit codes are 0 for a stop that was asked for, 1
-//! for a failed start, 2 for a wrong command line or configuration. [`ctl`] controls a server that runs, [`check`]
-//! checks an ini file, [`key`] makes and lists keys. Caveat: the same entry serves the wheel's commands and the
-//! standalone binary.
+//! for a failed start or a command that found problems, 2 for a wrong command line or configuration. [`serve`] serves,
+//! [`ctl`] controls a server that runs, [`check`] checks an ini file, [`key`] makes and lists keys. Caveat: the same
+//! entry serves the wheel's commands and the standalone binary.
 
 mod check;
+mod completions;
 mod ctl;
+mod examples;
 mod key;
+mod manual;
+mod serve;
+mod terminal;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser};
 use pyo3::prelude::*;
 
-use crate::app::run::{StartError, run};
-use crate::edge::config::fields::WatchMode;
-use crate::edge::config::launch::LaunchOptions;
-use crate::edge::observe::line::Level;
-use crate::edge::observe::{log_file, output, repeats};
+use self::serve::{PserveOptions, ServeOptions};
+use self::terminal::{FAILED, USAGE, report};
+use crate::edge::observe::output;
 
 /// Serve Python plugins: each file in a folder becomes an authenticated, CORS-aware JSON endpoint.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(name = PLUGINCORE, version, max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
-    serve: ServeArguments,
+    serve: ServeOptions,
     #[command(subcommand)]
     command: Option<Subcommand>,
 }
@@ -38,48 +42,36 @@ struct Arguments {
 #[command(version, max_term_width = 100)]
 struct PserveArguments {
     #[command(flatten)]
-    serve: ServeArguments,
+    serve: PserveOptions,
 }
 
-/// What `plugincore` does besides serving.
+/// The commands.
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
-    /// Ask a running server to tell or to do something
-    Ctl(ctl::CtlArguments),
+    /// Serve plugins, as `plugincore` does without a command
+    Serve(ServeOptions),
     /// Check the ini file, or compare it with a running server
     Check(check::CheckArguments),
     /// Make a key, or list those of an ini file
     Key(key::KeyArguments),
+    /// Ask a running server to tell or to do something
+    Ctl(ctl::CtlArguments),
+    /// Print a script with which a shell completes the command line
+    Completions(completions::CompletionsArguments),
+    /// Write the manual pages
+    Man(manual::ManualArguments),
 }
 
-/// The options for serving.
-#[derive(Debug, clap::Args)]
-struct ServeArguments {
-    /// The ini file [default: the program's name with .ini; without that file, ./plugins is served with safe defaults]
-    #[arg(short, long, value_name = "INI")]
-    ini_file: Option<PathBuf>,
-    /// Write the log to this file, too
-    #[arg(short, long, value_name = "LOG")]
-    log: Option<PathBuf>,
-    /// DEBUG, INFO, WARN, ERROR or CRITICAL
-    #[arg(short = 'v', long, value_name = "LEVEL", default_value = "INFO", value_parser = level)]
-    level: String,
-    /// Load plugins, their helpers and the ini file again when they change; MODE is on, off or poll
-    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
-          value_parser = watch_mode)]
-    watch: Option<WatchMode>,
-    /// Load no plugins until they are enabled by `plugincore ctl enable`
-    #[arg(long)]
-    safe: bool,
-}
+/// The command name of the product.
+const PLUGINCORE: &str = "plugincore";
 
 /// The command name of pluginserver, whose command line stays as it was.
 const PSERVE: &str = "pserve";
 
-/// Code of a wrong command line or configuration.
-const USAGE: u8 = 2;
-/// Code of a start that failed.
-const FAILED: u8 = 1;
+/// The whole command line of `plugincore`, with all that its help shows.
+fn command() -> Command {
+    examples::with_examples(Arguments::command())
+}
 
 /// Runs the program; `arguments` begin with its name, `restart` is what starts it again.
 ///
@@ -89,11 +81,11 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
     let name = program_name(&arguments);
     let words = std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1));
     let parsed = if name == PSERVE {
-        PserveArguments::try_parse_from(words).map(|parsed| Arguments { serve: parsed.serve, command: None })
+        PserveArguments::try_parse_from(words).map(|parsed| Arguments { serve: parsed.serve.into(), command: None })
     } else {
-        Arguments::try_parse_from(words)
+        parse(words)
     };
-    let Arguments { serve: parsed, command } = match parsed {
+    let Arguments { serve: options, command } = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to standard output and are no errors. A closed output has no reader.
@@ -105,34 +97,43 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         Ok(folder) => folder,
         Err(error) => return report(&format!("the working directory cannot be used: {error}"), FAILED),
     };
+    let ini = options.pserve.ini_file.clone();
     match command {
-        Some(Subcommand::Ctl(arguments)) => return ctl::run(py, &arguments, &name, &folder),
-        Some(Subcommand::Check(arguments)) => return check::run(py, &arguments, &name, &folder),
-        Some(Subcommand::Key(arguments)) => return key::run(py, &arguments, &name, &folder),
-        None => {}
+        None => serve::serve(py, options, name, folder, restart),
+        Some(Subcommand::Serve(mut options)) => {
+            options.pserve.ini_file = options.pserve.ini_file.or(ini);
+            serve::serve(py, options, name, folder, restart)
+        }
+        Some(Subcommand::Check(arguments)) => check::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Key(arguments)) => key::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Ctl(arguments)) => ctl::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Completions(arguments)) => completions::run(&arguments, self::command()),
+        Some(Subcommand::Man(arguments)) => manual::run(&arguments, self::command()),
     }
-    let ini = match ini_file(parsed.ini_file, &name) {
-        Ok(ini) => ini,
-        Err(problem) => return report(&problem, USAGE),
-    };
-    log_file::begin_at(&folder);
-    let launch = LaunchOptions {
-        name,
-        ini,
-        folder,
-        log: parsed.log,
-        level: parsed.level.to_uppercase(),
-        watch: parsed.watch,
-        safe: parsed.safe,
-        command: restart,
-    };
-    let ended = run(py, launch);
-    repeats::finish();
-    match ended {
-        Ok(()) => 0,
-        Err(StartError::Config(errors)) => report(&errors.to_string(), USAGE),
-        Err(error) => report(&error.to_string(), FAILED),
+}
+
+/// Reads a command line of `plugincore`. Before a command stands no option but `-i`.
+fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    if let Some(name) = matches.subcommand_name()
+        && let Some(option) = misplaced(&matches)
+    {
+        let text = format!("{option} stands before the command {name}; only -i may stand there");
+        return Err(command.error(ErrorKind::ArgumentConflict, text));
     }
+    Arguments::from_arg_matches(&matches)
+}
+
+/// An option for serving that stands before a command.
+fn misplaced(matches: &ArgMatches) -> Option<String> {
+    let options = ServeOptions::augment_args(Command::new(PLUGINCORE));
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let mut given = options.get_arguments().filter(|option| is_given(option.get_id().as_str()));
+    given
+        .find(|option| option.get_id() != "ini_file")
+        .and_then(|option| option.get_long())
+        .map(|name| format!("--{name}"))
 }
 
 /// The working directory by the name that the shell has for it, which may lead through symbolic links, if that is still
@@ -150,57 +151,11 @@ fn working_folder() -> std::io::Result<PathBuf> {
     Ok(named.filter(is_plain).filter(is_here).unwrap_or(folder))
 }
 
-/// A level as it was written, if it is one.
-fn level(text: &str) -> Result<String, String> {
-    match Level::named(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err(format!("a level is one of {}", Level::ALL.map(Level::name).join(", "))),
-    }
-}
-
-fn watch_mode(text: &str) -> Result<WatchMode, String> {
-    WatchMode::of_word(text).ok_or_else(|| "a mode is one of on, off, poll".to_owned())
-}
-
 /// `plugincore` or `pserve`, by the name under which the program was called.
 fn program_name(arguments: &[OsString]) -> String {
     let called = arguments.first().map(Path::new).and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
     match called {
         Some(name) if !name.starts_with("__") => name.into_owned(),
-        _ => "plugincore".to_owned(),
+        _ => PLUGINCORE.to_owned(),
     }
-}
-
-fn ini_file(asked: Option<PathBuf>, name: &str) -> Result<Option<PathBuf>, String> {
-    if let Some(file) = asked {
-        let name = file.display();
-        return match std::fs::metadata(&file) {
-            Ok(metadata) if metadata.is_dir() => {
-                Err(format!("{name}: this is a folder; name an ini file in it with -i"))
-            }
-            Ok(_) => Ok(Some(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(format!("{name}: there is no such ini file; name an existing one with -i"))
-            }
-            Err(error) => Err(format!("{name}: the ini file cannot be read: {error}; name a readable one with -i")),
-        };
-    }
-    let usual = PathBuf::from(format!("{name}.ini"));
-    if usual.is_file() {
-        Ok(Some(usual))
-    } else if Path::new("plugins").is_dir() {
-        Ok(None)
-    } else {
-        Err(format!(
-            "there is neither {} nor a folder plugins here; name an ini file with -i, or put plugin files into ./plugins",
-            usual.display()
-        ))
-    }
-}
-
-/// Tells a person, and returns `code`.
-fn report(problem: &str, code: u8) -> u8 {
-    // Without standard error there is no reader.
-    let _ = writeln!(std::io::stderr(), "{problem}");
-    code
 }

@@ -31,7 +31,7 @@ NOT_RUN = {
 }
 #: Without the plugins of this environment, which take seconds to load.
 PYTEST = ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "pytest", "-q", "-p", "plugincore.testing_pytest"]
-START = re.compile(r"(?:\w+=\S+ )*(?:\.venv/bin/)?(?:plugincore|pserve)\b(?! (?:ctl|key)\b)")
+START = re.compile(r"(?:\w+=\S+ )*(?:\.venv/bin/)?(?:plugincore|pserve)\b(?! (?!serve\b)[a-z])")
 TIME = r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
 STUB = """\
 from plugincore.baseplugin import BasePlugin

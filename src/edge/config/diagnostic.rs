@@ -39,6 +39,8 @@ pub(crate) enum SourceLocation {
     },
     /// An environment variable that replaced the file's text.
     Variable(String),
+    /// An option of the command line that replaced it.
+    Option(&'static str),
 }
 
 impl SourceLocation {
@@ -51,7 +53,7 @@ impl SourceLocation {
     pub(crate) fn line(&self) -> Option<usize> {
         match self {
             Self::File { line, .. } => *line,
-            Self::Variable(_) => None,
+            Self::Variable(_) | Self::Option(_) => None,
         }
     }
 
@@ -67,6 +69,7 @@ impl fmt::Display for SourceLocation {
             Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Self::File { path, line: None } => write!(f, "{}", path.display()),
             Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Option(name) => write!(f, "option {name}"),
         }
     }
 }

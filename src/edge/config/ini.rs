@@ -39,14 +39,14 @@ pub(crate) struct Entry {
     pub line: usize,
     /// Whether it stands in `[DEFAULT]` and not in the section itself.
     pub inherited: bool,
-    /// The environment variable that replaced the text, if one did; such a text is not searched for `${…}`.
-    pub variable: Option<String>,
+    /// The environment variable or option that replaced the text, if one did; such a text is not searched for `${…}`.
+    pub replaced_by: Option<SourceLocation>,
 }
 
 impl Entry {
     /// An entry of the file at `line`.
     pub(crate) fn new(key: impl Into<String>, text: impl Into<String>, line: usize) -> Self {
-        Self { key: key.into(), text: text.into(), line, inherited: false, variable: None }
+        Self { key: key.into(), text: text.into(), line, inherited: false, replaced_by: None }
     }
 }
 
@@ -67,9 +67,6 @@ impl Ini {
 
     /// Where an entry's text came from.
     pub(crate) fn location(&self, entry: &Entry) -> SourceLocation {
-        match &entry.variable {
-            Some(name) => SourceLocation::Variable(name.clone()),
-            None => SourceLocation::at(&self.path, entry.line),
-        }
+        entry.replaced_by.clone().unwrap_or_else(|| SourceLocation::at(&self.path, entry.line))
     }
 }

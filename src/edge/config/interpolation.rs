@@ -119,8 +119,8 @@ impl<'i> Resolver<'i> {
             }
         });
         let items = items.collect();
-        let location = match section.entries.iter().find_map(|entry| entry.variable.clone()) {
-            Some(variable) if section.line == 0 => SourceLocation::Variable(variable),
+        let location = match section.entries.iter().find_map(|entry| entry.replaced_by.clone()) {
+            Some(replaced_by) if section.line == 0 => replaced_by,
             _ => SourceLocation::at(&self.ini.path, section.line),
         };
         Section { name: section.name.clone(), location, items }
@@ -151,14 +151,14 @@ impl<'i> Resolver<'i> {
 
     fn evaluate(&mut self, section: &'i str, entry: &'i Entry) -> Result<Resolved, Failure> {
         let mut missing = Vec::new();
-        let text = if entry.variable.is_some() {
+        let text = if entry.replaced_by.is_some() {
             entry.text.clone()
         } else {
             self.with_environment(&entry.text, &mut missing)
         };
         let (kind, body) = split_prefix(&text);
         let body = if kind == Some(Kind::List) { list_body(body) } else { body };
-        let pieces = if entry.variable.is_some() { vec![Piece::Text(body)] } else { parse(body, kind)? };
+        let pieces = if entry.replaced_by.is_some() { vec![Piece::Text(body)] } else { parse(body, kind)? };
         let parts = pieces.into_iter().map(|piece| self.follow(section, piece)).collect::<Result<Vec<_>, _>>()?;
         for part in &parts {
             if let Part::Value(resolved) = part {

@@ -8,6 +8,19 @@ use std::path::PathBuf;
 
 use super::fields::WatchMode;
 
+/// An option that replaces a value of the ini file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replacement {
+    /// Its name, such as `--port`.
+    pub option: &'static str,
+    /// The section.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The text.
+    pub text: String,
+}
+
 /// The options of one start.
 #[derive(Clone, Debug)]
 pub(crate) struct LaunchOptions {
@@ -25,6 +38,10 @@ pub(crate) struct LaunchOptions {
     pub safe: bool,
     /// `--watch`: how plugin files are watched, if the command line says it.
     pub watch: Option<WatchMode>,
+    /// `--host`, `--port`, `--plugins`.
+    pub replaced: Vec<Replacement>,
+    /// `--open`: whether a browser shows the server once it serves.
+    pub open: bool,
     /// The program and its arguments, for starting again in place.
     pub command: Vec<OsString>,
 }

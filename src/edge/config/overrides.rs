@@ -1,10 +1,13 @@
-//! Environment variables that replace texts of the file: `[PREFIX_]SECTION_KEY`, all in upper case.
+//! What replaces texts of the file: environment variables, `[PREFIX_]SECTION_KEY` in upper case, and options of the
+//! command line.
 //!
 //! Pure functions, called on the Python thread. The new text may have a type prefix like one of the file (`int:9000`),
 //! but `$` has no special meaning in it, so that passwords need no escaping. Values that refer to the key get the
 //! replaced text, too.
 
+use super::diagnostic::SourceLocation;
 use super::ini::{Entry, Ini, Section};
+use super::launch::Replacement;
 use super::resolved::host_section;
 use super::schema::{HOST_SECTIONS, is_of_host};
 
@@ -18,7 +21,7 @@ pub(crate) fn replace_existing(ini: &mut Ini, prefix: Option<&str>, variable: im
             let name = variable_name(prefix, &section.name, &entry.key);
             if let Some(text) = variable(&name) {
                 entry.text = text;
-                entry.variable = Some(name);
+                entry.replaced_by = Some(SourceLocation::Variable(name));
             }
         }
     }
@@ -33,12 +36,26 @@ pub(crate) fn apply_host(ini: &mut Ini, variable: impl Fn(&str) -> Option<String
             if let Some(text) = variable(&name) {
                 let section = section_for(ini, section_name);
                 if !section.entries.iter().any(|entry| entry.key == *key) {
-                    section.entries.push(Entry { variable: Some(name), ..Entry::new(*key, text, 0) });
+                    let replaced_by = Some(SourceLocation::Variable(name));
+                    section.entries.push(Entry { replaced_by, ..Entry::new(*key, text, 0) });
                 }
             }
         }
     }
 }
+
+/// Replaces what options of the command line name, which come before variables.
+pub(crate) fn apply_options(ini: &mut Ini, options: &[Replacement]) {
+    for Replacement { option, section, key, text } in options {
+        let section = section_for(ini, section);
+        section.entries.retain(|entry| entry.key != *key && !(NETWORK_KEYS.contains(key) && entry.key == "listen"));
+        let replaced_by = Some(SourceLocation::Option(option));
+        section.entries.push(Entry { replaced_by, ..Entry::new(*key, text, 0) });
+    }
+}
+
+/// The keys whose options replace `listen`, too: the server is to listen where the command line has it listen.
+const NETWORK_KEYS: [&str; 2] = ["bindto", "port"];
 
 fn variable_name(prefix: Option<&str>, section: &str, key: &str) -> String {
     let section = if is_of_host(section) {
@@ -81,7 +98,8 @@ mod tests {
         let mut ini = ini();
         replace_existing(&mut ini, Some("app"), |name| (name == "APP_SSL_CERTFILE").then(|| "/env".into()));
         assert_eq!(texts(&ini), [("ssl", "certfile", "/env")]);
-        assert_eq!(ini.sections[0].entries[0].variable.as_deref(), Some("APP_SSL_CERTFILE"));
+        let variable = SourceLocation::Variable("APP_SSL_CERTFILE".into());
+        assert_eq!(ini.sections[0].entries[0].replaced_by, Some(variable));
     }
 
     #[test]
@@ -109,5 +127,17 @@ mod tests {
             texts(&ini),
             [("ssl", "certfile", "/file"), ("ssl", "keyfile", "/key"), ("network", "port", "9000")]
         );
+    }
+
+    #[test]
+    fn an_option_replaces_key_and_variable_and_one_for_an_address_the_list_of_them() {
+        let entries =
+            vec![Entry::new("listen", "unix:/x", 2), Entry::new("port", "1", 3), Entry::new("http2", "no", 4)];
+        let sections = vec![Section { name: "Network".into(), line: 1, entries }];
+        let mut ini = Ini { path: "file".into(), sections, ..Ini::default() };
+        let option = Replacement { option: "--port", section: "network", key: "port", text: "2".into() };
+        apply_options(&mut ini, &[option]);
+        assert_eq!(texts(&ini), [("Network", "http2", "no"), ("Network", "port", "2")]);
+        assert_eq!("option --port", ini.location(&ini.sections[0].entries[1]).to_string());
     }
 }

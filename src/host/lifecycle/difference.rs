@@ -17,7 +17,7 @@ impl Host {
     /// Compares the ini file with what the server goes by.
     pub(super) fn difference(&self, py: Python<'_>) -> DifferenceReport {
         let launch = &self.launch;
-        let (reading, _) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
+        let (reading, _) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level, &launch.replaced);
         let reading = reading.map_err(|errors| errors.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
         if let Some(tls) = &reading.settings.tls {

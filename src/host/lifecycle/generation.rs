@@ -131,7 +131,8 @@ impl Draft {
         restored: Option<&FileModule>,
     ) -> Result<Self, Vec<String>> {
         let reason = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level);
+        let (reading, warnings) =
+            config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level, &launch.replaced);
         let reading = match reading {
             Ok(reading) => {
                 log_warnings(&warnings);

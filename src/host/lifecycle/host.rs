@@ -13,6 +13,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use super::backend::PythonBackend;
+use super::browser;
 use super::crash_guard::CrashGuard;
 use super::environment::environment;
 use super::generation::Generation;
@@ -55,6 +56,9 @@ use crate::host::python::logjam::LogJam;
 
 /// Stands for the address of a socket of the service manager, for which the ini file says nothing.
 const UNSPECIFIED: SocketAddress = SocketAddress::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+
+/// What a browser shows of the server.
+const PAGE: &str = "/plugins";
 
 /// What a host is made from, besides the configuration.
 pub(crate) struct Options {
@@ -370,6 +374,12 @@ impl Host {
             if let Some(mount) = mount.filter(|mount| self.registry.serving().get(mount.route()).is_none()) {
                 tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.files.folder().display());
             }
+        }
+        if self.launch.open
+            && let Some(address) = self.local_addresses().iter().find(|address| address.ip().is_some())
+        {
+            let page = format!("{}{PAGE}", url(address, generation.tls.is_some()));
+            Python::attach(|py| browser::open(py, page));
         }
         self.report_ready();
         if let Some(predecessor) = &self.predecessor {

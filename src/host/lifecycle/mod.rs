@@ -5,6 +5,7 @@
 //! exceptions that no plugin catches. A process that is to replace another knows it as its [`predecessor`].
 
 mod backend;
+mod browser;
 mod crash_guard;
 mod difference;
 mod disable;

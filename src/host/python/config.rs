@@ -11,6 +11,7 @@ use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use crate::edge::config::difference::Digests;
 use crate::edge::config::ini::Ini;
 use crate::edge::config::interpolation::resolve;
+use crate::edge::config::launch::Replacement;
 use crate::edge::config::places::PlaceSetting;
 use crate::edge::config::resolved::{Item, ResolvedConfig, Section, host_section};
 use crate::edge::config::schema::{KEYS, is_of_host};
@@ -23,16 +24,23 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts.
+/// Reads the host's file, found from `base`, with `PLUGINCORE_<SECTION>_<KEY>` variables in place of its texts, and with
+/// `replaced` in place of both.
 ///
 /// Errors of single values are in [`ResolvedConfig::errors`], for
 /// [`Settings::from_config`](crate::edge::config::settings::Settings::from_config) to report with its own.
 ///
 /// # Errors
 /// When the file is missing, unreadable, not UTF-8 or not an ini file.
-pub(crate) fn read(py: Python<'_>, base: &Path, path: &Path) -> Result<ResolvedConfig, ConfigErrors> {
+pub(crate) fn read(
+    py: Python<'_>,
+    base: &Path,
+    path: &Path,
+    replaced: &[Replacement],
+) -> Result<ResolvedConfig, ConfigErrors> {
     let mut ini = parser::parse(py, path, &parser::text(base, path)?)?;
     overrides::apply_host(&mut ini, variable);
+    overrides::apply_options(&mut ini, replaced);
     Ok(checked(py, &ini))
 }
 
@@ -51,15 +59,17 @@ pub(crate) struct LoadedConfig {
 /// Reads and checks everything the server needs: the file, or the defaults for the working directory without one.
 ///
 /// Relative paths begin at `base`, the folder that the server was started in, wherever the process is now. `level` is
-/// what plugins find as `config.logging.level`. Gives the reading or every error that the file has, and what
+/// what plugins find as `config.logging.level`, `replaced` what the command line has in place of the file. Gives the reading or every error that the file has, and what
 /// is doubtful in it besides.
 pub(crate) fn load(
     py: Python<'_>,
     base: &Path,
     ini: Option<&Path>,
     level: &str,
+    replaced: &[Replacement],
 ) -> (Result<LoadedConfig, ConfigErrors>, Vec<Diagnostic>) {
-    let mut document = match ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini)) {
+    let defaults = || Ok(read_defaults(py, Path::new(""), replaced));
+    let mut document = match ini.map_or_else(defaults, |ini| read(py, base, ini, replaced)) {
         Ok(document) => ResolvedConfig { base: base.to_path_buf(), ..document },
         Err(errors) => return (Err(errors), Vec::new()),
     };
@@ -90,16 +100,17 @@ pub(crate) fn control_socket(
     base: &Path,
     ini: Option<&Path>,
 ) -> Result<(PlaceSetting, Option<PathBuf>), ConfigErrors> {
-    let document = ini.map_or_else(|| Ok(read_defaults(py, Path::new(""))), |ini| read(py, base, ini))?;
+    let document = ini.map_or_else(|| Ok(read_defaults(py, Path::new(""), &[])), |ini| read(py, base, ini, &[]))?;
     let mut document = ResolvedConfig { base: base.to_path_buf(), ..document };
     relative_paths::resolve(&mut document);
     Ok(Settings::control_socket(&document))
 }
 
-/// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and the environment's overrides.
-pub(crate) fn read_defaults(py: Python<'_>, folder: &Path) -> ResolvedConfig {
+/// What [`read`] gives when there is no file: the folder `plugins` in `folder`, and what replaces it.
+pub(crate) fn read_defaults(py: Python<'_>, folder: &Path, replaced: &[Replacement]) -> ResolvedConfig {
     let mut ini = Ini::for_folder(folder);
     overrides::apply_host(&mut ini, variable);
+    overrides::apply_options(&mut ini, replaced);
     checked(py, &ini)
 }
 

@@ -141,7 +141,7 @@ fn a_text_from_an_override_is_typed_but_its_dollars_are_plain() {
     let mut ini = ini(&[("s", &[("x", ""), ("y", ""), ("z", "[${x}]")])]);
     for (entry, text) in ini.sections[0].entries.iter_mut().zip(["$5 ${no:thing}", "list:a int:${b", "-"]).take(2) {
         entry.text = text.into();
-        entry.variable = Some("S_X".into());
+        entry.replaced_by = Some(SourceLocation::Variable("S_X".into()));
     }
     let config = resolve(&ini, environment);
     let item = |key| config.host_section("s").and_then(|s| s.item(key)).and_then(|i| i.value.clone());

@@ -241,9 +241,9 @@ fn paths(paths: &mut SectionReader<'_>) -> Paths {
     Paths { plugins, pidfile }
 }
 
-/// True if the file or a variable names it; the folder that is the default may be missing.
+/// True if the file, a variable or an option names it; the folder that is the default may be missing.
 fn is_named(location: &SourceLocation) -> bool {
-    location.line().is_some() || matches!(location, SourceLocation::Variable(_))
+    location.line().is_some() || matches!(location, SourceLocation::Variable(_) | SourceLocation::Option(_))
 }
 
 fn apikey(auth: &mut SectionReader<'_>, listen: &[SocketAddress]) -> Option<Secret> {

@@ -63,8 +63,9 @@ fn names_that_plugins_could_not_use_are_told_with_the_other_errors() {
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_for_the_host() {
-    let told =
-        attached(|py| read(py, Path::new(""), Path::new("/nowhere/t.ini"))).expect_err("it is not there").to_string();
+    let told = attached(|py| read(py, Path::new(""), Path::new("/nowhere/t.ini"), &[]))
+        .expect_err("it is not there")
+        .to_string();
     assert!(told.starts_with("/nowhere/t.ini: cannot be read: "), "{told}");
 }
 
@@ -73,7 +74,7 @@ fn the_sample_file_serves_the_folder_on_loopback_without_complaint() {
     let (settings, warnings) =
         attached(|py| Settings::from_config(&document(py, include_str!("../../../../plugincore.ini"))));
     let settings = settings.expect("the sample is right");
-    let (defaults, _) = attached(|py| Settings::from_config(&read_defaults(py, Path::new("."))));
+    let (defaults, _) = attached(|py| Settings::from_config(&read_defaults(py, Path::new("."), &[])));
     let defaults = defaults.expect("the defaults are right");
     let expected = Settings { listen_line: settings.listen_line.clone(), ..defaults };
     assert_eq!(format!("{settings:?}"), format!("{expected:?}"));
