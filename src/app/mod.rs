@@ -3,7 +3,7 @@
 //! [`run`] has the order, on the Python thread (main). [`supervisor`] is the thread that waits for signals.
 //! [`inherited`] keeps sockets through a restart, [`pidfile`] writes the process id. In an upgrade, [`successor`] is
 //! what the old process does, [`predecessor`] what the new one does, and [`handover`] what they tell each other.
-//! Nothing imports this module but the command line and the crate's root.
+//! [`trial`] imports plugin files without serving them. Nothing imports this module but the command line and the crate's root.
 
 pub(crate) mod handover;
 pub(crate) mod inherited;
@@ -12,3 +12,4 @@ pub(crate) mod predecessor;
 pub(crate) mod run;
 pub(crate) mod successor;
 pub(crate) mod supervisor;
+pub(crate) mod trial;

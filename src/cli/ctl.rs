@@ -81,7 +81,7 @@ enum Verb {
 }
 
 /// How long an answer may take that needs no plugin.
-const PROMPT: Duration = Duration::from_secs(10);
+pub(super) const PROMPT: Duration = Duration::from_secs(10);
 
 /// What stays as it is in an id within a path.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -152,7 +152,7 @@ pub(super) fn run(py: Python<'_>, arguments: &CtlArguments, ini: Option<PathBuf>
     }
 }
 
-/// Asks the server of an ini file something that the Python thread may be needed for.
+/// Asks the server of an ini file something; without `timeout`, the Python thread may be needed for it.
 ///
 /// # Errors
 /// Why there is no answer, in words.
@@ -160,11 +160,11 @@ pub(super) fn ask(
     py: Python<'_>,
     ini: Option<&Path>,
     folder: &Path,
-    method: &str,
     path: &str,
+    timeout: Option<Duration>,
 ) -> Result<Answer, String> {
     let (sockets, whose) = of_ini(py, ini, folder)?;
-    client::call(&sockets, method, path, None).map_err(|error| match error {
+    client::call(&sockets, "GET", path, timeout).map_err(|error| match error {
         CallError::NoServer => no_server(&sockets, &whose),
         CallError::Failed(problem) => problem,
     })

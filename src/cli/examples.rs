@@ -30,7 +30,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "check",
         &[
             ("plugincore check", "the ini file of this folder"),
-            ("plugincore check -i shop.ini", "another one"),
+            ("plugincore check -i shop.ini --json", "another one, for a program"),
             ("plugincore check --diff -i shop.ini", "what a reload of the running server would change"),
         ],
     ),

@@ -1,9 +1,14 @@
 //! What a person reads of a command.
 //!
-//! Runs on the main thread. Promise: a closed output is no error of a command. Caveat: nothing here escapes control
-//! characters; that is for what makes the texts.
+//! Runs on the main thread. Promise: a closed output is no error of a command; colours and progress are for terminals,
+//! and `NO_COLOR` switches colours off. Caveat: nothing here escapes control characters; that is for what makes the
+//! texts.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+
+use crate::edge::config::diagnostic::Severity;
 
 /// Code of a wrong command line or configuration.
 pub(super) const USAGE: u8 = 2;
@@ -21,4 +26,45 @@ pub(super) fn report(problem: &str, code: u8) -> u8 {
     // Without standard error there is no reader.
     let _ = writeln!(std::io::stderr(), "{problem}");
     code
+}
+
+/// Writes a problem to standard error, with a word before it that has the colour of its severity.
+pub(super) fn report_problem(severity: Severity, problem: &str) {
+    let color = match severity {
+        Severity::Error => AnsiColor::Red,
+        Severity::Warning => AnsiColor::Yellow,
+        Severity::Note => AnsiColor::Cyan,
+    };
+    let style = Style::new().bold().fg_color(Some(color.into()));
+    // Without standard error there is no reader.
+    let _ = writeln!(anstream::stderr(), "{style}{severity}{style:#}: {problem}");
+}
+
+/// How far a long work is, in one line of the terminal that is written again and again.
+pub(super) struct Progress {
+    what: &'static str,
+    total: usize,
+    is_shown: bool,
+}
+
+impl Progress {
+    /// For `total` steps of `what`.
+    pub(super) fn new(what: &'static str, total: usize) -> Self {
+        Self { what, total, is_shown: std::io::stderr().is_terminal() && total > 1 }
+    }
+
+    /// So many of the steps are done.
+    pub(super) fn show(&self, done: usize) {
+        if self.is_shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{} {done} of {}", self.what, self.total);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
 }

@@ -40,7 +40,7 @@ def test_a_file_without_errors_is_0(tmp_path: Path) -> None:
     """Warnings are shown besides."""
     prepare(tmp_path, {"greet": PLUGIN}, INI + "[server]\nio_thread = 1\n")
     code, output, errors = check(tmp_path, "-i", "server.ini")
-    assert (0, "server.ini: no errors\nlistens on 127.0.0.1:0\n") == (code, output)
+    assert (0, "server.ini: no errors\nlistens on 127.0.0.1:0\n1 plugin file imported\n") == (code, output)
     assert "warning: server.ini:8: [server] io_thread" in errors
 
 
@@ -61,7 +61,7 @@ def test_every_address_is_shown(tmp_path: Path) -> None:
     prepare(tmp_path, {}, "[network]\nlisten = [::1]:80 unix:x.sock\n[paths]\nplugins = plugins\n")
     code, output, _ = check(tmp_path, "-i", "server.ini")
     assert 0 == code
-    assert ["listens on [::1]:80", f"listens on unix:{tmp_path}/x.sock"] == output.splitlines()[1:]
+    assert ["listens on [::1]:80", f"listens on unix:{tmp_path}/x.sock"] == output.splitlines()[1:3]
     assert not (tmp_path / "x.sock").exists()
 
 

@@ -110,6 +110,17 @@ pub(crate) fn bind(addresses: &[SocketAddress], access: UnixAccess) -> Result<Ve
     addresses.iter().map(listen).collect()
 }
 
+/// Whether `address` can be listened on now; nothing listens there afterwards.
+///
+/// # Errors
+/// When it cannot be had.
+pub(crate) fn probe(address: &SocketAddress) -> Result<(), BindError> {
+    match address {
+        SocketAddress::Ip(address) => bind_one(*address).map(drop).map_err(|reason| BindError::of_ip(*address, reason)),
+        SocketAddress::Unix(path) => socket_file::probe(path).map_err(|error| BindError::of_unix(path, error)),
+    }
+}
+
 fn backlog() -> i32 {
     BACKLOG.try_into().unwrap_or(i32::MAX)
 }

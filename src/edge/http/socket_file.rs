@@ -119,6 +119,20 @@ impl Drop for SocketFile {
     }
 }
 
+/// Whether [`listen`] would succeed at `path`, as far as that can be known without doing it.
+///
+/// # Errors
+/// As for [`listen`].
+pub(crate) fn probe(path: &Path) -> Result<(), SocketFileError> {
+    let address = SockAddr::unix(path)?;
+    match path.symlink_metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(SocketFileError::NoSocket),
+        Ok(_) if is_alive(&address) => Err(SocketFileError::InUse),
+        Ok(_) => Ok(()),
+        Err(_) => Ok(path.parent().map_or(Ok(()), |folder| fs::read_dir(folder).map(drop))?),
+    }
+}
+
 /// Whether a process listens at `address`; one that refuses this user counts, too.
 fn is_alive(address: &SockAddr) -> bool {
     // One whose queue is full would make a blocking connection wait.

@@ -18,7 +18,7 @@ use crate::host::python::logjam::LogJam;
 ///
 /// # Errors
 /// When Python refuses an object.
-pub(super) fn environment(
+pub(crate) fn environment(
     py: Python<'_>,
     launch: &LaunchOptions,
     LoadedConfig { settings, config, plugin_sections, .. }: &LoadedConfig,

@@ -14,6 +14,7 @@ use super::discover::stem;
 use super::environment::Environment;
 use super::parameters::Origin;
 use super::{module, parameters};
+use crate::edge::config::diagnostic::{Diagnostic, SourceLocation};
 use crate::edge::control::status::LastError;
 use crate::host::bridge::missing_module::missing_module;
 use crate::host::bridge::outcome;
@@ -27,8 +28,8 @@ pub(crate) struct LoadFailure {
     line: Option<usize>,
     /// The class, if the trouble is of one class.
     class: Option<String>,
-    /// Where the parameters are that are to blame, if they are.
-    parameters: Option<String>,
+    /// Where the parameters are that are to blame, if they are, and their key in the ini file.
+    parameters: Option<(SourceLocation, Option<String>)>,
     /// Exception type and text, and what to do.
     reason: String,
     /// The exception itself, if there was one.
@@ -39,21 +40,29 @@ pub(crate) struct LoadFailure {
 
 impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.parameters {
-            return write!(f, "{place}: {}", self.reason);
-        }
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        match &self.class {
-            Some(class) => write!(f, ": class {class}: {}", self.reason),
-            None => write!(f, ": {}", self.reason),
-        }
+        write!(f, "{}", self.diagnostic())
     }
 }
 
 impl LoadFailure {
+    /// The failure like an error of the configuration.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
+        if let Some((location, key)) = &self.parameters {
+            let error = Diagnostic::error(location.clone(), &self.reason);
+            return key.iter().fold(error, |error, key| error.in_section("plugin_parms").at_key(key));
+        }
+        let reason = match &self.class {
+            Some(class) => format!("class {class}: {}", self.reason),
+            None => self.reason.clone(),
+        };
+        Diagnostic::error(SourceLocation::at(&self.file, self.line.unwrap_or_default()), reason)
+    }
+
+    /// Whether parameters are to blame.
+    pub(super) fn is_of_parameters(&self) -> bool {
+        self.parameters.is_some()
+    }
+
     /// The host's own objection to something in `file`.
     pub(crate) fn objection(file: &Path, line: Option<usize>, class: Option<String>, reason: String) -> Self {
         Self { file: file.to_path_buf(), line, class, parameters: None, reason, cause: None, of_self_check: false }
@@ -68,7 +77,7 @@ impl LoadFailure {
         error: &PyErr,
     ) -> Self {
         let cause = Some(Arc::new(error.clone_ref(py)));
-        if let Some(Origin { place, missing }) = parameters::origin(py, environment, &stem(file), error) {
+        if let Some(Origin { location, key, missing }) = parameters::origin(py, environment, &stem(file), error) {
             let mut reason = one_line(&text_of(py, error));
             if let Some(missing) = missing {
                 reason = format!("{reason}; {missing}");
@@ -77,7 +86,7 @@ impl LoadFailure {
                 file: file.to_path_buf(),
                 line: None,
                 class,
-                parameters: Some(place),
+                parameters: Some((location, key)),
                 reason,
                 cause,
                 of_self_check: false,

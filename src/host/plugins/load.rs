@@ -31,6 +31,7 @@ use crate::host::bridge::aiohttp;
 use crate::host::bridge::coroutine::{await_python, coroutine};
 use crate::host::bridge::time_limit::TimeLimit;
 use crate::host::bridge::{fork, step};
+use crate::host::python::baseplugin::BasePlugin;
 
 /// What came of one file.
 #[derive(Default)]
@@ -151,14 +152,49 @@ async fn load(environment: &Environment, file: &Path, class: Option<Py<PyType>>)
     loaded
 }
 
-async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<PluginScope>) {
-    let imported = Python::attach(|py| {
-        let parameters = parameters::digest(py, environment, &stem(file))?;
-        let origin = environment.modules.announce(py, &environment.locate(file), parameters)?;
-        origin.set_owner(scope.owner.bind(py))?;
-        let _limit = TimeLimit::begin("its import", environment.timeout);
-        import(py, file, loaded.origin.insert(Arc::new(origin)), scope)
+/// Imports `file` and nothing more: there are no instances, so what `__init__` and `initialize` would do is not known.
+/// Returns the names of its plugin classes, and what is wrong with it or with its parameters.
+pub(crate) fn try_import(py: Python<'_>, environment: &Environment, file: &Path) -> (Vec<String>, Vec<LoadFailure>) {
+    let mut loaded = LoadedFile { file: file.to_path_buf(), ..LoadedFile::default() };
+    let name = |class: Py<PyType>| class.bind(py).name().map_or_else(|_| String::new(), |name| name.to_string());
+    let tried = PluginScope::new(py).and_then(|scope| {
+        let imported = announce_and_import(py, &mut loaded, environment, file, &scope)?;
+        let classes: Vec<_> = imported.classes.into_iter().map(name).collect();
+        if !classes.is_empty() {
+            let kwargs = keyword_arguments(py, environment, &stem(file), scope.owner.bind(py).as_any())?;
+            // What the base class makes of the parameters; a class of its own may not pass them on.
+            if let Err(error) = py.get_type::<BasePlugin>().call((), Some(&kwargs)) {
+                let failure = LoadFailure::of_error(py, environment, file, None, &error);
+                if failure.is_of_parameters() {
+                    loaded.fail(failure);
+                }
+            }
+        }
+        Ok(classes)
     });
+    let classes = tried.unwrap_or_else(|error| {
+        loaded.fail(LoadFailure::of_error(py, environment, file, None, &error));
+        Vec::new()
+    });
+    (classes, loaded.failures)
+}
+
+fn announce_and_import(
+    py: Python<'_>,
+    loaded: &mut LoadedFile,
+    environment: &Environment,
+    file: &Path,
+    scope: &PluginScope,
+) -> PyResult<Imported> {
+    let parameters = parameters::digest(py, environment, &stem(file))?;
+    let origin = environment.modules.announce(py, &environment.locate(file), parameters)?;
+    origin.set_owner(scope.owner.bind(py))?;
+    let _limit = TimeLimit::begin("its import", environment.timeout);
+    import(py, file, loaded.origin.insert(Arc::new(origin)), scope)
+}
+
+async fn load_into(loaded: &mut LoadedFile, environment: &Environment, file: &Path, scope: &Arc<PluginScope>) {
+    let imported = Python::attach(|py| announce_and_import(py, loaded, environment, file, scope));
     let Imported { classes, module } = match imported {
         Ok(imported) => imported,
         Err(error) => {

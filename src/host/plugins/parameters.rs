@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Environment;
 use super::slips::slip;
+use crate::edge::config::diagnostic::SourceLocation;
 use crate::edge::config::settings::ParameterLine;
 use crate::host::python::baseplugin::{BLAMED, parameter_error};
 
@@ -138,7 +139,9 @@ fn read_json<'py>(py: Python<'py>, environment: &Environment, name: &str) -> Res
 /// Where a parameter was given.
 pub(crate) struct Origin {
     /// The line of the ini file with the key, or the parameter file.
-    pub place: String,
+    pub location: SourceLocation,
+    /// The key of `[plugin_parms]`, unless it was the parameter file.
+    pub key: Option<String>,
     /// Environment variables that were to give a part of it and did not, as half a sentence.
     pub missing: Option<String>,
 }
@@ -155,12 +158,12 @@ pub(crate) fn origin(py: Python<'_>, environment: &Environment, stem: &str, erro
         && let Ok(given) = typed.get_item(&name)
     {
         let same = given.str().is_ok_and(|given| given.to_string_lossy() == value);
-        let place = environment.folder.join(file).display().to_string();
-        return same.then_some(Origin { place, missing: None });
+        let location = SourceLocation::file(&environment.folder.join(file));
+        return same.then_some(Origin { location, key: None, missing: None });
     }
     let line = name.is_empty() || parameters.iter().any(|(known, given)| *known == name && *given == value);
     let ParameterLine { location, missing, .. } = environment.parameter_line(stem).filter(|_| line)?;
-    Some(Origin { place: format!("{location}: [plugin_parms] {stem}"), missing: missing.clone() })
+    Some(Origin { location: location.clone(), key: Some(stem.to_owned()), missing: missing.clone() })
 }
 
 #[cfg(test)]
