@@ -21,7 +21,7 @@ use super::terminal::{FAILED, USAGE, print, report};
 use crate::edge::config::places::Places;
 use crate::host::python::config;
 use client::{Answer, CallError};
-pub(super) use output::refusal;
+pub(super) use output::{refusal, table, word};
 
 /// The options of `ctl`.
 #[derive(Debug, Args)]

@@ -35,6 +35,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "routes",
+        &[
+            ("plugincore routes", "a table, for the server of this folder"),
+            ("plugincore routes -i shop.ini --json", "for a program"),
+        ],
+    ),
+    (
         "key",
         &[
             ("plugincore key new --name door --scopes bell", "a key for the plugin bell, and its line of [keys]"),

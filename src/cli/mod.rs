@@ -11,6 +11,7 @@ mod ctl;
 mod examples;
 mod key;
 mod manual;
+mod routes;
 mod serve;
 mod terminal;
 
@@ -52,6 +53,8 @@ enum Subcommand {
     Serve(ServeOptions),
     /// Check the ini file, or compare it with a running server
     Check(check::CheckArguments),
+    /// List what a running server answers: method, path, plugin, file, who may use it, limits
+    Routes(routes::RoutesArguments),
     /// Make a key, or list those of an ini file
     Key(key::KeyArguments),
     /// Ask a running server to tell or to do something
@@ -105,6 +108,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
             serve::serve(py, options, name, folder, restart)
         }
         Some(Subcommand::Check(arguments)) => check::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Routes(arguments)) => routes::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Key(arguments)) => key::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Ctl(arguments)) => ctl::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Completions(arguments)) => completions::run(&arguments, self::command()),

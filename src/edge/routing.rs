@@ -241,6 +241,11 @@ impl RouteTable {
         self.endpoints.iter()
     }
 
+    /// The path of static files, without slashes at its ends, if some are served.
+    pub(crate) fn static_files(&self) -> Option<&str> {
+        self.static_files.as_deref()
+    }
+
     /// All ids in load order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().map(|endpoint| &*endpoint.id)

@@ -123,7 +123,7 @@ class Machine:
 
         An answer of 400 and more is a failure of curl, but in the last line, whose answer a page shows.
         """
-        if any("plugincore ctl " in line for line in script):
+        if any(re.match("plugincore (ctl|routes) ?", line) for line in script):
             self.serve()
         if any("curl " in line for line in script):
             settings = CURL.format(port=self.serve().port)

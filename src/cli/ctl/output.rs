@@ -37,7 +37,8 @@ pub(super) fn plugins(answer: &Value) -> String {
     text
 }
 
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows of cells, each column as wide as its widest cell.
+pub(in crate::cli) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
@@ -80,7 +81,7 @@ fn list(value: &Value) -> Vec<String> {
 }
 
 /// A value on one line.
-fn word(value: &Value) -> String {
+pub(in crate::cli) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         // Nothing that a plugin is called may move the cursor of a terminal.

@@ -11,6 +11,8 @@ use crate::edge::http::request::MethodSet;
 pub(crate) enum ApiCall {
     /// The list of all plugins.
     Plugins,
+    /// The list of all routes.
+    Routes,
     /// A change of the plugin with this id.
     Plugin(PluginAction, String),
     /// A reload of everything.
@@ -53,8 +55,9 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 9] = [
+const SERVER: [(&str, MethodSet, ApiCall); 10] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
+    ("routes", MethodSet::READ_ONLY, ApiCall::Routes),
     ("reload", MethodSet::POST, ApiCall::Reload),
     ("drain", MethodSet::POST, ApiCall::Drain),
     ("status", MethodSet::READ_ONLY, ApiCall::Status),

@@ -126,6 +126,11 @@ pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Res
     success(&json!({ "plugins": plugins }), request_id)
 }
 
+/// The answer to `/-/api/routes`.
+pub(crate) fn routes(routes: Vec<Value>, request_id: HeaderValue) -> Response<Body> {
+    success(&json!({ "routes": routes }), request_id)
+}
+
 /// The server as a whole, for `/-/api/status`.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerStatus {

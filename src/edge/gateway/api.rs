@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::access::Gate;
 use super::builtin::{check_control, log_control};
+use super::routes::routes;
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method, off_thread};
 use super::state::{ServerState, Snapshot};
 use crate::edge::control::api::{ApiCall, PluginAction};
@@ -75,12 +76,13 @@ pub(super) async fn answer<B: Backend>(
     }
     check_method(context, methods)?;
     let key = check_control(&Gate { clients: &state.clients, snapshot, context }, body).await?;
-    if !matches!(call, ApiCall::Plugins | ApiCall::Status | ApiCall::Difference | ApiCall::Events) {
+    if !matches!(call, ApiCall::Plugins | ApiCall::Routes | ApiCall::Status | ApiCall::Difference | ApiCall::Events) {
         log_control(context, key.as_ref());
     }
     let id = context.id.header();
     let report = match call {
         ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), id)),
+        ApiCall::Routes => return Ok(control::routes(routes(snapshot, &state.statuses.load()), id)),
         ApiCall::Drain => {
             tracing::info!("Draining was asked for by {}: /-/ready fails from now on", context.client);
             state.set_ready(false);

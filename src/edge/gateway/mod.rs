@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod builtin;
 mod clients;
+mod routes;
 pub(crate) mod service;
 mod stages;
 pub(crate) mod state;
