@@ -42,6 +42,20 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "init",
+        &[
+            ("plugincore init shop", "a project in the folder shop; then: cd shop && plugincore serve --watch"),
+            ("plugincore init .", "in this folder"),
+        ],
+    ),
+    (
+        "new",
+        &[
+            ("plugincore new lamp", "plugins/lamp.py and tests/test_lamp.py, served at /lamp"),
+            ("plugincore new door --auth --background", "one that asks for a key, with a task beside its requests"),
+        ],
+    ),
+    (
         "key",
         &[
             ("plugincore key new --name door --scopes bell", "a key for the plugin bell, and its line of [keys]"),

@@ -60,18 +60,25 @@ pub(super) fn run(py: Python<'_>, arguments: &KeyArguments, ini: Option<PathBuf>
 }
 
 fn new(py: Python<'_>, name: &str, scopes: &str, expires: Option<&Expiry>) -> u8 {
-    // 256 bits of the system's random numbers, in characters that need no escaping anywhere.
-    let key =
-        py.import("secrets").and_then(|secrets| secrets.call_method1("token_urlsafe", (32,))?.extract::<String>());
-    let key = match key {
-        Ok(key) => key,
+    let (key, hash) = match random_key(py) {
+        Ok(made) => made,
         Err(error) => return report(&format!("no random key can be made: {error}"), FAILED),
     };
     let expires = expires.map_or_else(String::new, |expires| format!("&expires={}", escaped(&expires.to_string())));
-    let hash = KeyDigest::of(key.as_bytes()).written();
     print(&key);
     print(&format!("{name} = hash={hash}&scopes={}{expires}", escaped(scopes)));
     report("The first line is the key, for the client; it is not shown again. The second is for section [keys].", 0)
+}
+
+/// A new key, and its hash as the ini file has it.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub(super) fn random_key(py: Python<'_>) -> PyResult<(String, String)> {
+    // 256 bits, in characters that need no escaping anywhere.
+    let key: String = py.import("secrets")?.call_method1("token_urlsafe", (32,))?.extract()?;
+    let hash = KeyDigest::of(key.as_bytes()).written();
+    Ok((key, hash))
 }
 
 fn hash() -> u8 {

@@ -9,8 +9,11 @@ mod check;
 mod completions;
 mod ctl;
 mod examples;
+mod init;
 mod key;
 mod manual;
+mod new;
+mod project;
 mod routes;
 mod serve;
 mod terminal;
@@ -55,6 +58,10 @@ enum Subcommand {
     Check(check::CheckArguments),
     /// List what a running server answers: method, path, plugin, file, who may use it, limits
     Routes(routes::RoutesArguments),
+    /// Write a project: ini file, plugin, test, systemd unit
+    Init(init::InitArguments),
+    /// Write a plugin, its test, and its line of the ini file
+    New(new::NewArguments),
     /// Make a key, or list those of an ini file
     Key(key::KeyArguments),
     /// Ask a running server to tell or to do something
@@ -82,6 +89,7 @@ fn command() -> Command {
 pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsString>) -> u8 {
     output::open_standard_descriptors();
     let name = program_name(&arguments);
+    let count = arguments.len().saturating_sub(1);
     let words = std::iter::once(OsString::from(&name)).chain(arguments.into_iter().skip(1));
     let parsed = if name == PSERVE {
         PserveArguments::try_parse_from(words).map(|parsed| Arguments { serve: parsed.serve.into(), command: None })
@@ -109,6 +117,8 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         }
         Some(Subcommand::Check(arguments)) => check::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Routes(arguments)) => routes::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Init(arguments)) => init::run(&arguments, &folder, &program(&restart, count)),
+        Some(Subcommand::New(arguments)) => new::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Key(arguments)) => key::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Ctl(arguments)) => ctl::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Completions(arguments)) => completions::run(&arguments, self::command()),
@@ -153,6 +163,11 @@ fn working_folder() -> std::io::Result<PathBuf> {
         matches!((identity(path), identity(&folder)), (Ok(named), Ok(real)) if named == real)
     };
     Ok(named.filter(is_plain).filter(is_here).unwrap_or(folder))
+}
+
+/// What of the command that starts the program again is the program itself: all but its `count` arguments.
+fn program(restart: &[OsString], count: usize) -> Vec<OsString> {
+    restart[..restart.len().saturating_sub(count)].to_vec()
 }
 
 /// `plugincore` or `pserve`, by the name under which the program was called.
