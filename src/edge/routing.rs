@@ -16,6 +16,7 @@ use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::DecodedPath;
 pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
+use crate::edge::observe::metrics::slots::Slot;
 use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
@@ -37,6 +38,8 @@ pub(crate) struct Endpoint {
     pub settings: Arc<PluginSettings>,
     /// CORS with the origins of its own, if it has those.
     pub cors: Option<Arc<Cors>>,
+    /// Where its requests are counted.
+    pub slot: Slot,
     /// Whether it takes no requests; it stays so for good.
     disabled: Arc<AtomicBool>,
 }
@@ -54,7 +57,8 @@ impl Endpoint {
         settings: Arc<PluginSettings>,
     ) -> Result<Self, RouteError> {
         let (id, cors, disabled) = (Arc::from(endpoint_id(name)?), own_cors(&settings), Arc::default());
-        Ok(Self { id, entrance, methods, auth, settings, cors, disabled })
+        let slot = Slot::of(&id);
+        Ok(Self { id, entrance, methods, auth, settings, cors, slot, disabled })
     }
 
     /// The same endpoint, which goes by other `settings` from now on.
@@ -66,6 +70,7 @@ impl Endpoint {
             auth: Arc::clone(&self.auth),
             cors: own_cors(&settings),
             settings,
+            slot: self.slot,
             disabled: Arc::clone(&self.disabled),
         }
     }
@@ -105,6 +110,8 @@ pub(crate) enum Route {
     Healthy,
     /// `/-/ready`: plugins are loaded.
     Ready,
+    /// `/-/metrics`: figures.
+    Metrics,
     /// `/plugins`: the list of ids.
     Plugins,
     /// `/reload/<id>`, or `/reload/all`; whether such a plugin exists is not yet known.
@@ -129,7 +136,7 @@ impl Route {
     /// Whether the server itself answers it, without plugins and files.
     pub(crate) fn is_of_server(&self) -> bool {
         match self {
-            Self::Healthy | Self::Ready | Self::Plugins | Self::Reload(_) | Self::Api(_) => true,
+            Self::Healthy | Self::Ready | Self::Metrics | Self::Plugins | Self::Reload(_) | Self::Api(_) => true,
             Self::Plugin { .. } | Self::StaticFile { .. } => false,
         }
     }
@@ -269,6 +276,7 @@ impl RouteTable {
             Some(("reload", id)) if !id.is_empty() => Ok(Route::Reload(id.to_owned())),
             Some(("-", "healthy")) => Ok(Route::Healthy),
             Some(("-", "ready")) => Ok(Route::Ready),
+            Some(("-", "metrics")) => Ok(Route::Metrics),
             Some(("-", rest)) if rest.starts_with("api/") => Ok(Route::Api(rest["api/".len()..].to_owned())),
             None if path == "plugins" => Ok(Route::Plugins),
             _ => self.plugin(path),
@@ -409,6 +417,7 @@ mod tests {
             ("/reload/", "404"),
             ("/-/healthy", "Healthy"),
             ("/-/ready", "Ready"),
+            ("/-/metrics", "Metrics"),
             ("/-/x", "404"),
             ("/-/api", "404"),
             ("/-/api/plugins/a/reload", "Api(\"plugins/a/reload\")"),

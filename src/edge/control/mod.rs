@@ -7,6 +7,7 @@
 pub(crate) mod api;
 pub(crate) mod events;
 pub(crate) mod kept;
+pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod stalls;
 pub(crate) mod status;

@@ -60,6 +60,13 @@ struct Record {
     goes_on: bool,
 }
 
+impl Record {
+    /// How long the one that goes on has lasted.
+    fn current(&self) -> Duration {
+        self.last.as_ref().filter(|_| self.goes_on).map_or(Duration::ZERO, |stall| stall.lasted)
+    }
+}
+
 /// One stall.
 #[derive(Clone, Debug)]
 pub(crate) struct Stall {
@@ -144,14 +151,19 @@ impl PluginStalls {
         }
     }
 
+    /// How many there have been and how long they have lasted, with the one that goes on.
+    pub(crate) fn totals(&self) -> (u64, Duration) {
+        let record = lock(&self.0);
+        (record.count, record.lasted + record.current())
+    }
+
     /// What is shown of them, at this moment.
     pub(crate) fn to_json(&self) -> Value {
         let record = lock(&self.0);
         let last = record.last.as_ref();
-        let current = last.filter(|_| record.goes_on).map_or(Duration::ZERO, |stall| stall.lasted);
         json!({
             "count": record.count,
-            "seconds": rounded(record.lasted + current),
+            "seconds": rounded(record.lasted + record.current()),
             "last": last.map(|Stall { begun, lasted, request, stack }| json!({
                 "begun_at": format!("{begun:.3}"),
                 "seconds": rounded(*lasted),
@@ -182,6 +194,7 @@ mod tests {
         stalls.of(&id).end(second * 2);
         stalls.of(&id).begin(stall);
         stalls.of(&id).go_on(second * 3, Some(vec!["shop.py:1 in f".to_owned()]));
+        assert_eq!((2, second * 5), stalls.of(&id).totals());
         let shown = stalls.of(&id).to_json();
         assert_eq!((json!(2), json!(5.0)), (shown["count"].clone(), shown["seconds"].clone()));
         assert_eq!((json!(3.0), json!(true)), (shown["last"]["seconds"].clone(), shown["last"]["goes_on"].clone()));

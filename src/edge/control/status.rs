@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -42,6 +43,9 @@ pub(crate) enum PluginState {
 }
 
 impl PluginState {
+    /// All of them.
+    pub(crate) const ALL: [Self; 5] = [Self::Serving, Self::Draining, Self::Failed, Self::Disabled, Self::Parked];
+
     /// The word for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -119,6 +123,21 @@ impl PluginStatus {
         self.terminated && sum(&self.draining) == 0
     }
 
+    /// What it is doing at this moment.
+    pub(crate) fn current_state(&self) -> PluginState {
+        if self.parked_for().is_some() { PluginState::Parked } else { self.state }
+    }
+
+    /// For how long it is left alone because it keeps failing.
+    fn parked_for(&self) -> Option<Duration> {
+        self.entrance.as_ref()?.parking.left()
+    }
+
+    /// How many background tasks of it have not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        sum(&self.tasks)
+    }
+
     /// What is shown of it, at this moment.
     pub(crate) fn to_json(&self) -> Value {
         let error = self.last_error.as_ref().map(|error| {
@@ -126,12 +145,12 @@ impl PluginStatus {
             json!({ "message": message, "file": file, "line": line, "traceback": traceback })
         });
         let limit = self.limit.as_deref();
-        let parked_for = self.entrance.as_ref().and_then(|entrance| entrance.parking.left());
+        let parked_for = self.parked_for();
         let routes = if self.state == PluginState::Failed { Vec::new() } else { vec![format!("/{}", self.id)] };
         json!({
             "id": &*self.id,
             "file": self.file,
-            "state": if parked_for.is_some() { PluginState::Parked } else { self.state }.name(),
+            "state": self.current_state().name(),
             "parked_for": parked_for.map(|left| left.as_secs_f64().ceil()),
             "generation": self.version.map_or(0, |version| version.generation),
             "content_hash": self.content_hash,
@@ -147,7 +166,7 @@ impl PluginStatus {
                 "refused": limit.map_or(0, Limit::refused),
                 "in_flight": limit.map_or(0, Limit::taken),
             },
-            "tasks": sum(&self.tasks),
+            "tasks": self.tasks(),
             "stalls": self.stalls.as_deref().unwrap_or(&PluginStalls::default()).to_json(),
         })
     }

@@ -126,7 +126,7 @@ impl Gate<'_> {
         let client = self.context.client;
         let (realm, what) = match resource {
             Resource::Plugin(id) => (Realm::Plugin, id),
-            Resource::Control => (Realm::Control, self.context.parts.uri.path()),
+            Resource::Control | Resource::Metrics => (Realm::Control, self.context.parts.uri.path()),
         };
         if !matches!(refusal, Refusal::NoKey | Refusal::NotAdmissible)
             && let Err(locked) = self.check_lock()
@@ -167,7 +167,8 @@ impl Gate<'_> {
         if matches!(refusal, Refusal::NoKey) && self.snapshot.challenge {
             return Rejection::KeyRequired.into();
         }
-        Rejection::Unauthorized(realm).into()
+        let is_expired = matches!(refusal, Refusal::Expired(_));
+        if is_expired { Rejection::KeyExpired(realm) } else { Rejection::Unauthorized(realm) }.into()
     }
 
     /// What a plugin gets to know of the key that admitted the request.

@@ -1,4 +1,4 @@
-//! Requests that the server answers without a plugin: health, `/plugins`, `/reload/…`, static files.
+//! Requests that the server answers without a plugin: health, figures, `/plugins`, `/reload/…`, static files.
 //!
 //! Runs on the I/O threads; only the file of a static route is opened and read on a blocking thread. These requests
 //! pass the same [`stages`](super::stages) as those for plugins, each route those that it needs. Caveat: `/plugins` and
@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use http::header::ACCEPT;
 use http::{HeaderValue, Method, Response};
 
 use super::access::Gate;
@@ -13,13 +14,15 @@ use super::clients::ClientRecords;
 use super::stages::{
     RequestBody, RequestContext, RequestError, allowed, answer_options, body_variables, check_method, off_thread,
 };
-use super::state::Snapshot;
+use super::state::{ServerState, Snapshot};
+use crate::edge::control::metrics::Figures;
 use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
 use crate::edge::http::request::{BodyData, MethodSet};
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
+use crate::edge::observe::metrics::exposition::Format;
 use crate::edge::policy::cors;
 use crate::edge::policy::credential::{Access, AuthPolicy};
 use crate::edge::policy::keys::Resource;
@@ -52,7 +55,7 @@ pub(super) async fn plugins(gate: &Gate<'_>, body: &mut RequestBody) -> Result<R
         return Ok(response);
     }
     check_method(context, MethodSet::DEFAULT)?;
-    check_server_key(gate, body).await?;
+    check_server_key(gate, body, Resource::Control).await?;
     Ok(control::plugins(snapshot.table.ids(), context.id.header()))
 }
 
@@ -78,15 +81,40 @@ pub(super) async fn reload(
 /// a configured one from the same machine, but never on behalf of a web page of another site. Returns the key's name.
 pub(super) async fn check_control(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Option<Arc<str>>, RequestError> {
     let Gate { snapshot, context, .. } = gate;
-    let key = check_server_key(gate, body).await?;
-    if context.is_control() {
-        return Ok(None);
-    }
-    let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
-    if matches!(snapshot.control, AuthPolicy::Open) && is_stranger() {
-        return Err(Rejection::ControlRefused.into());
-    }
+    let key = check_server_key(gate, body, Resource::Control).await?;
+    refuse_strangers(context, &snapshot.control)?;
     Ok(key)
+}
+
+/// Without a configured key, refuses clients on other machines and web pages of other sites.
+fn refuse_strangers(context: &RequestContext, policy: &AuthPolicy) -> Result<(), Rejection> {
+    let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
+    let is_refused = matches!(policy, AuthPolicy::Open) && !context.is_control() && is_stranger();
+    if is_refused { Err(Rejection::ControlRefused) } else { Ok(()) }
+}
+
+/// Answers `/-/metrics`: to a key of scope `metrics` or `control`, or while no key is configured to this machine.
+pub(super) async fn metrics<B: Backend>(
+    state: &ServerState<B>,
+    gate: &Gate<'_>,
+    body: &mut RequestBody,
+) -> Result<Response<Body>, RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    if context.parts.method == Method::OPTIONS {
+        return Ok(allowed(MethodSet::READ_ONLY));
+    }
+    check_method(context, MethodSet::READ_ONLY)?;
+    check_server_key(gate, body, Resource::Metrics).await?;
+    refuse_strangers(context, &snapshot.metrics)?;
+    let accept = context.parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let figures = Figures {
+        format: Format::accepted(accept),
+        plugins: state.statuses.load_full(),
+        is_ready: state.is_ready(),
+        connections: state.connections.taken(),
+    };
+    // As many plugins as there may be make it a long text.
+    Ok(off_thread(move || Ok(figures.respond())).await?)
 }
 
 /// Logs with which key the server is controlled.
@@ -99,26 +127,31 @@ pub(super) fn log_control(context: &RequestContext, key: Option<&Arc<str>>) {
 /// Checks the rate and the key for the server's own endpoints; a key in the body counts for POST, as in pluginserver.
 /// Without a configured key every client is admitted, except for web pages of other origins. By the control socket no
 /// key is needed. Returns the key's name.
-async fn check_server_key(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Option<Arc<str>>, RequestError> {
+async fn check_server_key(
+    gate: &Gate<'_>,
+    body: &mut RequestBody,
+    resource: Resource<'_>,
+) -> Result<Option<Arc<str>>, RequestError> {
     let Gate { snapshot, context, .. } = gate;
+    let policy = if resource == Resource::Metrics { &snapshot.metrics } else { &snapshot.control };
     if context.is_control() {
         return Ok(None);
     }
     let rates = &snapshot.general.rates;
     gate.check_rate(rates, "")?;
-    if matches!(snapshot.control, AuthPolicy::Open) {
+    if matches!(policy, AuthPolicy::Open) {
         let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
         let is_foreign = own_host::may_be_foreign(&context.parts.uri, &context.parts.headers, is_friend);
         return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(None) };
     }
-    let access = gate.check_head(&snapshot.control, Resource::Control)?;
+    let access = gate.check_head(policy, resource)?;
     let variables = if matches!(access, Access::BodyDecides) {
         let bytes = body.read(snapshot, &snapshot.general, &context.parts.headers).await?;
         body_variables(context, &bytes)
     } else {
         BodyData::None
     };
-    let Some(key) = gate.check_body(&snapshot.control, Resource::Control, access, &variables)? else { return Ok(None) };
+    let Some(key) = gate.check_body(policy, resource, access, &variables)? else { return Ok(None) };
     gate.check_key_rate(rates, "", &key)?;
     Ok(key.name)
 }

@@ -74,6 +74,7 @@ enum Progress {
 /// A request that has to wait: for its body, for the disk, or for the Python thread to reload.
 enum Waiting {
     Plugins(RequestContext),
+    Metrics(RequestContext),
     Reload(RequestContext, String),
     Api(RequestContext, String),
     StaticFile(RequestContext, Option<String>),
@@ -155,6 +156,7 @@ impl<B: Backend> AppService<B> {
             Route::Healthy => return Ok(Progress::Answered(builtin::healthy(&context)?)),
             Route::Ready => return Ok(Progress::Answered(builtin::ready(&context, self.state.is_ready())?)),
             Route::Plugins => return Ok(Progress::Waits(Box::new(Waiting::Plugins(context)))),
+            Route::Metrics => return Ok(Progress::Waits(Box::new(Waiting::Metrics(context)))),
             Route::Reload(name) => return Ok(Progress::Waits(Box::new(Waiting::Reload(context, name)))),
             Route::Api(path) => return Ok(Progress::Waits(Box::new(Waiting::Api(context, path)))),
             Route::StaticFile { subpath } => {
@@ -231,6 +233,7 @@ impl<B: Backend> AppService<B> {
     ) -> Result<Response<Body>, RequestError> {
         match waiting {
             Waiting::Plugins(context) => builtin::plugins(&self.gate(snapshot, &context), body).await,
+            Waiting::Metrics(context) => builtin::metrics(&self.state, &self.gate(snapshot, &context), body).await,
             Waiting::Reload(context, name) => {
                 builtin::reload(&*self.state.backend, &self.gate(snapshot, &context), body, name).await
             }

@@ -6,11 +6,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::state::Snapshot;
@@ -28,6 +29,8 @@ use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::observe::line::Level;
+use crate::edge::observe::metrics::slots::Slot;
+use crate::edge::observe::metrics::thread::{self, AnsweredRequest, CountedMethod};
 use crate::edge::observe::repeats::LineKind;
 use crate::edge::policy::address::{Client, Origin};
 use crate::edge::policy::admission::Refused;
@@ -308,6 +311,12 @@ pub(super) async fn off_thread<T: Send + 'static>(
 #[expect(clippy::struct_excessive_bools, reason = "none of them depends on another")]
 pub(super) struct ResponseContext {
     id: RequestId,
+    /// When the head of the request was there.
+    begun: Instant,
+    method: CountedMethod,
+    version: Version,
+    /// Where it is counted.
+    slot: Slot,
     is_head: bool,
     /// Where CORS has to be granted.
     origin: Option<HeaderValue>,
@@ -341,6 +350,10 @@ impl ResponseContext {
         let (id, is_head) = (context.id.clone(), parts.method == Method::HEAD);
         Self {
             id,
+            begun: Instant::now(),
+            method: CountedMethod::of(&parts.method),
+            version: parts.version,
+            slot: Slot::NO_PLUGIN,
             is_head,
             origin,
             cors: None,
@@ -355,6 +368,7 @@ impl ResponseContext {
     /// Goes by what holds for `endpoint`: its origins, if it has its own, and whether what it answers to the request is
     /// compressed and gets a tag.
     pub(super) fn go_by(&mut self, endpoint: &Endpoint, context: &RequestContext) {
+        self.slot = endpoint.slot;
         self.cors.clone_from(&endpoint.cors);
         self.compresses = endpoint.settings.compression;
         let (method, headers) = (&context.parts.method, &context.parts.headers);
@@ -389,6 +403,7 @@ impl ResponseContext {
         answered: Result<Response<Body>, RequestError>,
         body: RequestBody,
     ) -> Response<Body> {
+        let mut refusal = None;
         let mut response = match answered {
             Ok(mut response) => {
                 if response.status().is_client_error() || response.status().is_server_error() {
@@ -400,8 +415,16 @@ impl ResponseContext {
                 }
                 response
             }
-            Err(RequestError::Rejected(rejection)) => rejection.respond(self.id.header(), snapshot.legacy_status),
-            Err(RequestError::Failed(failure)) => failure.respond(self.id.header(), snapshot.legacy_status),
+            Err(RequestError::Rejected(rejection)) => {
+                refusal = rejection.reason();
+                rejection.respond(self.id.header(), snapshot.legacy_status)
+            }
+            Err(RequestError::Failed(failure)) => {
+                if let Failure::Exception { type_name, .. } = &failure {
+                    thread::current().note_exception(self.slot, type_name);
+                }
+                failure.respond(self.id.header(), snapshot.legacy_status)
+            }
         };
         // hyper adds the lengths of all other bodies.
         let has_body =
@@ -418,6 +441,15 @@ impl ResponseContext {
         if body.leaves_bytes() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        thread::current().note(&AnsweredRequest {
+            slot: self.slot,
+            method: self.method,
+            version: Some(self.version),
+            status: response.status(),
+            duration: Some(self.begun.elapsed()),
+            plugin_times: None,
+            refusal,
+        });
         response
     }
 }

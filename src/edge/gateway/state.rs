@@ -47,6 +47,8 @@ pub(crate) struct Snapshot {
     pub keys: Arc<Keys>,
     /// Who may use `/plugins`, `/reload/…` and `/-/api/…`; open if there is no key for them.
     pub control: AuthPolicy,
+    /// Who may use `/-/metrics`; open if there are no keys.
+    pub metrics: AuthPolicy,
     /// Whether requests without a key are answered 401.
     pub challenge: bool,
     /// How many wrong keys a client may send.
@@ -86,6 +88,7 @@ impl Snapshot {
             static_files: static_mount.map(|mount| Arc::clone(&mount.files)),
             table,
             control: if keys.has_key_for(Resource::Control) { AuthPolicy::Named } else { AuthPolicy::Open },
+            metrics: if keys.is_empty() { AuthPolicy::Open } else { AuthPolicy::Named },
             keys: Arc::new(keys),
             challenge: settings.challenge,
             wrong_keys: settings.limits.wrong_keys.map(|rate| RateLimit::new(rate, None)),

@@ -135,6 +135,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         static_files: None,
         keys: Arc::default(),
         control: AuthPolicy::Open,
+        metrics: AuthPolicy::Open,
         challenge: false,
         wrong_keys: None,
         cors: None,

@@ -99,6 +99,11 @@ impl ConnectionCount {
         Arc::new(count)
     }
 
+    /// How many there are.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Goes by other limits. Connections that are there stay.
     pub(crate) fn set_limits(&self, limits: &LimitSettings) {
         self.max.store(limits.connections.min(descriptors()), Ordering::Relaxed);

@@ -24,7 +24,7 @@ use super::conformance::{self, OldClient};
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
 use super::incoming::Incoming;
-use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS};
+use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS, note_refusal};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::service::{ConnectInfo, Service};
@@ -77,8 +77,9 @@ pub(super) async fn serve<S: Service, I: Socket>(
             Err(violation) => {
                 let id = RequestId::from_headers(request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
-                body::discard(request.into_body());
                 let response = violation.respond(id.header());
+                note_refusal(Some(request.method()), response.status(), violation.reason());
+                body::discard(request.into_body());
                 Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))
             }
         };

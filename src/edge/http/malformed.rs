@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::added_headers::AddedHeaders;
@@ -31,6 +31,8 @@ use super::request_id::RequestId;
 use super::rescue::HeadError;
 use super::stall::WriteTimeout;
 use super::timer::LazyTimer;
+use crate::edge::observe::metrics;
+use crate::edge::observe::metrics::thread::{AnsweredRequest, CountedMethod, RefusalReason};
 
 /// Headers that a request may have by hyper's own count.
 pub(super) const MAX_HEADERS: usize = 100;
@@ -208,7 +210,14 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
 pub(crate) fn refuse(error: &HeadError, is_head: bool, added: Option<(&AddedHeaders, bool)>) -> Vec<u8> {
     let id = RequestId::fresh();
     tracing::debug!(%id, "request refused: {error}");
+    note_refusal(None, error.status(), error.reason());
     error.to_bytes(id.header(), is_head, added)
+}
+
+/// Counts an answer to what no service has seen.
+pub(super) fn note_refusal(method: Option<&Method>, status: StatusCode, reason: RefusalReason) {
+    let method = method.map_or(CountedMethod::UNKNOWN, CountedMethod::of);
+    metrics::thread::current().note(&AnsweredRequest::malformed(method, status, reason));
 }
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing

@@ -8,6 +8,7 @@
 pub(crate) mod common_log;
 pub(crate) mod line;
 pub(crate) mod log_file;
+pub(crate) mod metrics;
 pub(crate) mod output;
 pub(crate) mod repeats;
 pub(crate) mod service_manager;

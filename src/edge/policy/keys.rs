@@ -18,6 +18,8 @@ pub(crate) enum Resource<'a> {
     Plugin(&'a str),
     /// `/plugins`, `/reload/…` and `/-/api/…`.
     Control,
+    /// `/-/metrics`.
+    Metrics,
 }
 
 /// A key of the ini file, without the key itself.
@@ -33,7 +35,9 @@ impl NamedKey {
     /// Whether its scopes name `realm`.
     pub(crate) fn is_for(&self, realm: Resource<'_>) -> bool {
         self.scopes.iter().any(|scope| match (scope, realm) {
-            (KeyScope::AllPlugins, Resource::Plugin(_)) | (KeyScope::Control, Resource::Control) => true,
+            (KeyScope::AllPlugins, Resource::Plugin(_))
+            | (KeyScope::Control, Resource::Control | Resource::Metrics)
+            | (KeyScope::Metrics, Resource::Metrics) => true,
             (KeyScope::Plugin(named), Resource::Plugin(id)) => named == id,
             _ => false,
         })
@@ -78,6 +82,11 @@ impl Keys {
     /// The key of this digest.
     pub(crate) fn get(&self, digest: &KeyDigest) -> Option<&Arc<NamedKey>> {
         self.by_digest.get(digest)
+    }
+
+    /// Whether there is no key at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_digest.is_empty()
     }
 
     /// Whether there is a key for `realm`, be it an expired one.

@@ -36,6 +36,7 @@ use super::body;
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
 use super::incoming::{Incoming, StreamBody};
+use super::malformed::note_refusal;
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::response::Body;
@@ -245,11 +246,12 @@ impl<S: Service> Requests<S> {
             Err(refusal) => {
                 let id = RequestId::from_headers(request.headers());
                 tracing::debug!(%id, "request refused: {refusal}");
-                body::discard(request.into_body());
-                let response = match refusal {
-                    Refusal::Head(error) => error.respond(id.header()),
-                    Refusal::Violation(violation) => violation.respond(id.header()),
+                let (response, reason) = match refusal {
+                    Refusal::Head(error) => (error.respond(id.header()), error.reason()),
+                    Refusal::Violation(violation) => (violation.respond(id.header()), violation.reason()),
                 };
+                note_refusal(Some(request.method()), response.status(), reason);
+                body::discard(request.into_body());
                 let (added, secure) = (self.params.added_headers.as_deref(), self.connect_info.secure);
                 Either::Left(ready(AddedHeaders::complete(added, response, secure)))
             }

@@ -9,6 +9,7 @@
 mod answer;
 mod control;
 mod failure;
+mod reason;
 mod rejection;
 mod unserved;
 

@@ -34,6 +34,9 @@ pub enum Rejection {
     /// 403 `{"error": "unauthorized"}`: no key, or a wrong one.
     #[error("unauthorized")]
     Unauthorized(Realm),
+    /// The same, since the key's time is over.
+    #[error("unauthorized")]
+    KeyExpired(Realm),
     /// 401 with `WWW-Authenticate`: no key, where clients are to be asked for one.
     #[error("unauthorized")]
     KeyRequired,
@@ -142,10 +145,11 @@ impl Rejection {
     pub fn status(&self, legacy_status: bool) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(Realm::Plugin) if legacy_status => StatusCode::OK,
+            Self::Unauthorized(Realm::Plugin) | Self::KeyExpired(Realm::Plugin) if legacy_status => StatusCode::OK,
             Self::KeyRequired => StatusCode::UNAUTHORIZED,
             Self::RateExceeded { .. } | Self::TooManyWrongKeys { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized(_)
+            | Self::KeyExpired(_)
             | Self::ControlRefused
             | Self::ForeignRefused
             | Self::PreflightRefused(_)
@@ -212,7 +216,7 @@ impl Rejection {
     /// The body of the answers that many requests in a row may get, serialised beforehand.
     fn prebuilt_body(&self) -> Option<&'static str> {
         match self {
-            Self::Unauthorized(_) | Self::KeyRequired => Some(r#"{"error": "unauthorized"}"#),
+            Self::Unauthorized(_) | Self::KeyExpired(_) | Self::KeyRequired => Some(r#"{"error": "unauthorized"}"#),
             Self::NotFound => Some(r#"{"error": "not found"}"#),
             Self::PluginDisabled => Some(r#"{"error": "this plugin is disabled"}"#),
             Self::Congested => Some(r#"{"error": "the server is busy; try again"}"#),

@@ -74,7 +74,8 @@ pub(crate) enum HeadError {
 }
 
 impl HeadError {
-    fn status(&self) -> StatusCode {
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,

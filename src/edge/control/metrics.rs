@@ -1,0 +1,174 @@
+//! `/-/metrics`: what all threads have counted, added up, and the figures of the moment.
+//!
+//! Runs on a blocking thread of the I/O side. Promise: Python has no part in it, so the figures come while a plugin
+//! blocks; those of a plugin go on over its reloads. Caveat: a plugin that is gone is not shown, whatever was counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+
+use super::status::{PluginState, PluginStatus};
+use crate::edge::http::response::Body;
+use crate::edge::observe::metrics::counter::{Histogram, HistogramSum};
+use crate::edge::observe::metrics::exposition::{Exposition, Format, seconds};
+use crate::edge::observe::metrics::family::{self, Family};
+use crate::edge::observe::metrics::slots::{NO_PLUGIN, Slot};
+use crate::edge::observe::metrics::thread::{self, PluginCounts, RefusalReason, ThreadCounts, VERSIONS};
+
+/// What is asked for, and what is known of the plugins.
+pub(crate) struct Figures {
+    /// How it is written.
+    pub format: Format,
+    /// The plugins of the moment.
+    pub plugins: Arc<Vec<PluginStatus>>,
+    /// Whether `/-/ready` succeeds.
+    pub is_ready: bool,
+    /// Connections of clients.
+    pub connections: usize,
+}
+
+impl Figures {
+    /// The answer.
+    pub(crate) fn respond(&self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.text()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format.content_type()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    fn text(&self) -> String {
+        let mut out = Exposition::new(self.format);
+        let threads = thread::all();
+        let plugins = self.counts(&threads);
+        requests(&mut out, &plugins);
+        durations(&mut out, &family::REQUEST_DURATION, &plugins, |counts| &counts.duration);
+        refusals(&mut out, &plugins);
+        exceptions(&mut out, &plugins);
+        self.statuses(&mut out);
+        self.server(&mut out);
+        out.family(&family::HTTP_VERSIONS);
+        for (index, version) in VERSIONS.iter().enumerate() {
+            let count: u64 = threads.iter().filter_map(|counts| counts.versions().nth(index)).sum();
+            out.sample(&family::HTTP_VERSIONS, &[version], count);
+        }
+        out.finish()
+    }
+
+    /// What the plugins are doing.
+    fn statuses(&self, out: &mut Exposition) {
+        let shown = || self.plugins.iter().filter(|plugin| !plugin.is_gone());
+        out.family(&family::IN_FLIGHT);
+        for (plugin, limit) in shown().filter_map(|plugin| plugin.limit.as_ref().map(|limit| (plugin, limit))) {
+            out.sample(&family::IN_FLIGHT, &[&plugin.id], limit.taken());
+        }
+        let stalls: Vec<_> =
+            shown().filter_map(|plugin| plugin.stalls.as_ref().map(|stalls| (&plugin.id, stalls.totals()))).collect();
+        out.family(&family::STALLS);
+        for (id, (count, _)) in &stalls {
+            out.sample(&family::STALLS, &[id], count);
+        }
+        out.family(&family::STALL_SECONDS);
+        for (id, (_, lasted)) in &stalls {
+            out.sample(&family::STALL_SECONDS, &[id], seconds(*lasted));
+        }
+        out.family(&family::TASKS);
+        for plugin in shown() {
+            out.sample(&family::TASKS, &[&plugin.id], plugin.tasks());
+        }
+        out.family(&family::GENERATION);
+        for plugin in shown() {
+            out.sample(&family::GENERATION, &[&plugin.id], plugin.version.map_or(0, |version| version.generation));
+        }
+        out.family(&family::PLUGINS);
+        for state in PluginState::ALL {
+            let count = shown().filter(|plugin| plugin.current_state() == state).count();
+            out.sample(&family::PLUGINS, &[state.name()], count);
+        }
+    }
+
+    /// The server as a whole.
+    fn server(&self, out: &mut Exposition) {
+        out.family(&family::READY);
+        out.sample(&family::READY, &[], u8::from(self.is_ready));
+        out.family(&family::CONNECTIONS_OPEN);
+        out.sample(&family::CONNECTIONS_OPEN, &[], self.connections);
+        out.family(&family::BUILD_INFO);
+        out.sample(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+    }
+
+    /// What each thread has counted of each plugin that is there, in the order of ids.
+    fn counts<'a>(&'a self, threads: &[&'static ThreadCounts]) -> Vec<(&'a str, Vec<&'static PluginCounts>)> {
+        let mut ids: Vec<&str> = self.plugins.iter().map(|plugin| &*plugin.id).collect();
+        ids.push(NO_PLUGIN);
+        ids.sort_unstable();
+        ids.dedup();
+        let counts = |id| {
+            let slot = Slot::known(id)?;
+            Some((id, threads.iter().filter_map(|counts| counts.plugin(slot)).collect()))
+        };
+        ids.into_iter().filter_map(counts).collect()
+    }
+}
+
+type OfPlugins<'a> = [(&'a str, Vec<&'static PluginCounts>)];
+
+fn requests(out: &mut Exposition, plugins: &OfPlugins<'_>) {
+    out.family(&family::REQUESTS);
+    for (id, counts) in plugins {
+        let mut sums = BTreeMap::new();
+        for counts in counts {
+            counts.requests(|method, code, count| *sums.entry((method, code)).or_insert(0) += count);
+        }
+        for ((method, code), count) in sums {
+            out.sample(&family::REQUESTS, &[id, method, &code.to_string()], count);
+        }
+    }
+}
+
+fn durations(
+    out: &mut Exposition,
+    family: &Family,
+    plugins: &OfPlugins<'_>,
+    of: impl Fn(&'static PluginCounts) -> &'static Histogram,
+) {
+    out.family(family);
+    for (id, counts) in plugins {
+        let mut sum = HistogramSum::default();
+        for counts in counts {
+            sum.add(of(counts));
+        }
+        if sum.count() > 0 {
+            out.histogram(family, &[id], &sum);
+        }
+    }
+}
+
+fn refusals(out: &mut Exposition, plugins: &OfPlugins<'_>) {
+    out.family(&family::REFUSALS);
+    for (id, counts) in plugins {
+        for reason in RefusalReason::ALL {
+            let of_thread = |counts: &&PluginCounts| counts.refusals().find(|(known, _)| *known == reason);
+            let count: u64 = counts.iter().filter_map(of_thread).map(|(_, count)| count).sum();
+            // Of a plugin that refuses nothing for such a reason, the series would only take room.
+            if count > 0 || *id == NO_PLUGIN {
+                out.sample(&family::REFUSALS, &[id, reason.name()], count);
+            }
+        }
+    }
+}
+
+fn exceptions(out: &mut Exposition, plugins: &OfPlugins<'_>) {
+    out.family(&family::EXCEPTIONS);
+    for (id, counts) in plugins {
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, count) in counts.iter().flat_map(|counts| counts.exceptions()) {
+            *sums.entry(name).or_default() += count;
+        }
+        for (name, count) in sums {
+            out.sample(&family::EXCEPTIONS, &[id, &name], count);
+        }
+    }
+}

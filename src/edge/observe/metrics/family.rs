@@ -1,0 +1,131 @@
+//! The names of all figures: the one list that the text, the documentation, the dashboard and the alerts go by.
+//!
+//! Plain data. Promise: a test compares it with `docs/metrics.md`, `packaging/grafana` and `packaging/prometheus`.
+//! Caveat: the labels stand in the order in which their values are given.
+
+/// What kind of figure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It only grows; its name ends in `_total`.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// Durations by ranges, with their sum and number.
+    Histogram,
+}
+
+impl Kind {
+    /// The word that both formats have for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// All figures of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// The name.
+    pub name: &'static str,
+    /// What kind of figure it is.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it is, in a sentence without a full stop.
+    pub help: &'static str,
+}
+
+/// The unit that the end of a name states, without that of a counter.
+pub(crate) fn unit(name: &str) -> Option<&'static str> {
+    let name = name.strip_suffix("_total").unwrap_or(name);
+    ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")))
+}
+
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help, ".")]
+            pub(crate) const $constant: Family =
+                Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// All of them, in the order in which they are shown.
+        #[cfg(test)]
+        pub(crate) const ALL: &[Family] = &[$($constant),*];
+    };
+}
+
+families! {
+    REQUESTS: Counter "plugincore_requests_total" ["plugin", "method", "code"]
+        "Requests that were answered";
+    REQUEST_DURATION: Histogram "plugincore_request_duration_seconds" ["plugin"]
+        "Time from the head of a request to that of its response";
+    REFUSALS: Counter "plugincore_refusals_total" ["plugin", "reason"]
+        "Requests that were refused before a handler ran";
+    EXCEPTIONS: Counter "plugincore_exceptions_total" ["plugin", "type"]
+        "Exceptions that handlers raised";
+    IN_FLIGHT: Gauge "plugincore_requests_in_flight" ["plugin"]
+        "Requests in the queue to the plugin or in its handler";
+    STALLS: Counter "plugincore_stalls_total" ["plugin"]
+        "How often the plugin has blocked Python";
+    STALL_SECONDS: Counter "plugincore_stall_seconds_total" ["plugin"]
+        "How long the plugin has blocked Python";
+    TASKS: Gauge "plugincore_tasks" ["plugin"]
+        "Background tasks of the plugin that have not ended";
+    GENERATION: Gauge "plugincore_plugin_generation" ["plugin"]
+        "How often the plugin has been loaded";
+    PLUGINS: Gauge "plugincore_plugins" ["state"]
+        "Plugins by what they are doing";
+    READY: Gauge "plugincore_ready" []
+        "1 if /-/ready succeeds, else 0";
+    CONNECTIONS_OPEN: Gauge "plugincore_connections_open" []
+        "Connections of clients";
+    BUILD_INFO: Gauge "plugincore_build_info" ["version"]
+        "Always 1; the label names the version of the server";
+    HTTP_VERSIONS: Counter "plugincore_http_requests_total" ["version"]
+        "Requests by the version of HTTP";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_state_kind_and_unit_and_are_there_once() {
+        let mut names: Vec<_> = ALL.iter().map(|family| family.name).collect();
+        for family in ALL {
+            let Family { name, kind, help, .. } = family;
+            assert!(name.starts_with("plugincore_") || name.starts_with("process_"), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert!(*kind != Kind::Histogram || unit(name) == Some("seconds"), "{name}");
+            assert!(!help.ends_with('.') && !help.contains('\n'), "{help}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(ALL.len(), names.len());
+    }
+
+    #[test]
+    fn the_documentation_has_the_same_figures_in_the_same_order() {
+        let page = include_str!("../../../../docs/metrics.md");
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `p") && line.contains('_')).collect();
+        let rows: Vec<_> = rows.into_iter().filter(|line| !line.starts_with("| `plugin`")).collect();
+        let expected: Vec<_> = ALL
+            .iter()
+            .map(|Family { name, kind, labels, help }| {
+                let labels: Vec<_> = labels.iter().map(|label| format!(" `{label}`")).collect();
+                format!("| `{name}` | {} |{} | {help} |", kind.name(), labels.join(","))
+            })
+            .collect();
+        assert_eq!(expected, rows);
+    }
+
+    #[test]
+    fn the_unit_is_the_end_of_a_name() {
+        let names = ["a_seconds", "a_seconds_total", "a_bytes_total", "a_total", "seconds"];
+        assert_eq!([Some("seconds"), Some("seconds"), Some("bytes"), None, None], names.map(unit));
+    }
+}
