@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::ctl::{self, PROMPT, refusal};
 use super::serve::find_ini;
-use super::terminal::{FAILED, Progress, USAGE, print, report, report_problem};
+use super::terminal::{FAILED, Progress, USAGE, print, report, report_problem, seconds};
 use crate::app::trial::{Trial, Tried};
 use crate::edge::config::diagnostic::{Diagnostic, Severity, SourceLocation};
 use crate::edge::config::launch::LaunchOptions;
@@ -41,12 +41,6 @@ pub(super) struct CheckArguments {
     /// Write the result as JSON
     #[arg(long)]
     json: bool,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let is_possible = |time: &Duration| !time.is_zero() && *time <= Duration::from_secs(24 * 3600);
-    seconds.filter(is_possible).ok_or_else(|| "write a number of seconds above 0, of at most a day".to_owned())
 }
 
 /// Does what `arguments` say, called as `name` in `folder`, with `ini` named before the command. Returns the exit code.

@@ -92,6 +92,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("ctl upgrade", &[("plugincore ctl upgrade", "a new process takes over without a refused connection")]),
     ("ctl status", &[("plugincore ctl status --json", "for a program")]),
     (
+        "compare",
+        &[
+            ("plugincore compare http://127.0.0.1:8080", "all plugins of the server that runs here"),
+            ("plugincore compare http://old.example --access-log access.log", "what clients have asked for"),
+            ("plugincore compare http://old.example --list paths.txt --json", "for a program"),
+        ],
+    ),
+    (
         "completions",
         &[
             ("plugincore completions bash > /etc/bash_completion.d/plugincore", "for all users of bash"),

@@ -6,6 +6,7 @@
 //! entry serves the wheel's commands and the standalone binary.
 
 mod check;
+mod compare;
 mod completions;
 mod ctl;
 mod examples;
@@ -66,6 +67,8 @@ enum Subcommand {
     Key(key::KeyArguments),
     /// Ask a running server to tell or to do something
     Ctl(ctl::CtlArguments),
+    /// Ask an old server and the new one for the same, and show the differences
+    Compare(compare::CompareArguments),
     /// Print a script with which a shell completes the command line
     Completions(completions::CompletionsArguments),
     /// Write the manual pages
@@ -121,6 +124,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         Some(Subcommand::New(arguments)) => new::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Key(arguments)) => key::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Ctl(arguments)) => ctl::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::Compare(arguments)) => compare::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Completions(arguments)) => completions::run(&arguments, self::command()),
         Some(Subcommand::Man(arguments)) => manual::run(&arguments, self::command()),
     }

@@ -5,6 +5,7 @@
 //! texts.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Style};
 
@@ -38,6 +39,13 @@ pub(super) fn report_problem(severity: Severity, problem: &str) {
     let style = Style::new().bold().fg_color(Some(color.into()));
     // Without standard error there is no reader.
     let _ = writeln!(anstream::stderr(), "{style}{severity}{style:#}: {problem}");
+}
+
+/// A number of seconds of the command line.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let is_possible = |time: &Duration| !time.is_zero() && *time <= Duration::from_secs(24 * 3600);
+    seconds.filter(is_possible).ok_or_else(|| "write a number of seconds above 0, of at most a day".to_owned())
 }
 
 /// How far a long work is, in one line of the terminal that is written again and again.
