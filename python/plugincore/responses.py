@@ -1,6 +1,7 @@
-"""Response objects, for handlers that control more than code and body.
+"""Response objects, for handlers that control more than code and body, and an error that they can raise.
 
-A handler returns one of these objects instead of ``(code, body)``; they cannot be raised. aiohttp is not needed.
+A handler returns one of the responses instead of ``(code, body)``; only :class:`HTTPError` can be raised. aiohttp is
+not needed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from plugincore._streams import Event, EventSource, StreamingResponse
 if TYPE_CHECKING:
     from plugincore._core import Request
 
-__all__ = ["Event", "EventSource", "FileResponse", "Headers", "Redirect", "Response", "StreamingResponse"]
+__all__ = ["Event", "EventSource", "FileResponse", "HTTPError", "Headers", "Redirect", "Response", "StreamingResponse"]
 
 #: The default of a parameter for which ``None`` is a value.
 _NOT_GIVEN: Any = object()
@@ -106,10 +107,7 @@ class Response(Answer):
     @property
     def reason(self) -> str:
         """The usual phrase for the status."""
-        try:
-            return http.HTTPStatus(self.status).phrase
-        except ValueError:
-            return ""
+        return _phrase(self.status)
 
     def __repr__(self) -> str:
         """Show status, content type and size, but not the content."""
@@ -186,6 +184,62 @@ class FileResponse(Answer):
     async def __plugincore_send__(self, request: Request) -> None:
         """Send the file; called by the server."""
         request._send_file(self.path, self.status, self._all_headers())
+
+
+class HTTPError(Exception):
+    """An error that a handler raises, from whatever depth, for its client.
+
+    The client gets the JSON object of all errors of the server, or a problem of RFC 9457 if it accepts that. The log
+    has no traceback, because nothing is wrong with the plugin.
+
+    >>> raise HTTPError(404, "no such lamp", code="no_lamp")
+    Traceback (most recent call last):
+        ...
+    plugincore.responses.HTTPError: 404 no such lamp
+
+    Args:
+        status: The status code, 400 to 599.
+        error: The text for people; by default the usual phrase for the status.
+        code: A stable word for programs; by default that phrase as a word, such as ``not_found``.
+        headers: A mapping, in which a list as a value repeats the header, or pairs; ``Content-Type`` is not among them.
+
+    """
+
+    def __init__(
+        self, status: int, error: str | None = None, *, code: str | None = None, headers: HeaderItems | None = None
+    ) -> None:
+        """Create an error; a status, code or header that cannot be sent is a ``ValueError`` or ``TypeError``."""
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise TypeError(f"status is an int, not {type(status).__name__}")
+        if not 400 <= status <= 599:
+            raise ValueError(f"the status of an error is from 400 to 599, not {status}")
+        if error is not None and not isinstance(error, str):
+            raise TypeError(f"error is a str, not {type(error).__name__}")
+        if code is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", code):
+            raise ValueError(f"code is a word of lower-case letters, digits, '_', '.' and '-', not {code!r}")
+        self.status = int(status)
+        self.error = _phrase(self.status) or "Error" if error is None else error
+        self.code = code
+        self.headers = Headers(headers)
+        if "Content-Type" in self.headers:
+            raise ValueError("the server writes the body of an error, so it sets Content-Type")
+        super().__init__(status, self.error)
+
+    def __str__(self) -> str:
+        """Return status and text."""
+        return f"{self.status} {self.error}"
+
+    def __plugincore_error__(self) -> tuple[int, str, str | None, list[tuple[str, str]]]:
+        """Return what the server writes the answer from; called by the server."""
+        return self.status, self.error, self.code, list(self.headers.items())
+
+
+def _phrase(status: int) -> str:
+    """Return the usual phrase for a status, empty if there is none."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _disposition(kind: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import TracebackType
 from typing import Any
 
@@ -41,9 +42,14 @@ LISTS = {"allow", "access-control-allow-methods", "access-control-allow-headers"
 ALIVE = b"GET /alive HTTP/1.1\r\nHost: alive\r\n\r\n"
 
 
+#: What plugincore adds to the body of each of its errors.
+ERROR_MEMBERS = re.compile(rb', ?"code": ?"[a-z0-9_]+", ?"request_id": ?"[0-9a-f]{32}"\}$')
+
+
 def observe(answer: Answer, method: str, more_headers: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return what is seen of one answer."""
     seen: dict[str, Any] = {"status": answer.status, "framing": answer.framing, "body": answer.body}
+    seen.update(without_members(answer.body))
     for name in (*HEADERS, *more_headers):
         if values := answer.all(name):
             if name in LISTS:
@@ -52,6 +58,19 @@ def observe(answer: Answer, method: str, more_headers: tuple[str, ...] = ()) -> 
     if method == "HEAD":
         seen["header content-length"] = answer.one("content-length")
     return seen
+
+
+def without_members(body: bytes) -> dict[str, Any]:
+    """Return an error's body without what plugincore adds to it, and that it has been there; nothing for others."""
+    members = ERROR_MEMBERS.search(body) if body.startswith(b"{") else None
+    if members is None:
+        return {}
+    body = body[: members.start()] + b"}"
+    # The message of an exception is there again as the text of the error.
+    again = re.search(rb'"message": ("(?:[^"\\]|\\.)*")(, "error": \1)\}$', body)
+    if again:
+        body = body[: again.start(2)] + b"}"
+    return {"body": body, "error members": "code request_id" if again is None else "error code request_id"}
 
 
 def open_echoes(original: dict[str, Any], ours: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from conformance.observe import without_members
 from conformance.server import ORIGINAL, OURS, Server, Side
 from support.plugins import prepare
 from support.wait import wait_for_file
@@ -162,7 +163,8 @@ def result(wire: Wire) -> str:
         answer = wire.final_answer()
     except (ClosedError, HangError) as error:
         return type(error).__name__
-    return f"{answer.status} {re.sub('[0-9a-f]{32}', 'ID', answer.body.decode('latin-1'))}"
+    body = without_members(answer.body).get("body", answer.body)
+    return f"{answer.status} {re.sub('[0-9a-f]{32}', 'ID', body.decode('latin-1'))}"
 
 
 def play(scenario: Scenario, side: Side, folder: Path) -> dict[str, Any]:

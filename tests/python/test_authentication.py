@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import httpx
 import pytest
 
+from support.errors import without_ids
 from support.server import Launch, Server, serving
 from support.wait import wait_until
 from support.wire import HOST, Wire, ask, post
@@ -68,6 +69,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def seen(answer: httpx.Response) -> tuple[int, str, str]:
     """Return what a refusal consists of."""
+    return answer.status_code, answer.headers["content-type"], without_ids(answer.text)
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    """Return what the refusal of a plugin's own check consists of."""
     return answer.status_code, answer.headers["content-type"], answer.text
 
 
@@ -369,11 +375,11 @@ class Handles(BasePlugin):
 def test_a_plugin_that_checks_for_itself_is_asked(launch: Launch) -> None:
     """An overridden _check_auth decides, and may leave the rest to the original one."""
     server = launch({"both": OVERRIDING}, ini_more="[plugin_parms]\nboth=auth_type=plugin&apikey=own-key\n")
-    assert UNAUTHORIZED == seen(server.get("/checks"))
-    assert UNAUTHORIZED == seen(server.get("/checks?word=other&apikey=wrong"))
+    assert UNAUTHORIZED == refusal(server.get("/checks"))
+    assert UNAUTHORIZED == refusal(server.get("/checks?word=other&apikey=wrong"))
     for way in WAYS.values():
         assert {"in": "checks"} == server.post("/checks", **way("own-key")).json()
-        assert UNAUTHORIZED == seen(server.post("/checks", **way("wrong")))
+        assert UNAUTHORIZED == refusal(server.post("/checks", **way("wrong")))
     assert {"in": "checks"} == server.get("/checks?word=sesame").json()
 
 

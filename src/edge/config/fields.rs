@@ -59,6 +59,24 @@ impl WatchMode {
     }
 }
 
+/// Which clients get to know what went wrong inside a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShowErrors {
+    /// Those on this machine.
+    Local,
+    /// All.
+    On,
+    /// None.
+    Off,
+}
+
+impl ShowErrors {
+    /// Whether a client that is on this machine, or is not, gets to know it.
+    pub(crate) fn shows_to(self, is_local: bool) -> bool {
+        self == Self::On || self == Self::Local && is_local
+    }
+}
+
 /// Longest duration: 30 days. Longer ones are misprints, and this keeps every sum with the clock in range.
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -115,6 +133,18 @@ pub(crate) fn watch_mode(value: &Value, text: &str) -> ParseResult<WatchMode> {
         Value::Float(_) | Value::List(_) => None,
     };
     word.ok_or_else(|| InvalidValue::new("must be on, off or poll", "write watch=on, or leave the key out"))
+}
+
+/// Which clients see errors in full: `local`, or the word of a switch.
+pub(crate) fn show_errors(value: &Value, text: &str) -> ParseResult<ShowErrors> {
+    let word = match value {
+        Value::Text(_) if text.trim().eq_ignore_ascii_case("local") => Some(ShowErrors::Local),
+        Value::Bool(_) | Value::Int(_) | Value::Text(_) => {
+            word_of_switch(text).map(|on| if on { ShowErrors::On } else { ShowErrors::Off })
+        }
+        Value::Float(_) | Value::List(_) => None,
+    };
+    word.ok_or_else(|| InvalidValue::new("must be local, on or off", "write show_errors=local, or leave the key out"))
 }
 
 /// The state of a switch that a word in any case stands for; an empty one is off. pluginserver accepted five words

@@ -42,6 +42,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
             "state_dir",
             "crash_loop_guard",
             "compression",
+            "show_errors",
         ],
     ),
     (

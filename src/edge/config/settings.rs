@@ -14,7 +14,7 @@ use self::limits::LimitSettings;
 use self::plugins::PluginSections;
 use self::tls::TlsSettings;
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
-use super::fields::{EventLoop, WatchMode};
+use super::fields::{EventLoop, ShowErrors, WatchMode};
 use super::keys::{KeySettings, KeySources};
 use super::places::PlaceSetting;
 use super::proxies::TrustedProxies;
@@ -218,6 +218,8 @@ pub(crate) struct ServerSettings {
     pub stall_unready: Option<Duration>,
     /// `watch`: whether changed plugin files are loaded by themselves (default off).
     pub watch: WatchMode,
+    /// `show_errors`: which clients get to know what went wrong inside a plugin (default those on this machine).
+    pub show_errors: ShowErrors,
 }
 
 impl Default for ServerSettings {
@@ -236,6 +238,7 @@ impl Default for ServerSettings {
             stall_warn: Some(Duration::from_millis(250)),
             stall_unready: None,
             watch: WatchMode::Off,
+            show_errors: ShowErrors::Local,
         }
     }
 }

@@ -15,11 +15,11 @@ pub(crate) mod status;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::edge::http::rescue::{ControlError, unwritable};
+use crate::edge::http::rescue::{ControlError, ErrorFormat, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::subscriber;
@@ -117,19 +117,19 @@ pub(crate) enum ReloadReport {
 }
 
 /// The answer to `/plugins`.
-pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, request_id: HeaderValue) -> Response<Body> {
-    success(&json!({ "loaded_plugins": ids.collect::<Vec<_>>() }), request_id)
+pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "loaded_plugins": ids.collect::<Vec<_>>() }), format)
 }
 
 /// The answer to `/-/api/plugins`.
-pub(crate) fn statuses(plugins: &[PluginStatus], request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn statuses(plugins: &[PluginStatus], format: &ErrorFormat) -> Response<Body> {
     let plugins: Vec<_> = plugins.iter().filter(|plugin| !plugin.is_gone()).map(PluginStatus::to_json).collect();
-    success(&json!({ "plugins": plugins }), request_id)
+    success(&json!({ "plugins": plugins }), format)
 }
 
 /// The answer to `/-/api/routes`.
-pub(crate) fn routes(routes: Vec<Value>, request_id: HeaderValue) -> Response<Body> {
-    success(&json!({ "routes": routes }), request_id)
+pub(crate) fn routes(routes: Vec<Value>, format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "routes": routes }), format)
 }
 
 /// The server as a whole, for `/-/api/status`.
@@ -148,7 +148,7 @@ pub(crate) struct ServerStatus {
 }
 
 /// The answer to `/-/api/status`.
-pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], format: &ErrorFormat) -> Response<Body> {
     let mut numbers = Map::new();
     for plugin in plugins.iter().filter(|plugin| !plugin.is_gone()) {
         let number = numbers.entry(plugin.state.name()).or_insert(json!(0));
@@ -166,46 +166,46 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], request_id:
         "listening": *listening,
         "log_level": subscriber::level().map(Level::name),
     });
-    success(&body, request_id)
+    success(&body, format)
 }
 
 /// The answer to `/-/api/stop`.
-pub(crate) fn stopping(request_id: HeaderValue) -> Response<Body> {
-    success(&json!({ "status": "stopping" }), request_id)
+pub(crate) fn stopping(format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "status": "stopping" }), format)
 }
 
 /// The answer to `/-/api/diff`.
-pub(crate) fn difference(report: DifferenceReport, request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn difference(report: DifferenceReport, format: &ErrorFormat) -> Response<Body> {
     let change = |(section, key, effect)| json!({ "section": section, "key": key, "effect": effect });
     match report {
         Ok(changes) => {
             let changes: Vec<Value> = changes.into_iter().map(change).collect();
-            success(&json!({ "changes": changes }), request_id)
+            success(&json!({ "changes": changes }), format)
         }
-        Err(reasons) => ControlError::InvalidFile { reasons: &reasons }.respond(request_id),
+        Err(reasons) => ControlError::InvalidFile { reasons: &reasons }.respond(format),
     }
 }
 
 /// The answer to `/-/api/upgrade`: the id of the process that serves, or the reasons why this one serves on.
-pub(crate) fn upgraded(outcome: Result<u32, Vec<String>>, request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn upgraded(outcome: Result<u32, Vec<String>>, format: &ErrorFormat) -> Response<Body> {
     match outcome {
-        Ok(pid) => success(&json!({ "status": format!("process {pid} serves"), "pid": pid }), request_id),
-        Err(reasons) => ControlError::UpgradeFailed { reasons: &reasons }.respond(request_id),
+        Ok(pid) => success(&json!({ "status": format!("process {pid} serves"), "pid": pid }), format),
+        Err(reasons) => ControlError::UpgradeFailed { reasons: &reasons }.respond(format),
     }
 }
 
 /// The answer to `/-/api/log-level`.
-pub(crate) fn log_level(level: Level, request_id: HeaderValue) -> Response<Body> {
-    success(&json!({ "log_level": level.name() }), request_id)
+pub(crate) fn log_level(level: Level, format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "log_level": level.name() }), format)
 }
 
 /// The answer to `/-/api/drain`.
-pub(crate) fn draining(request_id: HeaderValue) -> Response<Body> {
-    success(&json!({ "status": "draining" }), request_id)
+pub(crate) fn draining(format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "status": "draining" }), format)
 }
 
-fn success(body: &Value, request_id: HeaderValue) -> Response<Body> {
-    to_json(body).map_or_else(|error| unwritable(&error, request_id), |text| json_text(StatusCode::OK, text))
+fn success(body: &Value, format: &ErrorFormat) -> Response<Body> {
+    to_json(body).map_or_else(|error| unwritable(&error, format), |text| json_text(StatusCode::OK, text))
 }
 
 /// The answer to `/-/healthy`: the process is there and its I/O threads serve.
@@ -214,36 +214,36 @@ pub(crate) fn healthy() -> Response<Body> {
 }
 
 /// The answer to `/-/ready`: plugins are loaded and the server is not about to stop.
-pub(crate) fn ready(is_ready: bool, request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn ready(is_ready: bool, format: &ErrorFormat) -> Response<Body> {
     if is_ready {
         json_text(StatusCode::OK, Bytes::from_static(br#"{"status": "ready"}"#))
     } else {
-        ControlError::NotReady.respond(request_id)
+        ControlError::NotReady.respond(format)
     }
 }
 
 /// The answer to a reload that succeeded, with the files that failed besides.
-fn reloaded(mut body: Value, failed: &[String], request_id: HeaderValue) -> Response<Body> {
+fn reloaded(mut body: Value, failed: &[String], format: &ErrorFormat) -> Response<Body> {
     if !failed.is_empty() {
         body["failed"] = json!(failed);
     }
-    success(&body, request_id)
+    success(&body, format)
 }
 
 /// The answer to `/reload/…`.
-pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response<Body> {
+pub(crate) fn reload(report: &ReloadReport, format: &ErrorFormat) -> Response<Body> {
     let error = match report {
         ReloadReport::One { plugin, failed } => {
-            return reloaded(json!({ "reloaded": plugin, "success": true }), failed, request_id);
+            return reloaded(json!({ "reloaded": plugin, "success": true }), failed, format);
         }
         ReloadReport::All { loaded, failed } => {
-            return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed, request_id);
+            return reloaded(json!({ "status": "All plugins reloaded", "loaded_plugins": loaded }), failed, format);
         }
         ReloadReport::Disabled { plugin, plugins } => {
-            return success(&json!({ "id": plugin, "state": "disabled", "plugins": plugins }), request_id);
+            return success(&json!({ "id": plugin, "state": "disabled", "plugins": plugins }), format);
         }
         ReloadReport::Enabled { plugin, plugins, failed } => {
-            return reloaded(json!({ "id": plugin, "state": "serving", "plugins": plugins }), failed, request_id);
+            return reloaded(json!({ "id": plugin, "state": "serving", "plugins": plugins }), failed, format);
         }
         ReloadReport::NoPrevious { plugin } => ControlError::NoPrevious(plugin),
         ReloadReport::Withheld { plugin, why: Withheld::Disabled } => ControlError::Disabled(plugin),
@@ -261,5 +261,5 @@ pub(crate) fn reload(report: &ReloadReport, request_id: HeaderValue) -> Response
         ReloadReport::Stopping => ControlError::ReloadInterrupted,
         ReloadReport::Upgrading => ControlError::UpgradeUnderWay,
     };
-    error.respond(request_id)
+    error.respond(format)
 }

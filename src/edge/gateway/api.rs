@@ -58,7 +58,7 @@ fn set_log_level<B: Backend>(state: &ServerState<B>, context: &RequestContext) -
     }
     state.backend.set_log_level(level);
     tracing::info!("The log level is {} from now on", level.name());
-    Ok(control::log_level(level, context.id.header()))
+    Ok(control::log_level(level, &context.error_format()))
 }
 
 /// Answers a request for `path`, which follows `/-/api/`.
@@ -79,37 +79,37 @@ pub(super) async fn answer<B: Backend>(
     if !matches!(call, ApiCall::Plugins | ApiCall::Routes | ApiCall::Status | ApiCall::Difference | ApiCall::Events) {
         log_control(context, key.as_ref());
     }
-    let id = context.id.header();
+    let format = context.error_format();
     let report = match call {
-        ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), id)),
-        ApiCall::Routes => return Ok(control::routes(routes(snapshot, &state.statuses.load()), id)),
+        ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), &format)),
+        ApiCall::Routes => return Ok(control::routes(routes(snapshot, &state.statuses.load()), &format)),
         ApiCall::Drain => {
             tracing::info!("Draining was asked for by {}: /-/ready fails from now on", context.client);
             state.set_ready(false);
             state.events.publish(Event::Draining);
-            return Ok(control::draining(id));
+            return Ok(control::draining(&format));
         }
         ApiCall::Status => {
             let (is_ready, in_flight) = (state.is_ready(), state.in_flight());
             let is_safe_mode = state.kept.is_safe_mode();
             let (started_at, listening) = (state.started_at, state.listening.load_full());
             let server = ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening };
-            return Ok(control::status(server, &state.statuses.load(), id));
+            return Ok(control::status(server, &state.statuses.load(), &format));
         }
         ApiCall::Stop => {
             // The answer goes out before the connection ends with the drain.
             let asked = state.process.get().is_some_and(|process| process.send(ProcessRequest::Stop).is_ok());
-            return if asked { Ok(control::stopping(id)) } else { Err(Rejection::ShuttingDown.into()) };
+            return if asked { Ok(control::stopping(&format)) } else { Err(Rejection::ShuttingDown.into()) };
         }
         ApiCall::Difference => {
             let report = state.backend.difference().await.map_err(|_| Rejection::ShuttingDown)?;
-            return Ok(control::difference(report, id));
+            return Ok(control::difference(report, &format));
         }
         ApiCall::Upgrade => {
             let (reply, outcome) = oneshot::channel();
             // An outcome that does not come means that the server stops, as does a request that cannot be made.
             let _ = state.process.get().map(|process| process.send(ProcessRequest::Upgrade(reply)));
-            return Ok(control::upgraded(outcome.await.map_err(|_| Rejection::ShuttingDown)?, id));
+            return Ok(control::upgraded(outcome.await.map_err(|_| Rejection::ShuttingDown)?, &format));
         }
         ApiCall::LogLevel => return set_log_level(state, context),
         ApiCall::Events => return Ok(events(state, context)?),
@@ -125,7 +125,7 @@ pub(super) async fn answer<B: Backend>(
         ApiCall::Plugin(action, plugin) => state.backend.change(action, plugin).await,
     };
     // No report means that the server stops.
-    Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), id))
+    Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), &format))
 }
 
 /// Answers `/-/api/events`: with a stream that ends when the server stops, or the client is too slow.

@@ -36,7 +36,7 @@ pub(super) fn healthy(context: &RequestContext) -> Result<Response<Body>, Reject
 
 /// Answers `/-/ready`.
 pub(super) fn ready(context: &RequestContext, is_ready: bool) -> Result<Response<Body>, Rejection> {
-    health(context, || control::ready(is_ready, context.id.header()))
+    health(context, || control::ready(is_ready, &context.error_format()))
 }
 
 /// OPTIONS is answered without CORS: these endpoints are not for web pages.
@@ -56,7 +56,7 @@ pub(super) async fn plugins(gate: &Gate<'_>, body: &mut RequestBody) -> Result<R
     }
     check_method(context, MethodSet::DEFAULT)?;
     check_server_key(gate, body, Resource::Control).await?;
-    Ok(control::plugins(snapshot.table.ids(), context.id.header()))
+    Ok(control::plugins(snapshot.table.ids(), &context.error_format()))
 }
 
 /// Answers `/reload/<name>` when the reload is done.
@@ -74,7 +74,7 @@ pub(super) async fn reload(
     let key = check_control(gate, body).await?;
     log_control(context, key.as_ref());
     let report = backend.reload(ReloadTarget::named(name)).await;
-    Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), context.id.header()))
+    Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), &context.error_format()))
 }
 
 /// Checks whether the client may control the server: by the control socket, with a key of scope `control`, or without

@@ -24,7 +24,7 @@ use crate::edge::http::entity_tag;
 use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
-use crate::edge::http::rescue::{Failure, Rejection};
+use crate::edge::http::rescue::{ErrorFormat, Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
@@ -32,7 +32,7 @@ use crate::edge::observe::line::Level;
 use crate::edge::observe::metrics::slots::Slot;
 use crate::edge::observe::metrics::thread::{self, AnsweredRequest, CountedMethod};
 use crate::edge::observe::repeats::LineKind;
-use crate::edge::policy::address::{Client, Origin};
+use crate::edge::policy::address::{Client, Origin, is_trusted};
 use crate::edge::policy::admission::Refused;
 use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
@@ -72,6 +72,10 @@ pub(super) struct RequestContext {
     /// Whether the client used TLS, as far as is known.
     secure: bool,
     pub(super) id: RequestId,
+    /// Whether the client takes problems of RFC 9457.
+    takes_problems: bool,
+    /// Whether the client is on this machine, as far as is known; a proxy that is not trusted may stand before others.
+    is_local: bool,
     peer: Rc<ConnectInfo>,
 }
 
@@ -80,15 +84,18 @@ impl RequestContext {
     pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, mut parts: Parts, flags: HeaderFlags) -> Self {
         let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
         let (mut client, mut secure) = (Client::peer(peer.remote), peer.secure);
+        let mut is_local = client.is_local();
         if flags.forwarded {
+            let is_believed = is_trusted(client, &snapshot.trusted_proxies);
             let origin = Origin::of(peer.remote, &parts.headers, &snapshot.trusted_proxies);
             (client, secure) = (origin.client, origin.secure.unwrap_or(secure));
+            is_local = is_believed && client.is_local();
             if let Some(host) = origin.host {
                 parts.headers.insert(HOST, host);
             }
         }
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
-        Self { parts, query, client, secure, id, peer }
+        Self { parts, query, client, secure, id, takes_problems: flags.problem, is_local, peer }
     }
 
     /// The same request, to be judged by another snapshot.
@@ -99,6 +106,11 @@ impl RequestContext {
     /// True if it came by the control socket.
     pub(super) fn is_control(&self) -> bool {
         self.peer.is_control
+    }
+
+    /// How the client gets an error.
+    pub(super) fn error_format(&self) -> ErrorFormat {
+        ErrorFormat::new(&self.id, self.takes_problems)
     }
 
     /// True for `OPTIONS *`, which concerns the server and not a path.
@@ -332,6 +344,10 @@ pub(super) struct ResponseContext {
     if_none_match: Option<HeaderValue>,
     /// Whether the client uses TLS, as far as is known.
     secure: bool,
+    /// Whether the client takes problems of RFC 9457.
+    takes_problems: bool,
+    /// Whether the client is on this machine, as far as is known.
+    is_local: bool,
 }
 
 impl ResponseContext {
@@ -362,6 +378,8 @@ impl ResponseContext {
             tags: false,
             if_none_match: None,
             secure: context.secure,
+            takes_problems: context.takes_problems,
+            is_local: context.is_local,
         }
     }
 
@@ -394,6 +412,16 @@ impl ResponseContext {
         }
     }
 
+    fn rescue(&self, snapshot: &Snapshot, error: RequestError) -> Response<Body> {
+        let format = ErrorFormat::new(&self.id, self.takes_problems);
+        match error {
+            RequestError::Rejected(rejection) => rejection.respond(&format, snapshot.legacy_status),
+            RequestError::Failed(failure) => {
+                failure.respond(&format, snapshot.legacy_status, snapshot.show_errors.shows_to(self.is_local))
+            }
+        }
+    }
+
     /// Stage: the response as it is sent. Errors become responses, and a plugin's response is compressed, and each
     /// response gets the headers that depend on the request: its id if it failed, CORS, those of `[headers]`, and
     /// `Connection` if its body has not been read.
@@ -415,15 +443,15 @@ impl ResponseContext {
                 }
                 response
             }
-            Err(RequestError::Rejected(rejection)) => {
-                refusal = rejection.reason();
-                rejection.respond(self.id.header(), snapshot.legacy_status)
-            }
-            Err(RequestError::Failed(failure)) => {
-                if let Failure::Exception { type_name, .. } = &failure {
-                    thread::current().note_exception(self.slot, type_name);
+            Err(error) => {
+                match &error {
+                    RequestError::Rejected(rejection) => refusal = rejection.reason(),
+                    RequestError::Failed(Failure::Exception { type_name, .. }) => {
+                        thread::current().note_exception(self.slot, type_name);
+                    }
+                    RequestError::Failed(_) => {}
                 }
-                failure.respond(self.id.header(), snapshot.legacy_status)
+                self.rescue(snapshot, error)
             }
         };
         // hyper adds the lengths of all other bodies.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::clients::ClientRecords;
 use super::static_mount::StaticMount;
-use crate::edge::config::fields::UNLIMITED;
+use crate::edge::config::fields::{ShowErrors, UNLIMITED};
 use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::rate::RateLimit;
 use crate::edge::config::settings::Settings;
@@ -69,6 +69,8 @@ pub(crate) struct Snapshot {
     pub added_headers: Option<Arc<AddedHeaders>>,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// `[server] show_errors`.
+    pub show_errors: ShowErrors,
     /// What new connections speak TLS with, if they do.
     pub tls: Option<Arc<Tls>>,
 }
@@ -100,6 +102,7 @@ impl Snapshot {
             connection: ConnectionParams::new(&settings.limits, &settings.network, added_headers.clone()),
             added_headers,
             legacy_status: settings.legacy_status,
+            show_errors: settings.server.show_errors,
             tls,
         }
     }

@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::service::AppService;
 use super::state::{ServerState, Snapshot};
 use super::threads::IoThreads;
+use crate::edge::config::fields::ShowErrors;
 use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
@@ -145,6 +146,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         body_times: BodyTimes::default(),
         added_headers: None,
         legacy_status: false,
+        show_errors: ShowErrors::Local,
         tls: None,
     };
     ServerState::new(snapshot, Arc::default(), &LimitSettings::default(), KeptState::default())

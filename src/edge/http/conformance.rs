@@ -7,12 +7,13 @@
 use std::net::Ipv6Addr;
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 
+use super::problem::accepts_problem;
 use super::request_id::X_REQUEST_ID;
 use super::response::Body;
 
@@ -126,6 +127,8 @@ pub(crate) struct HeaderFlags {
     pub origin: bool,
     /// `Accept-Encoding`.
     pub accept_encoding: bool,
+    /// `Accept` with the type of problems of RFC 9457.
+    pub problem: bool,
 }
 
 /// What a client of HTTP/1.0 needs of its answer.
@@ -184,6 +187,8 @@ impl<'a> Fields<'a> {
                 fields.flags.origin = true;
             } else if *name == ACCEPT_ENCODING {
                 fields.flags.accept_encoding = true;
+            } else if *name == ACCEPT {
+                fields.flags.problem |= accepts_problem(value);
             } else if *name == X_REQUEST_ID {
                 fields.flags.request_id = true;
             } else if is_of_proxy(name) {

@@ -27,6 +27,7 @@ use super::incoming::Incoming;
 use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS, note_refusal};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
+use super::rescue::ErrorFormat;
 use super::service::{ConnectInfo, Service};
 use super::timer::LazyTimer;
 use super::upgrade::Relay;
@@ -76,8 +77,9 @@ pub(super) async fn serve<S: Service, I: Socket>(
             Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request.map(Incoming::Http1), flags),
             Err(violation) => {
                 let id = RequestId::from_headers(request.headers());
+                let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
-                let response = violation.respond(id.header());
+                let response = violation.respond(&format);
                 note_refusal(Some(request.method()), response.status(), violation.reason());
                 body::discard(request.into_body());
                 Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))

@@ -32,6 +32,7 @@ pub(crate) mod listener;
 mod malformed;
 pub(crate) mod params;
 pub(crate) mod pipe;
+pub(crate) mod problem;
 mod proxied;
 pub(crate) mod proxy_header;
 pub(crate) mod request;

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
@@ -19,7 +20,7 @@ use super::aiohttp;
 use super::missing_module::missing_module;
 use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
-use crate::edge::http::rescue::Failure;
+use crate::edge::http::rescue::{Failure, RaisedError};
 use crate::edge::http::response::Body;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
@@ -73,6 +74,9 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     if aiohttp::is_response(value.as_any()) {
         return of_result(value.as_any(), source, id);
     }
+    if let Some(failure) = raised(value) {
+        return Outcome::Failed(failure);
+    }
     let type_name = value.get_type().name().map_or_else(|_| "Exception".to_owned(), |name| name.to_string());
     // A `__str__` that raises must not hide the exception that it belongs to.
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
@@ -84,6 +88,20 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
         exception_hook(py, id, error);
     }
     Outcome::Failed(Failure::Exception { type_name, message })
+}
+
+/// The error that `value` is, if it is a `plugincore.responses.HTTPError`.
+fn raised(value: &Bound<'_, PyBaseException>) -> Option<Failure> {
+    let class = value.get_type();
+    let method = class.getattr_opt(intern!(value.py(), "__plugincore_error__")).ok()??;
+    let given = || -> Result<Failure, BadResult> {
+        let (code, error, word, pairs) =
+            method.call1((value,))?.extract::<(Bound<'_, PyAny>, String, Option<String>, Bound<'_, PyAny>)>()?;
+        let mut given = HeaderMap::new();
+        headers(&pairs, &mut given)?;
+        Ok(Failure::Raised(Box::new(RaisedError { status: status(&code)?, error, code: word, headers: given })))
+    };
+    Some(given().unwrap_or_else(|BadResult { reason, .. }| Failure::BadResult { reason }))
 }
 
 /// The answer that `result` of `request_handler` stands for, of whatever type it is.

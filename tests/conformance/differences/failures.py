@@ -7,28 +7,28 @@ from collections.abc import Collection
 from aiohttp import web
 
 from conformance.difference import Difference, Reason
-from conformance.differences.exchange import BODY, REQUEST_ID, TROUBLE, Exchange, answers, everything, json_of
+from conformance.differences.exchange import BODY, TROUBLE, Exchange, answers, everything, json_of
 
 AREA = "Failures"
 
-#: How much longer a body is that has a request id.
-LENGTH_OF_ID = len(', "request_id": ""') + 32
+#: How much longer the body of an exception is at least.
+LENGTH_OF_MEMBERS = len(', "error": "", "code": "exception", "request_id": ""') + 32
 
 
 def told_by_ours(exchange: Exchange) -> bool:
     """Return whether ours answers with an exception of the handler, as JSON with status 500."""
     told = json_of(exchange.ours)
-    return exchange.ours["status"] == 500 and list(told) == ["status", "type", "message", "request_id"]
+    return exchange.ours["status"] == 500 and list(told) == ["status", "type", "message"]
 
 
 def exception(exchange: Exchange) -> Collection[str]:
     if exchange.method == "HEAD" and exchange.statuses(200, 500):
         longer = int(exchange.ours["header content-length"]) - int(exchange.original["header content-length"])
-        return {"status", "header content-length"} if longer == LENGTH_OF_ID else ()
+        return {"status", "header content-length"} if longer > LENGTH_OF_MEMBERS else ()
     if not exchange.shielded or exchange.ours["status"] != 500:
         return ()
-    same = REQUEST_ID.sub(b"}", exchange.ours["body"]) == exchange.original["body"]
-    return {"status", "body"} if same and told_by_ours(exchange) else ()
+    same = exchange.ours["body"] == exchange.original["body"]
+    return {"status"} if same and told_by_ours(exchange) else ()
 
 
 def raised(exchange: Exchange) -> Collection[str]:
@@ -71,13 +71,28 @@ def died(exchange: Exchange) -> Collection[str]:
     return everything(exchange) if exchange.original["server"] == "died" and serves and answered else ()
 
 
+def members(exchange: Exchange) -> Collection[str]:
+    added = exchange.ours["error members"] and not exchange.original["error members"]
+    return {"error members"} if added and exchange.ours["status"] in (200, *range(400, 600)) else ()
+
+
 ROWS = [
+    Difference(
+        "error-members",
+        AREA,
+        "every error of the server",
+        "text, or JSON with `error`",
+        "JSON with `error`, `code` and `request_id`",
+        Reason.ROBUSTNESS,
+        answers(members),
+        "programs need a word that stays the same, and people an id that the log has",
+    ),
     Difference(
         "exception-500",
         AREA,
         "an exception in a handler",
         "200",
-        "500; the same body plus a `request_id`",
+        "500; the same body plus `error`, `code` and `request_id`",
         Reason.BUG,
         answers(exception),
         "monitoring and retries need it; `[compat] legacy_status=bool:true` restores the 200",

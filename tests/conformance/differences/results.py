@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from conformance.difference import Difference, Reason
-from conformance.differences.exchange import BODY, REQUEST_ID, Exchange, answers, json_of
+from conformance.differences.exchange import BODY, Exchange, answers, json_of
 
 AREA = "Results"
 
@@ -32,9 +32,8 @@ def shown(exchange: Exchange) -> Any:
 
 def unsendable(exchange: Exchange, reason: str = "") -> bool:
     """Return whether ours says that the result cannot be sent."""
-    body = exchange.ours["body"]
     begins = exchange.says(exchange.ours, f"the plugin's answer cannot be sent: {reason}")
-    return exchange.ours["status"] == 500 and begins and REQUEST_ID.search(body) is not None
+    return exchange.ours["status"] == 500 and begins and exchange.ours["error members"] == "code request_id"
 
 
 def code(exchange: Exchange) -> int | None:

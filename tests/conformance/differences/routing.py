@@ -22,7 +22,7 @@ def not_found(exchange: Exchange) -> Collection[str]:
         return ()
     if exchange.method == "HEAD":
         lengths = [side["header content-length"] for side in (exchange.original, exchange.ours)]
-        return BODY if lengths == ["14", "22"] else ()
+        return BODY if lengths == ["14", "93"] else ()
     text = exchange.original["body"] == b"404: Not Found"
     return BODY if text and json_of(exchange.ours) == {"error": "not found"} else ()
 

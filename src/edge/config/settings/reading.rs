@@ -301,6 +301,7 @@ fn server(server: &mut SectionReader<'_>) -> ServerSettings {
         stall_unready: server.read("stall_unready", default.stall_unready, limits::time),
         watchdog_restart: server.switch("watchdog_restart", default.watchdog_restart),
         watch: server.word("watch", default.watch, fields::watch_mode),
+        show_errors: server.word("show_errors", default.show_errors, fields::show_errors),
     }
 }
 

@@ -39,6 +39,7 @@ use super::incoming::{Incoming, StreamBody};
 use super::malformed::note_refusal;
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
+use super::rescue::ErrorFormat;
 use super::response::Body;
 use super::service::{ConnectInfo, ResponseFuture, Service};
 use head::Refusal;
@@ -245,10 +246,11 @@ impl<S: Service> Requests<S> {
             Ok(flags) => Rc::clone(&self.service).call(Rc::clone(&self.connect_info), request, flags),
             Err(refusal) => {
                 let id = RequestId::from_headers(request.headers());
+                let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {refusal}");
                 let (response, reason) = match refusal {
-                    Refusal::Head(error) => (error.respond(id.header()), error.reason()),
-                    Refusal::Violation(violation) => (violation.respond(id.header()), violation.reason()),
+                    Refusal::Head(error) => (error.respond(&format), error.reason()),
+                    Refusal::Violation(violation) => (violation.respond(&format), violation.reason()),
                 };
                 note_refusal(Some(request.method()), response.status(), reason);
                 body::discard(request.into_body());

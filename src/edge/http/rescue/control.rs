@@ -2,12 +2,11 @@
 //!
 //! Pure functions, called on the I/O threads.
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use http::{Response, StatusCode};
 
-use super::answer::{ErrorBody, answer, answer_text, retry_after};
+use super::answer::{ErrorAnswer, ErrorFormat, retry_after};
+use super::code::ErrorCode;
 use crate::edge::http::response::Body;
 
 /// Why an endpoint of the server does not succeed, one variant a reason.
@@ -57,21 +56,8 @@ pub(crate) enum ControlError<'a> {
         reasons: &'a [String],
     },
     /// 503 with `Retry-After` for `/-/ready`: the server is about to stop, or its plugins are not loaded yet.
-    #[error("stopping")]
+    #[error("the server is not ready: it is starting or stopping, or Python is blocked")]
     NotReady,
-}
-
-#[derive(Serialize)]
-struct ReasonsBody<'a> {
-    error: String,
-    reasons: &'a [String],
-}
-
-#[derive(Serialize)]
-struct ReloadBody<'a> {
-    error: String,
-    reasons: &'a [String],
-    loaded_plugins: &'a [String],
 }
 
 impl ControlError<'_> {
@@ -86,25 +72,35 @@ impl ControlError<'_> {
         }
     }
 
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownPlugin(_) => ErrorCode::UnknownPlugin,
+            Self::Disabled(_) => ErrorCode::PluginDisabled,
+            Self::Parked(_) => ErrorCode::PluginParked,
+            Self::NoPrevious(_) => ErrorCode::NoPrevious,
+            Self::ReloadFailed { .. } => ErrorCode::ReloadFailed,
+            Self::ReloadInterrupted => ErrorCode::ShuttingDown,
+            Self::UpgradeUnderWay => ErrorCode::UpgradeUnderWay,
+            Self::InvalidFile { .. } => ErrorCode::InvalidIni,
+            Self::UpgradeFailed { .. } => ErrorCode::UpgradeFailed,
+            Self::NotReady => ErrorCode::NotReady,
+        }
+    }
+
     /// The whole answer.
-    pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
+    pub(crate) fn respond(&self, format: &ErrorFormat) -> Response<Body> {
         let status = self.status();
-        let mut response = match self {
-            Self::UnknownPlugin(_)
-            | Self::NoPrevious(_)
-            | Self::Disabled(_)
-            | Self::Parked(_)
-            | Self::ReloadInterrupted
-            | Self::UpgradeUnderWay => answer(status, &ErrorBody::new(self), request_id),
+        let answer = ErrorAnswer::new(status, self.code().as_str(), self.to_string());
+        let answer = match self {
             Self::ReloadFailed { reasons, loaded_plugins, .. } => {
-                answer(status, &ReloadBody { error: self.to_string(), reasons, loaded_plugins }, request_id)
+                answer.with("reasons", *reasons).with("loaded_plugins", *loaded_plugins)
             }
-            Self::UpgradeFailed { reasons } | Self::InvalidFile { reasons } => {
-                answer(status, &ReasonsBody { error: self.to_string(), reasons }, request_id)
-            }
-            // The same shape as the answer of a server that is ready.
-            Self::NotReady => answer_text(status, Bytes::from_static(br#"{"status": "stopping"}"#), request_id),
+            Self::UpgradeFailed { reasons } | Self::InvalidFile { reasons } => answer.with("reasons", *reasons),
+            // As in the answer of a server that is ready; in a problem it is the number of the status.
+            Self::NotReady if !format.is_problem() => answer.with_first("status", "stopping"),
+            _ => answer,
         };
+        let mut response = answer.respond(format);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, retry_after());
         }

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use http::{HeaderMap, Response, StatusCode};
 
-use super::answer::{ErrorBody, answer};
+use super::answer::{ErrorAnswer, ErrorFormat};
+use super::code::ErrorCode;
 use crate::edge::http::response::Body;
 
 /// A plugin that was called and gave no usable answer, one variant a reason.
@@ -21,6 +21,9 @@ pub enum Failure {
         /// The exception as text (`str(e)`), without traceback.
         message: String,
     },
+    /// The handler raised a `plugincore.responses.HTTPError`: the error that the client is to get.
+    #[error("{}", .0.error)]
+    Raised(Box<RaisedError>),
     /// The handler returned something that cannot be sent; the text describes the error without the value.
     #[error("the plugin's answer cannot be sent: {reason}")]
     BadResult {
@@ -44,39 +47,78 @@ pub enum Failure {
     },
 }
 
+/// An error as a plugin raised it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaisedError {
+    /// 400 to 599.
+    pub status: StatusCode,
+    /// The text.
+    pub error: String,
+    /// The word; if there is none, that of the status.
+    pub code: Option<String>,
+    /// Headers of its own.
+    pub headers: HeaderMap,
+}
+
 impl Failure {
     /// The status: 500 or 504, but 200 under `[compat] legacy_status` where pluginserver disguised the failure.
     pub fn status(&self, legacy_status: bool) -> StatusCode {
         match self {
             Self::Exception { .. } | Self::NoHandler { .. } if legacy_status => StatusCode::OK,
             Self::Overdue { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Raised(raised) => raised.status,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// The whole answer. An exception keeps the body that pluginserver gave it, with the request's id added.
-    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
+    /// The whole answer; `shows_details` if the client may know what went wrong inside the plugin. An exception keeps
+    /// the members that pluginserver gave it.
+    pub(crate) fn respond(&self, format: &ErrorFormat, legacy_status: bool, shows_details: bool) -> Response<Body> {
         let status = self.status(legacy_status);
-        let id = request_id.clone();
-        // An id consists of visible ASCII.
-        let id = id.to_str().unwrap_or_default();
+        let error = if shows_details { self.to_string() } else { self.without_details() };
         match self {
             Self::Exception { type_name, .. } => {
-                let body = ExceptionBody { status: "exception", type_name, message: self.to_string(), request_id: id };
-                answer(status, &body, request_id)
+                let answer = ErrorAnswer::new(status, ErrorCode::Exception.as_str(), error.clone());
+                let type_name = if shows_details { type_name } else { "Exception" };
+                let answer = if format.is_problem() {
+                    answer.with("exception", type_name)
+                } else {
+                    let answer = answer.with_first("status", "exception").with_first("type", type_name);
+                    answer.with_first("message", error)
+                };
+                answer.respond(format)
             }
-            Self::BadResult { .. } | Self::NoHandler { .. } | Self::Interrupted | Self::Overdue { .. } => {
-                answer(status, &ErrorBody { request_id: Some(id), ..ErrorBody::new(self) }, request_id)
+            Self::Raised(raised) => {
+                let RaisedError { code, headers, .. } = &**raised;
+                let code = code.clone().unwrap_or_else(|| word_of(status));
+                let mut response = ErrorAnswer::new(status, &code, error).respond(format);
+                response.headers_mut().extend(headers.clone());
+                response
             }
+            Self::BadResult { .. } => ErrorAnswer::new(status, ErrorCode::BadResult.as_str(), error).respond(format),
+            Self::NoHandler { .. } => ErrorAnswer::new(status, ErrorCode::NoHandler.as_str(), error).respond(format),
+            Self::Interrupted => ErrorAnswer::new(status, ErrorCode::Interrupted.as_str(), error).respond(format),
+            Self::Overdue { .. } => ErrorAnswer::new(status, ErrorCode::Overdue.as_str(), error).respond(format),
+        }
+    }
+
+    /// The text for clients that may not know what went wrong inside the plugin.
+    fn without_details(&self) -> String {
+        match self {
+            Self::Exception { .. } => "the plugin failed; the log of the server has more under the request's id".into(),
+            Self::BadResult { .. } => "the plugin's answer cannot be sent".into(),
+            Self::NoHandler { .. } => "the plugin has no request_handler".into(),
+            Self::Raised(_) | Self::Interrupted | Self::Overdue { .. } => self.to_string(),
         }
     }
 }
 
-#[derive(Serialize)]
-struct ExceptionBody<'a> {
-    status: &'a str,
-    #[serde(rename = "type")]
-    type_name: &'a str,
-    message: String,
-    request_id: &'a str,
+/// The word for an error of which only the status is known, such as `not_found`.
+fn word_of(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("error").to_ascii_lowercase();
+    reason
+        .chars()
+        .filter(|letter| *letter != '\'')
+        .map(|letter| if letter == ' ' || letter == '-' { '_' } else { letter })
+        .collect()
 }

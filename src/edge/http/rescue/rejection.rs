@@ -2,11 +2,11 @@
 //!
 //! Pure functions, called on the I/O threads.
 
-use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::answer::{ErrorBody, answer, answer_text, retry_after, retry_after_seconds};
+use super::answer::{ErrorAnswer, ErrorFormat, plain, retry_after, retry_after_seconds};
+use super::code::ErrorCode;
 use crate::edge::http::content_coding::ContentCoding;
 use crate::edge::http::request::{MethodSet, PathError};
 use crate::edge::http::response::Body;
@@ -171,12 +171,40 @@ impl Rejection {
         }
     }
 
+    /// The word for the reason.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::BadRequest(_) => ErrorCode::BadRequest,
+            Self::Unauthorized(_) | Self::KeyExpired(_) => ErrorCode::Unauthorized,
+            Self::KeyRequired => ErrorCode::KeyRequired,
+            Self::ControlRefused => ErrorCode::ControlRefused,
+            Self::ForeignRefused => ErrorCode::ForeignRefused,
+            Self::PreflightRefused(_) => ErrorCode::PreflightRefused,
+            Self::Unreadable => ErrorCode::Unreadable,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::MethodNotAllowed { .. } => ErrorCode::MethodNotAllowed,
+            Self::BodyTimeout => ErrorCode::BodyTimeout,
+            Self::PreconditionFailed => ErrorCode::PreconditionFailed,
+            Self::BodyTooLarge { .. } => ErrorCode::BodyTooLarge,
+            Self::UnsupportedCoding => ErrorCode::UnsupportedCoding,
+            Self::RangeNotSatisfiable { .. } => ErrorCode::RangeNotSatisfiable,
+            Self::Misdirected => ErrorCode::Misdirected,
+            Self::RateExceeded { .. } => ErrorCode::Rate,
+            Self::TooManyWrongKeys { .. } => ErrorCode::TooManyWrongKeys,
+            Self::FileUnavailable => ErrorCode::FileUnavailable,
+            Self::Overloaded | Self::Congested => ErrorCode::Overload,
+            Self::PluginDisabled => ErrorCode::PluginDisabled,
+            Self::PluginParked { .. } => ErrorCode::PluginParked,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
+        }
+    }
+
     /// The whole answer.
-    pub fn respond(&self, request_id: HeaderValue, legacy_status: bool) -> Response<Body> {
-        let status = self.status(legacy_status);
-        let mut response = match self.prebuilt_body() {
-            Some(text) => answer_text(status, Bytes::from_static(text.as_bytes()), request_id),
-            None => answer(status, &ErrorBody::new(self), request_id),
+    pub(crate) fn respond(&self, format: &ErrorFormat, legacy_status: bool) -> Response<Body> {
+        let (status, code) = (self.status(legacy_status), self.code());
+        let mut response = match self.constant_text() {
+            Some(text) => plain(status, code, text, format),
+            None => ErrorAnswer::new(status, code.as_str(), self.to_string()).respond(format),
         };
         match self {
             Self::MethodNotAllowed { allow } => {
@@ -213,14 +241,14 @@ impl Rejection {
         response
     }
 
-    /// The body of the answers that many requests in a row may get, serialised beforehand.
-    fn prebuilt_body(&self) -> Option<&'static str> {
+    /// The text of the answers that many requests in a row may get.
+    fn constant_text(&self) -> Option<&'static str> {
         match self {
-            Self::Unauthorized(_) | Self::KeyExpired(_) | Self::KeyRequired => Some(r#"{"error": "unauthorized"}"#),
-            Self::NotFound => Some(r#"{"error": "not found"}"#),
-            Self::PluginDisabled => Some(r#"{"error": "this plugin is disabled"}"#),
-            Self::Congested => Some(r#"{"error": "the server is busy; try again"}"#),
-            Self::Overloaded => Some(r#"{"error": "too many requests are running; try again"}"#),
+            Self::Unauthorized(_) | Self::KeyExpired(_) | Self::KeyRequired => Some("unauthorized"),
+            Self::NotFound => Some("not found"),
+            Self::PluginDisabled => Some("this plugin is disabled"),
+            Self::Congested => Some("the server is busy; try again"),
+            Self::Overloaded => Some("too many requests are running; try again"),
             _ => None,
         }
     }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::answer::{ErrorBody, answer, answer_text};
+use super::answer::{ErrorAnswer, ErrorFormat, answer_text};
+use super::code::ErrorCode;
 use crate::edge::http::added_headers::AddedHeaders;
 use crate::edge::http::conformance::Violation;
 use crate::edge::http::framing::Fault;
@@ -27,9 +28,21 @@ impl Violation {
         }
     }
 
+    fn code(self) -> ErrorCode {
+        match self {
+            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::ChunkedTwice => {
+                ErrorCode::Malformed
+            }
+            Self::Connect | Self::Coding => ErrorCode::NotImplemented,
+            Self::TargetSize => ErrorCode::TargetTooLong,
+            Self::Expectation => ErrorCode::ExpectationFailed,
+            Self::WebSocketVersion => ErrorCode::WebSocketVersion,
+        }
+    }
+
     /// The whole answer.
-    pub(crate) fn respond(self, request_id: HeaderValue) -> Response<Body> {
-        let mut response = answer(self.status(), &ErrorBody::new(&self), request_id);
+    pub(crate) fn respond(self, format: &ErrorFormat) -> Response<Body> {
+        let mut response = ErrorAnswer::new(self.status(), self.code().as_str(), self.to_string()).respond(format);
         let headers = response.headers_mut();
         if self == Self::WebSocketVersion {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -89,14 +102,28 @@ impl HeadError {
         }
     }
 
-    /// The answer on a stream of HTTP/2, which ends alone.
-    pub(crate) fn respond(&self, request_id: HeaderValue) -> Response<Body> {
-        answer_text(self.status(), Bytes::from(self.body()), request_id)
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::PlainHttp => ErrorCode::HttpsExpected,
+            Self::Crowded => ErrorCode::TooManyConnections,
+            Self::Timeout => ErrorCode::HeadTimeout,
+            Self::TargetTooLong => ErrorCode::TargetTooLong,
+            Self::TooLarge { .. } => ErrorCode::HeadTooLarge,
+            Self::Fault(Fault::Version(_)) => ErrorCode::HttpVersion,
+            Self::Fault(_) | Self::Unparsable(..) => ErrorCode::Malformed,
+        }
     }
 
-    fn body(&self) -> String {
+    /// The answer on a stream of HTTP/2, which ends alone.
+    pub(crate) fn respond(&self, format: &ErrorFormat) -> Response<Body> {
+        ErrorAnswer::new(self.status(), self.code().as_str(), self.to_string()).respond(format)
+    }
+
+    fn body(&self, request_id: &HeaderValue) -> String {
         // Without the blanks of `json.dumps`: pluginserver sent no JSON here that clients could compare.
-        serde_json::json!({ "error": self.to_string() }).to_string()
+        let (error, code) = (self.to_string(), self.code().as_str());
+        let request_id = request_id.to_str().unwrap_or_default(); // it consists of visible ASCII
+        serde_json::json!({ "error": error, "code": code, "request_id": request_id }).to_string()
     }
 
     /// The whole answer as it is sent, without its body if the request was HEAD, with the headers that are `added` for
@@ -107,7 +134,7 @@ impl HeadError {
         is_head: bool,
         added: Option<(&AddedHeaders, bool)>,
     ) -> Vec<u8> {
-        let body = self.body();
+        let body = self.body(&request_id);
         let mut response = answer_text(self.status(), Bytes::new(), request_id);
         if let Some((added, secure)) = added {
             added.add(response.headers_mut(), secure);

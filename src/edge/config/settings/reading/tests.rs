@@ -1,7 +1,7 @@
 //! What an ini file says, read into settings.
 
 use super::*;
-use crate::edge::config::fields::{EventLoop, UNLIMITED, WatchMode};
+use crate::edge::config::fields::{EventLoop, ShowErrors, UNLIMITED, WatchMode};
 use crate::edge::config::ini::{Entry, Ini, Section};
 use crate::edge::config::interpolation::resolve;
 use crate::edge::config::proxies::TrustedProxies;
@@ -173,7 +173,7 @@ fn every_server_key_takes_effect() {
     let server = good(
         "[server]\nio_threads=2\nevent_loop=uvloop\n\
          trusted_proxies=list:10.0.0.0/8\nplugin_timeout=7\nshutdown_timeout=float:1.5\ncontrol_socket=run/x.sock\nstate_dir=none\ncrash_loop_guard=off\ndrain_delay=2\n\
-         watchdog_restart=off\nwatch=poll\nstall_warn=none\nstall_unready=10s",
+         watchdog_restart=off\nwatch=poll\nstall_warn=none\nstall_unready=10s\nshow_errors=off",
     )
     .0
     .server;
@@ -192,6 +192,7 @@ fn every_server_key_takes_effect() {
             stall_warn: None,
             stall_unready: Some(Duration::from_secs(10)),
             watch: WatchMode::Poll,
+            show_errors: ShowErrors::Off,
             shutdown_timeout: Duration::from_millis(1500),
         }
     );
