@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+import trustme
 from prometheus_client.openmetrics import parser as openmetrics
 
 from support.metrics import increase, labelled, parsed, read, value
 from support.server import Launch, Server, serving
+from support.wait import wait_until
+from support.wire import receive_all
 
 PLUGIN = """
 from plugincore.baseplugin import BasePlugin
@@ -47,6 +53,25 @@ class Blocking(BasePlugin):
         while not Path("go").exists():
             time.sleep(0.01)
         return 200, {}
+"""
+
+SLOW = """
+import asyncio, time
+from plugincore.baseplugin import BasePlugin
+from plugincore.responses import StreamingResponse
+
+class Slow(BasePlugin):
+    async def request_handler(self, *, kind="block", **data):
+        if kind == "stream":
+            async def pieces():
+                for _ in range(3):
+                    yield b"x" * 1000
+            return StreamingResponse(pieces(), headers={"Content-Type": "text/plain"})
+        if kind == "wait":
+            await asyncio.sleep(0.2)
+        if kind == "block":
+            time.sleep(0.2)
+        return 200, "x" * 500
 """
 
 KEYS = """
@@ -258,3 +283,97 @@ def test_they_are_read_only(keyed: Server, method: str) -> None:
     assert (405, "GET, HEAD, OPTIONS") == (answer.status_code, answer.headers["allow"])
     options: httpx.Response = keyed.request("OPTIONS", "/-/metrics")
     assert (204, "GET, HEAD, OPTIONS") == (options.status_code, options.headers["allow"])
+
+
+def test_waiting_in_the_queue_is_told_from_the_time_in_the_handler(launch: Launch) -> None:
+    """A handler that blocks Python has the next request wait; one that awaits does not."""
+    server = launch({"slow": SLOW})
+    head = b"GET /slow?kind=%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for kind in (b"wait", b"block"):
+        before = read(server)
+        with server.connect() as one, server.connect() as other:
+            for connection in (one, other):
+                connection.sendall(head % kind)
+            for connection in (one, other):
+                assert receive_all(connection).startswith(b"HTTP/1.1 200")
+        after = read(server)
+        queue, handler = (
+            increase(before, after, f"plugincore_{name}_seconds_sum", plugin="slow")
+            for name in ("queue_wait", "handler_duration")
+        )
+        assert 2 == increase(before, after, "plugincore_handler_duration_seconds_count", plugin="slow")
+        assert handler >= 0.4
+        assert (kind == b"block") == (queue >= 0.1), (kind, queue)
+
+
+def test_bytes_of_bodies_are_counted_whole_streamed_and_compressed(launch: Launch) -> None:
+    """Beside all bytes that go over the network."""
+    server = launch({"slow": SLOW})
+    before = read(server)
+    assert 500 == len(server.get("/slow?kind=none").content)
+    assert 3000 == len(server.get("/slow?kind=stream", headers={"Accept-Encoding": "identity"}).content)
+    assert b"" == server.request("HEAD", "/slow?kind=none").content
+    after = read(server)
+    assert 3500 == increase(before, after, "plugincore_response_body_bytes_total", plugin="slow")
+    assert increase(before, after, "plugincore_sent_bytes_total") > 3500
+    assert increase(before, after, "plugincore_received_bytes_total") > 100
+    assert 4 == increase(before, after, "plugincore_connections_total")
+    packed = server.get("/slow?kind=stream", headers={"Accept-Encoding": "gzip"})
+    assert ("gzip", 3000) == (packed.headers.get("content-encoding"), len(packed.content))
+    assert 0 < increase(after, read(server), "plugincore_response_body_bytes_total", plugin="slow") < 1000
+
+
+def test_reloads_are_counted_by_their_result(launch: Launch) -> None:
+    """Whatever they were asked for by."""
+    server = launch({"shop": PLUGIN})
+    assert 200 == server.post("/reload/shop").status_code
+    (server.plugins / "shop.py").write_text("raise LookupError")
+    assert 500 == server.post("/reload/all").status_code
+    figures = read(server)
+    for result in ("success", "failure"):
+        assert 1 == value(figures, "plugincore_reloads_total", result=result)
+
+
+def test_the_lag_of_the_loop_and_the_wait_for_the_interpreter_are_measured(launch: Launch) -> None:
+    """A plugin that blocks the loop shows, and its stall is counted."""
+    server = launch({"slow": SLOW}, ini_more="[server]\nstall_warn = 20ms\n")
+    wait_until(lambda: value(read(server), "plugincore_gil_wait_seconds_count") > 1)
+    before = read(server)
+    assert 200 == server.get("/slow?kind=block").status_code
+    wait_until(lambda: increase(before, read(server), "plugincore_loop_lag_seconds_sum") > 0.1)
+    figures = wait_until(
+        lambda: (found := read(server)) and value(found, "plugincore_stalls_total", plugin="slow") and found
+    )
+    assert value(figures, "plugincore_stall_seconds_total", plugin="slow") > 0.01
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="figures of the process are read from /proc")
+def test_figures_of_the_process_have_their_usual_names(server: Server) -> None:
+    """So that common dashboards show them."""
+    figures = read(server)
+    process = psutil.Process(server.pid)
+    assert abs(value(figures, "process_start_time_seconds") - process.create_time()) < 60
+    assert 0.2 < value(figures, "process_resident_memory_bytes") / process.memory_info().rss < 5
+    assert value(figures, "process_cpu_seconds_total") > 0
+    assert 3 < value(figures, "process_open_fds") < value(figures, "process_max_fds")
+    assert value(figures, "process_threads") >= 2
+    assert value(figures, "process_virtual_memory_bytes") > value(figures, "process_resident_memory_bytes")
+
+
+def test_tls_handshakes_are_counted_by_version(launch: Launch, tmp_path: Path) -> None:
+    """And those that fail."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = f"[SSL]\nenabled = true\ncertfile = {tmp_path}/cert.pem\nkeyfile = {tmp_path}/key.pem\n"
+    server = launch({"shop": PLUGIN}, ini_more=tls)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with server.client(verify=context) as client:
+        assert b"HTTPS" in server.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        figures = parsed(client.get("/-/metrics").text)
+    assert 1 == value(figures, "plugincore_tls_handshakes_total", version="1.3")
+    assert 0 == value(figures, "plugincore_tls_handshakes_total", version="1.2")
+    assert 1 == value(figures, "plugincore_tls_handshake_failures_total")
+    assert 1 == value(figures, REFUSALS, plugin="-", reason="malformed")

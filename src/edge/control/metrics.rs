@@ -4,18 +4,23 @@
 //! blocks; those of a plugin go on over its reloads. Caveat: a plugin that is gone is not shown, whatever was counted.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
+use jiff::Timestamp;
 
 use super::status::{PluginState, PluginStatus};
 use crate::edge::http::response::Body;
 use crate::edge::observe::metrics::counter::{Histogram, HistogramSum};
 use crate::edge::observe::metrics::exposition::{Exposition, Format, seconds};
 use crate::edge::observe::metrics::family::{self, Family};
+use crate::edge::observe::metrics::process::ProcessFigures;
+use crate::edge::observe::metrics::server::{RESULTS, ServerCounts, TLS_VERSIONS};
 use crate::edge::observe::metrics::slots::{NO_PLUGIN, Slot};
 use crate::edge::observe::metrics::thread::{self, PluginCounts, RefusalReason, ThreadCounts, VERSIONS};
+use crate::edge::observe::output;
 
 /// What is asked for, and what is known of the plugins.
 pub(crate) struct Figures {
@@ -27,6 +32,8 @@ pub(crate) struct Figures {
     pub is_ready: bool,
     /// Connections of clients.
     pub connections: usize,
+    /// When the server was started.
+    pub started_at: Timestamp,
 }
 
 impl Figures {
@@ -45,15 +52,21 @@ impl Figures {
         let plugins = self.counts(&threads);
         requests(&mut out, &plugins);
         durations(&mut out, &family::REQUEST_DURATION, &plugins, |counts| &counts.duration);
+        durations(&mut out, &family::QUEUE_WAIT, &plugins, |counts| &counts.queue);
+        durations(&mut out, &family::HANDLER_DURATION, &plugins, |counts| &counts.handler);
+        out.family(&family::BODY_BYTES);
+        for (id, counts) in &plugins {
+            let bytes: u64 = counts.iter().map(|counts| counts.body_bytes.get()).sum();
+            out.sample(&family::BODY_BYTES, &[id], bytes);
+        }
         refusals(&mut out, &plugins);
         exceptions(&mut out, &plugins);
         self.statuses(&mut out);
-        self.server(&mut out);
-        out.family(&family::HTTP_VERSIONS);
-        for (index, version) in VERSIONS.iter().enumerate() {
-            let count: u64 = threads.iter().filter_map(|counts| counts.versions().nth(index)).sum();
-            out.sample(&family::HTTP_VERSIONS, &[version], count);
-        }
+        self.server(&mut out, &threads);
+        python(&mut out, &threads);
+        out.family(&family::LOG_LINES_LOST);
+        out.sample(&family::LOG_LINES_LOST, &[], output::lost_lines());
+        self.process(&mut out);
         out.finish()
     }
 
@@ -90,13 +103,56 @@ impl Figures {
     }
 
     /// The server as a whole.
-    fn server(&self, out: &mut Exposition) {
+    fn server(&self, out: &mut Exposition, threads: &[&'static ThreadCounts]) {
+        let sum = |of: &dyn Fn(&ServerCounts) -> u64| threads.iter().map(|counts| of(&counts.server)).sum::<u64>();
+        out.family(&family::RELOADS);
+        for (index, result) in RESULTS.iter().enumerate() {
+            out.sample(&family::RELOADS, &[result], sum(&|counts| counts.reloads[index].get()));
+        }
         out.family(&family::READY);
         out.sample(&family::READY, &[], u8::from(self.is_ready));
         out.family(&family::CONNECTIONS_OPEN);
         out.sample(&family::CONNECTIONS_OPEN, &[], self.connections);
+        out.family(&family::CONNECTIONS);
+        out.sample(&family::CONNECTIONS, &[], sum(&|counts| counts.connections.get()));
+        out.family(&family::TLS_HANDSHAKES);
+        for (index, version) in TLS_VERSIONS.iter().enumerate() {
+            out.sample(&family::TLS_HANDSHAKES, &[version], sum(&|counts| counts.handshakes[index].get()));
+        }
+        out.family(&family::TLS_FAILURES);
+        out.sample(&family::TLS_FAILURES, &[], sum(&|counts| counts.failed_handshakes.get()));
+        out.family(&family::RECEIVED);
+        out.sample(&family::RECEIVED, &[], sum(&|counts| counts.received.get()));
+        out.family(&family::SENT);
+        out.sample(&family::SENT, &[], sum(&|counts| counts.sent.get()));
         out.family(&family::BUILD_INFO);
         out.sample(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+        out.family(&family::HTTP_VERSIONS);
+        for (index, version) in VERSIONS.iter().enumerate() {
+            let count: u64 = threads.iter().filter_map(|counts| counts.versions().nth(index)).sum();
+            out.sample(&family::HTTP_VERSIONS, &[version], count);
+        }
+    }
+
+    /// The process.
+    fn process(&self, out: &mut Exposition) {
+        let figures = ProcessFigures::read();
+        let mut show = |family: &Family, value: Option<&dyn Display>| {
+            out.family(family);
+            if let Some(value) = value {
+                out.sample(family, &[], value);
+            }
+        };
+        let descriptors = figures.and_then(|figures| figures.open_descriptors);
+        let most = figures.and_then(|figures| figures.max_descriptors);
+        show(&family::PROCESS_CPU, figures.as_ref().map(|figures| &figures.cpu_seconds as _));
+        show(&family::PROCESS_RESIDENT, figures.as_ref().map(|figures| &figures.resident_bytes as _));
+        show(&family::PROCESS_VIRTUAL, figures.as_ref().map(|figures| &figures.virtual_bytes as _));
+        show(&family::PROCESS_THREADS, figures.as_ref().map(|figures| &figures.threads as _));
+        show(&family::PROCESS_FDS, descriptors.as_ref().map(|number| number as _));
+        show(&family::PROCESS_MAX_FDS, most.as_ref().map(|number| number as _));
+        let started = self.started_at.as_duration().as_secs_f64();
+        show(&family::PROCESS_START, Some(&started));
     }
 
     /// What each thread has counted of each plugin that is there, in the order of ids.
@@ -114,6 +170,19 @@ impl Figures {
 }
 
 type OfPlugins<'a> = [(&'a str, Vec<&'static PluginCounts>)];
+
+/// How prompt Python is.
+fn python(out: &mut Exposition, threads: &[&'static ThreadCounts]) {
+    let [mut lag, mut wait] = [HistogramSum::default(), HistogramSum::default()];
+    for ThreadCounts { server, .. } in threads {
+        lag.add(&server.loop_lag);
+        wait.add(&server.gil_wait);
+    }
+    for (family, sum) in [(&family::LOOP_LAG, lag), (&family::GIL_WAIT, wait)] {
+        out.family(family);
+        out.histogram(family, &[], &sum);
+    }
+}
 
 fn requests(out: &mut Exposition, plugins: &OfPlugins<'_>) {
     out.family(&family::REQUESTS);

@@ -116,6 +116,13 @@ pub(crate) enum ReloadReport {
     Upgrading,
 }
 
+impl ReloadReport {
+    /// Whether what was asked for is done.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self, Self::One { .. } | Self::All { .. } | Self::Disabled { .. } | Self::Enabled { .. })
+    }
+}
+
 /// The answer to `/plugins`.
 pub(crate) fn plugins<'a>(ids: impl Iterator<Item = &'a str>, format: &ErrorFormat) -> Response<Body> {
     success(&json!({ "loaded_plugins": ids.collect::<Vec<_>>() }), format)

@@ -112,6 +112,7 @@ pub(super) async fn metrics<B: Backend>(
         plugins: state.statuses.load_full(),
         is_ready: state.is_ready(),
         connections: state.connections.taken(),
+        started_at: state.started_at,
     };
     // As many plugins as there may be make it a long text.
     Ok(off_thread(move || Ok(figures.respond())).await?)

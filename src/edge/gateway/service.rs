@@ -7,6 +7,7 @@
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::Guard;
 use bytes::Bytes;
@@ -120,7 +121,7 @@ impl<B: Backend> AppService<B> {
                 Ok(Progress::Queued(outcome)) => {
                     let snapshot = Guard::into_inner(snapshot);
                     return Either::Right(Either::Left(async move {
-                        let answered = await_outcome(outcome, response.id()).await;
+                        let answered = await_outcome(outcome, &mut response).await;
                         response.complete(&snapshot, answered, body)
                     }));
                 }
@@ -181,9 +182,9 @@ impl<B: Backend> AppService<B> {
         let Some((permit, key)) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
             return Ok(Progress::Outdated(Box::new(context)));
         };
-        let id = context.id.clone();
+        let waiting = (context.id.clone(), response.begun());
         let request = request_data(context, path, body, variables, key);
-        Ok(Progress::Queued(self.enqueue(endpoint, request, permit, id)))
+        Ok(Progress::Queued(self.enqueue(endpoint, request, permit, waiting)))
     }
 
     /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
@@ -213,12 +214,18 @@ impl<B: Backend> AppService<B> {
         Gate { clients: &self.state.clients, snapshot, context }
     }
 
-    /// The last stage: the queue. Gives what the outcome is awaited by.
-    fn enqueue(&self, endpoint: Arc<Endpoint>, request: Box<RequestData>, permit: Permit, id: RequestId) -> Awaited {
+    /// The last stage: the queue, for a request with this id that waits since then. Gives what the outcome is awaited by.
+    fn enqueue(
+        &self,
+        endpoint: Arc<Endpoint>,
+        request: Box<RequestData>,
+        permit: Permit,
+        (id, since): (RequestId, Instant),
+    ) -> Awaited {
         let plugin = Arc::clone(endpoint.id());
         let place = self.outstanding.enter(endpoint);
         let ticket = place.as_ref().map(|place| place.ticket);
-        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, id, ticket);
+        let (responder, outcome) = Responder::open(Arc::clone(&self.completions), permit, id, ticket, since);
         self.submitter.submit(QueuedRequest { plugin, request, responder });
         Awaited::new(outcome, place)
     }
@@ -258,9 +265,9 @@ impl<B: Backend> AppService<B> {
                         break (endpoint, permit, key);
                     }
                 };
-                let id = context.id.clone();
+                let waiting = (context.id.clone(), Instant::now());
                 let request = request_data(context, path, bytes, variables, key);
-                await_outcome(self.enqueue(endpoint, request, permit, id.clone()), &id).await
+                await_outcome(self.enqueue(endpoint, request, permit, waiting), response).await
             }
         }
     }

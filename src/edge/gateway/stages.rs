@@ -30,14 +30,14 @@ use crate::edge::http::service::ConnectInfo;
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::metrics::slots::Slot;
-use crate::edge::observe::metrics::thread::{self, AnsweredRequest, CountedMethod};
+use crate::edge::observe::metrics::thread::{self, AnsweredRequest, CountedMethod, PluginTimes};
 use crate::edge::observe::repeats::LineKind;
 use crate::edge::policy::address::{Client, Origin, is_trusted};
 use crate::edge::policy::admission::Refused;
 use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::{KeyCheck, RequestData};
-use crate::edge::queue::responder::{Outcome, Reply};
+use crate::edge::queue::responder::{Outcome, Reply, TimedOutcome};
 use crate::edge::routing::{Endpoint, Route};
 
 /// Why a request gets an error as its response.
@@ -274,12 +274,20 @@ pub(super) fn request_data(
 }
 
 /// Stage: waits for the plugin's outcome and makes it a response.
-pub(super) async fn await_outcome(mut awaited: Awaited, id: &RequestId) -> Result<Response<Body>, RequestError> {
-    match (&mut awaited).await {
+pub(super) async fn await_outcome(
+    mut awaited: Awaited,
+    context: &mut ResponseContext,
+) -> Result<Response<Body>, RequestError> {
+    let TimedOutcome { outcome, times } = (&mut awaited).await;
+    context.plugin_times = times;
+    match outcome {
         Outcome::Reply(reply) => Ok(response(reply)),
         Outcome::Failed(failure @ Failure::Overdue { limit }) => {
             let (plugin, limit) = (awaited.plugin().unwrap_or_default(), limit.as_secs_f64());
-            tracing::error!("plugin {plugin}: request {id}: no answer within handler_time, {limit} s; it gets a 504");
+            tracing::error!(
+                "plugin {plugin}: request {}: no answer within handler_time, {limit} s; it gets a 504",
+                context.id
+            );
             Err(RequestError::Failed(failure))
         }
         Outcome::Failed(failure) => Err(RequestError::Failed(failure)),
@@ -329,6 +337,8 @@ pub(super) struct ResponseContext {
     version: Version,
     /// Where it is counted.
     slot: Slot,
+    /// How long it was with its plugin.
+    plugin_times: Option<PluginTimes>,
     is_head: bool,
     /// Where CORS has to be granted.
     origin: Option<HeaderValue>,
@@ -351,9 +361,9 @@ pub(super) struct ResponseContext {
 }
 
 impl ResponseContext {
-    /// The id of the request.
-    pub(super) fn id(&self) -> &RequestId {
-        &self.id
+    /// When the head of the request was there.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Keeps what the response to `context` needs.
@@ -370,6 +380,7 @@ impl ResponseContext {
             method: CountedMethod::of(&parts.method),
             version: parts.version,
             slot: Slot::NO_PLUGIN,
+            plugin_times: None,
             is_head,
             origin,
             cors: None,
@@ -469,13 +480,15 @@ impl ResponseContext {
         if body.leaves_bytes() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let body_bytes = if self.is_head || !has_body { 0 } else { response.body_mut().count_for(self.slot) };
         thread::current().note(&AnsweredRequest {
             slot: self.slot,
             method: self.method,
             version: Some(self.version),
             status: response.status(),
             duration: Some(self.begun.elapsed()),
-            plugin_times: None,
+            plugin_times: self.plugin_times,
+            body_bytes,
             refusal,
         });
         response

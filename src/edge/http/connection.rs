@@ -31,6 +31,7 @@ use super::tls::{ClientCertificate, HTTP2};
 use super::transport::{Listener, Stream, Transport};
 use super::{http1, http2};
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::observe::metrics::thread;
 
 /// How long a refused client has to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -91,6 +92,7 @@ fn take_up<S: Service, T: Transport>(
     connections: &mut JoinSet<()>,
     (stream, remote): (Stream<T>, Peer),
 ) {
+    thread::current().server.connections.add(1);
     let params = (server.params)();
     if params.proxy_protocol && !(gate.is_trusted)(remote) {
         return proxied::log_stranger(remote);

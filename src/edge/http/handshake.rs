@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{ProtocolVersion, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -16,6 +16,7 @@ use super::malformed;
 use super::rescue::HeadError;
 use super::service::Peer;
 use super::transport::Stream;
+use crate::edge::observe::metrics::thread;
 
 /// Makes `stream` a TLS session by `config`; nothing if that fails or takes too long, or once the server drains.
 pub(super) async fn shake_hands(
@@ -44,10 +45,15 @@ pub(super) async fn shake_hands(
         outcome = tokio::time::timeout(timeout, handshake) => outcome,
     };
     let reason = match outcome {
-        Ok(Ok(stream)) => return Some(stream),
+        Ok(Ok(stream)) => {
+            let is_newest = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+            thread::current().server.handshakes[usize::from(is_newest)].add(1);
+            return Some(stream);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "took too long".to_owned(),
     };
+    thread::current().server.failed_handshakes.add(1);
     tracing::debug!(%remote, reason, "TLS handshake failed");
     None
 }

@@ -20,6 +20,8 @@ use super::compressed::Compressed;
 use super::file::FileBody;
 use super::pipe::{Broken, Reader};
 use super::streamed::Streamed;
+use crate::edge::observe::metrics::slots::Slot;
+use crate::edge::observe::metrics::thread;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -46,6 +48,19 @@ impl Body {
         Self::Streamed(Streamed::new(reader, length))
     }
 
+    /// How many bytes it has, if that is known; else they are counted in `slot` as they are sent.
+    pub(crate) fn count_for(&mut self, slot: Slot) -> u64 {
+        if let Some(length) = http_body::Body::size_hint(self).exact() {
+            return length;
+        }
+        match self {
+            Self::Streamed(streamed) => streamed.slot = Some(slot),
+            Self::Compressed(body) => body.slot = Some(slot),
+            Self::Whole(_) | Self::File(_) => {}
+        }
+        0
+    }
+
     /// True if there is nothing in it, and nothing to come.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Whole(None))
@@ -64,6 +79,14 @@ impl<T: Into<Bytes>> From<T> for Body {
     }
 }
 
+/// A piece of a body, which is counted in `slot`.
+fn frame(slot: Option<Slot>, piece: Bytes) -> Frame<Bytes> {
+    if let Some(slot) = slot {
+        thread::current().note_body(slot, piece.len());
+    }
+    Frame::data(piece)
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
@@ -71,9 +94,15 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(streamed) => streamed.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
+            Self::Streamed(streamed) => {
+                let slot = streamed.slot;
+                streamed.poll_next(cx).map(|next| next.map(|piece| piece.map(|piece| frame(slot, piece))))
+            }
             Self::File(file) => file.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
-            Self::Compressed(body) => body.poll_next(cx).map(|next| next.map(|piece| piece.map(Frame::data))),
+            Self::Compressed(body) => {
+                let slot = body.slot;
+                body.poll_next(cx).map(|next| next.map(|piece| piece.map(|piece| frame(slot, piece))))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::pipe::{Broken, Reader};
+use crate::edge::observe::metrics::slots::Slot;
 
 /// Bytes that come out of a pipe.
 #[derive(Debug)]
@@ -14,12 +15,14 @@ pub struct Streamed {
     reader: Reader,
     length: Option<u64>,
     broken: bool,
+    /// Where its bytes are counted as they are sent.
+    pub(super) slot: Option<Slot>,
 }
 
 impl Streamed {
     /// What comes out of `reader`, with how many bytes that will be, if that is known.
     pub(super) fn new(reader: Reader, length: Option<u64>) -> Self {
-        Self { reader, length, broken: false }
+        Self { reader, length, broken: false, slot: None }
     }
 
     /// How many bytes will come, if that is known.

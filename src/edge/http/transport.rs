@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::forked;
 use super::service::Peer;
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::observe::metrics::thread;
 
 /// A socket that connections are accepted from.
 pub(crate) trait Listener: AsRawFd {
@@ -119,15 +120,24 @@ impl<T: AsFd> Drop for Stream<T> {
     }
 }
 
+/// Counts what was sent.
+#[inline]
+fn count_sent(written: io::Result<usize>) -> io::Result<usize> {
+    written.inspect(|written| thread::current().server.sent.add(*written as u64))
+}
+
 impl<T: Transport> AsyncRead for Stream<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.0).poll_read(cx, buffer);
+        thread::current().server.received.add((buffer.filled().len() - before) as u64);
+        read
     }
 }
 
 impl<T: Transport> AsyncWrite for Stream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.0).poll_write(cx, bytes).map(count_sent)
     }
 
     fn poll_write_vectored(
@@ -135,7 +145,7 @@ impl<T: Transport> AsyncWrite for Stream<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
+        Pin::new(&mut self.0).poll_write_vectored(cx, parts).map(count_sent)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,23 @@ struct Piece {
     written: usize,
     /// How many lines are lost when it cannot be written.
     lines: u64,
+    /// Whether it says how many were lost before.
+    is_report: bool,
+}
+
+impl Piece {
+    /// How many lines are lost with it that were not lost before.
+    fn new_losses(&self) -> u64 {
+        if self.is_report { 0 } else { self.lines }
+    }
+}
+
+/// Lines that outputs did not take.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines outputs did not take.
+pub(crate) fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Who writes what waits.
@@ -233,10 +251,11 @@ impl Output {
         let mut state = lock(&self.state);
         if !state.has_room(bytes.len(), if is_grave { CAPACITY } else { CAPACITY - RESERVED }) {
             state.lost += 1;
+            LOST.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.put_report(&mut state);
-        state.push(bytes, 1);
+        state.push(bytes, 1, false);
         if state.writer != Writer::Idle {
             return None;
         }
@@ -318,6 +337,7 @@ impl Output {
                 Err(_) => {
                     state.bytes -= piece.bytes.len();
                     state.lost += piece.lines;
+                    LOST.fetch_add(piece.new_losses(), Ordering::Relaxed);
                 }
             }
             if may_wait {
@@ -342,7 +362,10 @@ impl Output {
         });
         state.has_thread = started.is_ok();
         if started.is_err() {
-            state.lost += state.waiting.drain(..).map(|piece| piece.lines).sum::<u64>();
+            for piece in std::mem::take(&mut state.waiting) {
+                state.lost += piece.lines;
+                LOST.fetch_add(piece.new_losses(), Ordering::Relaxed);
+            }
             state.bytes = 0;
             state.writer = Writer::Idle;
             self.changed.notify_all();
@@ -380,7 +403,7 @@ impl Output {
         } else {
             line::prioritised(Level::Warn, name, &text)
         };
-        state.push(line.into_bytes(), lost);
+        state.push(line.into_bytes(), lost, true);
         true
     }
 }
@@ -391,9 +414,9 @@ impl State {
         self.bytes == 0 || self.bytes + length <= capacity
     }
 
-    fn push(&mut self, bytes: Vec<u8>, lines: u64) {
+    fn push(&mut self, bytes: Vec<u8>, lines: u64, is_report: bool) {
         self.bytes += bytes.len();
-        self.waiting.push_back(Piece { bytes, written: 0, lines });
+        self.waiting.push_back(Piece { bytes, written: 0, lines, is_report });
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::board::{RequestNumber, Ticket};
-use super::responder::{CompletionQueue, Outcome};
+use super::responder::{CompletionQueue, Outcome, TimedOutcome};
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::routing::Endpoint;
 
@@ -215,13 +215,13 @@ impl Drop for Place {
 
 /// The outcome of a request, or the end of its time.
 pub(crate) struct Awaited {
-    outcome: oneshot::Receiver<Outcome>,
+    outcome: oneshot::Receiver<TimedOutcome>,
     place: Option<Place>,
 }
 
 impl Awaited {
     /// Awaits `outcome`, as long as `place` allows it.
-    pub(crate) fn new(outcome: oneshot::Receiver<Outcome>, place: Option<Place>) -> Self {
+    pub(crate) fn new(outcome: oneshot::Receiver<TimedOutcome>, place: Option<Place>) -> Self {
         Self { outcome, place }
     }
 
@@ -232,17 +232,18 @@ impl Awaited {
 }
 
 impl Future for Awaited {
-    type Output = Outcome;
+    type Output = TimedOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TimedOutcome> {
+        let untimed = |outcome| TimedOutcome { outcome, times: None };
         if let Poll::Ready(outcome) = Pin::new(&mut self.outcome).poll(context) {
             // The sender answers even when it is dropped; an error is left only when this thread itself ends.
-            return Poll::Ready(outcome.unwrap_or(Outcome::Rejected(Rejection::ShuttingDown)));
+            return Poll::Ready(outcome.unwrap_or_else(|_| untimed(Outcome::Rejected(Rejection::ShuttingDown))));
         }
         match self.place.as_ref().and_then(|place| place.poll(context.waker())) {
             None => Poll::Pending,
-            Some(Verdict::QueueTime) => Poll::Ready(Outcome::Rejected(Rejection::Congested)),
-            Some(Verdict::HandlerTime(limit)) => Poll::Ready(Outcome::Failed(Failure::Overdue { limit })),
+            Some(Verdict::QueueTime) => Poll::Ready(untimed(Outcome::Rejected(Rejection::Congested))),
+            Some(Verdict::HandlerTime(limit)) => Poll::Ready(untimed(Outcome::Failed(Failure::Overdue { limit }))),
         }
     }
 }

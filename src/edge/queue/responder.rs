@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -20,6 +21,7 @@ use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
+use crate::edge::observe::metrics::thread::PluginTimes;
 use crate::edge::policy::admission::{Entrance, Permit};
 
 /// A request that was admitted, for the plugin named in it.
@@ -94,25 +96,52 @@ pub struct Reply {
 
 /// Takes the outcome of one request; holds its permit until then.
 pub(crate) struct Responder {
-    reply: Option<oneshot::Sender<Outcome>>,
+    reply: Option<oneshot::Sender<TimedOutcome>>,
     completions: Arc<CompletionQueue>,
     request_id: RequestId,
     started: bool,
     /// If a time of the request is limited.
     ticket: Option<Ticket>,
     permit: Permit,
+    /// Since when it waits.
+    queued: Instant,
+    /// When it was taken out of the queue.
+    taken: Option<Instant>,
+}
+
+/// An outcome, and how long it took to come about.
+#[derive(Debug)]
+pub(crate) struct TimedOutcome {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Nothing if no handler was called.
+    pub times: Option<PluginTimes>,
 }
 
 impl Responder {
-    /// A responder whose outcome is delivered on the I/O thread that runs `completions`, and the receiver of it.
+    /// A responder whose outcome is delivered on the I/O thread that runs `completions`, and the receiver of it. The
+    /// request waits since `queued`.
     pub(crate) fn open(
         completions: Arc<CompletionQueue>,
         permit: Permit,
         request_id: RequestId,
         ticket: Option<Ticket>,
-    ) -> (Self, oneshot::Receiver<Outcome>) {
+        queued: Instant,
+    ) -> (Self, oneshot::Receiver<TimedOutcome>) {
         let (reply, outcome) = oneshot::channel();
-        (Self { reply: Some(reply), completions, request_id, started: false, ticket, permit }, outcome)
+        let reply = Some(reply);
+        (Self { reply, completions, request_id, started: false, ticket, permit, queued, taken: None }, outcome)
+    }
+
+    /// Notes that the request leaves the queue `now`.
+    pub(crate) fn take(&mut self, now: Instant) {
+        self.taken = Some(now);
+    }
+
+    /// How long the request was in the queue and in its handler; nothing if that was not called.
+    fn times(&self) -> Option<PluginTimes> {
+        let taken = self.taken.filter(|_| self.started)?;
+        Some(PluginTimes { queue: taken.saturating_duration_since(self.queued), handler: taken.elapsed() })
     }
 
     /// Claims the request for its handler. False if its client has gone or its time in the queue is over: then the
@@ -170,7 +199,8 @@ impl Responder {
                 self.permit.note_failure();
             }
             self.permit.note_outcome(outcome.is_fault());
-            self.completions.push(reply, outcome);
+            let times = self.times();
+            self.completions.push(reply, TimedOutcome { outcome, times });
         }
     }
 }
@@ -184,7 +214,7 @@ impl Drop for Responder {
                 Outcome::Rejected(Rejection::ShuttingDown)
             };
             self.permit.note_failure();
-            self.completions.push(reply, outcome);
+            self.completions.push(reply, TimedOutcome { outcome, times: None });
             self.completions.flush();
         }
     }
@@ -193,7 +223,7 @@ impl Drop for Responder {
 /// Outcomes on their way to one I/O thread.
 #[derive(Default)]
 pub(crate) struct CompletionQueue {
-    done: Mutex<Vec<(oneshot::Sender<Outcome>, Outcome)>>,
+    done: Mutex<Vec<(oneshot::Sender<TimedOutcome>, TimedOutcome)>>,
     dirty: AtomicBool,
     /// True while the I/O thread is sure to check `dirty` before it sleeps; false for a thread that does not report
     /// that.
@@ -209,7 +239,7 @@ impl CompletionQueue {
         &self.board
     }
 
-    fn push(&self, reply: oneshot::Sender<Outcome>, outcome: Outcome) {
+    fn push(&self, reply: oneshot::Sender<TimedOutcome>, outcome: TimedOutcome) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push((reply, outcome));
         self.dirty.store(true, Ordering::SeqCst);
     }
@@ -273,9 +303,9 @@ mod tests {
     use super::*;
     use crate::edge::policy::admission::{Entrance, Limit, admit};
 
-    fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<Outcome>) {
+    fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<TimedOutcome>) {
         let permit = admit(&Limit::new(1), &Entrance::new(Limit::new(1))).expect("a free place");
-        Responder::open(Arc::clone(completions), permit, RequestId::fresh(), None)
+        Responder::open(Arc::clone(completions), permit, RequestId::fresh(), None, Instant::now())
     }
 
     #[tokio::test]
@@ -289,8 +319,9 @@ mod tests {
         tokio::select! {
             () = completions.run() => unreachable!("it runs for ever"),
             (first, second) = answers => {
-                assert!(matches!(first, Ok(Outcome::Rejected(Rejection::ShuttingDown))));
-                assert!(matches!(second, Ok(Outcome::Failed(Failure::Interrupted))));
+                let outcome = |answer: Result<TimedOutcome, _>| answer.unwrap().outcome;
+                assert!(matches!(outcome(first), Outcome::Rejected(Rejection::ShuttingDown)));
+                assert!(matches!(outcome(second), Outcome::Failed(Failure::Interrupted)));
             }
         }
     }

@@ -18,6 +18,7 @@ use super::eager_tasks::EagerTaskPool;
 use super::event_loop::EventLoop;
 use super::in_flight::InFlight;
 use super::inside;
+use super::lag;
 use super::locked::Locked;
 use super::outcome::ResultContext;
 use super::request_coroutine::{HandlerRun, RequestCoroutine};
@@ -199,6 +200,9 @@ impl Consumer {
     fn drain(self: &Arc<Self>, py: Python<'_>) {
         let _turn = Turn::begin(self);
         let started = Instant::now();
+        lag::turn(py, started);
+        // When the next request leaves the queue.
+        let mut now = started;
         let mut flushed = started;
         // Not held while plugin code runs: a handler may run the loop again (nest_asyncio does).
         let mut requests = self.backlog.take();
@@ -206,6 +210,7 @@ impl Consumer {
             for callback in self.submissions().take(&mut requests) {
                 self.retire_idle_task(py);
                 callback();
+                now = Instant::now();
             }
             if requests.is_empty() {
                 if self.submissions().fall_asleep() {
@@ -213,9 +218,10 @@ impl Consumer {
                 }
                 continue;
             }
-            while let Some(request) = requests.pop_front() {
+            while let Some(mut request) = requests.pop_front() {
+                request.responder.take(now);
                 (self.dispatch)(py, self, request);
-                let now = Instant::now();
+                now = Instant::now();
                 if now - flushed > FLUSH_AFTER {
                     self.event_loop.flush();
                     flushed = now;

@@ -18,6 +18,7 @@ pub(crate) mod fork;
 pub(crate) mod in_flight;
 pub(crate) mod inside;
 pub mod invoke;
+mod lag;
 pub(crate) mod locked;
 pub(crate) mod missing_module;
 pub(crate) mod outcome;

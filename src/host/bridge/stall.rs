@@ -16,7 +16,7 @@ use nix::sys::signal::SigSet;
 
 use super::stack_sample::{self, Sample};
 use super::submission_queue::SubmissionQueue;
-use super::{inside, time_limit};
+use super::{inside, lag, time_limit};
 use crate::edge::control::stalls::{PluginStalls, Stall, StallLimits, Stalls};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
@@ -96,6 +96,7 @@ impl Watchdog {
             tracing::info!("Python goes on: /-/ready succeeds again");
         }
         (self.turns, self.since) = (self.submissions.turns(), now);
+        lag::call();
         self.submissions.wake();
     }
 

@@ -38,6 +38,7 @@ use crate::edge::gateway::threads::IoThreads;
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::tls::Tls;
+use crate::edge::observe::metrics::thread;
 use crate::edge::observe::{log_file, service_manager};
 use crate::edge::queue::responder::CompletionQueue;
 use crate::edge::routing::RouteTable;
@@ -271,6 +272,7 @@ impl Host {
 
     fn report(&self, target: &ReloadTarget, report: &ReloadReport) {
         log_report(target, report);
+        thread::current().server.reloads[usize::from(!report.is_success())].add(1);
         let events = &self.handle.state.events;
         match report {
             ReloadReport::Disabled { plugins, .. } => {

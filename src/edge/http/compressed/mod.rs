@@ -14,6 +14,7 @@ use bytes::Bytes;
 pub(super) use self::encoder::Encoder;
 use super::pipe::Broken;
 use super::streamed::Streamed;
+use crate::edge::observe::metrics::slots::Slot;
 
 /// Bytes that are compressed at one time; others on the thread have their turn in between.
 pub(super) const PIECE: usize = 64 * 1024;
@@ -34,12 +35,14 @@ pub struct Compressed {
     is_unflushed: bool,
     /// Whether others have their turn before more is compressed.
     rests: bool,
+    /// Where its bytes are counted as they are sent.
+    pub(super) slot: Option<Slot>,
 }
 
 impl Compressed {
     /// The compressed form of `bytes`.
     pub(super) fn whole(bytes: Bytes, encoder: Encoder) -> Self {
-        Self { piece: bytes, stream: None, encoder: Some(encoder), is_unflushed: false, rests: false }
+        Self { piece: bytes, stream: None, encoder: Some(encoder), is_unflushed: false, rests: false, slot: None }
     }
 
     /// The compressed form of what comes out of `stream`.

@@ -63,6 +63,12 @@ families! {
         "Requests that were answered";
     REQUEST_DURATION: Histogram "plugincore_request_duration_seconds" ["plugin"]
         "Time from the head of a request to that of its response";
+    QUEUE_WAIT: Histogram "plugincore_queue_wait_seconds" ["plugin"]
+        "Time from the head of a request, or the end of its body, to the call of its handler";
+    HANDLER_DURATION: Histogram "plugincore_handler_duration_seconds" ["plugin"]
+        "Time from the call of a handler until it has answered or begun to";
+    BODY_BYTES: Counter "plugincore_response_body_bytes_total" ["plugin"]
+        "Bytes of the bodies of responses";
     REFUSALS: Counter "plugincore_refusals_total" ["plugin", "reason"]
         "Requests that were refused before a handler ran";
     EXCEPTIONS: Counter "plugincore_exceptions_total" ["plugin", "type"]
@@ -79,14 +85,46 @@ families! {
         "How often the plugin has been loaded";
     PLUGINS: Gauge "plugincore_plugins" ["state"]
         "Plugins by what they are doing";
+    RELOADS: Counter "plugincore_reloads_total" ["result"]
+        "Reloads and changes of plugins";
     READY: Gauge "plugincore_ready" []
         "1 if /-/ready succeeds, else 0";
     CONNECTIONS_OPEN: Gauge "plugincore_connections_open" []
         "Connections of clients";
+    CONNECTIONS: Counter "plugincore_connections_total" []
+        "Connections that were accepted";
+    TLS_HANDSHAKES: Counter "plugincore_tls_handshakes_total" ["version"]
+        "TLS handshakes that succeeded";
+    TLS_FAILURES: Counter "plugincore_tls_handshake_failures_total" []
+        "TLS handshakes that failed or took too long";
+    RECEIVED: Counter "plugincore_received_bytes_total" []
+        "Bytes from clients";
+    SENT: Counter "plugincore_sent_bytes_total" []
+        "Bytes to clients";
     BUILD_INFO: Gauge "plugincore_build_info" ["version"]
         "Always 1; the label names the version of the server";
     HTTP_VERSIONS: Counter "plugincore_http_requests_total" ["version"]
         "Requests by the version of HTTP";
+    LOOP_LAG: Histogram "plugincore_loop_lag_seconds" []
+        "Time until the event loop takes a turn";
+    GIL_WAIT: Histogram "plugincore_gil_wait_seconds" []
+        "Time until the Python thread gets the interpreter";
+    LOG_LINES_LOST: Counter "plugincore_log_lines_lost_total" []
+        "Log lines that an output did not take";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" []
+        "Processor time of the process";
+    PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" []
+        "Memory of the process";
+    PROCESS_VIRTUAL: Gauge "process_virtual_memory_bytes" []
+        "Address space of the process";
+    PROCESS_THREADS: Gauge "process_threads" []
+        "Threads of the process";
+    PROCESS_FDS: Gauge "process_open_fds" []
+        "Descriptors that are open";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" []
+        "Descriptors that may be open";
+    PROCESS_START: Gauge "process_start_time_seconds" []
+        "When the server was started, in seconds since 1970";
 }
 
 #[cfg(test)]
@@ -121,6 +159,43 @@ mod tests {
             })
             .collect();
         assert_eq!(expected, rows);
+    }
+
+    /// Every figure that a text names, with its labels: those behind it in braces, and those that sums are kept by.
+    fn check_names(text: &str) {
+        let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let mut found = 0;
+        for (start, _) in text.match_indices("plugincore_").chain(text.match_indices("process_")) {
+            if text[..start].ends_with(is_part) {
+                continue;
+            }
+            let name: String = text[start..].chars().take_while(|character| is_part(*character)).collect();
+            let known = |family: &&Family| {
+                let suffix = name.strip_prefix(family.name);
+                let is_part = family.kind == Kind::Histogram && matches!(suffix, Some("_bucket" | "_sum" | "_count"));
+                suffix == Some("") || is_part
+            };
+            let family = ALL.iter().find(known);
+            assert!(family.is_some(), "{name} is not in the list");
+            found += 1;
+            let labels = text[start + name.len()..].strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            for label in labels.into_iter().flat_map(|(labels, _)| labels.split(',')) {
+                let label = label.split(['=', '!']).next().unwrap_or_default();
+                let is_known = family.is_some_and(|family| family.labels.contains(&label)) || label == "instance";
+                assert!(is_known, "{name} has no label {label}");
+            }
+        }
+        assert!(found > 5, "the names are not found");
+    }
+
+    #[test]
+    fn the_dashboard_and_the_alerts_name_figures_and_labels_that_there_are() {
+        let dashboard = include_str!("../../../../packaging/grafana/plugincore.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let targets = dashboard["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+        let queries: Vec<_> = targets.flatten().map(|target| target["expr"].as_str().unwrap()).collect();
+        check_names(&queries.join("\n"));
+        check_names(include_str!("../../../../packaging/prometheus/rules.yml"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version};
 
 use super::counter::{Count, Histogram};
+use super::server::ServerCounts;
 use super::slots::{SLOTS, Slot};
 
 /// The methods that are counted by name, in the order of how often they come.
@@ -117,6 +118,8 @@ pub(crate) struct AnsweredRequest {
     pub duration: Option<Duration>,
     /// Of that, what it spent with a plugin.
     pub plugin_times: Option<PluginTimes>,
+    /// Bytes of the response's body, as far as they are known beforehand.
+    pub body_bytes: u64,
     /// Why it was refused, if it was.
     pub refusal: Option<RefusalReason>,
 }
@@ -131,6 +134,7 @@ impl AnsweredRequest {
             status,
             duration: None,
             plugin_times: None,
+            body_bytes: 0,
             refusal: Some(reason),
         }
     }
@@ -150,6 +154,8 @@ pub(crate) struct PluginCounts {
     pub queue: Histogram,
     /// In the handler.
     pub handler: Histogram,
+    /// Bytes of responses' bodies.
+    pub body_bytes: Count,
     refusals: [Count; RefusalReason::ALL.len()],
     exceptions: Mutex<BTreeMap<String, u64>>,
 }
@@ -192,6 +198,7 @@ impl PluginCounts {
             self.queue.observe(queue);
             self.handler.observe(handler);
         }
+        self.body_bytes.add(answered.body_bytes);
         if let Some(reason) = answered.refusal {
             self.refusals[reason as usize].add(1);
         }
@@ -207,12 +214,15 @@ type Chunk = OnceLock<Box<[OnceLock<Box<PluginCounts>>]>>;
 #[derive(Debug)]
 pub(crate) struct ThreadCounts {
     plugins: Box<[Chunk]>,
+    /// What concerns the server as a whole.
+    pub server: ServerCounts,
     versions: [Count; VERSIONS.len()],
 }
 
 impl Default for ThreadCounts {
     fn default() -> Self {
-        Self { plugins: (0..SLOTS / CHUNK).map(|_| OnceLock::new()).collect(), versions: Default::default() }
+        let plugins = (0..SLOTS / CHUNK).map(|_| OnceLock::new()).collect();
+        Self { plugins, server: ServerCounts::default(), versions: Default::default() }
     }
 }
 
@@ -272,6 +282,11 @@ impl ThreadCounts {
         self.versions[version].add(1);
     }
 
+    /// Counts bytes of a body that were not known beforehand.
+    pub(crate) fn note_body(&self, slot: Slot, bytes: usize) {
+        self.plugin_or_new(slot).body_bytes.add(bytes as u64);
+    }
+
     /// Counts an exception that a handler has raised.
     #[cold]
     pub(crate) fn note_exception(&self, slot: Slot, type_name: &str) {
@@ -296,6 +311,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             duration: Some(Duration::from_millis(2)),
             plugin_times: None,
+            body_bytes: 10,
             refusal: None,
         }
     }
@@ -317,7 +333,7 @@ mod tests {
         assert_eq!([0, 5, 0], *counts.versions().collect::<Vec<_>>());
         let mut durations = super::super::counter::HistogramSum::default();
         durations.add(&plugin.duration);
-        assert_eq!(5, durations.count());
+        assert_eq!((5, 50), (durations.count(), plugin.body_bytes.get()));
     }
 
     #[test]
