@@ -15,6 +15,7 @@ use super::limits::MAX_DEPTH;
 use super::missing_await::missing_await;
 use super::number::{write_float, write_integer};
 use super::plain::{self, Suspend};
+use super::replacement::replacement;
 use super::text::write_string;
 
 /// Appends the JSON text of `value` to `out`: pure ASCII, with `", "` and `": "` between the parts.
@@ -118,6 +119,8 @@ impl<'py> Walk<'py, '_> {
             self.may_open()?;
             self.out.push(b'{');
             self.frames.push(Frame::Items { items, next: 0, key: 0..0 });
+        } else if let Some(other) = replacement(&object)? {
+            return Ok(self.write(&other));
         } else {
             let hint = missing_await(&object);
             let message = format!("Object of type {} is not JSON serializable{hint}", object.get_type().name()?);

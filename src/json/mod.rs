@@ -1,5 +1,5 @@
 //! JSON between Python objects and bytes: [`encode()`] writes what `json.dumps(value)` gives, byte for byte, and
-//! [`decode_into`] reads what `json.loads` accepts, at a fraction of their cost.
+//! some objects that it refuses; [`decode_into`] reads what `json.loads` accepts, at a fraction of their cost.
 //!
 //! Runs on the Python thread: both directions need the interpreter lock, which the `Bound` in their signatures proves,
 //! and neither releases it by itself. No value and no body can crash them: a value that is nested too deep or contains
@@ -21,6 +21,7 @@ pub(crate) mod missing_await;
 mod new_string;
 mod number;
 mod plain;
+mod replacement;
 mod scan;
 mod text;
 

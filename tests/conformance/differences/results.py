@@ -10,12 +10,19 @@ from collections.abc import Collection
 from typing import Any
 
 from conformance.difference import Difference, Reason
-from conformance.differences.exchange import BODY, Exchange, answers, json_of
+from conformance.differences.exchange import BODY, TROUBLE, Exchange, answers, json_of
+from conformance.values.differences import about
 
 AREA = "Results"
 
 #: Stands for "there is no such value", since None is one.
 NOTHING = object()
+
+#: What the source of a value with such objects has.
+WRITTEN = re.compile(r"datetime|Decimal|UUID|Plain|frozenset|\{[^:}]*\}")
+
+#: What the `repr` of an object has that ours writes as JSON and the original does not.
+OBJECTS = re.compile(r"datetime|Decimal|UUID|^<\w+\.|frozenset|set\(|^\{")
 
 
 def shown(exchange: Exchange) -> Any:
@@ -75,6 +82,18 @@ def as_bytes(exchange: Exchange) -> Collection[str]:
 def no_json(exchange: Exchange) -> Collection[str]:
     text = list(json_of(exchange.original)) == ["result"] and exchange.original["status"] == 200
     return {"status", *BODY} if text and unsendable(exchange, "TypeError: Object of type ") else ()
+
+
+def objects(exchange: Exchange) -> Collection[str]:
+    told = json_of(exchange.original)
+    known = OBJECTS.search(str(told.get("result", ""))) or re.search(r"Decimal\(|UUID\(", exchange.source)
+    text = list(told) == ["result"] and exchange.statuses(200, 200) and known is not None
+    as_json = exchange.ours["header content-type"].startswith("application/json")
+    # Inside of a dict they made pluginserver fail.
+    failed = exchange.statuses(500, 200) and exchange.original["body"] == TROUBLE
+    if failed and as_json and re.search(r"datetime|Decimal|UUID|Enum|set\(|\{[^:}]*\}", exchange.source):
+        return {"status", *BODY, "connection"}
+    return BODY if text and as_json else ()
 
 
 def stream(exchange: Exchange) -> Collection[str]:
@@ -201,12 +220,35 @@ ROWS = [
     Difference(
         "no-json",
         AREA,
-        "sets, `UserDict` and other objects",
+        "`UserDict` and other objects",
         '`{"result": "<repr>"}`',
         "500 with the reason",
         Reason.ROBUSTNESS,
         answers(no_json),
         "a `repr` may also reveal internal data",
+    ),
+    Difference(
+        "objects-are-json",
+        AREA,
+        "sets, dates, `Decimal`, `UUID`, `Enum` and dataclasses as a result",
+        '`{"result": "<repr>"}`',
+        "JSON",
+        Reason.BUG,
+        answers(objects),
+    ),
+    Difference(
+        "json-objects",
+        AREA,
+        "dates, `UUID`, `Decimal`, `Enum`, dataclasses and sets in a result",
+        "the result is not serialisable",
+        "written as JSON",
+        Reason.BUG,
+        about(
+            "result",
+            lambda case, aspect, original, ours: (
+                original == "refused" and ours != "refused" and WRITTEN.search(str(case.script)) is not None
+            ),
+        ),
     ),
     Difference(
         "stream-response",
