@@ -89,6 +89,11 @@ impl Keys {
         self.by_digest.is_empty()
     }
 
+    /// How many there are.
+    pub(crate) fn number(&self) -> usize {
+        self.by_digest.len()
+    }
+
     /// Whether there is a key for `realm`, be it an expired one.
     pub(crate) fn has_key_for(&self, realm: Resource<'_>) -> bool {
         self.by_digest.values().any(|key| key.is_for(realm))

@@ -20,6 +20,7 @@ use super::generation::Generation;
 use super::handle::{Ending, HostHandle, Interruption, Operation, Timings};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::predecessor::Predecessor;
+use super::startup::Summary;
 use super::status::StatusRecord;
 use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
@@ -377,12 +378,15 @@ impl Host {
                 tracing::info!("Serving {url}/{}/ from {}", mount.route(), mount.files.folder().display());
             }
         }
+        let address = self.local_addresses().into_iter().find(|address| address.ip().is_some());
+        let page = address.map(|address| format!("{}{PAGE}", url(&address, generation.tls.is_some())));
         if self.launch.open
-            && let Some(address) = self.local_addresses().iter().find(|address| address.ip().is_some())
+            && let Some(page) = page.clone()
         {
-            let page = format!("{}{PAGE}", url(address, generation.tls.is_some()));
             Python::attach(|py| browser::open(py, page));
         }
+        let (keys, plugins) = (state.snapshot.load().keys.number(), Summary::of(&state.statuses.load()));
+        Summary { page, keys, plugins }.show();
         self.report_ready();
         if let Some(predecessor) = &self.predecessor {
             let commands = self.handle.commands.clone();

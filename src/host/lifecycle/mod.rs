@@ -18,6 +18,7 @@ pub(crate) mod mailbox;
 pub(crate) mod predecessor;
 pub(crate) mod reload;
 pub(crate) mod reports;
+mod startup;
 mod status;
 pub(crate) mod stop;
 mod watching;

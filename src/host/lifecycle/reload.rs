@@ -16,6 +16,7 @@ use super::handle::Interruption;
 use super::host::Host;
 use super::listeners::Changes;
 use super::predecessor::Failure;
+use super::startup::{self, Progress};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::settings::plugins::PluginSections;
@@ -42,6 +43,7 @@ impl Host {
     pub(super) async fn load_all(self: Arc<Self>) {
         let environment = Arc::clone(&self.generation().environment);
         let folder = absolute(&environment.locate(&environment.folder));
+        startup::begin();
         tracing::info!("Loading plugins from {}", folder.display());
         let folder_of_modules = environment.locate(&environment.folder);
         if let Err(error) = Python::attach(|py| module::replace_in_path(py, None, &folder_of_modules)) {
@@ -61,7 +63,9 @@ impl Host {
         let stems: Vec<_> = files.iter().map(|file| stem(file)).collect();
         let files = self.withhold_at_start(files);
         Draft::first(self.generation()).expect(&files);
-        for file in files {
+        let progress = Progress::new(files.len());
+        for (done, file) in files.into_iter().enumerate() {
+            progress.show(done);
             let mut draft = Draft::first(self.generation());
             let running = self.crash_guard.loading(&folder_of_modules, &file);
             draft.load(file).await;

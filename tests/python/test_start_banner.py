@@ -1,0 +1,112 @@
+"""What a person sees of a start: a few lines on a terminal, the same facts in the log otherwise."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from support.plugins import INI, prepare
+from support.server import Launch, command
+from support.wait import TIMEOUT
+
+GREET = """
+from plugincore.baseplugin import BasePlugin
+
+class Greet(BasePlugin):
+    def request_handler(self, **data):
+        return 200, "ok"
+"""
+BROKEN = "\n\nraise RuntimeError\n"
+PYTHON = re.escape(".".join(map(str, sys.version_info[:3])))
+
+
+def on_terminal(folder: Path, *arguments: str, **env: str) -> str:
+    """Return what a server writes to a terminal from its start to its end."""
+    own, terminal = pty.openpty()
+    with os.fdopen(own, "rb", buffering=0) as screen:
+        variables = {
+            "TERM": "xterm",
+            **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+            **env,
+        }
+        words = [*command(), "serve", "-i", "server.ini", *arguments]
+        with subprocess.Popen(words, cwd=folder, env=variables, stdout=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            limit = threading.Timer(TIMEOUT, process.kill)
+            limit.start()
+            written = b""
+            stopped = False
+            try:
+                while piece := screen.read(65536):
+                    written += piece
+                    # The banner ends with an empty line; where there is none, an error of the plugin is the last line.
+                    if not stopped and re.search(rb"keys: \w+\r\n\r\n|said so", written):
+                        process.send_signal(signal.SIGTERM)
+                        stopped = True
+            except OSError:
+                pass  # that is how a terminal ends
+            limit.cancel()
+            assert 0 == process.wait(TIMEOUT)
+    return written.decode().replace("\r\n", "\n")
+
+
+def test_the_log_has_versions_first_and_what_serves_last(launch: Launch) -> None:
+    """With the files that could not be loaded, so that they need not be searched for."""
+    keys = "[auth]\napikey = k\n[keys]\nada = key=a&scopes=*\n"
+    server = launch({"greet": GREET, "broken": BROKEN}, ini_more=keys)
+    server.wait_for(rf"INFO - plugincore - plugincore \d+\.\d+\.\d+, Python {PYTHON}")
+    line = server.wait_for("INFO - plugincore - Started: ")
+    address = re.escape(server.base_url)
+    assert re.search(rf"Started: 1 plugin, 1 failed: plugins/broken\.py:3; keys: 2; {address}/\w*$", line)
+    assert 0 == server.stop()
+
+
+def test_without_keys_the_log_says_so(launch: Launch) -> None:
+    """And what is disabled is no failure."""
+    server = launch({"greet": GREET, "other": GREET.replace("Greet", "Other")}, args=["--safe"])
+    assert "Started: 0 plugins, 2 disabled; keys: none; " in server.wait_for("Started: ")
+
+
+def test_a_terminal_shows_a_banner(tmp_path: Path) -> None:
+    """Versions, the address, plugins, keys."""
+    prepare(tmp_path, {"greet": GREET, "other": GREET.replace("Greet", "Other"), "broken": BROKEN}, INI)
+    shown = on_terminal(tmp_path, NO_COLOR="1")
+    banner = (
+        rf"\n\n  plugincore \d+\.\d+\.\d+, Python {PYTHON}\n  http://127\.0\.0\.1:\d+/\w*\n"
+        r"  2 plugins, 1 failed: plugins/broken\.py:3\n  keys: none\n\n"
+    )
+    assert re.search(banner, shown), shown
+    assert "\x1b[" not in shown
+    assert "\x1b[1mplugincore " in on_terminal(tmp_path)
+
+
+def test_a_higher_level_hides_the_banner(tmp_path: Path) -> None:
+    """As it hides the lines of the log."""
+    prepare(tmp_path, {"greet": GREET + "\n    def initialize(self, **_):\n        self.log.error('said so')\n"}, INI)
+    shown = on_terminal(tmp_path, "-v", "ERROR")
+    assert "said so" in shown
+    assert "Python" not in shown
+
+
+def test_the_loading_of_many_plugins_shows_how_far_it_is(tmp_path: Path) -> None:
+    """On a terminal alone."""
+    plugins = {f"greet{number}": GREET.replace("Greet", f"Greet{number}") for number in range(25)}
+    prepare(tmp_path, plugins, INI)
+    shown = on_terminal(tmp_path)
+    assert [f"loading: {number} of 25" for number in range(25)] == re.findall(r"loading: \d+ of 25", shown)
+    assert re.search(r"\n  25 plugins\n", shown)
+
+
+def test_no_progress_is_written_to_a_pipe(launch: Launch) -> None:
+    """Nor a banner."""
+    server = launch({f"greet{number}": GREET.replace("Greet", f"Greet{number}") for number in range(25)})
+    assert 0 == server.stop()
+    assert "loading: " not in server.log
+    assert "\x1b" not in server.log
+    assert not [line for line in server.lines if line.startswith("  ")]
