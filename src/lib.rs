@@ -66,6 +66,8 @@ mod _core {
     #[pymodule_export]
     use crate::host::python::logjam::{LogJam, emit_log_record};
     #[pymodule_export]
+    use crate::host::python::metrics::{Counter, Gauge, Histogram, Metrics};
+    #[pymodule_export]
     use crate::host::python::multidict::MultiDict;
     #[pymodule_export]
     use crate::host::python::request::{FileField, Request, Transport};

@@ -19,8 +19,12 @@ __all__ = [
     "BasePlugin",
     "Channel",
     "CompletedCoroutine",
+    "Counter",
     "FileField",
+    "Gauge",
+    "Histogram",
     "LogJam",
+    "Metrics",
     "MultiDict",
     "PluginManager",
     "Rehearsal",
@@ -43,6 +47,7 @@ class BasePlugin:
     config: Config
     log: LogJam
     args: dict[str, Any]
+    metrics: Metrics
     _plugin_id: str
     _auth_type: Any
     _apikey: Any
@@ -56,6 +61,26 @@ class BasePlugin:
     def _check_auth(self, data: dict[str, Any]) -> bool: ...
     def _get_plugin_id(self) -> str: ...
     def _get_client_ip(self, request: Any) -> str: ...
+
+@final
+class Metrics:
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter: ...
+    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge: ...
+    def histogram(
+        self, name: str, documentation: str, labels: Sequence[str] = (), buckets: Sequence[float] | None = None
+    ) -> Histogram: ...
+
+@final
+class Counter:
+    def inc(self, n: float = 1, **labels: object) -> None: ...
+
+@final
+class Gauge:
+    def set(self, value: float, **labels: object) -> None: ...
+
+@final
+class Histogram:
+    def observe(self, value: float, **labels: object) -> None: ...
 
 @disjoint_base
 class LogJam:

@@ -74,6 +74,26 @@ class Slow(BasePlugin):
         return 200, "x" * 500
 """
 
+OWN = """
+from plugincore.baseplugin import BasePlugin
+
+class Own(BasePlugin):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.orders = self.metrics.counter("orders_total", "Orders", labels=["kind"])
+        self.stock = self.metrics.gauge("stock", "Stock")
+        self.sizes = self.metrics.histogram("size", "Sizes", buckets=[1, 10])
+
+    def request_handler(self, *, kind="book", times="1", **data):
+        if kind == "wrong":
+            self.orders.inc(colour="red")
+        for number in range(int(times)):
+            self.orders.inc(2, kind=kind if times == "1" else number)
+        self.stock.set(-1.5)
+        self.sizes.observe(5)
+        return 200, {}
+"""
+
 KEYS = """
 [auth]
 challenge = false
@@ -377,3 +397,39 @@ def test_tls_handshakes_are_counted_by_version(launch: Launch, tmp_path: Path) -
     assert 0 == value(figures, "plugincore_tls_handshakes_total", version="1.2")
     assert 1 == value(figures, "plugincore_tls_handshake_failures_total")
     assert 1 == value(figures, REFUSALS, plugin="-", reason="malformed")
+
+
+def test_plugins_have_figures_of_their_own_that_go_on_over_reloads(launch: Launch) -> None:
+    """Under names that begin with the plugin's."""
+    server = launch({"own": OWN})
+    assert 200 == server.get("/own").status_code
+    (server.plugins / "own.py").write_text(OWN + "\n# another version\n")
+    assert 200 == server.post("/reload/own").status_code
+    assert [200, 200] == [server.get("/own", params={"kind": kind}).status_code for kind in ("book", 'a"b\n')]
+    assert 500 == server.get("/own?kind=wrong").status_code
+    figures = read(server)
+    assert (4, 2) == tuple(value(figures, "own_orders_total", kind=kind) for kind in ("book", 'a"b\n'))
+    assert -1.5 == value(figures, "own_stock")
+    assert [0, 3, 3] == [value(figures, "own_size_bucket", le=bound) for bound in ("1.0", "10.0", "+Inf")]
+    assert (3, 15) == (value(figures, "own_size_count"), value(figures, "own_size_sum"))
+    text = server.get("/-/metrics", headers={"Accept": OPENMETRICS}).text
+    assert "own_orders" in {family.name for family in openmetrics.text_string_to_metric_families(text)}
+
+
+def test_too_many_series_of_a_plugin_are_left_out_and_counted(launch: Launch) -> None:
+    """The plugin does not notice."""
+    server = launch({"own": OWN})
+    assert 200 == server.get("/own?times=1500").status_code
+    figures = read(server)
+    assert 1000 == len(labelled(figures, "own_orders_total", "kind"))
+    assert 502 == value(figures, "plugincore_metric_calls_dropped_total", plugin="own")
+
+
+def test_a_plugin_may_have_another_attribute_called_metrics(launch: Launch) -> None:
+    """As plugins written before did."""
+    source = PLUGIN.replace("    async def", "    metrics = None\n\n    async def")
+    init = "def __init__(self, **kwargs):\n        super().__init__(**kwargs)\n        self.metrics = {}"
+    setting = PLUGIN.replace('http_methods = ("GET", "POST", "PUT")', init)
+    setting = setting.replace("return int(code), {}", "return int(code), self.metrics")
+    server = launch({"shop": source, "other": setting.replace("Shop", "Other")})
+    assert [200, 200] == [server.get(path).status_code for path in ("/shop", "/other")]

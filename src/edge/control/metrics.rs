@@ -16,6 +16,7 @@ use crate::edge::http::response::Body;
 use crate::edge::observe::metrics::counter::{Histogram, HistogramSum};
 use crate::edge::observe::metrics::exposition::{Exposition, Format, seconds};
 use crate::edge::observe::metrics::family::{self, Family};
+use crate::edge::observe::metrics::own;
 use crate::edge::observe::metrics::process::ProcessFigures;
 use crate::edge::observe::metrics::server::{RESULTS, ServerCounts, TLS_VERSIONS};
 use crate::edge::observe::metrics::slots::{NO_PLUGIN, Slot};
@@ -64,9 +65,16 @@ impl Figures {
         self.statuses(&mut out);
         self.server(&mut out, &threads);
         python(&mut out, &threads);
+        out.family(&family::CALLS_DROPPED);
+        for (id, _) in &plugins {
+            if let Some(dropped) = own::dropped(id) {
+                out.sample(&family::CALLS_DROPPED, &[id], dropped);
+            }
+        }
         out.family(&family::LOG_LINES_LOST);
         out.sample(&family::LOG_LINES_LOST, &[], output::lost_lines());
         self.process(&mut out);
+        own::show(&mut out, plugins.iter().map(|(id, _)| *id));
         out.finish()
     }
 

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PySuper, PyTuple, PyType};
 
 use super::logjam::LogJam;
+use super::metrics::Metrics;
 use super::request::Request;
 use super::response;
 use crate::edge::config::settings::Secret;
@@ -219,6 +220,24 @@ impl BasePlugin {
     #[setter(_apikey)]
     fn set_apikey(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         Self::set_access(slf, intern!(slf.py(), "_apikey"), value)
+    }
+
+    /// Figures of the plugin in `/-/metrics`: `counter`, `gauge` and `histogram` declare them. A plugin may have another
+    /// attribute of this name.
+    #[getter]
+    fn metrics<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let own = slf.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
+        if let Some(other) = own.get_item(intern!(py, "metrics"))? {
+            return Ok(other);
+        }
+        let id = slf.getattr(intern!(py, "_plugin_id"))?.str()?;
+        Ok(Bound::new(py, Metrics::of(&id.to_string_lossy()))?.into_any())
+    }
+
+    #[setter]
+    fn set_metrics(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        slf.getattr(intern!(slf.py(), "__dict__"))?.set_item(intern!(slf.py(), "metrics"), value)
     }
 
     /// Called when the plugin is unloaded or the server stops; override it to release what the plugin holds.

@@ -14,6 +14,7 @@ pub(crate) mod headers;
 pub(crate) mod imports;
 pub(crate) mod interpreter;
 pub(crate) mod logjam;
+pub(crate) mod metrics;
 pub(crate) mod multidict;
 pub(crate) mod request;
 pub(crate) mod response;

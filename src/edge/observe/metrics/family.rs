@@ -109,6 +109,8 @@ families! {
         "Time until the event loop takes a turn";
     GIL_WAIT: Histogram "plugincore_gil_wait_seconds" []
         "Time until the Python thread gets the interpreter";
+    CALLS_DROPPED: Counter "plugincore_metric_calls_dropped_total" ["plugin"]
+        "Calls of a plugin's own metrics that would have made too many series";
     LOG_LINES_LOST: Counter "plugincore_log_lines_lost_total" []
         "Log lines that an output did not take";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
