@@ -206,7 +206,9 @@ def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
             pass
         assert 0 == process.wait(TIMEOUT)
     os.close(master)
-    lines = output.decode().replace("\r\n", "\n").splitlines()
+    # But for the banner of the start, which is no record.
+    written = output.decode().replace("\r\n", "\n").splitlines()
+    lines = [line for line in written if line and not line.startswith("  ")]
     dated = [DATED.fullmatch(line) for line in lines]
     assert None not in dated, lines
     names = {match[2] for match in dated if match}
