@@ -17,6 +17,7 @@ use crate::host::python::config;
 
 /// The options of `new`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that is given or not")]
 pub(super) struct NewArguments {
     /// The plugin's name, which is that of its file and of its path
     #[arg(value_parser = plugin_name)]
@@ -33,6 +34,9 @@ pub(super) struct NewArguments {
     /// Have it answer with a `WebSocket`, which needs the package aiohttp
     #[arg(long)]
     websocket: bool,
+    /// Have it name the types of what it takes and returns
+    #[arg(long, conflicts_with = "websocket")]
+    typed: bool,
 }
 
 /// Does what `arguments` say, called as `name` in `folder`, with `ini` named before the command. Returns the exit code.
@@ -52,8 +56,8 @@ pub(super) fn run(py: Python<'_>, arguments: &NewArguments, ini: Option<PathBuf>
 
 /// Writes everything, and returns what a person reads of it.
 fn write(py: Python<'_>, arguments: &NewArguments, ini: Option<&Path>, folder: &Path) -> Result<Vec<String>, String> {
-    let NewArguments { name, auth, background, websocket, .. } = arguments;
-    let features = Features { auth: *auth, background: *background, websocket: *websocket };
+    let NewArguments { name, auth, background, websocket, typed, .. } = arguments;
+    let features = Features { auth: *auth, background: *background, websocket: *websocket, typed: *typed };
     let (reading, _) = config::load(py, folder, ini, "INFO", &[]);
     let plugins = reading.map_err(|errors| errors.to_string())?.settings.paths.plugins;
     let home = ini.and_then(Path::parent).unwrap_or(Path::new(""));

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// What a plugin is to have.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that is given or not")]
 pub(super) struct Features {
     /// It asks for a key.
     pub auth: bool,
@@ -17,9 +18,12 @@ pub(super) struct Features {
     pub background: bool,
     /// It answers with a WebSocket.
     pub websocket: bool,
+    /// It has hints for what it takes and returns.
+    pub typed: bool,
 }
 
 const PLAIN: [&str; 2] = [include_str!("templates/plain.py"), include_str!("templates/test_plain.py")];
+const TYPED: [&str; 2] = [include_str!("templates/typed.py"), include_str!("templates/test_typed.py")];
 const WEBSOCKET: [&str; 2] = [include_str!("templates/websocket.py"), include_str!("templates/test_websocket.py")];
 
 /// The ini file of a new project.
@@ -64,7 +68,11 @@ pub(super) fn parameters(name: &str, features: Features) -> String {
 /// The source of a plugin and of its test, which finds the plugin at `file`, relative to the folder that the folder of
 /// the test is in.
 pub(super) fn plugin(name: &str, features: Features, file: &Path) -> [String; 2] {
-    let templates = if features.websocket { WEBSOCKET } else { PLAIN };
+    let templates = match features {
+        Features { websocket: true, .. } => WEBSOCKET,
+        Features { typed: true, .. } => TYPED,
+        _ => PLAIN,
+    };
     templates.map(|template| {
         let text = chosen(template, features);
         let parts = file.iter().map(|part| format!("{:?}", part.to_string_lossy()));
@@ -225,7 +233,7 @@ mod tests {
     fn a_template_keeps_what_is_asked_for() {
         let template = "a\n#: auth\nb\n#: open\nx\n#: end\n#: end\n    #: open\n    c\n    #: end\nd\n\n\n#: background\ne\n#: end\n";
         assert_eq!("a\n    c\nd\n", chosen(template, Features::default()));
-        let all = Features { auth: true, background: true, websocket: false };
+        let all = Features { auth: true, background: true, ..Features::default() };
         assert_eq!("a\nb\nd\n\n\ne\n", chosen(template, all));
     }
 }

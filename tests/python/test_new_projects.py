@@ -17,7 +17,10 @@ from support.server import Server, command
 from support.wait import TIMEOUT
 
 FEATURES = [
-    words for count in range(4) for words in itertools.combinations(("--auth", "--background", "--websocket"), count)
+    words
+    for count in range(4)
+    for words in itertools.combinations(("--auth", "--background", "--websocket", "--typed"), count)
+    if not {"--websocket", "--typed"} <= set(words)
 ]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "plugincore.testing_pytest", "-W", "error"]
 
@@ -121,6 +124,7 @@ def test_every_kind_of_plugin_passes_its_test_and_is_served(tmp_path: Path, feat
         else:
             answer = server.get("/my_lamp?name=Ada", headers=headers).json()
             assert "Hello, Ada!" == answer.pop("message")
+            assert "plain" == answer.pop("style", "plain")
             assert (["ticks"] if "--background" in features else []) == list(answer)
         assert 0 == server.stop()
     complaints = [line for line in server.lines if re.search(r" - (WARN|ERROR|CRITICAL) - ", line)]
@@ -196,6 +200,13 @@ def test_without_an_ini_file_the_folder_plugins_is_enough(tmp_path: Path) -> Non
     code, output, errors = run(tmp_path, ["new", "door", "--auth"])
     assert (1, "", True) == (code, output, "--auth needs an ini file" in errors)
     assert not (tmp_path / "plugins" / "door.py").exists()
+
+
+def test_a_websocket_returns_nothing_that_could_be_typed(tmp_path: Path) -> None:
+    """So the two options exclude each other, as code 2."""
+    (tmp_path / "plugins").mkdir()
+    code, output, errors = run(tmp_path, ["new", "lamp", "--websocket", "--typed"])
+    assert (2, "", True) == (code, output, "cannot be used with" in errors)
 
 
 @pytest.mark.parametrize("name", ["Lamp", "my-lamp", "../lamp", "", "plugins", "reload", "none", "lämp", "1st"])
