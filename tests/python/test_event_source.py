@@ -151,7 +151,7 @@ def test_the_answer_begins_before_the_first_event_and_is_kept_alive(server: Serv
         ("EventSource(fails(asyncio.CancelledError))", "CancelledError"),
         ("EventSource(fails(ValueError, b'bytes'))", "a text, an Event or a value for JSON, not bytes"),
         ("EventSource(fails(ValueError, None))", "not NoneType"),
-        ("EventSource(fails(ValueError, {1, 2}))", "Object of type set is not JSON serializable"),
+        ("EventSource(fails(ValueError, 1j))", "Object of type complex is not JSON serializable"),
         ("EventSource(fails(ValueError, Event(bytes)))", "Object of type type is not JSON serializable"),
         ("EventSource(['a', 'list'])", "another async iterable, not list"),
         ("EventSource(few)", "another async iterable, not function"),

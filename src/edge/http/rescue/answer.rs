@@ -40,6 +40,11 @@ impl ErrorFormat {
         self.is_problem
     }
 
+    /// The request's id.
+    pub(super) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
     /// The request's id as text.
     fn id(&self) -> &str {
         // An id consists of visible ASCII.

@@ -116,7 +116,12 @@ impl HeadError {
 
     /// The answer on a stream of HTTP/2, which ends alone.
     pub(crate) fn respond(&self, format: &ErrorFormat) -> Response<Body> {
-        ErrorAnswer::new(self.status(), self.code().as_str(), self.to_string()).respond(format)
+        if format.is_problem() {
+            return ErrorAnswer::new(self.status(), self.code().as_str(), self.to_string()).respond(format);
+        }
+        // The same bytes as by HTTP/1.1.
+        let id = format.request_id();
+        answer_text(self.status(), Bytes::from(self.body(id)), id.clone())
     }
 
     fn body(&self, request_id: &HeaderValue) -> String {
