@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -155,6 +158,23 @@ def test_the_port_of_the_server_that_runs_with_this_file_is_no_problem(launch: L
     assert 0 == check(server.folder)[0]
     (server.folder / "server.ini").write_text(ini + "[server]\ncontrol_socket = other.sock\n")
     assert 1 == check(server.folder)[0]
+
+
+def test_a_terminal_shows_how_far_the_check_is(tmp_path: Path) -> None:
+    """And colours, unless NO_COLOR is set."""
+    prepare(tmp_path, dict.fromkeys("abc", ""), INI + "[server]\nio_thread = 1\n")
+    for colour in ("", "1"):
+        own, terminal = pty.openpty()
+        variables = {**os.environ, "TERM": "xterm", "NO_COLOR": colour}
+        words = [*command(), "check", "-i", "server.ini"]
+        done = subprocess.run(words, cwd=tmp_path, env=variables, stderr=terminal, timeout=TIMEOUT, check=False)
+        os.close(terminal)
+        # All of it fits into the terminal's buffer.
+        shown = os.read(own, 65536).decode()
+        os.close(own)
+        assert 0 == done.returncode
+        assert ["1 of 3", "2 of 3", "3 of 3"] == re.findall(r"imported (\d of \d)", shown)
+        assert bool(colour) == ("\nwarning: " in shown or "\x1b[Kwarning: " in shown), shown
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "x", "nan", "1e9"])
