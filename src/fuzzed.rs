@@ -211,7 +211,14 @@ fn range(data: &[u8]) {
             b"i" => Ok(IF_RANGE),
             other => HeaderName::from_bytes(other),
         };
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii())) {
+        // The parser of tags asserts in debug builds that they have no blanks; in others it takes them as any byte.
+        let mut is_quoted = false;
+        let value = line[colon + 1..].trim_ascii().iter().map(|&byte| {
+            is_quoted ^= byte == b'"';
+            if is_quoted && matches!(byte, b' ' | b'\t') { b'_' } else { byte }
+        });
+        let value: Vec<u8> = value.collect();
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
             headers.append(name, value);
         }
     }

@@ -229,6 +229,15 @@ def test_what_has_no_body_is_untouched(server: Server, code: int) -> None:
     assert (code, None, "Origin") == (answer.status, answer.one("content-encoding"), answer.one("vary"))
 
 
+@pytest.mark.parametrize(("known", "tag"), [('W/"a"', 'W/"a"'), ('"a"', '"a"'), ('W/"b"', '"a"')])
+def test_a_304_of_a_plugin_has_the_tag_of_the_answer_that_its_client_has(server: Server, known: str, tag: str) -> None:
+    """A cache finds that by its own tag only, and the tag of a compressed answer is weak."""
+    target = "/answers/headers?name=ETag&value=%22a%22"
+    assert 'W/"a"' == ask(server, target, f"Accept-Encoding: {ALL}").one("etag")
+    answer = ask(server, f"{target}&code=304", f"Accept-Encoding: {ALL}", f"If-None-Match: {known}")
+    assert (304, tag) == (answer.status, answer.one("etag"))
+
+
 @pytest.mark.parametrize("coding", DECODE)
 @pytest.mark.parametrize("kind", ["stream", "aiostream"])
 def test_a_piece_of_a_stream_arrives_at_once(server: Server, kind: str, coding: str) -> None:

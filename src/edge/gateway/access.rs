@@ -39,7 +39,7 @@ impl Gate<'_> {
     pub(super) fn check_rate(&self, rates: &RateSettings, place: &str) -> Result<(), Rejection> {
         let Some(limit) = &rates.per_client else { return Ok(()) };
         let place = if rates.client_apart { place } else { "" };
-        let taken = self.clients.rates.take(limit, place, self.context.client);
+        let taken = self.clients.rates.take(limit, place, self.context.request.client);
         taken.map_err(|wait| rate_exceeded("client", limit, retry_after(wait)))
     }
 
@@ -53,8 +53,8 @@ impl Gate<'_> {
 
     /// Stage: the key in the head of the request, if that is where it has to be.
     pub(super) fn check_head(&self, policy: &AuthPolicy, resource: Resource<'_>) -> Result<Access, RequestError> {
-        let parts = &self.context.parts;
-        match policy.admits_head(&self.snapshot.keys, resource, &parts.headers, &self.context.query) {
+        let request = &self.context.request;
+        match policy.admits_head(&self.snapshot.keys, resource, &request.headers, &request.query) {
             Access::Granted(None) => Ok(Access::Granted(None)),
             Access::Granted(Some(key)) => {
                 self.check_lock()?;
@@ -67,19 +67,15 @@ impl Gate<'_> {
 
     /// Stage: the key of a request for a plugin among the variables of its body, unless the head has decided already;
     /// and the rate of that key.
-    pub(super) fn check_plugin(
-        &self,
-        endpoint: &Endpoint,
-        access: Access,
-        variables: &BodyData,
-    ) -> Result<KeyCheck, RequestError> {
+    pub(super) fn check_plugin(&self, endpoint: &Endpoint, access: Access) -> Result<KeyCheck, RequestError> {
         let plugin_decides = matches!(access, Access::PluginDecides);
         let key = match access {
+            // Most requests: what the plugin goes by need not be looked up again.
             Access::Granted(key) => key,
-            Access::PluginDecides => None,
             access => {
                 let resource = Resource::Plugin(endpoint.id());
-                endpoint.by_policy(|policy| self.check_body(policy, resource, access, variables))?
+                endpoint
+                    .by_policy(|policy| self.check_body(policy, resource, access, &self.context.request.variables))?
             }
         };
         if let Some(key) = &key {
@@ -115,7 +111,7 @@ impl Gate<'_> {
         if self.snapshot.wrong_keys.is_none() {
             return Ok(());
         }
-        match self.clients.wrong_keys.locked_for(self.context.client) {
+        match self.clients.wrong_keys.locked_for(self.context.request.client) {
             None => Ok(()),
             Some(left) => Err(Rejection::TooManyWrongKeys { retry_after: retry_after(left) }),
         }
@@ -123,10 +119,10 @@ impl Gate<'_> {
 
     /// Logs and counts a request without the right key, and refuses it.
     fn refuse(&self, refusal: &Refusal, resource: Resource<'_>) -> RequestError {
-        let client = self.context.client;
+        let client = self.context.request.client;
         let (realm, what) = match resource {
             Resource::Plugin(id) => (Realm::Plugin, id),
-            Resource::Control | Resource::Metrics => (Realm::Control, self.context.parts.uri.path()),
+            Resource::Control | Resource::Metrics => (Realm::Control, self.context.request.uri.path()),
         };
         if !matches!(refusal, Refusal::NoKey | Refusal::NotAdmissible)
             && let Err(locked) = self.check_lock()

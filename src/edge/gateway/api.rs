@@ -48,7 +48,7 @@ async fn disable<B: Backend>(state: &ServerState<B>, plugin: &str) -> Result<boo
 
 /// Has the log begin at the level that the query names.
 fn set_log_level<B: Backend>(state: &ServerState<B>, context: &RequestContext) -> Result<Response<Body>, RequestError> {
-    let asked = context.query.get("level").unwrap_or_default();
+    let asked = context.request.query.get("level").unwrap_or_default();
     let Some(level) = Level::named(asked) else {
         let names = Level::ALL.map(Level::name).join(", ");
         return Err(Rejection::BadRequest(format!("level is to be one of {names}")).into());
@@ -84,7 +84,7 @@ pub(super) async fn answer<B: Backend>(
         ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), &format)),
         ApiCall::Routes => return Ok(control::routes(routes(snapshot, &state.statuses.load()), &format)),
         ApiCall::Drain => {
-            tracing::info!("Draining was asked for by {}: /-/ready fails from now on", context.client);
+            tracing::info!("Draining was asked for by {}: /-/ready fails from now on", context.request.client);
             state.set_ready(false);
             state.events.publish(Event::Draining);
             return Ok(control::draining(&format));
@@ -130,10 +130,10 @@ pub(super) async fn answer<B: Backend>(
 
 /// Answers `/-/api/events`: with a stream that ends when the server stops, or the client is too slow.
 fn events<B>(state: &ServerState<B>, context: &RequestContext) -> Result<Response<Body>, Rejection> {
-    if context.parts.method == Method::HEAD {
+    if context.request.method == Method::HEAD {
         return Ok(events::response(Body::default()));
     }
-    let last = context.parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let last = context.request.headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let serving = || state.snapshot.load().table.ids().map(str::to_owned).collect();
     state.events.stream(last, serving).map_err(|reason| match reason {
         NoStream::Stopping => Rejection::ShuttingDown,

@@ -28,6 +28,7 @@ use crate::edge::policy::credential::{Access, AuthPolicy};
 use crate::edge::policy::keys::Resource;
 use crate::edge::policy::own_host;
 use crate::edge::queue::backend::Backend;
+use crate::edge::queue::request_data::RequestData;
 
 /// Answers `/-/healthy`.
 pub(super) fn healthy(context: &RequestContext) -> Result<Response<Body>, Rejection> {
@@ -41,7 +42,7 @@ pub(super) fn ready(context: &RequestContext, is_ready: bool) -> Result<Response
 
 /// OPTIONS is answered without CORS: these endpoints are not for web pages.
 fn health(context: &RequestContext, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Rejection> {
-    if context.parts.method == Method::OPTIONS {
+    if context.request.method == Method::OPTIONS {
         return Ok(allowed(MethodSet::READ_ONLY));
     }
     check_method(context, MethodSet::READ_ONLY)?;
@@ -88,7 +89,7 @@ pub(super) async fn check_control(gate: &Gate<'_>, body: &mut RequestBody) -> Re
 
 /// Without a configured key, refuses clients on other machines and web pages of other sites.
 fn refuse_strangers(context: &RequestContext, policy: &AuthPolicy) -> Result<(), Rejection> {
-    let is_stranger = || !context.client.is_local() || cors::is_cross_site(&context.parts.headers);
+    let is_stranger = || !context.request.client.is_local() || cors::is_cross_site(&context.request.headers);
     let is_refused = matches!(policy, AuthPolicy::Open) && !context.is_control() && is_stranger();
     if is_refused { Err(Rejection::ControlRefused) } else { Ok(()) }
 }
@@ -100,13 +101,13 @@ pub(super) async fn metrics<B: Backend>(
     body: &mut RequestBody,
 ) -> Result<Response<Body>, RequestError> {
     let Gate { snapshot, context, .. } = gate;
-    if context.parts.method == Method::OPTIONS {
+    if context.request.method == Method::OPTIONS {
         return Ok(allowed(MethodSet::READ_ONLY));
     }
     check_method(context, MethodSet::READ_ONLY)?;
     check_server_key(gate, body, Resource::Metrics).await?;
     refuse_strangers(context, &snapshot.metrics)?;
-    let accept = context.parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = context.request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let figures = Figures {
         format: Format::accepted(accept),
         plugins: state.statuses.load_full(),
@@ -121,7 +122,7 @@ pub(super) async fn metrics<B: Backend>(
 /// Logs with which key the server is controlled.
 pub(super) fn log_control(context: &RequestContext, key: Option<&Arc<str>>) {
     if let Some(key) = key {
-        tracing::info!("{} - {} - with the key {key}", context.client, context.parts.uri.path());
+        tracing::info!("{} - {} - with the key {key}", context.request.client, context.request.uri.path());
     }
 }
 
@@ -142,12 +143,12 @@ async fn check_server_key(
     gate.check_rate(rates, "")?;
     if matches!(policy, AuthPolicy::Open) {
         let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
-        let is_foreign = own_host::may_be_foreign(&context.parts.uri, &context.parts.headers, is_friend);
+        let is_foreign = own_host::may_be_foreign(&context.request.uri, &context.request.headers, is_friend);
         return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(None) };
     }
     let access = gate.check_head(policy, resource)?;
     let variables = if matches!(access, Access::BodyDecides) {
-        let bytes = body.read(snapshot, &snapshot.general, &context.parts.headers).await?;
+        let bytes = body.read(snapshot, &snapshot.general, &context.request.headers).await?;
         body_variables(context, &bytes)
     } else {
         BodyData::None
@@ -173,12 +174,12 @@ pub(super) async fn static_file(
         }
         answered => answered,
     };
-    let RequestContext { parts, client, .. } = context;
-    let from = ClientInfo { client, version: parts.version };
-    let request = FileRequest { method: parts.method, headers: parts.headers };
+    let RequestData { method, uri, headers, version, client, .. } = *context.request;
+    let from = ClientInfo { client, version };
+    let request = FileRequest { method, headers };
     let work = move || {
-        let answered = early.transpose().unwrap_or_else(|| documents.answer(subpath.as_deref(), &parts.uri, &request));
-        documents.note(&request, &parts.uri, &from, &answered);
+        let answered = early.transpose().unwrap_or_else(|| documents.answer(subpath.as_deref(), &uri, &request));
+        documents.note(&request, &uri, &from, &answered);
         answered
     };
     Ok(off_thread(work).await?)

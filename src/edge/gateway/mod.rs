@@ -1,14 +1,15 @@
 //! The request flow through the native stages.
 //!
 //! Runs on the I/O threads. Read [`service`] first: it calls the [`stages`] in their order, [`access`] for keys and
-//! rates, and [`builtin`] for what the server answers without a plugin. [`state`] and [`clients`] are what they share
-//! with the Python thread, [`static_mount`] the folder of static files, [`threads`] the threads themselves. Caveat:
-//! what a stage decides about is in `policy`.
+//! rates, [`builtin`] for what the server answers without a plugin, and [`representations`] for compression and tags of
+//! what plugins answer. [`state`] and [`clients`] are what they share with the Python thread, [`static_mount`] the folder
+//! of static files, [`threads`] the threads themselves. Caveat: what a stage decides about is in `policy`.
 
 mod access;
 mod api;
 mod builtin;
 mod clients;
+mod representations;
 mod routes;
 pub(crate) mod service;
 mod stages;

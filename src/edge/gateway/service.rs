@@ -17,15 +17,14 @@ use tokio::task::spawn_local;
 
 use super::access::Gate;
 use super::stages::{
-    PluginPath, RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome,
-    body_variables, check_host, check_method, request_data, route,
+    RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome, body_variables,
+    check_host, check_method, route,
 };
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::incoming::Incoming;
-use crate::edge::http::request::{BodyData, MethodSet};
-use crate::edge::http::request_id::RequestId;
+use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::http::service::{ConnectInfo, ResponseFuture, Service};
@@ -34,7 +33,6 @@ use crate::edge::policy::credential::Access;
 use crate::edge::policy::keys::Resource;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::outstanding::{Awaited, Outstanding};
-use crate::edge::queue::request_data::{KeyCheck, RequestData};
 use crate::edge::queue::responder::{CompletionQueue, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
 use crate::edge::routing::{Endpoint, Route};
@@ -67,7 +65,7 @@ enum Progress {
     /// Into the queue to its plugin.
     Queued(Awaited),
     /// Nowhere: a reload has just replaced what it was judged by, so it begins anew.
-    Outdated(Box<RequestContext>),
+    Outdated(RequestContext),
     /// To something that has to be awaited; boxed, because most requests do not and would carry the room for it.
     Waits(Box<Waiting>),
 }
@@ -79,7 +77,7 @@ enum Waiting {
     Reload(RequestContext, String),
     Api(RequestContext, String),
     StaticFile(RequestContext, Option<String>),
-    PluginBody { endpoint: Arc<Endpoint>, context: RequestContext, path: PluginPath },
+    PluginBody { endpoint: Arc<Endpoint>, context: RequestContext },
 }
 
 impl<B: Backend> AppService<B> {
@@ -109,14 +107,14 @@ impl<B: Backend> AppService<B> {
         let (parts, body) = request.into_parts();
         let mut body = RequestBody::new(body);
         let mut context = RequestContext::new(&snapshot, peer, parts, flags);
-        let mut response = ResponseContext::new(&context, flags);
+        let mut response = ResponseContext::new(&context);
         let answered = loop {
             match self.handle(&snapshot, context, &body, &mut response) {
                 Ok(Progress::Answered(response)) => break Ok(response),
                 Err(error) => break Err(error),
                 Ok(Progress::Outdated(earlier)) => {
                     snapshot = self.state.snapshot.load();
-                    context = earlier.again(&snapshot, flags);
+                    context = earlier.again(&snapshot);
                 }
                 Ok(Progress::Queued(outcome)) => {
                     let snapshot = Guard::into_inner(snapshot);
@@ -142,7 +140,7 @@ impl<B: Backend> AppService<B> {
     fn handle(
         &self,
         snapshot: &Snapshot,
-        context: RequestContext,
+        mut context: RequestContext,
         body: &RequestBody,
         response: &mut ResponseContext,
     ) -> Result<Progress, RequestError> {
@@ -152,8 +150,11 @@ impl<B: Backend> AppService<B> {
         let routed = route(snapshot, &context);
         check_host(snapshot, &context, routed.as_ref().map(|(route, _)| route))?;
         let (route, decoded) = routed?;
-        let (endpoint, path) = match route {
-            Route::Plugin { endpoint, subpath } => (endpoint, PluginPath { decoded, subpath }),
+        let endpoint = match route {
+            Route::Plugin { endpoint, subpath } => {
+                (context.request.decoded_path, context.request.subpath) = (decoded, subpath);
+                endpoint
+            }
             Route::Healthy => return Ok(Progress::Answered(builtin::healthy(&context)?)),
             Route::Ready => return Ok(Progress::Answered(builtin::ready(&context, self.state.is_ready())?)),
             Route::Plugins => return Ok(Progress::Waits(Box::new(Waiting::Plugins(context)))),
@@ -176,15 +177,13 @@ impl<B: Backend> AppService<B> {
         let resource = Resource::Plugin(endpoint.id());
         let access = endpoint.by_policy(|policy| gate.check_head(policy, resource))?;
         if body.is_expected() {
-            return Ok(Progress::Waits(Box::new(Waiting::PluginBody { endpoint, context, path })));
+            return Ok(Progress::Waits(Box::new(Waiting::PluginBody { endpoint, context })));
         }
-        let (body, variables) = (Bytes::new(), body_variables(&context, &Bytes::new()));
-        let Some((permit, key)) = self.admit(snapshot, &endpoint, &context, access, &variables)? else {
-            return Ok(Progress::Outdated(Box::new(context)));
-        };
-        let waiting = (context.id.clone(), response.begun());
-        let request = request_data(context, path, body, variables, key);
-        Ok(Progress::Queued(self.enqueue(endpoint, request, permit, waiting)))
+        context.request.variables = body_variables(&context, &Bytes::new());
+        match self.admit(snapshot, &endpoint, &mut context, access)? {
+            Some(permit) => Ok(Progress::Queued(self.enqueue(endpoint, context, permit, response.begun()))),
+            None => Ok(Progress::Outdated(context)),
+        }
     }
 
     /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
@@ -193,20 +192,19 @@ impl<B: Backend> AppService<B> {
         &self,
         snapshot: &Snapshot,
         endpoint: &Endpoint,
-        context: &RequestContext,
+        context: &mut RequestContext,
         access: Access,
-        variables: &BodyData,
-    ) -> Result<Option<(Permit, KeyCheck)>, RequestError> {
-        let key = self.gate(snapshot, context).check_plugin(endpoint, access, variables)?;
+    ) -> Result<Option<Permit>, RequestError> {
+        context.request.key = self.gate(snapshot, context).check_plugin(endpoint, access)?;
         let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
-        let client = self.state.client_places.enter(context.client).map_err(|NoPlace| {
+        let client = self.state.client_places.enter(context.request.client).map_err(|NoPlace| {
             endpoint.entrance.limit.note_refusal();
             Rejection::Overloaded
         })?;
         let mut permit = admit_unless_parked(total, &endpoint.entrance)?;
         permit.keep(client);
         let is_current = ptr::eq(&raw const **self.state.snapshot.load(), snapshot);
-        Ok(is_current.then_some((permit, key)))
+        Ok(is_current.then_some(permit))
     }
 
     /// What the stages that decide about access go by.
@@ -214,14 +212,9 @@ impl<B: Backend> AppService<B> {
         Gate { clients: &self.state.clients, snapshot, context }
     }
 
-    /// The last stage: the queue, for a request with this id that waits since then. Gives what the outcome is awaited by.
-    fn enqueue(
-        &self,
-        endpoint: Arc<Endpoint>,
-        request: Box<RequestData>,
-        permit: Permit,
-        (id, since): (RequestId, Instant),
-    ) -> Awaited {
+    /// The last stage: the queue, for a request that waits `since` then. Gives what the outcome is awaited by.
+    fn enqueue(&self, endpoint: Arc<Endpoint>, context: RequestContext, permit: Permit, since: Instant) -> Awaited {
+        let RequestContext { request, id, .. } = context;
         let plugin = Arc::clone(endpoint.id());
         let place = self.outstanding.enter(endpoint);
         let ticket = place.as_ref().map(|place| place.ticket);
@@ -248,12 +241,13 @@ impl<B: Backend> AppService<B> {
             Waiting::StaticFile(context, subpath) => {
                 builtin::static_file(&self.state.clients, snapshot, context, subpath).await
             }
-            Waiting::PluginBody { endpoint, context, path } => {
-                let bytes = body.read(snapshot, &endpoint.settings, &context.parts.headers).await?;
-                let variables = body_variables(&context, &bytes);
+            Waiting::PluginBody { endpoint, mut context } => {
+                let bytes = body.read(snapshot, &endpoint.settings, &context.request.headers).await?;
+                context.request.variables = body_variables(&context, &bytes);
+                context.request.body = bytes;
                 // While the body came, a reload may have put another version there, or another key: the plugin that
                 // answers decides who may call it, and the response is completed as it has it now.
-                let (endpoint, permit, key) = loop {
+                let (endpoint, permit) = loop {
                     *snapshot = self.state.snapshot.load_full();
                     let endpoint = snapshot.table.get(endpoint.id()).cloned().ok_or(Rejection::NotFound)?;
                     response.go_by(&endpoint, &context);
@@ -261,13 +255,11 @@ impl<B: Backend> AppService<B> {
                     check_method(&context, endpoint.methods)?;
                     let (gate, resource) = (self.gate(snapshot, &context), Resource::Plugin(endpoint.id()));
                     let access = endpoint.by_policy(|policy| gate.check_head(policy, resource))?;
-                    if let Some((permit, key)) = self.admit(snapshot, &endpoint, &context, access, &variables)? {
-                        break (endpoint, permit, key);
+                    if let Some(permit) = self.admit(snapshot, &endpoint, &mut context, access)? {
+                        break (endpoint, permit);
                     }
                 };
-                let waiting = (context.id.clone(), Instant::now());
-                let request = request_data(context, path, bytes, variables, key);
-                await_outcome(self.enqueue(endpoint, request, permit, waiting), response).await
+                await_outcome(self.enqueue(endpoint, context, permit, Instant::now()), response).await
             }
         }
     }

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_NONE_MATCH, ORIGIN};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
+use super::representations::Representations;
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::compression;
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
-use crate::edge::http::entity_tag;
 use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
@@ -66,41 +66,65 @@ impl From<Refused> for RequestError {
 
 /// A request whose head has been read.
 pub(super) struct RequestContext {
-    pub(super) parts: Parts,
-    pub(super) query: Variables,
-    pub(super) client: Client,
-    /// Whether the client used TLS, as far as is known.
-    secure: bool,
+    /// What crosses to the Python thread, if it gets so far: in its place from the beginning, because to move it would
+    /// take longer.
+    pub(super) request: Box<RequestData>,
     pub(super) id: RequestId,
-    /// Whether the client takes problems of RFC 9457.
-    takes_problems: bool,
     /// Whether the client is on this machine, as far as is known; a proxy that is not trusted may stand before others.
     is_local: bool,
+    /// Which of the rarer headers it has.
+    flags: HeaderFlags,
     peer: Rc<ConnectInfo>,
 }
 
 impl RequestContext {
     /// Stage: request id, client address and variables of the query.
-    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, mut parts: Parts, flags: HeaderFlags) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts, flags: HeaderFlags) -> Self {
         let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
-        let (mut client, mut secure) = (Client::peer(peer.remote), peer.secure);
-        let mut is_local = client.is_local();
-        if flags.forwarded {
-            let is_believed = is_trusted(client, &snapshot.trusted_proxies);
-            let origin = Origin::of(peer.remote, &parts.headers, &snapshot.trusted_proxies);
-            (client, secure) = (origin.client, origin.secure.unwrap_or(secure));
-            is_local = is_believed && client.is_local();
-            if let Some(host) = origin.host {
-                parts.headers.insert(HOST, host);
-            }
-        }
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
-        Self { parts, query, client, secure, id, takes_problems: flags.problem, is_local, peer }
+        let request = Box::new(RequestData {
+            method: parts.method,
+            uri: parts.uri,
+            decoded_path: None,
+            query,
+            headers: parts.headers,
+            version: parts.version,
+            remote: peer.remote,
+            local: peer.local.clone(),
+            client: Client::peer(peer.remote),
+            secure: peer.secure,
+            is_tls: peer.secure,
+            certificate: peer.certificate.clone(),
+            key: KeyCheck::default(),
+            subpath: None,
+            body: Bytes::new(),
+            variables: BodyData::None,
+        });
+        let is_local = request.client.is_local();
+        let mut context = Self { request, id, is_local, flags, peer };
+        context.find_origin(snapshot);
+        context
     }
 
     /// The same request, to be judged by another snapshot.
-    pub(super) fn again(self, snapshot: &Snapshot, flags: HeaderFlags) -> Self {
-        Self { id: self.id, ..Self::new(snapshot, self.peer, self.parts, flags) }
+    pub(super) fn again(mut self, snapshot: &Snapshot) -> Self {
+        self.request.decoded_path = None;
+        self.find_origin(snapshot);
+        self
+    }
+
+    /// Takes from the headers of trusted proxies who the client is, and what it has asked for.
+    fn find_origin(&mut self, snapshot: &Snapshot) {
+        if !self.flags.forwarded {
+            return;
+        }
+        let (request, peer) = (&mut self.request, &self.peer);
+        let origin = Origin::of(peer.remote, &request.headers, &snapshot.trusted_proxies);
+        self.is_local = is_trusted(Client::peer(peer.remote), &snapshot.trusted_proxies) && origin.client.is_local();
+        (request.client, request.secure) = (origin.client, origin.secure.unwrap_or(peer.secure));
+        if let Some(host) = origin.host {
+            request.headers.insert(HOST, host);
+        }
     }
 
     /// True if it came by the control socket.
@@ -110,18 +134,18 @@ impl RequestContext {
 
     /// How the client gets an error.
     pub(super) fn error_format(&self) -> ErrorFormat {
-        ErrorFormat::new(&self.id, self.takes_problems)
+        ErrorFormat::new(&self.id, self.flags.problem)
     }
 
     /// True for `OPTIONS *`, which concerns the server and not a path.
     pub(super) fn is_for_whole_server(&self) -> bool {
-        self.parts.uri.path() == "*"
+        self.request.uri.path() == "*"
     }
 }
 
 /// Stage: the route, and the decoded path if decoding changed it.
 pub(super) fn route(snapshot: &Snapshot, context: &RequestContext) -> Result<(Route, Option<String>), Rejection> {
-    let path = decode_path(context.parts.uri.path())?;
+    let path = decode_path(context.request.uri.path())?;
     let route = snapshot.table.lookup(&path)?;
     if context.is_control() && !route.is_of_server() {
         return Err(Rejection::NotFound);
@@ -137,15 +161,7 @@ pub(super) fn check_host(
 ) -> Result<(), Rejection> {
     let Some(hosts) = &snapshot.hosts else { return Ok(()) };
     let is_exempt = context.is_control() || matches!(route, Ok(Route::Healthy | Route::Ready));
-    if is_exempt || hosts.admit(context.parts.headers.get(HOST)) { Ok(()) } else { Err(Rejection::Misdirected) }
-}
-
-/// The part of a path that concerns the plugin behind it.
-pub(super) struct PluginPath {
-    /// The whole path, if decoding changed it.
-    pub(super) decoded: Option<String>,
-    /// What follows the plugin's id.
-    pub(super) subpath: Option<String>,
+    if is_exempt || hosts.admit(context.request.headers.get(HOST)) { Ok(()) } else { Err(Rejection::Misdirected) }
 }
 
 /// Stage: OPTIONS, which the server answers for all routes, CORS preflights included.
@@ -154,7 +170,7 @@ pub(super) fn answer_options(
     context: &RequestContext,
     methods: MethodSet,
 ) -> Result<Option<Response<Body>>, Rejection> {
-    let (method, headers) = (&context.parts.method, &context.parts.headers);
+    let (method, headers) = (&context.request.method, &context.request.headers);
     if *method != Method::OPTIONS {
         return Ok(None);
     }
@@ -174,7 +190,7 @@ pub(super) fn allowed(methods: MethodSet) -> Response<Body> {
 
 /// Stage: refuses methods that the route does not have.
 pub(super) fn check_method(context: &RequestContext, methods: MethodSet) -> Result<(), Rejection> {
-    if methods.contains(&context.parts.method) { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
+    if methods.contains(&context.request.method) { Ok(()) } else { Err(Rejection::MethodNotAllowed { allow: methods }) }
 }
 
 /// A body that has not been read yet.
@@ -230,46 +246,17 @@ impl RequestBody {
 /// Stage: what the body adds to the variables; nothing for GET and HEAD, whose bodies are only there for
 /// `request.read()`.
 pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData {
-    let parts = &context.parts;
-    if parts.method == Method::GET || parts.method == Method::HEAD {
+    let request = &context.request;
+    if request.method == Method::GET || request.method == Method::HEAD {
         return BodyData::None;
     }
-    classify(parts.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
+    classify(request.headers.get(CONTENT_TYPE), body.clone()).unwrap_or_else(|trouble| {
         static UNREADABLE: LineKind = LineKind::new(Level::Warn, "the form in the body is not read");
-        let (client, path) = (context.client, parts.uri.path());
+        let (client, method, path) = (request.client, &request.method, request.uri.path());
         if UNREADABLE.admits(client.requester()) {
-            tracing::warn!("{client} - {} {path} - the form in the body is not read: {trouble}", parts.method);
+            tracing::warn!("{client} - {method} {path} - the form in the body is not read: {trouble}");
         }
         BodyData::None
-    })
-}
-
-/// Stage: the request as it crosses to the Python thread.
-pub(super) fn request_data(
-    context: RequestContext,
-    path: PluginPath,
-    body: Bytes,
-    variables: BodyData,
-    key: KeyCheck,
-) -> Box<RequestData> {
-    let RequestContext { parts, query, client, secure, peer, .. } = context;
-    Box::new(RequestData {
-        method: parts.method,
-        uri: parts.uri,
-        decoded_path: path.decoded,
-        query,
-        headers: parts.headers,
-        version: parts.version,
-        remote: peer.remote,
-        local: peer.local.clone(),
-        client,
-        secure,
-        is_tls: peer.secure,
-        certificate: peer.certificate.clone(),
-        key,
-        subpath: path.subpath,
-        body,
-        variables,
     })
 }
 
@@ -339,25 +326,21 @@ pub(super) struct ResponseContext {
     slot: Slot,
     /// How long it was with its plugin.
     plugin_times: Option<PluginTimes>,
-    is_head: bool,
     /// Where CORS has to be granted.
     origin: Option<HeaderValue>,
     /// CORS as the plugin has it, if it has origins of its own.
     cors: Option<Arc<Cors>>,
-    /// What the client takes of codings.
-    accept_encoding: Option<HeaderValue>,
-    /// Whether what the plugin answers may be compressed.
-    compresses: bool,
-    /// Whether JSON of the plugin gets a tag.
-    tags: bool,
-    /// The tags that the client knows, if that is so.
-    if_none_match: Option<HeaderValue>,
+    /// The representations that the client asks for, if the plugin's answer depends on them.
+    asked: Option<Box<Representations>>,
+    is_head: bool,
     /// Whether the client uses TLS, as far as is known.
     secure: bool,
     /// Whether the client takes problems of RFC 9457.
     takes_problems: bool,
     /// Whether the client is on this machine, as far as is known.
     is_local: bool,
+    /// Whether what the plugin answers may be compressed.
+    compresses: bool,
 }
 
 impl ResponseContext {
@@ -367,29 +350,24 @@ impl ResponseContext {
     }
 
     /// Keeps what the response to `context` needs.
-    pub(super) fn new(context: &RequestContext, flags: HeaderFlags) -> Self {
-        let parts = &context.parts;
+    pub(super) fn new(context: &RequestContext) -> Self {
+        let request = &context.request;
         // The answer to OPTIONS is complete, a preflight's permission included.
-        let adds_cors = flags.origin && parts.method != Method::OPTIONS;
-        let origin = if adds_cors { parts.headers.get(ORIGIN).cloned() } else { None };
-        let accept_encoding = if flags.accept_encoding { compression::accept_encoding(&parts.headers) } else { None };
-        let (id, is_head) = (context.id.clone(), parts.method == Method::HEAD);
+        let adds_cors = context.flags.origin && request.method != Method::OPTIONS;
         Self {
-            id,
+            id: context.id.clone(),
             begun: Instant::now(),
-            method: CountedMethod::of(&parts.method),
-            version: parts.version,
+            method: CountedMethod::of(&request.method),
+            version: request.version,
             slot: Slot::NO_PLUGIN,
             plugin_times: None,
-            is_head,
-            origin,
+            origin: if adds_cors { request.headers.get(ORIGIN).cloned() } else { None },
             cors: None,
-            accept_encoding,
+            asked: None,
+            is_head: request.method == Method::HEAD,
+            secure: request.secure,
             compresses: false,
-            tags: false,
-            if_none_match: None,
-            secure: context.secure,
-            takes_problems: context.takes_problems,
+            takes_problems: context.flags.problem,
             is_local: context.is_local,
         }
     }
@@ -400,27 +378,9 @@ impl ResponseContext {
         self.slot = endpoint.slot;
         self.cors.clone_from(&endpoint.cors);
         self.compresses = endpoint.settings.compression;
-        let (method, headers) = (&context.parts.method, &context.parts.headers);
-        self.tags = endpoint.settings.etag && (*method == Method::GET || *method == Method::HEAD);
-        if self.tags {
-            self.if_none_match = compression::joined(headers, &IF_NONE_MATCH);
-        }
-    }
-
-    /// Stage: what a plugin answers gets a tag and is compressed, or left out if the client has it.
-    fn represent(&self, response: &mut Response<Body>) {
-        if self.tags {
-            entity_tag::add(response);
-        }
-        let accepted = self.accept_encoding.as_ref();
-        let coding = if self.compresses { compression::negotiate(response, accepted) } else { None };
-        if let Some(known) = &self.if_none_match
-            && entity_tag::is_known(response, known)
-        {
-            entity_tag::leave_out(response);
-        } else if let Some(coding) = coding {
-            compression::compress(response, coding);
-        }
+        let tags = endpoint.settings.etag && matches!(context.request.method, Method::GET | Method::HEAD);
+        let asks = tags || (self.compresses && context.flags.accept_encoding);
+        self.asked = asks.then(|| Box::new(Representations::of(&context.request.headers, tags)));
     }
 
     fn rescue(&self, snapshot: &Snapshot, error: RequestError) -> Response<Body> {
@@ -449,8 +409,10 @@ impl ResponseContext {
                     // A plugin that chose an id of its own keeps it.
                     response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.header());
                 }
-                if self.compresses || self.tags {
-                    self.represent(&mut response);
+                match &self.asked {
+                    Some(asked) => asked.choose(&mut response, self.compresses),
+                    None if self.compresses => _ = compression::is_offered(&mut response),
+                    None => {}
                 }
                 response
             }

@@ -7,15 +7,15 @@
 
 use std::mem;
 
+use http::header::CONTENT_TYPE;
 use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
-use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 
 use super::accept_encoding::{Coding, accepted};
 use super::compressed::{Compressed, Encoder, PIECE};
 use super::response::Body;
-use super::vary;
+use super::{entity_tag, vary};
 
 /// Bytes from which on a body is compressed: a shorter one fits into one packet anyway.
 pub(crate) const MIN_SIZE: u64 = 1024;
@@ -32,22 +32,25 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// Decides how `response` is compressed for a client with this `Accept-Encoding`; `None` if it is sent as it is. Where
-/// it may be compressed, for this client or another, `Vary` says so to caches; its `ETag` is weak if it is.
-pub(crate) fn negotiate(response: &mut Response<Body>, accept_encoding: Option<&HeaderValue>) -> Option<Coding> {
+/// Whether `response` may be compressed, for this client or another; then its `Vary` says so to caches.
+pub(crate) fn is_offered(response: &mut Response<Body>) -> bool {
     let hint = response.body().size_hint();
     if hint.upper().is_some_and(|size| size < MIN_SIZE) || !is_compressible(response) {
+        return false;
+    }
+    vary::add(response.headers_mut(), HeaderValue::from_static("Accept-Encoding"));
+    true
+}
+
+/// Decides how `response` is compressed for a client with this `Accept-Encoding`; `None` if it is sent as it is. Its
+/// `ETag` is weak if it is compressed.
+pub(crate) fn negotiate(response: &mut Response<Body>, accept_encoding: Option<&HeaderValue>) -> Option<Coding> {
+    if !is_offered(response) {
         return None;
     }
     let headers = response.headers_mut();
-    vary::add(headers, HeaderValue::from_static("Accept-Encoding"));
     let coding = *accepted(accept_encoding, OFFERED).first()?;
-    if let Some(tag) = headers.get(ETAG)
-        && tag.as_bytes().starts_with(b"\"")
-        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
-    {
-        headers.insert(ETAG, weak);
-    }
+    entity_tag::weaken(headers);
     Some(coding)
 }
 

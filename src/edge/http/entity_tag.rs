@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use headers::{Header, IfNoneMatch};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::response::Body;
 
@@ -41,6 +41,36 @@ pub(crate) fn leave_out(response: &mut Response<Body>) {
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH] {
         response.headers_mut().remove(name);
     }
+}
+
+/// Makes a tag that stands for the bytes one that stands for the text, which is sent in other bytes.
+pub(crate) fn weaken(headers: &mut HeaderMap) {
+    if let Some(tag) = headers.get(ETAG).filter(|tag| is_strong(tag)) {
+        let weak = [b"W/", tag.as_bytes()].concat();
+        headers
+            .insert(ETAG, HeaderValue::from_bytes(&weak).expect("a tag is valid in a header with W/ before it, too"));
+    }
+}
+
+/// Makes the tag of a 304 the weak one if that is the one that the client knows, according to the `If-None-Match` of its
+/// request: it has a compressed answer, and a cache finds that only by its own tag (RFC 9111, 4.3.4).
+pub(crate) fn weaken_as_known(response: &mut Response<Body>, if_none_match: &HeaderValue) {
+    let tag = response.headers().get(ETAG).filter(|tag| is_strong(tag));
+    if response.status() == StatusCode::NOT_MODIFIED && tag.is_some_and(|tag| is_known_weakly(tag, if_none_match)) {
+        weaken(response.headers_mut());
+    }
+}
+
+fn is_strong(tag: &HeaderValue) -> bool {
+    tag.as_bytes().starts_with(b"\"")
+}
+
+/// Whether the weak form of `tag` is in the list, and the strong one is not.
+fn is_known_weakly(tag: &HeaderValue, if_none_match: &HeaderValue) -> bool {
+    let (tag, list) = (tag.as_bytes(), if_none_match.as_bytes());
+    // No tag has quotes in it, so what looks like this one is it.
+    let mut found = list.windows(tag.len()).enumerate().filter(|(_, text)| *text == tag).peekable();
+    found.peek().is_some() && found.all(|(at, _)| list[..at].ends_with(b"W/"))
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {
@@ -100,6 +130,23 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_known(&response, &HeaderValue::from_static(sent)), known, "{sent}");
+        }
+    }
+
+    #[test]
+    fn the_tag_of_a_304_is_the_one_that_the_client_knows() {
+        for (sent, tag) in [
+            ("W/\"a\"", "W/\"a\""),
+            ("\"b\", W/\"a\"", "W/\"a\""),
+            ("\"a\"", "\"a\""),
+            ("W/\"a\", \"a\"", "\"a\""),
+            ("W/\"b\"", "\"a\""),
+            ("*", "\"a\""),
+        ] {
+            let mut response = answer("", &[("etag", "\"a\"")]);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            weaken_as_known(&mut response, &HeaderValue::from_static(sent));
+            assert_eq!(response.headers()[ETAG], tag, "{sent}");
         }
     }
 

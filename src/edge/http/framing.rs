@@ -7,7 +7,7 @@
 //! HTTP/1 becomes one of HTTP/1.1 (RFC 9110, 2.5). Caveat: faults that hyper reports itself are not looked for;
 //! [`Framing`] stops reading there.
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memmem};
 
 /// What hyper is given from a fault on: in none of its states does it get past these bytes.
 pub(crate) const STOP: &[u8] = b"\0\n\n\r\0";
@@ -240,7 +240,10 @@ impl Framing {
             // hyper does not wait for the rest of the line, either.
             self.is_head = self.line.starts_with(b"HEAD ");
             self.is_preface = !self.has_begun && self.line.starts_with(PREFACE);
-            check_major_version(&self.line[self.line.len().saturating_sub(part.len() + 8)..])?;
+            let fresh = &self.line[self.line.len().saturating_sub(part.len() + " HTTP/".len())..];
+            if memmem::find(fresh, b" HTTP/").is_some() {
+                check_major_version(&self.line)?;
+            }
         }
         let is_too_long = matches!(self.at, At::Size) && self.line.len() > MAX_SIZE_LINE;
         if is_too_long { Err(Fault::Chunk) } else { Ok(()) }
@@ -344,9 +347,9 @@ fn matters(rest: &[u8]) -> bool {
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 
-/// Looks at the last word of a request line, or of the beginning of one.
+/// Looks at the third word of a request line, or of the beginning of one, which is where hyper finds the version.
 fn check_major_version(line: &[u8]) -> Result<(), Fault> {
-    let word = memrchr(b' ', line).map_or(line, |blank| &line[blank + 1..]);
+    let word = line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
     match word.strip_prefix(b"HTTP/") {
         Some([major @ b'0'..=b'9', ..]) if *major != b'1' => Err(Fault::Version(char::from(*major))),
         _ => Ok(()),

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::header::VARY;
+use http::header::{ETAG, VARY};
 
 use super::*;
 use crate::edge::http::pipe::{self, Writer};
