@@ -118,21 +118,22 @@ impl<B: Backend> AppService<B> {
                 }
                 Ok(Progress::Queued(outcome)) => {
                     let snapshot = Guard::into_inner(snapshot);
+                    // It has no body, or would have waited for that.
                     return Either::Right(Either::Left(async move {
                         let answered = await_outcome(outcome, &mut response).await;
-                        response.complete(&snapshot, answered, body)
+                        response.complete(&snapshot, answered, false)
                     }));
                 }
                 Ok(Progress::Waits(waiting)) => {
                     let mut snapshot = Guard::into_inner(snapshot);
                     return Either::Right(Either::Right(Box::pin(async move {
                         let answered = self.resume(&mut snapshot, *waiting, &mut body, &mut response).await;
-                        response.complete(&snapshot, answered, body)
+                        response.complete(&snapshot, answered, body.leaves_bytes())
                     })));
                 }
             }
         };
-        Either::Left(ready(response.complete(&snapshot, answered, body)))
+        Either::Left(ready(response.complete(&snapshot, answered, body.leaves_bytes())))
     }
 
     /// The stages of a request for a plugin, in order. It goes as far as nothing has to be awaited; [`Self::resume`]

@@ -232,7 +232,7 @@ impl RequestBody {
 
     /// True if bytes of it may still be on their way, so that the connection cannot be used again. They are discarded,
     /// because a client that is still sending must be able to read its response.
-    fn leaves_bytes(self) -> bool {
+    pub(super) fn leaves_bytes(self) -> bool {
         match self.body.filter(|body| !body.is_end_stream()) {
             Some(body) => {
                 body::discard(body);
@@ -395,12 +395,12 @@ impl ResponseContext {
 
     /// Stage: the response as it is sent. Errors become responses, and a plugin's response is compressed, and each
     /// response gets the headers that depend on the request: its id if it failed, CORS, those of `[headers]`, and
-    /// `Connection` if its body has not been read.
+    /// `Connection` if the request [leaves bytes](RequestBody::leaves_bytes).
     pub(super) fn complete(
         &self,
         snapshot: &Snapshot,
         answered: Result<Response<Body>, RequestError>,
-        body: RequestBody,
+        leaves_bytes: bool,
     ) -> Response<Body> {
         let mut refusal = None;
         let mut response = match answered {
@@ -439,7 +439,7 @@ impl ResponseContext {
         if let Some(added) = &snapshot.added_headers {
             added.add(response.headers_mut(), self.secure);
         }
-        if body.leaves_bytes() {
+        if leaves_bytes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let body_bytes = if self.is_head || !has_body { 0 } else { response.body_mut().count_for(self.slot) };

@@ -31,7 +31,7 @@ use crate::edge::observe::repeats::LineKind;
 use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::{Outcome, Reply, Responder};
 
-/// A handler that is running for a client.
+/// A handler that is running for a client. It is kept in a box, because it is passed on several times.
 pub struct InFlightCall {
     responder: Responder,
     event_loop: Arc<EventLoop>,
@@ -64,9 +64,9 @@ impl InFlightCall {
         event_loop: &Arc<EventLoop>,
         source: &Arc<ResultContext>,
         in_flight: &Arc<InFlight>,
-    ) -> Self {
+    ) -> Box<Self> {
         responder.start();
-        Self {
+        Box::new(Self {
             responder,
             event_loop: Arc::clone(event_loop),
             source: Arc::clone(source),
@@ -75,7 +75,7 @@ impl InFlightCall {
             headers: HeaderMap::new(),
             begun: None,
             awaited: None,
-        }
+        })
     }
 
     /// The number of the plugin, for [`running`].
@@ -89,7 +89,7 @@ impl InFlightCall {
     }
 
     /// Ends the call with what the handler returned or raised.
-    pub fn finish(self, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
+    pub fn finish(self: Box<Self>, py: Python<'_>, result: PyResult<Bound<'_, PyAny>>) {
         fork::end_child(py, result.as_ref().err());
         let opened = self.opened.as_ref().map(|(_, downlink)| downlink);
         if let (Err(error), Some(downlink)) = (&result, opened)
@@ -116,8 +116,8 @@ impl InFlightCall {
     }
 
     /// Ends the call with an outcome that no handler had a part in.
-    pub fn answer(self, py: Python<'_>, outcome: Outcome) {
-        let Self { responder, event_loop, guard, .. } = self;
+    pub fn answer(self: Box<Self>, py: Python<'_>, outcome: Outcome) {
+        let Self { responder, event_loop, guard, .. } = *self;
         running::leave();
         responder.complete(outcome);
         drop(guard);
@@ -151,16 +151,16 @@ impl InFlightCall {
 
 /// Where a running call is kept: both the request coroutine that ends it and the request that may begin its answer know
 /// the place.
-pub struct CallSlot(Locked<Option<InFlightCall>>);
+pub struct CallSlot(Locked<Option<Box<InFlightCall>>>);
 
 impl CallSlot {
     /// Keeps `call`.
-    pub fn new(call: InFlightCall) -> Arc<Self> {
+    pub fn new(call: Box<InFlightCall>) -> Arc<Self> {
         Arc::new(Self(Locked::new(Some(call))))
     }
 
     /// Takes the call out, to end it; `None` when it has ended.
-    pub fn take(&self) -> Option<InFlightCall> {
+    pub fn take(&self) -> Option<Box<InFlightCall>> {
         self.0.take()
     }
 
@@ -178,7 +178,7 @@ impl CallSlot {
     /// The request, its plugin and its id in the log, until it has ended; nothing if no time of it is limited.
     pub(super) fn request(&self) -> Option<(RequestNumber, Arc<str>, String)> {
         self.0.with(|call| {
-            let InFlightCall { responder, source, .. } = call.as_ref()?;
+            let InFlightCall { responder, source, .. } = &**call.as_ref()?;
             Some((responder.number()?, Arc::clone(&source.plugin), responder.request_id().to_string()))
         })
     }
@@ -190,8 +190,8 @@ impl CallSlot {
 
     /// Keeps what the handler waits for alive, and with it the handler, if an answer has been opened or begun.
     pub fn hold(&self, awaited: &Bound<'_, PyAny>) {
-        let open = |call: &&mut InFlightCall| call.begun.is_some() || call.opened.is_some();
-        if self.0.with(|call| call.as_mut().is_some_and(|call| open(&call))) {
+        let open = |call: &InFlightCall| call.begun.is_some() || call.opened.is_some();
+        if self.0.with(|call| call.as_mut().is_some_and(|call| open(call))) {
             let awaited = awaited.clone().unbind();
             drop(self.0.with(|call| call.as_mut().map(|call| call.awaited.replace(awaited))));
         }
@@ -314,7 +314,7 @@ fn client_is_gone() -> PyErr {
     PyConnectionResetError::new_err("the client is gone")
 }
 
-fn unanswered(slot: &mut Option<InFlightCall>) -> PyResult<&mut InFlightCall> {
-    let call = slot.as_mut().filter(|call| !call.responder.is_answered());
+fn unanswered(slot: &mut Option<Box<InFlightCall>>) -> PyResult<&mut InFlightCall> {
+    let call = slot.as_deref_mut().filter(|call| !call.responder.is_answered());
     call.ok_or_else(|| PyRuntimeError::new_err("the request has been answered already"))
 }

@@ -99,7 +99,7 @@ impl Consumer {
         responder: Responder,
         source: &Arc<ResultContext>,
         in_flight: &Arc<InFlight>,
-    ) -> InFlightCall {
+    ) -> Box<InFlightCall> {
         InFlightCall::start(responder, &self.event_loop, source, in_flight)
     }
 
@@ -117,7 +117,7 @@ impl Consumer {
     pub(crate) fn run<'py>(
         &self,
         py: Python<'py>,
-        call: InFlightCall,
+        call: Box<InFlightCall>,
         context: OwnContext,
         handler: impl FnOnce(Weak<CallSlot>) -> PyResult<Called<'py>>,
     ) -> PyResult<()> {
