@@ -72,7 +72,7 @@ class Failing(Stressed):
             raise RecursionError(text) from None
 
     async def nonsense(self, text):
-        return 200, {text: [{1, 2}]}
+        return 200, {text: [1j]}
 
     async def nowhere(self, text):
         return text, "no code", None, None
