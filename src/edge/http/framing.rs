@@ -283,7 +283,7 @@ impl Framing {
             return Ok(At::Headers { length: None, is_chunked: None });
         }
         if target.contains(&b' ') {
-            Ok(At::Stopped)
+            check_major_version(line).map(|()| At::Stopped)
         } else if target.is_ascii() {
             Err(Fault::Target("its target has a fragment"))
         } else {
