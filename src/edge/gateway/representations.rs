@@ -2,8 +2,7 @@
 //! has it already.
 //!
 //! Runs on the I/O threads. What a tag is made of and what can be compressed is decided in
-//! [`entity_tag`](crate::edge::http::entity_tag) and [`compression`](crate::edge::http::compression). Promise: the tag of
-//! a 304 is the one of the 200 that the client has. Caveat: made only for requests that ask for one of these.
+//! [`entity_tag`] and [`compression`]. Promise: the tag of a 304 is the one of the 200 that the client has. Caveat: made only for requests that ask for one of these.
 
 use http::header::IF_NONE_MATCH;
 use http::{HeaderMap, HeaderValue, Response};
