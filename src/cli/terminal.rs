@@ -29,7 +29,8 @@ pub(super) fn report(problem: &str, code: u8) -> u8 {
     code
 }
 
-/// Writes a problem to standard error, with a word before it that has the colour of its severity.
+/// Writes a problem to standard error. An error begins with its place, as those of a start do, and as editors look for
+/// it; others begin with the word for their severity. On a terminal, that has a colour.
 pub(super) fn report_problem(severity: Severity, problem: &str) {
     let color = match severity {
         Severity::Error => AnsiColor::Red,
@@ -38,7 +39,12 @@ pub(super) fn report_problem(severity: Severity, problem: &str) {
     };
     let style = Style::new().bold().fg_color(Some(color.into()));
     // Without standard error there is no reader.
-    let _ = writeln!(anstream::stderr(), "{style}{severity}{style:#}: {problem}");
+    let _ = if severity == Severity::Error {
+        let (place, rest) = problem.split_at(problem.find(": ").unwrap_or(0));
+        writeln!(anstream::stderr(), "{style}{place}{style:#}{rest}")
+    } else {
+        writeln!(anstream::stderr(), "{style}{severity}{style:#}: {problem}")
+    };
 }
 
 /// A number of seconds of the command line.

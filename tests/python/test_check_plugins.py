@@ -108,10 +108,10 @@ def test_errors_are_shown_to_a_person_with_file_line_and_remedy(tmp_path: Path) 
     lines = errors.splitlines()
     assert lines[0].startswith("warning: server.ini:8: [server] io_thread")
     assert lines[1] == (
-        "error: plugins/exits.py: its import ends the process with code 7 "
+        "plugins/exits.py: its import ends the process with code 7 "
         "(raise an exception instead of os._exit: the server would end with it)"
     )
-    assert lines[2] == "error: plugins/raises.py:3: KeyError: 'at import'"
+    assert lines[2] == "plugins/raises.py:3: KeyError: 'at import'"
     assert ["server.ini: 2 errors; 2 plugin files imported"] == lines[3:]
 
 

@@ -1,8 +1,9 @@
 //! Which representation of its answer a request of a plugin gets: with a tag, compressed, or none because the client
 //! has it already.
 //!
-//! Runs on the I/O threads. What a tag is made of and what can be compressed is decided in
-//! [`entity_tag`] and [`compression`]. Promise: the tag of a 304 is the one of the 200 that the client has. Caveat: made only for requests that ask for one of these.
+//! Runs on the I/O threads. What a tag is made of and what can be compressed is decided in [`entity_tag`] and
+//! [`compression`]. Promise: the tag of a 304 is the one of the 200 that the client has. Caveat: made only for requests
+//! that ask for one of these.
 
 use http::header::IF_NONE_MATCH;
 use http::{HeaderMap, HeaderValue, Response};
