@@ -2,7 +2,7 @@
 //!
 //! Runs on the main thread of a process of its own. Promise: what is written runs as it is: the test succeeds, and a
 //! server serves the plugin; nothing that exists is overwritten. Exit code 1 if it cannot be written, 2 for a wrong
-//! command line. Caveat: a running server without `--watch` has to be told to reload.
+//! command line. Caveat: a running server without `--watch` loads it only by a reload.
 
 use std::path::{Path, PathBuf};
 
@@ -46,8 +46,8 @@ pub(super) fn run(py: Python<'_>, arguments: &NewArguments, ini: Option<PathBuf>
         Err(problem) => return report(&format!("{problem}; or run: plugincore init ."), USAGE),
     };
     match write(py, arguments, ini.as_deref(), folder) {
-        Ok(told) => {
-            print(&told.join("\n"));
+        Ok(done) => {
+            print(&done.join("\n"));
             0
         }
         Err(problem) => report(&problem, FAILED),
@@ -76,7 +76,7 @@ fn write(py: Python<'_>, arguments: &NewArguments, ini: Option<&Path>, folder: &
     files.add(file, source);
     files.add(home.join("tests").join(format!("test_{name}.py")), of_test);
     let written = files.write(folder)?;
-    let mut told: Vec<_> = written.iter().map(|file| format!("created {}", file.display())).collect();
+    let mut done: Vec<_> = written.iter().map(|file| format!("created {}", file.display())).collect();
     match (ini, text) {
         (Some(ini), Some(text)) => {
             if let Err(error) = replace(&folder.join(ini), &text) {
@@ -86,13 +86,13 @@ fn write(py: Python<'_>, arguments: &NewArguments, ini: Option<&Path>, folder: &
                 }
                 return Err(format!("{}: the file cannot be changed: {error}", ini.display()));
             }
-            told.push(format!("added {name} to {}", ini.display()));
+            done.push(format!("added {name} to {}", ini.display()));
         }
-        (Some(ini), None) => told.push(format!("{} has lines for {name} already", ini.display())),
+        (Some(ini), None) => done.push(format!("{} has lines for {name} already", ini.display())),
         (None, _) => {}
     }
-    told.extend(key.map(|key| format!("its key, which is not shown again: {key}")));
-    Ok(told)
+    done.extend(key.map(|key| format!("its key, which is not shown again: {key}")));
+    Ok(done)
 }
 
 /// The text of the ini file with what belongs to the plugin, if that has to be changed, and the key that was made.

@@ -161,6 +161,26 @@ def test_several_lines_of_accept_encoding_count(server: Server) -> None:
     assert "br" == answer.one("content-encoding")
 
 
+def test_each_request_of_a_connection_is_judged_by_its_own_header(server: Server) -> None:
+    """One that has what the last one had, another, none, a long one, several lines, and what came before."""
+    long = ", ".join(["x"] * 100 + ["gzip"])
+    with Wire(server) as wire:
+        for lines, coding in [
+            (["br"], "br"),
+            (["br"], "br"),
+            (["gzip"], "gzip"),
+            ([], None),
+            (["gzip"], "gzip"),
+            ([long], "gzip"),
+            (["br;q=0", "zstd"], "zstd"),
+            (["identity"], None),
+            (["br"], "br"),
+        ]:
+            head = "".join(f"Accept-Encoding: {line}\r\n" for line in lines)
+            answer = wire.ask(f"GET /answers HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
+            assert coding == answer.one("content-encoding"), lines
+
+
 def test_little_costs_nothing(server: Server) -> None:
     """Below 1 KiB there is no compression, and nothing varies by it."""
     small, large = (ask(server, f"/answers/text?size={size}", f"Accept-Encoding: {ALL}") for size in (1023, 1024))

@@ -14,11 +14,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
-use super::representations::Representations;
+use super::representations::{Compression, Tags};
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::body::{self, BodyError};
-use crate::edge::http::compression;
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::incoming::Incoming;
@@ -330,8 +329,10 @@ pub(super) struct ResponseContext {
     origin: Option<HeaderValue>,
     /// CORS as the plugin has it, if it has origins of its own.
     cors: Option<Arc<Cors>>,
-    /// The representations that the client asks for, if the plugin's answer depends on them.
-    asked: Option<Box<Representations>>,
+    /// What is said of tags, if the plugin's answer depends on them.
+    tags: Option<Box<Tags>>,
+    /// How what the plugin answers may be compressed.
+    compression: Compression,
     is_head: bool,
     /// Whether the client uses TLS, as far as is known.
     secure: bool,
@@ -339,8 +340,6 @@ pub(super) struct ResponseContext {
     takes_problems: bool,
     /// Whether the client is on this machine, as far as is known.
     is_local: bool,
-    /// Whether what the plugin answers may be compressed.
-    compresses: bool,
 }
 
 impl ResponseContext {
@@ -363,10 +362,10 @@ impl ResponseContext {
             plugin_times: None,
             origin: if adds_cors { request.headers.get(ORIGIN).cloned() } else { None },
             cors: None,
-            asked: None,
+            tags: None,
+            compression: Compression::Never,
             is_head: request.method == Method::HEAD,
             secure: request.secure,
-            compresses: false,
             takes_problems: context.flags.problem,
             is_local: context.is_local,
         }
@@ -377,10 +376,12 @@ impl ResponseContext {
     pub(super) fn go_by(&mut self, endpoint: &Endpoint, context: &RequestContext) {
         self.slot = endpoint.slot;
         self.cors.clone_from(&endpoint.cors);
-        self.compresses = endpoint.settings.compression;
-        let tags = endpoint.settings.etag && matches!(context.request.method, Method::GET | Method::HEAD);
-        let asks = tags || (self.compresses && context.flags.accept_encoding);
-        self.asked = asks.then(|| Box::new(Representations::of(&context.request.headers, tags)));
+        let (request, flags) = (&context.request, context.flags);
+        let compresses = endpoint.settings.compression;
+        self.compression = if compresses { Compression::Preferred(flags.coding) } else { Compression::Never };
+        let adds_tags = endpoint.settings.etag && matches!(request.method, Method::GET | Method::HEAD);
+        let asks = adds_tags || (compresses && flags.if_none_match);
+        self.tags = asks.then(|| Box::new(Tags::of(&request.headers, adds_tags)));
     }
 
     fn rescue(&self, snapshot: &Snapshot, error: RequestError) -> Response<Body> {
@@ -409,10 +410,9 @@ impl ResponseContext {
                     // A plugin that chose an id of its own keeps it.
                     response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.header());
                 }
-                match &self.asked {
-                    Some(asked) => asked.choose(&mut response, self.compresses),
-                    None if self.compresses => _ = compression::is_offered(&mut response),
-                    None => {}
+                match &self.tags {
+                    Some(tags) => tags.apply(&mut response, self.compression),
+                    None => self.compression.apply(&mut response),
                 }
                 response
             }

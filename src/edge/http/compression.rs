@@ -8,7 +8,7 @@
 use std::mem;
 
 use http::header::CONTENT_TYPE;
-use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 
@@ -33,7 +33,7 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 /// Whether `response` may be compressed, for this client or another; then its `Vary` says so to caches.
-pub(crate) fn is_offered(response: &mut Response<Body>) -> bool {
+fn is_offered(response: &mut Response<Body>) -> bool {
     let hint = response.body().size_hint();
     if hint.upper().is_some_and(|size| size < MIN_SIZE) || !is_compressible(response) {
         return false;
@@ -42,15 +42,19 @@ pub(crate) fn is_offered(response: &mut Response<Body>) -> bool {
     true
 }
 
-/// Decides how `response` is compressed for a client with this `Accept-Encoding`; `None` if it is sent as it is. Its
+/// The coding that a client prefers to what is not compressed, by the lines of its `Accept-Encoding`.
+pub(crate) fn preferred<'a>(accept_encoding: impl IntoIterator<Item = &'a HeaderValue>) -> Option<Coding> {
+    accepted(accept_encoding, OFFERED).first().copied()
+}
+
+/// Decides whether `response` is compressed for a client that prefers this coding; `None` if it is sent as it is. Its
 /// `ETag` is weak if it is compressed.
-pub(crate) fn negotiate(response: &mut Response<Body>, accept_encoding: Option<&HeaderValue>) -> Option<Coding> {
+pub(crate) fn negotiate(response: &mut Response<Body>, preferred: Option<Coding>) -> Option<Coding> {
     if !is_offered(response) {
         return None;
     }
-    let headers = response.headers_mut();
-    let coding = *accepted(accept_encoding, OFFERED).first()?;
-    entity_tag::weaken(headers);
+    let coding = preferred?;
+    entity_tag::weaken(response.headers_mut());
     Some(coding)
 }
 
@@ -125,24 +129,6 @@ fn is_text(media_type: &[u8]) -> bool {
         tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
     };
     if begins("text/") { !is("text/event-stream") } else { TEXTS.into_iter().any(is) || ends("+json") || ends("+xml") }
-}
-
-/// The `Accept-Encoding` of a request, on one line.
-pub(crate) fn accept_encoding(headers: &HeaderMap) -> Option<HeaderValue> {
-    joined(headers, &ACCEPT_ENCODING)
-}
-
-/// All lines of a header that is a list, as one.
-pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => None,
-        (Some(line), None) => Some(line.clone()),
-        _ => {
-            let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-            HeaderValue::from_bytes(&lines.collect::<Vec<_>>().join(&b", "[..])).ok()
-        }
-    }
 }
 
 #[cfg(test)]

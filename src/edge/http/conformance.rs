@@ -7,12 +7,15 @@
 use std::net::Ipv6Addr;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, IF_NONE_MATCH, ORIGIN, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 
+use super::accept_encoding::Coding;
+use super::compression;
 use super::problem::accepts_problem;
 use super::request_id::X_REQUEST_ID;
 use super::response::Body;
@@ -70,8 +73,7 @@ pub(crate) enum Violation {
 }
 
 /// Checks a request that came over a connection that is `secure` or not. A whole URL as target becomes its path, with
-/// its host in the `Host` header, over which it wins. `known_host` is kept for the connection: the `Host` that was
-/// found to be right last, empty at first.
+/// its host in the `Host` header, over which it wins. `known` is kept for the connection.
 ///
 /// # Errors
 ///
@@ -79,12 +81,13 @@ pub(crate) enum Violation {
 pub(crate) fn check<B: http_body::Body>(
     request: &mut Request<B>,
     secure: bool,
-    known_host: &mut Vec<u8>,
+    known: &mut KnownHeaders,
 ) -> Result<HeaderFlags, Violation> {
     let is_old = request.version() < Version::HTTP_11;
     let fields = Fields::of(request.headers());
-    fields.check_host(is_old, known_host)?;
-    let (expects, upgrades, flags) = (fields.expects, fields.upgrades, fields.flags);
+    fields.check_host(is_old, &mut known.host)?;
+    let flags = HeaderFlags { coding: fields.coding(request.headers(), known), ..fields.flags };
+    let (expects, upgrades) = (fields.expects, fields.upgrades);
     check_target(request, secure)?;
     let has_coding = || request.version() <= Version::HTTP_11 && request.body().size_hint().exact().is_none();
     if !request.body().is_end_stream() && has_coding() {
@@ -114,6 +117,20 @@ pub(crate) fn check_target_size<B>(request: &Request<B>, max: usize) -> Result<(
     if size > max { Err(Violation::TargetSize) } else { Ok(()) }
 }
 
+/// What requests of a connection had last, since most have the same: it is judged only when it changes.
+#[derive(Debug, Default)]
+pub(crate) struct KnownHeaders {
+    /// A right `Host`.
+    host: Vec<u8>,
+    /// An `Accept-Encoding`, on one line.
+    accept_encoding: Vec<u8>,
+    /// What it comes to.
+    coding: Option<Coding>,
+}
+
+/// Longest `Accept-Encoding` that is kept, in bytes: browsers send some thirty.
+const MAX_KNOWN_CODINGS: usize = 128;
+
 /// Whether a request has the headers that are asked for at each request and that most do not have. They are found in
 /// the pass over the headers that is made anyway, since to look each up takes longer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,8 +142,10 @@ pub(crate) struct HeaderFlags {
     pub forwarded: bool,
     /// `Origin`.
     pub origin: bool,
-    /// `Accept-Encoding`.
-    pub accept_encoding: bool,
+    /// `If-None-Match`.
+    pub if_none_match: bool,
+    /// The coding that its `Accept-Encoding` prefers, if it does.
+    pub coding: Option<Coding>,
     /// `Accept` with the type of problems of RFC 9457.
     pub problem: bool,
 }
@@ -165,9 +184,12 @@ impl OldClient {
 
 /// What there is of the headers that are checked; found in one pass, since to look each up takes longer.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a header is there or not")]
 struct Fields<'a> {
     host: Option<&'a HeaderValue>,
     has_more_hosts: bool,
+    accept_encoding: Option<&'a HeaderValue>,
+    has_more_codings: bool,
     expects: bool,
     upgrades: bool,
     flags: HeaderFlags,
@@ -186,7 +208,9 @@ impl<'a> Fields<'a> {
             } else if *name == ORIGIN {
                 fields.flags.origin = true;
             } else if *name == ACCEPT_ENCODING {
-                fields.flags.accept_encoding = true;
+                fields.has_more_codings = fields.accept_encoding.replace(value).is_some();
+            } else if *name == IF_NONE_MATCH {
+                fields.flags.if_none_match = true;
             } else if *name == ACCEPT {
                 fields.flags.problem |= accepts_problem(value);
             } else if *name == X_REQUEST_ID {
@@ -196,6 +220,19 @@ impl<'a> Fields<'a> {
             }
         }
         fields
+    }
+
+    fn coding(&self, headers: &HeaderMap, known: &mut KnownHeaders) -> Option<Coding> {
+        let line = self.accept_encoding?;
+        if self.has_more_codings || line.len() > MAX_KNOWN_CODINGS {
+            return compression::preferred(headers.get_all(ACCEPT_ENCODING));
+        }
+        if *line != *known.accept_encoding {
+            known.coding = compression::preferred([line]);
+            known.accept_encoding.clear();
+            known.accept_encoding.extend_from_slice(line.as_bytes());
+        }
+        known.coding
     }
 
     fn check_host(&self, is_old: bool, known: &mut Vec<u8>) -> Result<(), Violation> {

@@ -63,7 +63,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     let (last_request, answered) = (Rc::clone(&last_request_arrived), Rc::clone(&request_answered));
     let (upgrade, state) = (Rc::new(Cell::new(None)), Rc::new(ConnectionState::default()));
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
-    let (secure, known_host) = (connect_info.secure, RefCell::default());
+    let (secure, known) = (connect_info.secure, RefCell::default());
     let (added_headers, target_size) = (params.added_headers.clone(), params.target_size);
     let respond = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         if service_state.drains.get() {
@@ -72,7 +72,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
         service_state.is_answering.set(true);
         let old_client = OldClient::of(&request);
         let checked = conformance::check_target_size(&request, target_size)
-            .and_then(|()| conformance::check(&mut request, secure, &mut known_host.borrow_mut()));
+            .and_then(|()| conformance::check(&mut request, secure, &mut known.borrow_mut()));
         let answer = match checked {
             Ok(flags) => Rc::clone(&service).call(Rc::clone(&connect_info), request.map(Incoming::Http1), flags),
             Err(violation) => {

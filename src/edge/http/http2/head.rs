@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body::Body;
 
-use crate::edge::http::conformance::{self, HeaderFlags, Violation};
+use crate::edge::http::conformance::{self, HeaderFlags, KnownHeaders, Violation};
 use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::rescue::HeadError;
 
@@ -24,7 +24,7 @@ pub(super) enum Refusal {
     Violation(#[from] Violation),
 }
 
-/// Checks the head of a request, and changes it as described above. `known_host` is as for [`conformance::check`].
+/// Checks the head of a request, and changes it as described above. `known` is as for [`conformance::check`].
 ///
 /// # Errors
 /// How it is to be answered.
@@ -32,7 +32,7 @@ pub(super) fn check<B: Body>(
     request: &mut Request<B>,
     params: &ConnectionParams,
     secure: bool,
-    known_host: &mut Vec<u8>,
+    known: &mut KnownHeaders,
 ) -> Result<HeaderFlags, Refusal> {
     let is_foreign = |scheme: &Scheme| ![Scheme::HTTP, Scheme::HTTPS].contains(scheme);
     if request.uri().scheme().is_some_and(is_foreign) {
@@ -45,7 +45,7 @@ pub(super) fn check<B: Body>(
     if !request.uri().path().is_ascii() || !request.uri().query().unwrap_or_default().is_ascii() {
         return Err(Violation::Target("its target has a character beyond ASCII that is not escaped").into());
     }
-    Ok(conformance::check(request, secure, known_host)?)
+    Ok(conformance::check(request, secure, known)?)
 }
 
 /// Browsers send each cookie by itself, which compresses better (RFC 9113, 8.2.3).

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use super::added_headers::AddedHeaders;
 use super::body;
+use super::conformance::KnownHeaders;
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
 use super::incoming::{Incoming, StreamBody};
@@ -88,7 +89,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
         Err(_) => return tracing::debug!("HTTP/2 connection failed: no preface in time"),
     };
     let (idle_time, head_time) = (params.idle_time, params.head_time);
-    let mut requests = Requests { service, connect_info: Rc::new(connect_info), params, known_host: Vec::new() };
+    let mut requests =
+        Requests { service, connect_info: Rc::new(connect_info), params, known: KnownHeaders::default() };
     let mut streams = FuturesUnordered::new();
     let mut end = End::None;
     let mut idle_since = None;
@@ -209,7 +211,7 @@ struct Requests<S> {
     service: Rc<S>,
     connect_info: Rc<ConnectInfo>,
     params: ConnectionParams,
-    known_host: Vec<u8>,
+    known: KnownHeaders,
 }
 
 impl<S: Service> Requests<S> {
@@ -242,7 +244,7 @@ impl<S: Service> Requests<S> {
         &mut self,
         mut request: Request<Incoming>,
     ) -> ResponseFuture<impl Future<Output = Response<Body>> + use<S>> {
-        match head::check(&mut request, &self.params, self.connect_info.secure, &mut self.known_host) {
+        match head::check(&mut request, &self.params, self.connect_info.secure, &mut self.known) {
             Ok(flags) => Rc::clone(&self.service).call(Rc::clone(&self.connect_info), request, flags),
             Err(refusal) => {
                 let id = RequestId::from_headers(request.headers());

@@ -1,6 +1,6 @@
 //! What one thread counts.
 //!
-//! Promise: a thread counts in its own block alone, which it finds without a lock; whoever shows figures adds up the
+//! Promise: a thread counts in its own block alone, which it finds without a lock; who shows figures adds up the
 //! blocks of all threads. Memory is taken for what has been counted at least once. Caveat: a block outlives its thread,
 //! since its counts do, so only threads that serve for the process's life may count here.
 
