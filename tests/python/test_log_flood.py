@@ -22,7 +22,7 @@ SHOP = """
                 case "value":
                     raise ValueError(data["name"])
                 case "set":
-                    return 200, {"names": {data["name"]}}
+                    return 200, {"names": object()}
             for number in range(50):
                 self.log("own", number)
             return 200, {}

@@ -182,15 +182,20 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// What the request is answered with, if its time is over; else `waker` is woken when it is.
-    fn poll(&self, waker: &Waker) -> Option<Verdict> {
+    /// What the request is answered with, if its time is over.
+    fn verdict(&self) -> Option<Verdict> {
+        let entries = self.outstanding.entries.borrow();
+        entries.get(self.ticket.place)?.as_ref()?.verdict()
+    }
+
+    /// Has `waker` woken when the time of the request is over.
+    fn wake_when_over(&self, waker: &Waker) {
         let mut entries = self.outstanding.entries.borrow_mut();
-        let entry = entries.get_mut(self.ticket.place)?.as_mut()?;
-        let verdict = entry.verdict();
-        if verdict.is_none() && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if let Some(entry) = entries.get_mut(self.ticket.place).and_then(Option::as_mut)
+            && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
             entry.waker = Some(waker.clone());
         }
-        verdict
     }
 
     fn plugin(&self) -> Option<Arc<str>> {
@@ -236,14 +241,21 @@ impl Future for Awaited {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TimedOutcome> {
         let untimed = |outcome| TimedOutcome { outcome, times: None };
+        // First, since a handler that is cancelled for it may answer before this is polled.
+        match self.place.as_ref().and_then(Place::verdict) {
+            None => {}
+            Some(Verdict::QueueTime) => return Poll::Ready(untimed(Outcome::Rejected(Rejection::Congested))),
+            Some(Verdict::HandlerTime(limit)) => {
+                return Poll::Ready(untimed(Outcome::Failed(Failure::Overdue { limit })));
+            }
+        }
         if let Poll::Ready(outcome) = Pin::new(&mut self.outcome).poll(context) {
             // The sender answers even when it is dropped; an error is left only when this thread itself ends.
             return Poll::Ready(outcome.unwrap_or_else(|_| untimed(Outcome::Rejected(Rejection::ShuttingDown))));
         }
-        match self.place.as_ref().and_then(|place| place.poll(context.waker())) {
-            None => Poll::Pending,
-            Some(Verdict::QueueTime) => Poll::Ready(untimed(Outcome::Rejected(Rejection::Congested))),
-            Some(Verdict::HandlerTime(limit)) => Poll::Ready(untimed(Outcome::Failed(Failure::Overdue { limit }))),
+        if let Some(place) = &self.place {
+            place.wake_when_over(context.waker());
         }
+        Poll::Pending
     }
 }
