@@ -217,7 +217,11 @@ fn range(data: &[u8]) {
             is_quoted ^= byte == b'"';
             if is_quoted && matches!(byte, b' ' | b'\t') { b'_' } else { byte }
         });
-        let value: Vec<u8> = value.collect();
+        let mut value: Vec<u8> = value.collect();
+        if is_quoted {
+            // Lines of one name are joined by a comma and a blank.
+            value.push(b'"');
+        }
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&value)) {
             headers.append(name, value);
         }
