@@ -19,7 +19,7 @@ CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
 .PHONY: serve test test-rust test-python built test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: stress soak fuzz lint audit format bench bench-quick bench-guard clean
+.PHONY: stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -177,6 +177,10 @@ bench-quick: target/bench/requirements
 # and a C compiler.
 bench-guard: target/bench/requirements
 	target/bench/venv/bin/python benches/compare/guard.py $(BASE)
+
+# What is left of the throughput under ten times the load that a plugin sustains; needs h2load.
+bench-overload: target/bench/requirements
+	target/bench/venv/bin/python benches/compare/overload.py
 
 target/bench/requirements: benches/compare/requirements.txt
 	test -x target/bench/venv/bin/python || $(PYTHON) -m venv target/bench/venv
