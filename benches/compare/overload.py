@@ -1,7 +1,8 @@
 """Offers more than a plugin can do: ``python benches/compare/overload.py [--times 10] [--seconds 30]``.
 
-The server has all limits at their defaults and logs as it is shipped. First comes what the plugin sustains; then requests
-come at a steady pace, whether answers come or not, at so many times that rate; then it is measured again. Needs h2load.
+The server has all limits at their defaults and logs as it is shipped. First comes what the plugin sustains; then
+requests come at a steady pace, whether answers come or not, at so many times that rate; then it is measured again.
+Needs h2load.
 """
 
 from __future__ import annotations
