@@ -53,20 +53,20 @@ fn plugins_get_a_config_of_the_document_with_the_logging_level() {
 fn names_that_plugins_could_not_use_are_told_with_the_other_errors() {
     attached(|py| {
         let document = document(py, "[paths]\nplugins=plugins\nprint=1\n[network]\nport=int:x\n[while]\n");
-        let told: Vec<_> = Settings::from_config(&document).0.expect_err("three are wrong").0;
-        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
-        assert!(told[0].starts_with("t.ini:3: [paths] print: 'print' is a Python builtin"), "{told:#?}");
-        assert!(told[1].starts_with("t.ini:5: [network] port: what follows int:"), "{told:#?}");
-        assert!(told[2].starts_with("t.ini:6: [while]: 'while' is a Python keyword"), "{told:#?}");
+        let found: Vec<_> = Settings::from_config(&document).0.expect_err("three are wrong").0;
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert!(found[0].starts_with("t.ini:3: [paths] print: 'print' is a Python builtin"), "{found:#?}");
+        assert!(found[1].starts_with("t.ini:5: [network] port: what follows int:"), "{found:#?}");
+        assert!(found[2].starts_with("t.ini:6: [while]: 'while' is a Python keyword"), "{found:#?}");
     });
 }
 
 #[test]
 fn a_file_that_is_not_there_is_an_error_for_the_host() {
-    let told = attached(|py| read(py, Path::new(""), Path::new("/nowhere/t.ini"), &[]))
+    let found = attached(|py| read(py, Path::new(""), Path::new("/nowhere/t.ini"), &[]))
         .expect_err("it is not there")
         .to_string();
-    assert!(told.starts_with("/nowhere/t.ini: cannot be read: "), "{told}");
+    assert!(found.starts_with("/nowhere/t.ini: cannot be read: "), "{found}");
 }
 
 #[test]
