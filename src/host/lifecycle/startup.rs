@@ -5,7 +5,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use anstream::AutoStream;
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use pyo3::prelude::*;
 
 use crate::edge::control::status::{PluginState, PluginStatus};
@@ -107,8 +108,10 @@ impl Summary {
         let page = self.page.as_deref().unwrap_or("no address that a browser reaches");
         let [versions, plugins, keys] = [versions(), self.plugins.clone(), self.keys()];
         let text = format!("\n  \x1b[1m{versions}\x1b[0m\n  {page}\n  {plugins}\n  keys: {keys}\n\n");
-        // Colours go where they are wanted.
-        let mut output = AutoStream::auto(std::io::stdout());
+        let mut output = std::io::stdout();
+        let has_colours = AutoStream::choice(&output) != ColorChoice::Never;
+        let text = if has_colours { text } else { strip_str(&text).to_string() };
+        // In one piece, since the log's writer has lines for the same terminal.
         let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     }
 }
