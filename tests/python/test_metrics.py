@@ -239,6 +239,8 @@ def test_the_figures_come_while_a_plugin_blocks_python(launch: Launch) -> None:
 
 def test_openmetrics_is_sent_to_those_who_accept_it(server: Server) -> None:
     """All others get the text of Prometheus, which says the same."""
+    # What is answered for the first time makes figures that were not there.
+    read(server)
     plain = server.get("/-/metrics")
     assert "text/plain; version=0.0.4; charset=utf-8" == plain.headers["content-type"]
     assert "no-store" == plain.headers["cache-control"]

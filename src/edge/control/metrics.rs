@@ -1,7 +1,7 @@
 //! `/-/metrics`: what all threads have counted, added up, and the figures of the moment.
 //!
-//! Runs on a blocking thread of the I/O side. Promise: Python has no part in it, so the figures come while a plugin
-//! blocks; those of a plugin go on over its reloads. Caveat: a plugin that is gone is not shown, whatever was counted.
+//! Runs on a blocking thread of the I/O side. Promise: the figures come while a plugin blocks, since Python has a part in
+//! none of them but those of `prometheus_client`; those of a plugin go on over its reloads. Caveat: a plugin that is gone is not shown, whatever was counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,6 +27,8 @@ use crate::edge::observe::output;
 pub(crate) struct Figures {
     /// How it is written.
     pub format: Format,
+    /// What plugins keep with the package `prometheus_client`, in this format.
+    pub registry: Arc<str>,
     /// The plugins of the moment.
     pub plugins: Arc<Vec<PluginStatus>>,
     /// Whether `/-/ready` succeeds.
@@ -75,6 +77,7 @@ impl Figures {
         out.sample(&family::LOG_LINES_LOST, &[], output::lost_lines());
         self.process(&mut out);
         own::show(&mut out, plugins.iter().map(|(id, _)| *id));
+        out.append(&self.registry);
         out.finish()
     }
 

@@ -108,8 +108,10 @@ pub(super) async fn metrics<B: Backend>(
     check_server_key(gate, body, Resource::Metrics).await?;
     refuse_strangers(context, &snapshot.metrics)?;
     let accept = context.request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept);
     let figures = Figures {
-        format: Format::accepted(accept),
+        format,
+        registry: state.registry.read(&*state.backend, format).await,
         plugins: state.statuses.load_full(),
         is_ready: state.is_ready(),
         connections: state.connections.taken(),

@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod builtin;
 mod clients;
+mod registry;
 mod representations;
 mod routes;
 pub(crate) mod service;

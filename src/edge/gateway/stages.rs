@@ -37,6 +37,7 @@ use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::{KeyCheck, RequestData};
 use crate::edge::queue::responder::{Outcome, Reply, TimedOutcome};
+use crate::edge::queue::turn_clock;
 use crate::edge::routing::{Endpoint, Route};
 
 /// Why a request gets an error as its response.
@@ -355,7 +356,7 @@ impl ResponseContext {
         let adds_cors = context.flags.origin && request.method != Method::OPTIONS;
         Self {
             id: context.id.clone(),
-            begun: Instant::now(),
+            begun: turn_clock::now(),
             method: CountedMethod::of(&request.method),
             version: request.version,
             slot: Slot::NO_PLUGIN,
@@ -448,7 +449,7 @@ impl ResponseContext {
             method: self.method,
             version: Some(self.version),
             status: response.status(),
-            duration: Some(self.begun.elapsed()),
+            duration: Some(turn_clock::now().saturating_duration_since(self.begun)),
             plugin_times: self.plugin_times,
             body_bytes,
             refusal,

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::clients::ClientRecords;
+use super::registry::RegistryTexts;
 use super::static_mount::StaticMount;
 use crate::edge::config::fields::{ShowErrors, UNLIMITED};
 use crate::edge::config::proxies::TrustedProxies;
@@ -138,6 +139,8 @@ pub(crate) struct ServerState<B> {
     pub events: Arc<Events>,
     /// How plugins hold up the Python thread.
     pub stalls: Arc<Stalls>,
+    /// What plugins keep with the package `prometheus_client`.
+    pub registry: RegistryTexts,
     ready: AtomicBool,
     upgrading: AtomicBool,
 }
@@ -160,6 +163,7 @@ impl<B> ServerState<B> {
             process: OnceLock::new(),
             events: Arc::default(),
             stalls: Arc::default(),
+            registry: RegistryTexts::default(),
             ready: AtomicBool::new(false),
             upgrading: AtomicBool::new(false),
         })

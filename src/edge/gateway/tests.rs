@@ -34,6 +34,7 @@ use crate::edge::http::request::MethodSet;
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
 use crate::edge::observe::line::Level;
+use crate::edge::observe::metrics::exposition::Format;
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::policy::credential::AuthPolicy;
 use crate::edge::queue::backend::Backend;
@@ -102,6 +103,10 @@ impl Backend for TestBackend {
     }
 
     fn difference(&self) -> oneshot::Receiver<DifferenceReport> {
+        oneshot::channel().1
+    }
+
+    fn collect_registry(&self, _: Format) -> oneshot::Receiver<String> {
         oneshot::channel().1
     }
 

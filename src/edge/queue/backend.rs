@@ -12,6 +12,7 @@ use super::responder::QueuedRequest;
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::observe::line::Level;
+use crate::edge::observe::metrics::exposition::Format;
 
 /// Runs the plugins. Called on the I/O threads, so it must neither block nor attach to the interpreter.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -30,6 +31,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Tells what a reload of everything would change. A dropped sender means a stop.
     fn difference(&self) -> oneshot::Receiver<DifferenceReport>;
+
+    /// Has the figures written that plugins keep with the package `prometheus_client`. A dropped sender means that they
+    /// cannot be.
+    fn collect_registry(&self, format: Format) -> oneshot::Receiver<String>;
 
     /// Has Python's `logging` begin at `level`, when it comes to it.
     fn set_log_level(&self, level: Level);

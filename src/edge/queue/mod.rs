@@ -9,3 +9,4 @@ pub(crate) mod outstanding;
 pub(crate) mod request_data;
 pub(crate) mod responder;
 pub(crate) mod submitter;
+pub(crate) mod turn_clock;

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::board::{Board, RequestNumber, Ticket};
 use super::request_data::RequestData;
+use super::turn_clock;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
@@ -141,7 +142,7 @@ impl Responder {
     /// How long the request was in the queue and in its handler; nothing if that was not called.
     fn times(&self) -> Option<PluginTimes> {
         let taken = self.taken.filter(|_| self.started)?;
-        Some(PluginTimes { queue: taken.saturating_duration_since(self.queued), handler: taken.elapsed() })
+        Some(PluginTimes { queue: taken.saturating_duration_since(self.queued), handler: turn_clock::read() - taken })
     }
 
     /// Claims the request for its handler. False if its client has gone or its time in the queue is over: then the
@@ -282,6 +283,7 @@ impl CompletionQueue {
     /// Called by the I/O thread when it wakes; it is awake until it calls [`Self::fall_asleep`].
     pub(crate) fn wake_up(&self) {
         self.awake.store(true, Ordering::SeqCst);
+        turn_clock::forget();
     }
 
     /// Delivers outcomes as they come; runs on the I/O thread for as long as it serves.
@@ -289,6 +291,7 @@ impl CompletionQueue {
         let mut batch = Vec::new();
         loop {
             self.notify.notified().await;
+            turn_clock::forget();
             std::mem::swap(&mut batch, &mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
             for (reply, outcome) in batch.drain(..) {
                 // The receiver is gone when the client is: then the outcome has nowhere to go.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
@@ -26,6 +26,7 @@ use super::running;
 use super::step;
 use super::submission_queue::SubmissionQueue;
 use crate::edge::queue::responder::{CompletionQueue, Outcome, QueuedRequest, Responder};
+use crate::edge::queue::turn_clock;
 
 /// How long outcomes may gather, while the consumer goes on, for an I/O thread that is awake.
 const FLUSH_AFTER: Duration = Duration::from_micros(50);
@@ -199,7 +200,7 @@ impl Consumer {
 
     fn drain(self: &Arc<Self>, py: Python<'_>) {
         let _turn = Turn::begin(self);
-        let started = Instant::now();
+        let started = turn_clock::read();
         lag::turn(py, started);
         // When the next request leaves the queue.
         let mut now = started;
@@ -210,7 +211,7 @@ impl Consumer {
             for callback in self.submissions().take(&mut requests) {
                 self.retire_idle_task(py);
                 callback();
-                now = Instant::now();
+                now = turn_clock::read();
             }
             if requests.is_empty() {
                 if self.submissions().fall_asleep() {
@@ -220,8 +221,10 @@ impl Consumer {
             }
             while let Some(mut request) = requests.pop_front() {
                 request.responder.take(now);
+                turn_clock::forget();
                 (self.dispatch)(py, self, request);
-                now = Instant::now();
+                // That of the answer, if there is one already.
+                now = turn_clock::now();
                 if now - flushed > FLUSH_AFTER {
                     self.event_loop.flush();
                     flushed = now;

@@ -11,12 +11,13 @@ use super::mailbox::{Command, CommandSender};
 use crate::edge::control::api::PluginAction;
 use crate::edge::control::{DifferenceReport, ReloadReport, ReloadTarget};
 use crate::edge::observe::line::Level;
+use crate::edge::observe::metrics::exposition::Format;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::board::RequestNumber;
 use crate::edge::queue::responder::QueuedRequest;
 use crate::host::bridge::overdue;
 use crate::host::bridge::submission_queue::SubmissionQueue;
-use crate::host::python::logjam;
+use crate::host::python::{logjam, registry_text};
 
 /// The way of requests and reloads to the Python thread.
 pub(crate) struct PythonBackend {
@@ -56,6 +57,12 @@ impl Backend for PythonBackend {
         let (reply, report) = oneshot::channel();
         self.commands.send(Command::Difference(reply));
         report
+    }
+
+    fn collect_registry(&self, format: Format) -> oneshot::Receiver<String> {
+        let (receiver, text) = oneshot::channel();
+        self.commands.call(move |py| registry_text::collect(py, format, receiver));
+        text
     }
 
     fn set_log_level(&self, level: Level) {

@@ -39,6 +39,7 @@ const MODULES: &[(&str, &str)] = &[
     ("_modules", include_str!("../../../python/plugincore/_modules.py")),
     ("_packages", include_str!("../../../python/plugincore/_packages.py")),
     ("_pool", include_str!("../../../python/plugincore/_pool.py")),
+    ("_prometheus", include_str!("../../../python/plugincore/_prometheus.py")),
     ("_threads", include_str!("../../../python/plugincore/_threads.py")),
     ("_stdio", include_str!("../../../python/plugincore/_stdio.py")),
 ];

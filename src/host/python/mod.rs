@@ -16,6 +16,7 @@ pub(crate) mod interpreter;
 pub(crate) mod logjam;
 pub(crate) mod metrics;
 pub(crate) mod multidict;
+pub(crate) mod registry_text;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod stdio;

@@ -30,6 +30,7 @@ use crate::edge::gateway::state::{ServerState, Snapshot};
 use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
+use crate::edge::observe::metrics::exposition::Format;
 use crate::edge::observe::subscriber;
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::queue::backend::Backend;
@@ -112,6 +113,10 @@ impl Backend for RehearsalBackend {
     }
 
     fn change(&self, _: PluginAction, _: String) -> oneshot::Receiver<ReloadReport> {
+        oneshot::channel().1
+    }
+
+    fn collect_registry(&self, _: Format) -> oneshot::Receiver<String> {
         oneshot::channel().1
     }
 

@@ -4,6 +4,7 @@
 //! counters at their heads, in units and at the end. Caveat: the caller writes each family once, with its samples
 //! behind it.
 
+use std::collections::HashSet;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ impl Format {
 pub(crate) struct Exposition {
     format: Format,
     text: String,
+    /// The families that it has.
+    families: HashSet<String>,
 }
 
 /// A label and its value.
@@ -52,7 +55,7 @@ pub(crate) type Label<'a> = (&'a str, &'a str);
 impl Exposition {
     /// One without figures.
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, text: String::with_capacity(16 * 1024) }
+        Self { format, text: String::with_capacity(16 * 1024), families: HashSet::new() }
     }
 
     /// The head of a family; its samples follow.
@@ -67,6 +70,7 @@ impl Exposition {
             Format::OpenMetrics if is_counter => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
+        self.families.insert(base(name).to_owned());
         self.line(format_args!("# HELP {name} {}", Escaped(help, self.format == Format::OpenMetrics)));
         self.line(format_args!("# TYPE {name} {}", kind.name()));
         if self.format == Format::OpenMetrics
@@ -91,6 +95,20 @@ impl Exposition {
             let _ = write!(self.text, "{opening}{label}=\"{}\"", Escaped(text, true));
         }
         self.line(format_args!("{} {value}", if labels.is_empty() { "" } else { "}" }));
+    }
+
+    /// The families of a text in the same format, without those of names that are there already.
+    pub(crate) fn append(&mut self, text: &str) {
+        let mut is_shown = true;
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            if let Some(head) = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")) {
+                let name = head.split(' ').next().unwrap_or_default();
+                is_shown = !self.families.contains(base(name));
+            }
+            if is_shown {
+                self.line(line);
+            }
+        }
     }
 
     /// The figures of a histogram of `family`.
@@ -118,6 +136,11 @@ impl Exposition {
         }
         self.text
     }
+}
+
+/// The name of a family, however the formats write it.
+fn base(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
 }
 
 /// Seconds as a figure.
@@ -195,6 +218,16 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.ends_with("\n# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn families_of_another_text_follow_unless_they_are_there() {
+        let mut exposition = Exposition::new(Format::OpenMetrics);
+        exposition.family(&SEEN);
+        let other = "# HELP other Other\n# TYPE other gauge\nother 1\n";
+        exposition.append(&format!("# HELP seen S\n# TYPE seen counter\nseen_total 1\n{other}# EOF\n"));
+        let text = exposition.finish();
+        assert!(text.ends_with(&format!("# TYPE seen counter\n{other}# EOF\n")), "{text}");
     }
 
     #[test]
