@@ -237,8 +237,11 @@ def test_nothing_is_lost_whatever_is_changed(launch: Launch, new_processes: list
     Fifty connections of HTTP/1.1 and six of HTTP/2 ask the whole time, without trying anything again.
     """
     authority = trustme.CA()
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    # One of its own for what changes the server: httpx sets protocols of the context that it is given, at each
+    # connection, which the others must not read at that moment.
+    context, own_context = ssl.create_default_context(), ssl.create_default_context()
+    for one in (context, own_context):
+        authority.configure_trust(one)
     folder = tmp_path / "live"
     (folder / "plugins").mkdir(parents=True)
     certify(authority, folder)
@@ -247,7 +250,7 @@ def test_nothing_is_lost_whatever_is_changed(launch: Launch, new_processes: list
     reloads = 0
 
     def post(path: str) -> None:
-        with server.client(verify=context, timeout=120) as client:
+        with server.client(verify=own_context, timeout=120) as client:
             response = client.post(path)
         assert 200 == response.status_code, response.text
 
