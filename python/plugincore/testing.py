@@ -20,14 +20,18 @@ import asyncio
 import inspect
 import ipaddress
 import json as json_module
+import mimetypes
 import os
+import secrets
 import sys
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.message import Message
-from http.cookies import SimpleCookie
+from email.utils import parsedate_to_datetime
+from http.cookies import Morsel, SimpleCookie
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from plugincore import MultiDict, _psutil
@@ -37,9 +41,9 @@ from plugincore.configfile import Config
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
-__all__ = ["PluginClient", "Response", "SyncPluginClient"]
+__all__ = ["ClientOptions", "PluginClient", "RequestOptions", "Response", "SyncPluginClient"]
 
 _T = TypeVar("_T")
 
@@ -48,6 +52,33 @@ Plugin = type[BasePlugin] | str | os.PathLike[str]
 
 Pairs = Mapping[str, Any] | Iterable[tuple[str, Any]]
 """Names and values; in a mapping, a list as a value repeats the name."""
+
+File = bytes | str | os.PathLike[str] | tuple[str, bytes | str] | tuple[str, bytes | str, str]
+"""A file to upload: its content; the path of a file; or its name, its content and, if it matters, its media type."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The arguments of a client besides the plugin; see :class:`PluginClient`."""
+
+    config: Config | Mapping[str, Any] | str | os.PathLike[str] | None
+    params: str | Mapping[str, Any] | None
+    class_name: str | None
+    client_ip: str
+    headers: Pairs | None
+    level: str
+    raise_plugin_exceptions: bool
+
+
+class RequestOptions(TypedDict, total=False):
+    """The arguments of a request besides method and path; see :meth:`PluginClient.request`."""
+
+    query: str | Pairs | None
+    headers: Pairs | None
+    cookies: Mapping[str, str] | None
+    json: Any
+    data: bytes | str | Pairs | None
+    files: Mapping[str, File | Sequence[File]] | None
+    timeout: float | None
 
 
 @dataclass(frozen=True)
@@ -140,6 +171,10 @@ class PluginClient:
         level: The level of the log, which is written to standard output.
         raise_plugin_exceptions: Raise the exception of a handler instead of answering 500.
 
+    Attributes:
+        cookies: The cookies that the client has, by name: what answers have set, sent with every request from then on,
+            whatever path they are for. A test may change them.
+
     """
 
     def __init__(
@@ -173,6 +208,7 @@ class PluginClient:
         self._rehearsal = Rehearsal(file, meant, _config(config, file, level), dict(values) if values else None, level)
         self._client_ip = str(ipaddress.ip_address(client_ip))
         self._headers = _pairs(headers)
+        self.cookies: dict[str, str] = {}
         self._raises = raise_plugin_exceptions
 
     @property
@@ -219,6 +255,7 @@ class PluginClient:
         cookies: Mapping[str, str] | None = None,
         json: Any = None,
         data: bytes | str | Pairs | None = None,
+        files: Mapping[str, File | Sequence[File]] | None = None,
         timeout: float | None = 30,
     ) -> Response:
         """Send a request and return the complete answer.
@@ -228,9 +265,10 @@ class PluginClient:
             path: The part after the plugin's id: empty, or ``/`` and a subpath; it may contain a query.
             query: Variables of the query, or its text.
             headers: Headers of this request; they replace the client's own headers of the same name.
-            cookies: Cookies to send.
+            cookies: Cookies of this request, besides those that the client has.
             json: A value to send as JSON.
             data: A body, sent unchanged, or the fields of a form.
+            files: Files of a form, by the names of their fields; ``data`` then holds its other fields.
             timeout: Seconds to wait for the complete answer; None waits without a limit.
 
         Raises:
@@ -238,48 +276,54 @@ class PluginClient:
             ConnectionError: The connection broke during the answer.
 
         """
-        body, kind = _body(json, data)
+        body, kind = _body(json, data) if files is None else _multipart(json, data, files)
         own = _pairs(headers)
         names = {name.lower() for name, _ in own}
         sent = [(name, value) for name, value in self._headers if name.lower() not in names] + own
         names |= {name.lower() for name, _ in sent}
         if kind and "content-type" not in names:
             sent.append(("Content-Type", kind))
-        if cookies:
-            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies.items())))
+        jar = {**self.cookies, **(cookies or {})}
+        if jar:
+            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in jar.items())))
         target = _target(self._rehearsal.plugin_id, path, query)
         encoded = [(name, value.encode("utf-8", "surrogateescape")) for name, value in sent]
         answer = self._rehearsal.request(method.upper(), target, encoded, body, self._client_ip)
         response = Response(*await asyncio.wait_for(answer, timeout))
+        for name, cookie in response.cookies.items():
+            if _has_ended(cookie):
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = cookie.coded_value
         if self._raises and response.exception is not None:
             raise response.exception
         return response
 
-    async def get(self, path: str = "", **options: Any) -> Response:
+    async def get(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; the options are those of :meth:`request`."""
         return await self.request("GET", path, **options)
 
-    async def head(self, path: str = "", **options: Any) -> Response:
+    async def head(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a HEAD request; the options are those of :meth:`request`."""
         return await self.request("HEAD", path, **options)
 
-    async def post(self, path: str = "", **options: Any) -> Response:
+    async def post(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a POST request; the options are those of :meth:`request`."""
         return await self.request("POST", path, **options)
 
-    async def put(self, path: str = "", **options: Any) -> Response:
+    async def put(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a PUT request; the options are those of :meth:`request`."""
         return await self.request("PUT", path, **options)
 
-    async def patch(self, path: str = "", **options: Any) -> Response:
+    async def patch(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a PATCH request; the options are those of :meth:`request`."""
         return await self.request("PATCH", path, **options)
 
-    async def delete(self, path: str = "", **options: Any) -> Response:
+    async def delete(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a DELETE request; the options are those of :meth:`request`."""
         return await self.request("DELETE", path, **options)
 
-    async def options(self, path: str = "", **options: Any) -> Response:
+    async def options(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send an OPTIONS request; the options are those of :meth:`request`."""
         return await self.request("OPTIONS", path, **options)
 
@@ -306,7 +350,7 @@ class SyncPluginClient:
     The arguments are those of :class:`PluginClient`.
     """
 
-    def __init__(self, plugin: Plugin, **options: Any) -> None:
+    def __init__(self, plugin: Plugin, **options: Unpack[ClientOptions]) -> None:
         """Prepare the client; the plugin is constructed when the client is entered."""
         self._client = PluginClient(plugin, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -315,6 +359,11 @@ class SyncPluginClient:
     def plugin(self) -> Any:
         """The plugin object, between entering and leaving the client."""
         return self._client.plugin
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that the client has; see :class:`PluginClient`."""
+        return self._client.cookies
 
     def run(self, awaitable: Awaitable[_T]) -> _T:
         """Run the plugin's event loop until ``awaitable`` is done and return its result."""
@@ -357,35 +406,35 @@ class SyncPluginClient:
             finally:
                 loop.close()
 
-    def request(self, method: str, path: str = "", **options: Any) -> Response:
+    def request(self, method: str, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a request; the options are those of :meth:`PluginClient.request`."""
         return self.run(self._client.request(method, path, **options))
 
-    def get(self, path: str = "", **options: Any) -> Response:
+    def get(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; the options are those of :meth:`PluginClient.request`."""
         return self.request("GET", path, **options)
 
-    def head(self, path: str = "", **options: Any) -> Response:
+    def head(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a HEAD request; the options are those of :meth:`PluginClient.request`."""
         return self.request("HEAD", path, **options)
 
-    def post(self, path: str = "", **options: Any) -> Response:
+    def post(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a POST request; the options are those of :meth:`PluginClient.request`."""
         return self.request("POST", path, **options)
 
-    def put(self, path: str = "", **options: Any) -> Response:
+    def put(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a PUT request; the options are those of :meth:`PluginClient.request`."""
         return self.request("PUT", path, **options)
 
-    def patch(self, path: str = "", **options: Any) -> Response:
+    def patch(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a PATCH request; the options are those of :meth:`PluginClient.request`."""
         return self.request("PATCH", path, **options)
 
-    def delete(self, path: str = "", **options: Any) -> Response:
+    def delete(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a DELETE request; the options are those of :meth:`PluginClient.request`."""
         return self.request("DELETE", path, **options)
 
-    def options(self, path: str = "", **options: Any) -> Response:
+    def options(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send an OPTIONS request; the options are those of :meth:`PluginClient.request`."""
         return self.request("OPTIONS", path, **options)
 
@@ -491,3 +540,53 @@ def _body(json: Any, data: bytes | str | Pairs | None) -> tuple[bytes, str | Non
     if isinstance(data, str):
         return data.encode(), "text/plain; charset=utf-8"
     return urlencode(_pairs(data)).encode(), "application/x-www-form-urlencoded"
+
+
+def _multipart(
+    json: Any, data: bytes | str | Pairs | None, files: Mapping[str, File | Sequence[File]]
+) -> tuple[bytes, str]:
+    """Return a form with files and its content type."""
+    if json is not None or isinstance(data, (bytes, bytearray, memoryview, str)):
+        raise ValueError("files are sent as a form: data holds its other fields, and there is no json")
+    boundary = secrets.token_hex(16)
+    parts = [(f'name="{_quoted(name)}"', "", value.encode()) for name, value in _pairs(data)]
+    for name, given in files.items():
+        for file in given if isinstance(given, list) else [given]:
+            file_name, content, kind = _file(name, file)
+            disposition = f'name="{_quoted(name)}"; filename="{_quoted(file_name)}"'
+            parts.append((disposition, f"\r\nContent-Type: {kind}", content))
+    lines = [
+        f"--{boundary}\r\nContent-Disposition: form-data; {disposition}{kind}\r\n\r\n".encode() + content + b"\r\n"
+        for disposition, kind, content in parts
+    ]
+    return b"".join(lines) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def _file(field_name: str, file: Any) -> tuple[str, bytes, str]:
+    """Return name, content and media type of a file."""
+    kind = "application/octet-stream"
+    if isinstance(file, os.PathLike):
+        path = Path(file)
+        return path.name, path.read_bytes(), mimetypes.guess_type(path.name)[0] or kind
+    name, content, *more = file if isinstance(file, tuple) else (field_name, file)
+    content = content.encode() if isinstance(content, str) else bytes(content)
+    return name, content, more[0] if more else mimetypes.guess_type(name)[0] or kind
+
+
+def _quoted(name: str) -> str:
+    """Return a name as browsers write it in a form."""
+    return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
+
+
+def _has_ended(cookie: Morsel[str]) -> bool:
+    """Whether an answer takes a cookie away."""
+    try:
+        if cookie["max-age"]:
+            return int(cookie["max-age"]) <= 0
+        if not cookie["expires"]:
+            return False
+        end = parsedate_to_datetime(cookie["expires"])
+    except ValueError:
+        # As in browsers: what cannot be read does not count.
+        return False
+    return end.replace(tzinfo=end.tzinfo or UTC) <= datetime.now(UTC)

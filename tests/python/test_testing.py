@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ from plugincore.baseplugin import BasePlugin
 from plugincore.configfile import Config
 from plugincore.responses import StreamingResponse
 from plugincore.testing import PluginClient, SyncPluginClient
+from plugincore.testing_pytest import OpenClient
 from support.errors import without_ids
 from support.server import Launch
 
 ROOT = Path(__file__).parent.parent.parent
 pytest_plugins = ["plugincore.testing_pytest"]
-
-Open = Callable[..., SyncPluginClient]
 
 
 class Mirror(BasePlugin):
@@ -80,7 +79,7 @@ class Life(BasePlugin):
         self.events.append("terminate")
 
 
-def test_requests_reach_the_plugin_as_from_the_network(plugin_client: Open) -> None:
+def test_requests_reach_the_plugin_as_from_the_network(plugin_client: OpenClient) -> None:
     """Path, query, headers, cookies and address are in the places that the documentation names."""
     client = plugin_client(Mirror, client_ip="192.0.2.7", headers={"X-Own": "client", "X-Also": "1"})
     answer = client.get(
@@ -106,7 +105,7 @@ def test_requests_reach_the_plugin_as_from_the_network(plugin_client: Open) -> N
     ],
     ids=["json", "form", "text", "bytes", "own type"],
 )
-def test_bodies_of_all_kinds_can_be_sent(plugin_client: Open, options: dict[str, Any], expected: object) -> None:
+def test_bodies_of_all_kinds_can_be_sent(plugin_client: OpenClient, options: dict[str, Any], expected: object) -> None:
     """JSON and forms become variables; the content type is the one that fits unless the test names another."""
     client = plugin_client(Mirror)
     for method in (client.post, client.put, client.patch, client.delete):
@@ -114,7 +113,7 @@ def test_bodies_of_all_kinds_can_be_sent(plugin_client: Open, options: dict[str,
         assert expected == {name: shown[name] for name in expected}  # type: ignore[attr-defined]
 
 
-def test_a_request_has_one_body(plugin_client: Open) -> None:
+def test_a_request_has_one_body(plugin_client: OpenClient) -> None:
     """Two bodies are a mistake of the test, and reported as one."""
     with pytest.raises(ValueError, match="json or data"):
         plugin_client(Mirror).post(json=1, data="x")
@@ -150,7 +149,7 @@ def test_a_client_for_tests_that_run_on_a_loop() -> None:
     asyncio.run(check())
 
 
-def test_two_plugins_can_be_tested_at_once(plugin_client: Open) -> None:
+def test_two_plugins_can_be_tested_at_once(plugin_client: OpenClient) -> None:
     """Clients share nothing, on one loop or on several."""
 
     async def check() -> None:
@@ -163,7 +162,7 @@ def test_two_plugins_can_be_tested_at_once(plugin_client: Open) -> None:
     assert [200, 200, 200] == [client.get().status for client in (first, second, first)]
 
 
-def test_a_plugin_gets_its_configuration_and_parameters(plugin_client: Open, tmp_path: Path) -> None:
+def test_a_plugin_gets_its_configuration_and_parameters(plugin_client: OpenClient, tmp_path: Path) -> None:
     """As in the server: a `Config`, parameters as text, and typed ones where a JSON file would give them."""
     sections = {"shop": {"size": 3}, "plugin_parms": {"test_testing": "colour=red&size=1"}}
     plugin = plugin_client(Life, config=sections, params={"size": 7}).plugin
@@ -181,7 +180,7 @@ def test_a_plugin_gets_its_configuration_and_parameters(plugin_client: Open, tmp
         PluginClient(Life, config=tmp_path / "none.ini")
 
 
-def test_keys_are_asked_for_as_by_the_server(plugin_client: Open) -> None:
+def test_keys_are_asked_for_as_by_the_server(plugin_client: OpenClient) -> None:
     """The native check is the server's; an overloaded one is asked."""
     keyed = {"auth_type": "plugin", "apikey": "sesame"}
     client = plugin_client(Mirror, params=keyed)
@@ -200,7 +199,7 @@ def test_keys_are_asked_for_as_by_the_server(plugin_client: Open) -> None:
     assert [403, 200] == [client.get(query={"who": who}).status for who in ("you", "me")]
 
 
-def test_the_server_s_settings_count(plugin_client: Open) -> None:
+def test_the_server_s_settings_count(plugin_client: OpenClient) -> None:
     """Limits, CORS and compatibility are read from the configuration; a wrong value is reported."""
     config = {
         "server": {"body_limit": 10},
@@ -217,7 +216,7 @@ def test_the_server_s_settings_count(plugin_client: Open) -> None:
         PluginClient(Mirror, config={"server": {"body_limit": "much"}})
 
 
-def test_a_failing_handler_answers_500_and_shows_its_exception(plugin_client: Open) -> None:
+def test_a_failing_handler_answers_500_and_shows_its_exception(plugin_client: OpenClient) -> None:
     """The client sees the server's answer; the test may look behind it, or have it raised."""
     answer = plugin_client(Raises).get("/x")
     assert (500, "exception", "LookupError") == (answer.status, answer.json()["status"], answer.json()["type"])
@@ -259,7 +258,7 @@ SECOND = """
 """
 
 
-def test_a_file_is_run_as_by_the_server(plugin_client: Open, tmp_path: Path) -> None:
+def test_a_file_is_run_as_by_the_server(plugin_client: OpenClient, tmp_path: Path) -> None:
     """Helpers beside it are found, its name is its stem, its parameters are those of its section; all is undone."""
     (tmp_path / "beside.py").write_text("NAME = 'beside'\n")
     file = tmp_path / "rehearsed.py"
@@ -296,7 +295,7 @@ def test_only_plugins_can_be_tested() -> None:
         PluginClient(dict)  # type: ignore[arg-type]
 
 
-def test_an_answer_can_be_looked_at(plugin_client: Open) -> None:
+def test_an_answer_can_be_looked_at(plugin_client: OpenClient) -> None:
     """Status, repeated headers, cookies, text and bytes are at hand."""
 
     class Rich(BasePlugin):
@@ -317,7 +316,7 @@ def test_an_answer_can_be_looked_at(plugin_client: Open) -> None:
     assert b"" == plugin_client(Rich).head().body
 
 
-def test_a_client_that_stops_waiting_is_seen_as_gone(plugin_client: Open) -> None:
+def test_a_client_that_stops_waiting_is_seen_as_gone(plugin_client: OpenClient) -> None:
     """A timeout of the test ends the wait, and the client goes on to work."""
 
     class Slow(BasePlugin):
@@ -366,7 +365,7 @@ class Streams(BasePlugin):
         return StreamingResponse(getattr(self, data["subpath"])(), content_type="text/plain")
 
 
-def test_a_streamed_answer_is_collected(plugin_client: Open) -> None:
+def test_a_streamed_answer_is_collected(plugin_client: OpenClient) -> None:
     """The test gets the whole body; one that breaks off is no answer."""
     client = plugin_client(Streams)
     answer = client.get("/pieces")
@@ -378,7 +377,7 @@ def test_a_streamed_answer_is_collected(plugin_client: Open) -> None:
     client.run(client.plugin.left.wait())
 
 
-def test_leaving_with_a_request_under_way_tells_it(plugin_client: Open) -> None:
+def test_leaving_with_a_request_under_way_tells_it(plugin_client: OpenClient) -> None:
     """Nothing hangs when the client is left while a handler still waits, and the handler does not outlive it."""
 
     class Stuck(BasePlugin):
@@ -450,6 +449,61 @@ def test_the_server_answers_the_same(launch: Launch, tmp_path: Path) -> None:
             assert told(ours.status, ours.headers, ours.body, ours.headers.get("X-Request-Id", "")) == told(
                 theirs.status_code, theirs.headers, theirs.content, theirs.headers.get("X-Request-Id", "")
             )
+
+
+class Album(BasePlugin):
+    """Says what it has received of a form."""
+
+    async def request_handler(self, *, request: Any, **data: Any) -> Any:
+        """Say it."""
+        form = await request.post()
+        return 200, [
+            [
+                name,
+                getattr(value, "filename", None) or value,
+                getattr(value, "content_type", None),
+                value.file.read().decode() if hasattr(value, "file") else None,
+            ]
+            for name, value in form.items()
+        ]
+
+
+def test_files_are_sent_as_browsers_do(plugin_client: OpenClient, tmp_path: Path) -> None:
+    """By content, by path, by name and content; several in one field, with other fields before them."""
+    (tmp_path / "notes.txt").write_text("notes")
+    album = plugin_client(Album)
+    files = {"a": b"raw", "b": [tmp_path / "notes.txt", ('q"\r\n.png', "text")], "c": ("x", b"1", "image/x")}
+    assert [
+        ["title", "Me", None, None],
+        ["a", "a", "application/octet-stream", "raw"],
+        ["b", "notes.txt", "text/plain", "notes"],
+        ["b", "q%22%0D%0A.png", "image/png", "text"],
+        ["c", "x", "image/x", "1"],
+    ] == album.post(data={"title": "Me"}, files=files).json()
+    assert [] == album.post(files={}).json()
+    for other in ({"json": 1}, {"data": b"raw"}):
+        with pytest.raises(ValueError, match="files are sent as a form"):
+            album.post(files=files, **other)
+
+
+class Visits(BasePlugin):
+    """Sets cookies as the query says, and says which it has received."""
+
+    def request_handler(self, *, wanted: str = "", request: Any, **data: Any) -> Any:
+        """Say it."""
+        return 200, dict(request.cookies), {"Set-Cookie": [line for line in wanted.split("|") if line]}
+
+
+def test_cookies_are_kept_until_they_end(plugin_client: OpenClient) -> None:
+    """By age, by date, or by the test; those of one request are not kept."""
+    client = plugin_client(Visits)
+    client.get(query={"wanted": "a=1; Path=/x|b=2; Max-Age=60|c=3; Expires=Wed, 01 Jan 2200 00:00:00 GMT"})
+    assert {"a": "1", "b": "2", "c": "3"} == client.get().json() == client.cookies
+    assert {"a": "9", "b": "2", "c": "3"} == client.get(cookies={"a": "9"}).json()
+    client.get(query={"wanted": "b=; Max-Age=0|c=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"})
+    assert {"a": "1"} == client.get().json()
+    client.cookies.clear()
+    assert {} == client.get().json()
 
 
 FIXTURE_TEST = """
