@@ -7,6 +7,21 @@ configured folder becomes a JSON endpoint. Run the server with the command ``plu
 The compiled half of the package is ``plugincore._core``; import its names from the modules here.
 """
 
+from typing import TYPE_CHECKING
+
 from plugincore._core import FileField, MultiDict, Request, RequestHeaders, __version__
 
-__all__ = ["FileField", "MultiDict", "Request", "RequestHeaders", "__version__"]
+if TYPE_CHECKING:
+    from plugincore.responses import HTTPError, Response
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import classes of `plugincore.responses` when they are asked for: pytest imports this package at each run."""
+        if name not in ("HTTPError", "Response"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from plugincore import responses
+
+        return getattr(responses, name)
+
+
+__all__ = ["FileField", "HTTPError", "MultiDict", "Request", "RequestHeaders", "Response", "__version__"]

@@ -65,7 +65,7 @@ def test_the_examples_in_docstrings_run(name: str) -> None:
     for known, thing in exported(module).items():
         # The finder leaves out what was made elsewhere, which for most of the package is the compiled half.
         if (inspect.isclass(thing) and thing.__module__ != name) or inspect.isbuiltin(thing):
-            tests += finder.find(thing, known, module=False, globs=dict(vars(module)))
+            tests += finder.find(thing, known, module=False, globs={**vars(module), known: thing})
     examples = {test.name.rpartition(".")[2] for test in tests if test.examples}
     assert set() == WITH_EXAMPLE.get(name, set()) - examples
     runner = doctest.DocTestRunner(verbose=False)

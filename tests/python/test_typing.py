@@ -15,7 +15,7 @@ import plugincore
 PLUGIN = """
     from typing import Any
 
-    from plugincore import FileField, MultiDict, Request, RequestHeaders
+    from plugincore import FileField, HTTPError, MultiDict, Request, RequestHeaders, Response
     from plugincore.baseplugin import BasePlugin
     from plugincore.configfile import Config
     from plugincore.pluginmanager import PluginManager
@@ -40,6 +40,11 @@ PLUGIN = """
             name = upload.filename if isinstance(upload, FileField) else None
             self.log("bytes", len(body), request.query.getall("x", []), request.cookies["c"])
             return 200, {"accept": headers.get("accept"), "name": name, "id": self._plugin_id}
+
+        def answer(self, found: bool) -> Response:
+            if not found:
+                raise HTTPError(404, "no such lamp", code="no_lamp")
+            return Response(json={"found": True})
 
         async def terminate_plugin(self) -> None:
             self.log.common_log("ip", "/", 0, "GET", "HTTP/1.1", 200)
