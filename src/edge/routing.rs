@@ -116,6 +116,10 @@ pub(crate) enum Route {
     Plugins,
     /// `/reload/<id>`, or `/reload/all`; whether such a plugin exists is not yet known.
     Reload(String),
+    /// `/`: where no plugin can be.
+    Root,
+    /// `/-/`, and what belongs to that page: what follows; whether there is such a file is not yet known.
+    Page(String),
     /// `/-/api/…`: what follows that; whether there is such an address is not yet known.
     Api(String),
     /// A plugin.
@@ -133,11 +137,11 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Whether the server itself answers it, without plugins and files.
+    /// Whether the server itself answers it to programs, without plugins and files.
     pub(crate) fn is_of_server(&self) -> bool {
         match self {
             Self::Healthy | Self::Ready | Self::Metrics | Self::Plugins | Self::Reload(_) | Self::Api(_) => true,
-            Self::Plugin { .. } | Self::StaticFile { .. } => false,
+            Self::Root | Self::Page(_) | Self::Plugin { .. } | Self::StaticFile { .. } => false,
         }
     }
 }
@@ -278,7 +282,10 @@ impl RouteTable {
             Some(("-", "ready")) => Ok(Route::Ready),
             Some(("-", "metrics")) => Ok(Route::Metrics),
             Some(("-", rest)) if rest.starts_with("api/") => Ok(Route::Api(rest["api/".len()..].to_owned())),
+            Some(("-", "")) => Ok(Route::Page(String::new())),
+            Some(("-", rest)) if rest.starts_with("page/") => Ok(Route::Page(rest["page/".len()..].to_owned())),
             None if path == "plugins" => Ok(Route::Plugins),
+            None if path.is_empty() => Ok(Route::Root),
             _ => self.plugin(path),
         }
     }
@@ -356,7 +363,7 @@ mod tests {
     #[test]
     fn ids_are_compared_to_the_letter() {
         let table = table(&["docs", "p{x}"]);
-        for path in ["/Docs", "/doc", "/docsx", "//docs", "/", "/pa"] {
+        for path in ["/Docs", "/doc", "/docsx", "//docs", "/pa"] {
             assert_eq!(lookup(&table, path), "404", "{path}");
         }
         assert_eq!(lookup(&table, "/p{x}/a"), "p{x}|a");
@@ -418,7 +425,12 @@ mod tests {
             ("/-/healthy", "Healthy"),
             ("/-/ready", "Ready"),
             ("/-/metrics", "Metrics"),
+            ("/", "Root"),
+            ("/-/", "Page(\"\")"),
+            ("/-/page/app.js", "Page(\"app.js\")"),
+            ("/-", "404"),
             ("/-/x", "404"),
+            ("/-/page", "404"),
             ("/-/api", "404"),
             ("/-/api/plugins/a/reload", "Api(\"plugins/a/reload\")"),
         ] {

@@ -134,7 +134,8 @@ def test_a_method_that_an_address_does_not_have_is_a_405(keyed: Server, method: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nobody", "/Alpha", "/alphabet", "/plugins/", "/reload", "/reload/", "/-", "/-/", "/-/x", "//alpha"]
+    "path",
+    ["/", "/nobody", "/Alpha", "/alphabet", "/plugins/", "/reload", "/reload/", "/-", "/-/unknown", "/-/x", "//alpha"],
 )
 def test_an_unknown_path_is_a_404_for_every_method(keyed: Server, path: str) -> None:
     """In JSON, with an id to look for in the log."""

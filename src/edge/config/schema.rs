@@ -73,6 +73,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("compat", &["legacy_status"]),
+    ("page", &["enabled"]),
     ("plugin_parms", &[]),
 ];
 
@@ -134,6 +135,7 @@ pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("cors", "enabled"),
     ("cors", "credentials"),
     ("compat", "legacy_status"),
+    ("page", "enabled"),
     ("server", "watchdog_restart"),
     ("server", "crash_loop_guard"),
     ("server", "compression"),

@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
+    /// `[page] enabled`: whether there is a page for browsers at `/-/` (default true).
+    pub page: bool,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
     pub parameters: Vec<ParameterLine>,
 }

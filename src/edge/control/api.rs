@@ -31,6 +31,12 @@ pub(crate) enum ApiCall {
     Upgrade,
     /// Another level of the log.
     LogLevel,
+    /// Whether the browser has logged in.
+    Session,
+    /// A session of the browser begins.
+    Login,
+    /// The session of the browser ends.
+    Logout,
 }
 
 impl ApiCall {
@@ -55,7 +61,7 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 10] = [
+const SERVER: [(&str, MethodSet, ApiCall); 13] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("routes", MethodSet::READ_ONLY, ApiCall::Routes),
     ("reload", MethodSet::POST, ApiCall::Reload),
@@ -66,6 +72,9 @@ const SERVER: [(&str, MethodSet, ApiCall); 10] = [
     ("upgrade", MethodSet::POST, ApiCall::Upgrade),
     ("log-level", MethodSet::POST, ApiCall::LogLevel),
     ("events", MethodSet::READ_ONLY, ApiCall::Events),
+    ("session", MethodSet::READ_ONLY, ApiCall::Session),
+    ("login", MethodSet::POST, ApiCall::Login),
+    ("logout", MethodSet::POST, ApiCall::Logout),
 ];
 
 /// The last segments of `plugins/<id>/<action>`; all of them are for POST.

@@ -8,6 +8,7 @@ pub(crate) mod api;
 pub(crate) mod events;
 pub(crate) mod kept;
 pub(crate) mod metrics;
+pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod stalls;
 pub(crate) mod status;
@@ -174,6 +175,12 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], format: &Er
         "log_level": subscriber::level().map(Level::name),
     });
     success(&body, format)
+}
+
+/// The answer to `/-/api/session`, `/-/api/login` and `/-/api/logout`: whether a key is required, and the one of the
+/// session.
+pub(crate) fn session(required: bool, key: Option<&str>, format: &ErrorFormat) -> Response<Body> {
+    success(&json!({ "required": required, "key": key }), format)
 }
 
 /// The answer to `/-/api/stop`.

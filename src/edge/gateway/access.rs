@@ -6,19 +6,23 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
 use super::clients::ClientRecords;
 use super::stages::{RequestContext, RequestError};
 use super::state::Snapshot;
-use crate::edge::config::keys::KeySources;
+use crate::edge::config::keys::{KeyDigest, KeySources};
 use crate::edge::config::rate::{RateLimit, RateSettings};
 use crate::edge::http::request::BodyData;
 use crate::edge::http::rescue::{Realm, Rejection};
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
-use crate::edge::policy::credential::{AcceptedKey, Access, AuthPolicy, Refusal};
+use crate::edge::policy::credential::{AcceptedKey, Access, AuthPolicy, Credential, Refusal};
 use crate::edge::policy::keys::Resource;
 use crate::edge::policy::rate::retry_after;
 use crate::edge::policy::wrong_keys::{LOCK, Verdict};
+use crate::edge::policy::{own_host, session};
 use crate::edge::queue::request_data::KeyCheck;
 use crate::edge::routing::Endpoint;
 
@@ -106,6 +110,51 @@ impl Gate<'_> {
         }
     }
 
+    /// Stage: the key with which the browser has logged in, unless the request has a key itself. What changes something
+    /// has to come from a page of this server, and as JSON if it has a method that changes something.
+    pub(super) fn check_session(&self, resource: Resource<'_>, acts: bool) -> Result<Option<AcceptedKey>, Rejection> {
+        let request = &self.context.request;
+        let headers = &request.headers;
+        let Some(token) = session::token(headers, &request.local) else { return Ok(None) };
+        if Credential::from_head(self.snapshot.keys.sources, headers, &request.query).is_some() {
+            return Ok(None);
+        }
+        let Some(digest) = self.clients.sessions.key(token) else { return Ok(None) };
+        let key = self.snapshot.keys.get(&digest).filter(|key| key.is_for(resource) && !key.has_expired());
+        let Some(key) = key else { return Ok(None) };
+        self.check_name()?;
+        let is_allowed = if acts || !request.method.is_safe() {
+            own_host::is_same_origin(headers) && (request.method.is_safe() || is_json(headers))
+        } else {
+            !own_host::is_cross_origin(headers)
+        };
+        if !is_allowed {
+            return Err(Rejection::SessionRefused);
+        }
+        Ok(Some(AcceptedKey { number: digest.number(), name: Some(Arc::clone(&key.name)), by_name: true }))
+    }
+
+    /// Stage: refuses a name that another site may have had point here.
+    pub(super) fn check_name(&self) -> Result<(), Rejection> {
+        let request = &self.context.request;
+        let is_own = own_host::is_named_here(&request.uri, &request.headers, self.snapshot.hosts.as_ref());
+        if is_own { Ok(()) } else { Err(Rejection::HostRefused) }
+    }
+
+    /// Stage: the key that a browser logs in with; a wrong one is counted like any other.
+    pub(super) fn check_login(&self, key: &str) -> Result<(KeyDigest, Option<Arc<str>>), RequestError> {
+        let Some(shown) = Credential::of_login(key) else {
+            return Err(self.refuse(&Refusal::NoKey, Resource::Control));
+        };
+        match self.snapshot.control.admits(&self.snapshot.keys, Resource::Control, &shown) {
+            Ok(key) => {
+                self.check_lock()?;
+                Ok((shown.digest(), key.and_then(|key| key.name)))
+            }
+            Err(refusal) => Err(self.refuse(&refusal, Resource::Control)),
+        }
+    }
+
     /// Refuses a request with a key whose client has sent too many wrong ones.
     fn check_lock(&self) -> Result<(), Rejection> {
         if self.snapshot.wrong_keys.is_none() {
@@ -179,6 +228,12 @@ impl Gate<'_> {
             keys: is_of_use.then(|| Arc::clone(keys)),
         }
     }
+}
+
+/// Whether the body is said to be JSON, which no form can say of its own.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().split(|&byte| byte == b';').next());
+    essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(b"application/json"))
 }
 
 fn rate_exceeded(policy: &'static str, limit: &RateLimit, retry_after: u32) -> Rejection {

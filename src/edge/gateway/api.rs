@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::access::Gate;
 use super::builtin::{check_control, log_control};
+use super::page;
 use super::routes::routes;
 use super::stages::{RequestBody, RequestContext, RequestError, answer_options, check_method, off_thread};
 use super::state::{ServerState, Snapshot};
@@ -20,6 +21,7 @@ use crate::edge::control::events::{self, Event, NoStream};
 use crate::edge::control::kept;
 use crate::edge::control::process::ProcessRequest;
 use crate::edge::control::{self, ReloadReport, ReloadTarget, ServerStatus};
+use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::http::response::Body;
 use crate::edge::observe::line::Level;
@@ -75,12 +77,22 @@ pub(super) async fn answer<B: Backend>(
         return Ok(response);
     }
     check_method(context, methods)?;
-    let key = check_control(&Gate { clients: &state.clients, snapshot, context }, body).await?;
-    if !matches!(call, ApiCall::Plugins | ApiCall::Routes | ApiCall::Status | ApiCall::Difference | ApiCall::Events) {
+    let gate = Gate { clients: &state.clients, snapshot, context };
+    match call {
+        ApiCall::Session => return Ok(page::session(&gate)?),
+        ApiCall::Login => return page::login(&gate, body).await,
+        ApiCall::Logout => return Ok(page::logout(&gate)?),
+        _ => {}
+    }
+    let acts = methods == MethodSet::POST;
+    let key = check_control(&gate, body, acts).await?;
+    if acts {
         log_control(context, key.as_ref());
     }
     let format = context.error_format();
     let report = match call {
+        // Answered above, since they need no key yet.
+        ApiCall::Session | ApiCall::Login | ApiCall::Logout => return Err(Rejection::NotFound.into()),
         ApiCall::Plugins => return Ok(control::statuses(&state.statuses.load(), &format)),
         ApiCall::Routes => return Ok(control::routes(routes(snapshot, &state.statuses.load()), &format)),
         ApiCall::Drain => {

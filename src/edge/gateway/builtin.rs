@@ -56,7 +56,7 @@ pub(super) async fn plugins(gate: &Gate<'_>, body: &mut RequestBody) -> Result<R
         return Ok(response);
     }
     check_method(context, MethodSet::DEFAULT)?;
-    check_server_key(gate, body, Resource::Control).await?;
+    check_server_key(gate, body, Resource::Control, false).await?;
     Ok(control::plugins(snapshot.table.ids(), &context.error_format()))
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn reload(
         return Ok(response);
     }
     check_method(context, MethodSet::ACTING)?;
-    let key = check_control(gate, body).await?;
+    let key = check_control(gate, body, true).await?;
     log_control(context, key.as_ref());
     let report = backend.reload(ReloadTarget::named(name)).await;
     Ok(control::reload(&report.unwrap_or(ReloadReport::Stopping), &context.error_format()))
@@ -80,9 +80,14 @@ pub(super) async fn reload(
 
 /// Checks whether the client may control the server: by the control socket, with a key of scope `control`, or without
 /// a configured one from the same machine, but never on behalf of a web page of another site. Returns the key's name.
-pub(super) async fn check_control(gate: &Gate<'_>, body: &mut RequestBody) -> Result<Option<Arc<str>>, RequestError> {
+/// A request that `acts` changes something, whatever its method is.
+pub(super) async fn check_control(
+    gate: &Gate<'_>,
+    body: &mut RequestBody,
+    acts: bool,
+) -> Result<Option<Arc<str>>, RequestError> {
     let Gate { snapshot, context, .. } = gate;
-    let key = check_server_key(gate, body, Resource::Control).await?;
+    let key = check_server_key(gate, body, Resource::Control, acts).await?;
     refuse_strangers(context, &snapshot.control)?;
     Ok(key)
 }
@@ -105,7 +110,7 @@ pub(super) async fn metrics<B: Backend>(
         return Ok(allowed(MethodSet::READ_ONLY));
     }
     check_method(context, MethodSet::READ_ONLY)?;
-    check_server_key(gate, body, Resource::Metrics).await?;
+    check_server_key(gate, body, Resource::Metrics, false).await?;
     refuse_strangers(context, &snapshot.metrics)?;
     let accept = context.request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept);
@@ -121,20 +126,24 @@ pub(super) async fn metrics<B: Backend>(
     Ok(off_thread(move || Ok(figures.respond())).await?)
 }
 
-/// Logs with which key the server is controlled.
+/// Logs with which key the server is controlled; without one, that it is done from a browser.
 pub(super) fn log_control(context: &RequestContext, key: Option<&Arc<str>>) {
+    let (client, path) = (context.request.client, context.request.uri.path());
     if let Some(key) = key {
-        tracing::info!("{} - {} - with the key {key}", context.request.client, context.request.uri.path());
+        tracing::info!("{client} - {path} - with the key {key}");
+    } else if own_host::is_same_origin(&context.request.headers) {
+        tracing::info!("{client} - {path} - from the page, without a key");
     }
 }
 
 /// Checks the rate and the key for the server's own endpoints; a key in the body counts for POST, as in pluginserver.
 /// Without a configured key every client is admitted, except for web pages of other origins. By the control socket no
-/// key is needed. Returns the key's name.
+/// key is needed, and a browser may have logged in with one. Returns the key's name.
 async fn check_server_key(
     gate: &Gate<'_>,
     body: &mut RequestBody,
     resource: Resource<'_>,
+    acts: bool,
 ) -> Result<Option<Arc<str>>, RequestError> {
     let Gate { snapshot, context, .. } = gate;
     let policy = if resource == Resource::Metrics { &snapshot.metrics } else { &snapshot.control };
@@ -145,8 +154,17 @@ async fn check_server_key(
     gate.check_rate(rates, "")?;
     if matches!(policy, AuthPolicy::Open) {
         let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
-        let is_foreign = own_host::may_be_foreign(&context.request.uri, &context.request.headers, is_friend);
+        let is_foreign = own_host::may_be_foreign(
+            &context.request.uri,
+            &context.request.headers,
+            snapshot.hosts.as_ref(),
+            is_friend,
+        );
         return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(None) };
+    }
+    if let Some(key) = gate.check_session(resource, acts)? {
+        gate.check_key_rate(rates, "", &key)?;
+        return Ok(key.name);
     }
     let access = gate.check_head(policy, resource)?;
     let variables = if matches!(access, Access::BodyDecides) {

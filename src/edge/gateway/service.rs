@@ -21,7 +21,7 @@ use super::stages::{
     check_host, check_method, route,
 };
 use super::state::{ServerState, Snapshot};
-use super::{api, builtin};
+use super::{api, builtin, page};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::incoming::Incoming;
 use crate::edge::http::request::MethodSet;
@@ -161,7 +161,15 @@ impl<B: Backend> AppService<B> {
             Route::Plugins => return Ok(Progress::Waits(Box::new(Waiting::Plugins(context)))),
             Route::Metrics => return Ok(Progress::Waits(Box::new(Waiting::Metrics(context)))),
             Route::Reload(name) => return Ok(Progress::Waits(Box::new(Waiting::Reload(context, name)))),
-            Route::Api(path) => return Ok(Progress::Waits(Box::new(Waiting::Api(context, path)))),
+            Route::Api(path) => {
+                response.guard();
+                return Ok(Progress::Waits(Box::new(Waiting::Api(context, path))));
+            }
+            Route::Root => return Ok(Progress::Answered(page::landing(&self.gate(snapshot, &context))?)),
+            Route::Page(name) => {
+                response.guard();
+                return Ok(Progress::Answered(page::file(&self.gate(snapshot, &context), &name)?));
+            }
             Route::StaticFile { subpath } => {
                 return Ok(Progress::Waits(Box::new(Waiting::StaticFile(context, subpath))));
             }

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use super::representations::{Compression, Tags};
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
+use crate::edge::control::page;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
@@ -130,6 +131,11 @@ impl RequestContext {
     /// True if it came by the control socket.
     pub(super) fn is_control(&self) -> bool {
         self.peer.is_control
+    }
+
+    /// Whether the client is on this machine, as far as is known.
+    pub(super) fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// How the client gets an error.
@@ -341,9 +347,16 @@ pub(super) struct ResponseContext {
     takes_problems: bool,
     /// Whether the client is on this machine, as far as is known.
     is_local: bool,
+    /// Whether it is for the page, so that nothing may store it or show it in a frame.
+    is_of_page: bool,
 }
 
 impl ResponseContext {
+    /// Keeps the response from being stored, or shown in a frame.
+    pub(super) fn guard(&mut self) {
+        self.is_of_page = true;
+    }
+
     /// When the head of the request was there.
     pub(super) fn begun(&self) -> Instant {
         self.begun
@@ -369,6 +382,7 @@ impl ResponseContext {
             secure: request.secure,
             takes_problems: context.flags.problem,
             is_local: context.is_local,
+            is_of_page: false,
         }
     }
 
@@ -436,6 +450,9 @@ impl ResponseContext {
         }
         if let Some(cors) = self.cors.as_ref().or(snapshot.cors.as_ref()) {
             cors.decorate(self.origin.as_ref(), response.headers_mut());
+        }
+        if self.is_of_page {
+            page::guard(response.headers_mut());
         }
         if let Some(added) = &snapshot.added_headers {
             added.add(response.headers_mut(), self.secure);

@@ -70,6 +70,8 @@ pub(crate) struct Snapshot {
     pub added_headers: Option<Arc<AddedHeaders>>,
     /// `[compat] legacy_status`.
     pub legacy_status: bool,
+    /// `[page] enabled`.
+    pub page: bool,
     /// `[server] show_errors`.
     pub show_errors: ShowErrors,
     /// What new connections speak TLS with, if they do.
@@ -103,6 +105,7 @@ impl Snapshot {
             connection: ConnectionParams::new(&settings.limits, &settings.network, added_headers.clone()),
             added_headers,
             legacy_status: settings.legacy_status,
+            page: settings.page,
             show_errors: settings.server.show_errors,
             tls,
         }

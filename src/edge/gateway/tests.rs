@@ -146,6 +146,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         wrong_keys: None,
         cors: None,
         hosts: None,
+        page: true,
         trusted_proxies: TrustedProxies { networks: Vec::new(), unix: false },
         general: settings,
         body_times: BodyTimes::default(),

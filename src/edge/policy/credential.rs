@@ -75,6 +75,16 @@ impl<'a> Credential<'a> {
         header.or_else(|| variable.and_then(|key| Credential::present(key.as_bytes()))).map(Credential::into_owned)
     }
 
+    /// The key that a person has written into a form.
+    pub(crate) fn of_login(key: &'a str) -> Option<Self> {
+        Self::present(key.trim().as_bytes())
+    }
+
+    /// Its digest.
+    pub(crate) fn digest(&self) -> KeyDigest {
+        KeyDigest::of(&self.0)
+    }
+
     fn present(key: &'a [u8]) -> Option<Self> {
         (!key.is_empty()).then_some(Self(Cow::Borrowed(key)))
     }

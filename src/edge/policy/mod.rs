@@ -2,7 +2,7 @@
 //!
 //! On the I/O threads. Their order: [`address`], then for a known route preflights by [`cors`] (which end there,
 //! without a key), the method, the client's [`rate`], then [`credential`] with the named [`keys`] and [`wrong_keys`]
-//! or, for the server's own endpoints without a key, [`own_host`], then the key's [`rate`] and [`admission`]. CORS
+//! or, for the server's own endpoints, [`session`] and [`own_host`], then the key's [`rate`] and [`admission`]. CORS
 //! headers are added to every answer, refusals included, or browsers would hide it from scripts.
 
 pub(crate) mod address;
@@ -14,4 +14,5 @@ pub(crate) mod keys;
 pub(crate) mod own_host;
 pub(crate) mod parking;
 pub(crate) mod rate;
+pub(crate) mod session;
 pub(crate) mod wrong_keys;

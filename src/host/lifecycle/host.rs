@@ -60,7 +60,10 @@ use crate::host::python::logjam::LogJam;
 const UNSPECIFIED: SocketAddress = SocketAddress::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
 /// What a browser shows of the server.
-const PAGE: &str = "/plugins";
+const PAGE: &str = "/-/";
+
+/// The same without that page.
+const LIST: &str = "/plugins";
 
 /// What a host is made from, besides the configuration.
 pub(crate) struct Options {
@@ -379,7 +382,8 @@ impl Host {
             }
         }
         let address = self.local_addresses().into_iter().find(|address| address.ip().is_some());
-        let page = address.map(|address| format!("{}{PAGE}", url(&address, generation.tls.is_some())));
+        let shown = if generation.settings.page { PAGE } else { LIST };
+        let page = address.map(|address| format!("{}{shown}", url(&address, generation.tls.is_some())));
         if self.launch.open
             && let Some(page) = page.clone()
         {

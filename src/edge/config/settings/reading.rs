@@ -54,6 +54,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
         Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), keys::scopes(config, &keys), &mut found));
     let headers = headers::headers(config, &mut found);
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
+    let page = SectionReader::new(config, "page", &mut found).switch("enabled", true);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
     let parameters = parameters.iter().filter(|item| !item.inherited);
     let parameters = parameters.map(|item| ParameterLine {
@@ -82,6 +83,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             plugins,
             headers,
             legacy_status,
+            page,
             parameters,
         }),
         Some(errors) => Err(errors),

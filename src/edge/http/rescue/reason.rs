@@ -17,6 +17,9 @@ impl Rejection {
             | Self::KeyRequired
             | Self::ControlRefused
             | Self::ForeignRefused
+            | Self::HostRefused
+            | Self::PageRefused
+            | Self::SessionRefused
             | Self::TooManyWrongKeys { .. } => Some(RefusalReason::WrongKey),
             Self::KeyExpired(_) => Some(RefusalReason::Expired),
             Self::RateExceeded { .. } => Some(RefusalReason::Rate),

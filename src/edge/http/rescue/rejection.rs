@@ -51,6 +51,22 @@ pub enum Rejection {
          other origins; set the key, or ask for http://127.0.0.1 or the server's address"
     )]
     ForeignRefused,
+    /// 403: under a name that a web page's owner may have had point here.
+    #[error(
+        "under this host name only plugins answer, and the server itself to requests with a key; ask for it by its \
+         address, or add the name to hosts in section [network]"
+    )]
+    HostRefused,
+    /// 403: the page, for a client that may be on another machine.
+    #[error(
+        "the page is shown on the server's own machine, and elsewhere only by HTTPS and with a key of scope control"
+    )]
+    PageRefused,
+    /// 403: what changes something, with a session but not from the page.
+    #[error(
+        "with a session this is allowed only as application/json and from a page of this server; send a key instead"
+    )]
+    SessionRefused,
     /// 403: a CORS preflight that is not granted; the text is the reason.
     #[error("CORS preflight refused: {0}")]
     PreflightRefused(String),
@@ -152,6 +168,9 @@ impl Rejection {
             | Self::KeyExpired(_)
             | Self::ControlRefused
             | Self::ForeignRefused
+            | Self::HostRefused
+            | Self::PageRefused
+            | Self::SessionRefused
             | Self::PreflightRefused(_)
             | Self::Unreadable => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -179,6 +198,9 @@ impl Rejection {
             Self::KeyRequired => ErrorCode::KeyRequired,
             Self::ControlRefused => ErrorCode::ControlRefused,
             Self::ForeignRefused => ErrorCode::ForeignRefused,
+            Self::HostRefused => ErrorCode::HostRefused,
+            Self::PageRefused => ErrorCode::PageRefused,
+            Self::SessionRefused => ErrorCode::SessionRefused,
             Self::PreflightRefused(_) => ErrorCode::PreflightRefused,
             Self::Unreadable => ErrorCode::Unreadable,
             Self::NotFound => ErrorCode::NotFound,
