@@ -78,6 +78,8 @@ mod _core {
     #[pymodule_export]
     use crate::host::testing::Rehearsal;
     #[pymodule_export]
+    use crate::host::testing::connection::Connection;
+    #[pymodule_export]
     use crate::json::encode_json;
 
     /// Refuse an interpreter whose objects the JSON writer could not read, and name the version of the crate.

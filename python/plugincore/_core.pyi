@@ -19,6 +19,7 @@ __all__ = [
     "BasePlugin",
     "Channel",
     "CompletedCoroutine",
+    "Connection",
     "Counter",
     "FileField",
     "Gauge",
@@ -148,6 +149,11 @@ class PluginManager:
     def all_plugins(self) -> Coroutine[Any, Any, dict[str, Any]]: ...
 
 @final
+class Connection:
+    def send(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+@final
 class Rehearsal:
     def __new__(
         cls,
@@ -165,6 +171,7 @@ class Rehearsal:
     def request(
         self, method: str, target: str, headers: Sequence[tuple[str, bytes]], body: bytes, client: str
     ) -> Coroutine[Any, Any, tuple[int, MultiDict, bytes, BaseException | None]]: ...
+    def connect(self, received: Callable[[bytes], object], client: str) -> Connection: ...
     def stop(self) -> Coroutine[Any, Any, None]: ...
 
 class _ClientCertificate(NamedTuple):

@@ -20,22 +20,19 @@ import asyncio
 import inspect
 import ipaddress
 import json as json_module
-import mimetypes
 import os
-import secrets
 import sys
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.message import Message
-from email.utils import parsedate_to_datetime
-from http.cookies import Morsel, SimpleCookie
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl
 
 from plugincore import MultiDict, _psutil
 from plugincore._core import Rehearsal
+from plugincore._testing_requests import File, HandshakeError, Pairs, body_of, has_ended, multipart, pairs, target_of
 from plugincore.baseplugin import BasePlugin
 from plugincore.configfile import Config
 
@@ -43,18 +40,22 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-__all__ = ["ClientOptions", "PluginClient", "RequestOptions", "Response", "SyncPluginClient"]
+    from plugincore._testing_websocket import SyncWebSocketClient, WebSocketClient
+
+__all__ = [
+    "ClientOptions",
+    "HandshakeError",
+    "PluginClient",
+    "RequestOptions",
+    "Response",
+    "SyncPluginClient",
+    "WebSocketOptions",
+]
 
 _T = TypeVar("_T")
 
 Plugin = type[BasePlugin] | str | os.PathLike[str]
 """A plugin class, or the path of a plugin file."""
-
-Pairs = Mapping[str, Any] | Iterable[tuple[str, Any]]
-"""Names and values; in a mapping, a list as a value repeats the name."""
-
-File = bytes | str | os.PathLike[str] | tuple[str, bytes | str] | tuple[str, bytes | str, str]
-"""A file to upload: its content; the path of a file; or its name, its content and, if it matters, its media type."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -78,6 +79,16 @@ class RequestOptions(TypedDict, total=False):
     json: Any
     data: bytes | str | Pairs | None
     files: Mapping[str, File | Sequence[File]] | None
+    timeout: float | None
+
+
+class WebSocketOptions(TypedDict, total=False):
+    """The arguments of a WebSocket besides the path; see :meth:`PluginClient.websocket`."""
+
+    query: str | Pairs | None
+    headers: Pairs | None
+    cookies: Mapping[str, str] | None
+    protocols: Iterable[str]
     timeout: float | None
 
 
@@ -207,7 +218,7 @@ class PluginClient:
         values = dict(parse_qsl(params)) if isinstance(params, str) else params
         self._rehearsal = Rehearsal(file, meant, _config(config, file, level), dict(values) if values else None, level)
         self._client_ip = str(ipaddress.ip_address(client_ip))
-        self._headers = _pairs(headers)
+        self._headers = pairs(headers)
         self.cookies: dict[str, str] = {}
         self._raises = raise_plugin_exceptions
 
@@ -276,28 +287,62 @@ class PluginClient:
             ConnectionError: The connection broke during the answer.
 
         """
-        body, kind = _body(json, data) if files is None else _multipart(json, data, files)
-        own = _pairs(headers)
-        names = {name.lower() for name, _ in own}
-        sent = [(name, value) for name, value in self._headers if name.lower() not in names] + own
-        names |= {name.lower() for name, _ in sent}
-        if kind and "content-type" not in names:
+        body, kind = body_of(json, data) if files is None else multipart(json, data, files)
+        sent = self._sent(headers, cookies)
+        if kind and all(name.lower() != "content-type" for name, _ in sent):
             sent.append(("Content-Type", kind))
-        jar = {**self.cookies, **(cookies or {})}
-        if jar:
-            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in jar.items())))
-        target = _target(self._rehearsal.plugin_id, path, query)
+        target = target_of(self._rehearsal.plugin_id, path, query)
         encoded = [(name, value.encode("utf-8", "surrogateescape")) for name, value in sent]
         answer = self._rehearsal.request(method.upper(), target, encoded, body, self._client_ip)
         response = Response(*await asyncio.wait_for(answer, timeout))
         for name, cookie in response.cookies.items():
-            if _has_ended(cookie):
+            if has_ended(cookie):
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = cookie.coded_value
         if self._raises and response.exception is not None:
             raise response.exception
         return response
+
+    def _sent(self, headers: Pairs | None, cookies: Mapping[str, str] | None) -> list[tuple[str, str]]:
+        """Return the headers of a request."""
+        own = pairs(headers)
+        names = {name.lower() for name, _ in own}
+        sent = [(name, value) for name, value in self._headers if name.lower() not in names] + own
+        jar = {**self.cookies, **(cookies or {})}
+        if jar:
+            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in jar.items())))
+        return sent
+
+    def websocket(
+        self,
+        path: str = "",
+        *,
+        query: str | Pairs | None = None,
+        headers: Pairs | None = None,
+        cookies: Mapping[str, str] | None = None,
+        protocols: Iterable[str] = (),
+        timeout: float | None = 30,
+    ) -> WebSocketClient:
+        """Return a WebSocket to the plugin, which ``async with`` opens and closes.
+
+        The package ``websockets`` is needed. Opening it raises :class:`HandshakeError` if the answer is another one.
+
+        Args:
+            path: As for :meth:`request`, and so are ``query``, ``headers`` and ``cookies``.
+            query: Variables of the query, or its text.
+            headers: Headers of the request.
+            cookies: Cookies of the request, besides those that the client has.
+            protocols: The subprotocols to choose from, the best first.
+            timeout: Seconds to wait for each message; None waits without a limit.
+
+        """
+        # Not at the top: most tests need no WebSocket, and have not got the package.
+        from plugincore._testing_websocket import WebSocketClient
+
+        target = target_of(self._rehearsal.plugin_id, path, query)
+        sent = self._sent(headers, cookies)
+        return WebSocketClient(self._rehearsal, target, sent, self._client_ip, protocols, timeout)
 
     async def get(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; the options are those of :meth:`request`."""
@@ -410,6 +455,12 @@ class SyncPluginClient:
         """Send a request; the options are those of :meth:`PluginClient.request`."""
         return self.run(self._client.request(method, path, **options))
 
+    def websocket(self, path: str = "", **options: Unpack[WebSocketOptions]) -> SyncWebSocketClient:
+        """Return a WebSocket to the plugin, which ``with`` opens and closes; see :meth:`PluginClient.websocket`."""
+        from plugincore._testing_websocket import SyncWebSocketClient
+
+        return SyncWebSocketClient(self._client.websocket(path, **options), self.run)
+
     def get(self, path: str = "", **options: Unpack[RequestOptions]) -> Response:
         """Send a GET request; the options are those of :meth:`PluginClient.request`."""
         return self.request("GET", path, **options)
@@ -501,92 +552,3 @@ def _config(given: Config | Mapping[str, Any] | str | os.PathLike[str] | None, f
 
 def _section(config: Config, name: str, items: Mapping[str, Any]) -> Config:
     return Config(items=items, section_name=name, top_config=config)
-
-
-def _pairs(given: Pairs | None) -> list[tuple[str, str]]:
-    """Return names and values as texts, with a pair for each value of a list."""
-    items = given.items() if isinstance(given, Mapping) else given or ()
-    return [
-        (name, str(one))
-        for name, value in items
-        for one in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
-    ]
-
-
-def _target(plugin_id: str | None, path: str, query: str | Pairs | None) -> str:
-    """Return path and query as a client would send them."""
-    if plugin_id is None:
-        raise RuntimeError("the client is not open: use it in `with`")
-    path, _, own = path.partition("?")
-    if path and not path.startswith("/"):
-        path = f"/{path}"
-    texts = [own, query if isinstance(query, str) else urlencode(_pairs(query))]
-    text = "&".join(text for text in texts if text)
-    # Existing escapes are kept; characters that a client cannot send are escaped.
-    escaped = quote(text, safe="%/:?@!$&'()*+,;=~[]{}|^`")
-    return f"/{quote(plugin_id)}{quote(path, safe='%/:@!$&()*+,;=~')}" + (f"?{escaped}" if escaped else "")
-
-
-def _body(json: Any, data: bytes | str | Pairs | None) -> tuple[bytes, str | None]:
-    """Return the body and its content type."""
-    if json is not None and data is not None:
-        raise ValueError("a request has one body: json or data")
-    if json is not None:
-        return json_module.dumps(json).encode(), "application/json"
-    if data is None:
-        return b"", None
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data), None
-    if isinstance(data, str):
-        return data.encode(), "text/plain; charset=utf-8"
-    return urlencode(_pairs(data)).encode(), "application/x-www-form-urlencoded"
-
-
-def _multipart(
-    json: Any, data: bytes | str | Pairs | None, files: Mapping[str, File | Sequence[File]]
-) -> tuple[bytes, str]:
-    """Return a form with files and its content type."""
-    if json is not None or isinstance(data, (bytes, bytearray, memoryview, str)):
-        raise ValueError("files are sent as a form: data holds its other fields, and there is no json")
-    boundary = secrets.token_hex(16)
-    parts = [(f'name="{_quoted(name)}"', "", value.encode()) for name, value in _pairs(data)]
-    for name, given in files.items():
-        for file in given if isinstance(given, list) else [given]:
-            file_name, content, kind = _file(name, file)
-            disposition = f'name="{_quoted(name)}"; filename="{_quoted(file_name)}"'
-            parts.append((disposition, f"\r\nContent-Type: {kind}", content))
-    lines = [
-        f"--{boundary}\r\nContent-Disposition: form-data; {disposition}{kind}\r\n\r\n".encode() + content + b"\r\n"
-        for disposition, kind, content in parts
-    ]
-    return b"".join(lines) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
-
-
-def _file(field_name: str, file: Any) -> tuple[str, bytes, str]:
-    """Return name, content and media type of a file."""
-    kind = "application/octet-stream"
-    if isinstance(file, os.PathLike):
-        path = Path(file)
-        return path.name, path.read_bytes(), mimetypes.guess_type(path.name)[0] or kind
-    name, content, *more = file if isinstance(file, tuple) else (field_name, file)
-    content = content.encode() if isinstance(content, str) else bytes(content)
-    return name, content, more[0] if more else mimetypes.guess_type(name)[0] or kind
-
-
-def _quoted(name: str) -> str:
-    """Return a name as browsers write it in a form."""
-    return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
-
-
-def _has_ended(cookie: Morsel[str]) -> bool:
-    """Whether an answer takes a cookie away."""
-    try:
-        if cookie["max-age"]:
-            return int(cookie["max-age"]) <= 0
-        if not cookie["expires"]:
-            return False
-        end = parsedate_to_datetime(cookie["expires"])
-    except ValueError:
-        # As in browsers: what cannot be read does not count.
-        return False
-    return end.replace(tzinfo=end.tzinfo or UTC) <= datetime.now(UTC)

@@ -4,6 +4,7 @@
 //! errors are the server's own code, on the caller's event loop; there is no socket, no signal handling and no reload.
 //! Caveat: log lines of the host go to standard output, for the test's report.
 
+pub(crate) mod connection;
 pub(crate) mod wire;
 
 use std::collections::HashMap;
@@ -20,7 +21,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
 use tokio::sync::oneshot;
 
-use self::wire::{Answer, Ask, Wire, with_host};
+use self::connection::Connection;
+use self::wire::{Answer, Ask, Connect, Wire, with_host};
 use crate::edge::config::diagnostic::log_warnings;
 use crate::edge::config::settings::Settings;
 use crate::edge::control::api::PluginAction;
@@ -86,6 +88,8 @@ struct Waiting {
     asked: Locked<HashMap<u64, Asked>>,
     /// What handlers raised, by the ids of the requests.
     raised: Locked<HashMap<String, Py<PyAny>>>,
+    /// What is called with the bytes that come by a connection.
+    listeners: Locked<HashMap<u64, Py<PyAny>>>,
 }
 
 /// A request that was made.
@@ -206,10 +210,33 @@ impl Rehearsal {
         coroutine(py, async move { slf.get().ask(request, SocketAddr::from((client, 49152))).await })
     }
 
+    /// Open a connection; `received` is called with bytes as they come, and with none at its end.
+    fn connect(&self, received: Py<PyAny>, client: IpAddr) -> PyResult<Connection> {
+        let consumer = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.consumer)));
+        let consumer = consumer.ok_or_else(closed)?;
+        let serial = self.waiting.serial.fetch_add(1, Ordering::Relaxed);
+        drop(self.waiting.listeners.with(|listeners| listeners.insert(serial, received)));
+        let (queue, submissions) = (Arc::clone(&self.waiting), Arc::clone(consumer.submissions()));
+        let received = Box::new(move |bytes: Bytes| {
+            let queue = Arc::clone(&queue);
+            submissions.send(Box::new(move || Python::attach(|py| queue.hear(py, serial, &bytes))));
+        });
+        let (connection, outgoing) = Connection::new();
+        let connect = Connect { client: SocketAddr::from((client, 49152)), outgoing, received };
+        self.running
+            .with(|running| running.as_ref().map(|running| running.wire.connect(connect)))
+            .ok_or_else(closed)?;
+        Ok(connection)
+    }
+
     /// Terminate the plugin, end its background tasks and serve it no more; what `terminate_plugin` raises comes out.
     fn stop(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, Coroutine>> {
         coroutine(py, async move { slf.get().close().await })
     }
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("the client is not open: use it in `with`")
 }
 
 fn request(
@@ -330,7 +357,6 @@ impl Rehearsal {
 
     async fn ask(&self, request: Request<Full<Bytes>>, client: SocketAddr) -> PyResult<Py<PyAny>> {
         let (place, future) = Python::attach(|py| -> PyResult<_> {
-            let closed = || PyRuntimeError::new_err("the client is not open: use it in `with`");
             let consumer = self.running.with(|running| running.as_ref().map(|running| Arc::clone(&running.consumer)));
             let consumer = consumer.ok_or_else(closed)?;
             let future = consumer.event_loop(py).call_method0("create_future")?.unbind();
@@ -428,6 +454,20 @@ impl Waiting {
         }
     }
 
+    /// Hands bytes to what listens; none are the end.
+    fn hear(&self, py: Python<'_>, serial: u64, bytes: &[u8]) {
+        let listener = if bytes.is_empty() {
+            self.listeners.with(|listeners| listeners.remove(&serial))
+        } else {
+            self.listeners.with_references(py, |listeners, references| {
+                listeners.get(&serial).map(|listener| references.again(listener))
+            })
+        };
+        if let Some(Err(error)) = listener.map(|listener| listener.call1(py, (PyBytes::new(py, bytes),))) {
+            tracing::error!("bytes of a connection are lost: {error}");
+        }
+    }
+
     fn result(&self, py: Python<'_>, answer: Answer) -> PyResult<Py<PyAny>> {
         let answer = answer.map_err(|why| PyConnectionError::new_err(format!("the answer broke off: {why}")))?;
         let id = answer.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
@@ -447,6 +487,9 @@ impl Waiting {
             }
         }
         drop(self.raised.take());
+        for listener in self.listeners.take().values() {
+            listener.call1(py, (PyBytes::new(py, b""),))?;
+        }
         Ok(())
     }
 }

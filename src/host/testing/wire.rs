@@ -11,11 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -46,9 +47,25 @@ pub(crate) struct Ask {
     pub waiting: oneshot::Receiver<()>,
 }
 
+/// A connection to open.
+pub(crate) struct Connect {
+    /// Who opens it.
+    pub client: SocketAddr,
+    /// What the client sends; its end closes the connection.
+    pub outgoing: mpsc::UnboundedReceiver<Bytes>,
+    /// Takes what comes, on the I/O thread; nothing at the end.
+    pub received: Box<dyn Fn(Bytes) + Send>,
+}
+
+/// What the thread is given to do.
+enum Work {
+    Ask(Box<Ask>),
+    Connect(Connect),
+}
+
 /// The thread, and the way to it.
 pub(crate) struct Wire {
-    asks: mpsc::UnboundedSender<Ask>,
+    work: mpsc::UnboundedSender<Work>,
     thread: JoinHandle<()>,
 }
 
@@ -63,22 +80,28 @@ impl Wire {
         params: ConnectionParams,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (asks, asked) = mpsc::unbounded_channel();
+        let (work, given) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("plugincore-rehearsal".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, serve(shared, completions, params, asked));
+            LocalSet::new().block_on(&runtime, serve(shared, completions, params, given));
         })?;
-        Ok(Self { asks, thread })
+        Ok(Self { work, thread })
     }
 
     /// Makes a request. After the end of the thread its `answer` is dropped.
     pub(crate) fn ask(&self, ask: Ask) {
         // The thread ends only with this very object, so it is there.
-        let _ = self.asks.send(ask);
+        let _ = self.work.send(Work::Ask(Box::new(ask)));
+    }
+
+    /// Opens a connection. After the end of the thread it ends without a word.
+    pub(crate) fn connect(&self, connect: Connect) {
+        // As above.
+        let _ = self.work.send(Work::Connect(connect));
     }
 
     /// Closes the connections and waits for the thread; to be called without the interpreter.
     pub(crate) fn end(self) {
-        drop(self.asks);
+        drop(self.work);
         // A panic in it was reported by the panic hook.
         let _ = self.thread.join();
     }
@@ -88,31 +111,62 @@ async fn serve<B: Backend>(
     shared: Arc<ServerState<B>>,
     completions: Arc<CompletionQueue>,
     params: ConnectionParams,
-    mut asked: mpsc::UnboundedReceiver<Ask>,
+    mut given: mpsc::UnboundedReceiver<Work>,
 ) {
     let service = AppService::start(shared, completions);
     let (_open, drain) = drain::channel();
-    while let Some(Ask { request, client, answer, mut waiting }) = asked.recv().await {
-        let (service, params, drain) = (Rc::clone(&service), params.clone(), drain.clone());
+    while let Some(work) = given.recv().await {
+        let (near, far) = tokio::io::duplex(BUFFER);
+        let client = match &work {
+            Work::Ask(ask) => ask.client,
+            Work::Connect(connect) => connect.client,
+        };
+        let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
+        let peer = ConnectInfo::tcp(client, local, false);
+        spawn_local(serve_connection(far, peer, params.clone(), Rc::clone(&service), drain.clone()));
         spawn_local(async move {
-            let (near, far) = tokio::io::duplex(BUFFER);
-            let local = SocketAddr::from(([127, 0, 0, 1], crate::edge::config::settings::DEFAULT_PORT));
-            let peer = ConnectInfo::tcp(client, local, false);
-            let served = spawn_local(serve_connection(far, peer, params, service, drain));
-            tokio::select! {
-                given = responder(near, request) => answer(given.map_err(|error| description(&*error))),
-                // Nothing is ever sent: the other end has been dropped, and with it the connection's near end.
-                _ = &mut waiting => {}
+            match work {
+                Work::Ask(ask) => {
+                    let Ask { request, answer, mut waiting, .. } = *ask;
+                    tokio::select! {
+                        given = responder(near, request) => answer(given.map_err(|error| description(&*error))),
+                        // Nothing is ever sent: the other end has been dropped, and with it the connection's near end.
+                        _ = &mut waiting => {}
+                    }
+                }
+                Work::Connect(Connect { outgoing, received, .. }) => {
+                    exchange(near, outgoing, &*received).await;
+                    received(Bytes::new());
+                }
             }
-            drop(served);
         });
     }
 }
 
-async fn responder(
-    near: tokio::io::DuplexStream,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, Box<dyn Error>> {
+/// Carries bytes in both directions until either ends.
+async fn exchange(near: DuplexStream, mut outgoing: mpsc::UnboundedReceiver<Bytes>, received: &dyn Fn(Bytes)) {
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let receive = async {
+        let mut buffer = BytesMut::new();
+        while reader.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {
+            received(buffer.split().freeze());
+        }
+    };
+    let send = async {
+        while let Some(bytes) = outgoing.recv().await {
+            if writer.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Each on its own, since a server may read no more before it is rid of what it writes.
+    tokio::select! {
+        () = receive => {}
+        () = send => {}
+    }
+}
+
+async fn responder(near: DuplexStream, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Box<dyn Error>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await?;
     let talk = async {
         let (parts, body) = sender.send_request(request).await?.into_parts();
