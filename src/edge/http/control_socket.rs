@@ -129,7 +129,7 @@ impl ControlAcceptor {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) if has_hung_up(&stream) => {}
-                Ok((stream, _)) => return Stream(stream),
+                Ok((stream, _)) => return Stream::new(stream),
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection on the control socket");
                     tokio::time::sleep(SHORTAGE_PAUSE).await;

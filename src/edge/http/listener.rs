@@ -177,7 +177,7 @@ impl<L: Listener> Acceptor<L> {
                     if std::mem::take(&mut self.short) {
                         tracing::info!("accepting connections again");
                     }
-                    return (Stream(stream), remote);
+                    return (Stream::new(stream), remote);
                 }
                 Err(error) if gone_while_queued(error.kind()) => {}
                 Err(error) => {

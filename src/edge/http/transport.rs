@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::forked;
 use super::service::Peer;
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::observe::metrics::server::ServerCounts;
 use crate::edge::observe::metrics::thread;
 
 /// A socket that connections are accepted from.
@@ -110,9 +111,25 @@ impl Transport for UnixStream {
     }
 }
 
-/// A connection that ends for its client when it is dropped.
+/// A connection that ends for its client when it is dropped; and where its thread counts the bytes, which is found once.
 #[derive(Debug)]
-pub(crate) struct Stream<T: AsFd>(pub T);
+pub(crate) struct Stream<T: AsFd>(pub T, &'static ServerCounts);
+
+impl<T: AsFd> Stream<T> {
+    /// One of the current thread, which it must not leave.
+    pub(crate) fn new(connection: T) -> Self {
+        Self(connection, &thread::current().server)
+    }
+
+    /// Counts what was sent.
+    #[inline]
+    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &written {
+            self.1.sent.add(*written as u64);
+        }
+        written
+    }
+}
 
 impl<T: AsFd> Drop for Stream<T> {
     fn drop(&mut self) {
@@ -120,24 +137,21 @@ impl<T: AsFd> Drop for Stream<T> {
     }
 }
 
-/// Counts what was sent.
-#[inline]
-fn count_sent(written: io::Result<usize>) -> io::Result<usize> {
-    written.inspect(|written| thread::current().server.sent.add(*written as u64))
-}
-
 impl<T: Transport> AsyncRead for Stream<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.0).poll_read(cx, buffer);
-        thread::current().server.received.add((buffer.filled().len() - before) as u64);
+        if read.is_ready() {
+            self.1.received.add((buffer.filled().len() - before) as u64);
+        }
         read
     }
 }
 
 impl<T: Transport> AsyncWrite for Stream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes).map(count_sent)
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        self.count_sent(written)
     }
 
     fn poll_write_vectored(
@@ -145,7 +159,8 @@ impl<T: Transport> AsyncWrite for Stream<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts).map(count_sent)
+        let written = Pin::new(&mut self.0).poll_write_vectored(cx, parts);
+        self.count_sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -10,36 +10,44 @@ use std::time::Instant;
 /// How often a reading is used. A thread that has always something to do would keep it for ever.
 const USES: u32 = 16;
 
+/// A reading, and how often it may still be used.
+#[derive(Clone, Copy)]
+struct Reading {
+    time: Option<Instant>,
+    uses_left: u32,
+}
+
 thread_local! {
-    static READING: Cell<Option<Instant>> = const { Cell::new(None) };
-    static USES_LEFT: Cell<u32> = const { Cell::new(0) };
+    static READING: Cell<Reading> = const { Cell::new(Reading { time: None, uses_left: 0 }) };
 }
 
 /// The time, as this thread has read it last.
 #[inline]
 pub(crate) fn now() -> Instant {
-    let uses_left = USES_LEFT.get();
-    match READING.get() {
-        Some(reading) if uses_left > 0 => {
-            USES_LEFT.set(uses_left - 1);
-            reading
+    READING.with(|kept| match kept.get() {
+        Reading { time: Some(time), uses_left } if uses_left > 0 => {
+            kept.set(Reading { time: Some(time), uses_left: uses_left - 1 });
+            time
         }
-        _ => read(),
-    }
+        _ => read_into(kept),
+    })
 }
 
 /// The time. [`now`] returns this reading from here on.
 pub(crate) fn read() -> Instant {
-    let reading = Instant::now();
-    READING.set(Some(reading));
-    USES_LEFT.set(USES - 1);
-    reading
+    READING.with(read_into)
+}
+
+fn read_into(kept: &Cell<Reading>) -> Instant {
+    let time = Instant::now();
+    kept.set(Reading { time: Some(time), uses_left: USES - 1 });
+    time
 }
 
 /// Has the next [`now`] read the time.
 #[inline]
 pub(crate) fn forget() {
-    USES_LEFT.set(0);
+    READING.with(|kept| kept.set(Reading { uses_left: 0, ..kept.get() }));
 }
 
 #[cfg(test)]
