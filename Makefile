@@ -20,7 +20,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find 
 	$(wildcard src/edge/control/page/vendor/*)
 
 .PHONY: serve test test-rust test-python built test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean
+.PHONY: screenshots stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -93,12 +93,17 @@ $(STRESS)/installed: $(SOURCES)
 		YARL_NO_EXTENSIONS=1 $(STRESS)/bin/python -m pip install --quiet 'aiohttp>=3.14,<4' 'h2>=4.2,<5'
 	touch $@
 
-# The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints.
+# The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints,
+# those of the page open it in Chromium.
 programs:
-	@for program in redis-server curl openssl; do command -v $$program >/dev/null \
+	@for program in redis-server curl openssl chromium; do command -v $$program >/dev/null \
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$program; } \
 		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$program" >&2; exit 1; }; done
+
+# Writes the pictures of docs/page.md, by the tests of the page.
+screenshots: $(TEST)/installed programs
+	PLUGINCORE_SCREENSHOTS=$(CURDIR)/docs $(TEST)/bin/python -m pytest tests/python/test_page_browser.py
 
 # Each parser of what strangers send, or those in FUZZED, gets inputs that are made to reach all of its code, for SECONDS
 # each: make fuzz SECONDS=1200 FUZZED="json range". What is found lies in fuzz/artifacts. Sanitizers need a nightly Rust.

@@ -242,6 +242,79 @@ def test_a_log_in_that_is_no_log_in_is_a_bad_request(launch: Launch, body: str) 
     assert "let-me-in" not in answer.text
 
 
+def test_the_last_hour_is_kept_in_samples(launch: Launch) -> None:
+    """For the server and each plugin that had requests; readers of events get them if they want to."""
+    server = launch({"greet": PLUGIN, "idle": PLUGIN.replace("Greet", "Idle")})
+    with server.client() as client:
+        for _ in range(20):
+            client.get("/greet")
+        client.get("/none")
+        with client.stream("GET", "/-/api/events?figures=1", timeout=20) as events:
+            lines = iter(events.iter_lines())
+            while next(lines) != "event: figures":
+                pass
+            figures = json.loads(next(lines).removeprefix("data: "))
+        history = client.get("/-/api/history").json()
+    assert (5, ["requests", "errors", "in_flight", "p50", "p99"]) == (history["interval"], history["columns"])
+    assert 20 == sum(sample[0] for sample in history["plugins"]["greet"])
+    assert any(sample[3] > 0 for sample in history["plugins"]["greet"] if sample[0])
+    assert "idle" not in history["plugins"]
+    assert sum(sample[0] for sample in history["server"]) >= 21
+    assert 1 == history["refusals"]["not_found"]
+    assert {"time", "server", "plugins", "refusals"} == figures.keys()
+
+
+def test_keys_are_shown_by_name_with_their_last_use(launch: Launch) -> None:
+    """Which a reload keeps; never a key or its hash."""
+    server = launch({"greet": PLUGIN}, ini_more=KEYS + "old = key=o&scopes=greet,*&expires=2001-01-01\n")
+    with server.client(headers={"Authorization": "Bearer let-me-in"}) as client:
+        client.post("/reload/all")
+        answer = client.get("/-/api/keys")
+    shown = {key.pop("name"): key for key in answer.json()["keys"]}
+    assert {"admin", "old", "reader"} == shown.keys()
+    assert shown["old"] == {"scopes": ["greet", "*"], "expires": "2001-01-01", "expired": True, "last_used": None}
+    assert shown["reader"]["last_used"] is None
+    assert shown["admin"]["last_used"].endswith("Z")
+    assert "let-me-in" not in answer.text
+
+
+def test_the_log_can_be_read_from_where_a_reader_stopped(launch: Launch) -> None:
+    """Lines of plugins and of the server, in order."""
+    source = PLUGIN.replace("return 200", "self.log.warn('sold out')\n        return 200")
+    server = launch({"greet": source})
+    server.get("/greet")
+    lines = server.get("/-/api/log").json()["lines"]
+    assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
+    assert any(line["text"].startswith("Server started on ") for line in lines)
+    sold = next(line for line in lines if "sold out" in line["text"])
+    assert sold["level"] == "WARN"
+    later = server.get(f"/-/api/log?after={sold['number']}").json()["lines"]
+    assert all(line["number"] > sold["number"] for line in later)
+
+
+def test_the_configuration_is_shown_without_secrets(launch: Launch) -> None:
+    """With the place of each value; sections of plugins are their own."""
+    more = "[plugin_parms]\ngreet = auth_type=none&db_password=hidden\n[shop]\nsecret = hidden\n"
+    server = launch({"greet": PLUGIN}, ini_more=KEYS + more, env={"PLUGINCORE_AUTH_APIKEY": "hidden-too"})
+    answer = server.get("/-/api/config", headers={"Authorization": "Bearer let-me-in"})
+    assert answer.json()["file"].endswith("server.ini")
+    sections = {section["name"]: section["items"] for section in answer.json()["sections"]}
+    assert "shop" not in sections
+    assert {"key": "bindto", "value": "127.0.0.1", "place": "server.ini:2"} in sections["network"]
+    assert sections["auth"][0]["place"] == "environment variable PLUGINCORE_AUTH_APIKEY"
+    for secret in ("hidden", "let-me-in", "read-only"):
+        assert secret not in answer.text
+
+
+@pytest.mark.parametrize("path", ["history", "keys", "log", "config"])
+def test_what_the_page_shows_needs_a_key_that_controls(launch: Launch, path: str) -> None:
+    """Not one for metrics, and not none."""
+    server = launch({"greet": PLUGIN}, ini_more=KEYS)
+    assert server.get(f"/-/api/{path}").status_code == 403
+    assert server.get(f"/-/api/{path}", headers={"Authorization": "Bearer read-only"}).status_code == 403
+    assert server.get(f"/-/api/{path}", headers={"Authorization": "Bearer let-me-in"}).status_code == 200
+
+
 def test_what_others_wrote_is_what_they_published() -> None:
     """Each file of another project is that of its package, with its licence, and listed with version and hash."""
     listed = json.loads((VENDOR / "vendor.json").read_text())

@@ -23,5 +23,6 @@ pub(crate) mod relative_paths;
 pub(crate) mod resolved;
 pub(crate) mod schema;
 pub(crate) mod settings;
+pub(crate) mod shown;
 pub(crate) mod socket_address;
 pub(crate) mod value;

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub legacy_status: bool,
     /// `[page] enabled`: whether there is a page for browsers at `/-/` (default true).
     pub page: bool,
+    /// What the file has of the host's sections, without secrets, for those who control the server.
+    pub shown: Arc<serde_json::Value>,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
     pub parameters: Vec<ParameterLine>,
 }

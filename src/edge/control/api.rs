@@ -31,6 +31,14 @@ pub(crate) enum ApiCall {
     Upgrade,
     /// Another level of the log.
     LogLevel,
+    /// Figures of the last hour.
+    History,
+    /// The keys, without the keys themselves.
+    Keys,
+    /// The last lines of the log.
+    Log,
+    /// What the ini file says.
+    Config,
     /// Whether the browser has logged in.
     Session,
     /// A session of the browser begins.
@@ -43,7 +51,7 @@ impl ApiCall {
     /// Whether it exists only for clients of the control socket: what it does may not depend on a key that goes over
     /// the network.
     pub(crate) fn needs_socket(&self) -> bool {
-        matches!(self, Self::Difference | Self::Stop | Self::Upgrade | Self::LogLevel)
+        matches!(self, Self::Stop | Self::Upgrade | Self::LogLevel)
     }
 }
 
@@ -61,7 +69,7 @@ pub(crate) enum PluginAction {
 }
 
 /// The addresses that concern the server as a whole.
-const SERVER: [(&str, MethodSet, ApiCall); 13] = [
+const SERVER: [(&str, MethodSet, ApiCall); 17] = [
     ("plugins", MethodSet::READ_ONLY, ApiCall::Plugins),
     ("routes", MethodSet::READ_ONLY, ApiCall::Routes),
     ("reload", MethodSet::POST, ApiCall::Reload),
@@ -72,6 +80,10 @@ const SERVER: [(&str, MethodSet, ApiCall); 13] = [
     ("upgrade", MethodSet::POST, ApiCall::Upgrade),
     ("log-level", MethodSet::POST, ApiCall::LogLevel),
     ("events", MethodSet::READ_ONLY, ApiCall::Events),
+    ("history", MethodSet::READ_ONLY, ApiCall::History),
+    ("keys", MethodSet::READ_ONLY, ApiCall::Keys),
+    ("log", MethodSet::READ_ONLY, ApiCall::Log),
+    ("config", MethodSet::READ_ONLY, ApiCall::Config),
     ("session", MethodSet::READ_ONLY, ApiCall::Session),
     ("login", MethodSet::POST, ApiCall::Login),
     ("logout", MethodSet::POST, ApiCall::Logout),

@@ -121,6 +121,14 @@ pub(crate) struct Events {
     state: Mutex<State>,
 }
 
+/// One who reads the stream.
+#[derive(Debug)]
+struct EventReader {
+    writer: Arc<Writer>,
+    /// Whether it wants figures as well.
+    figures: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// The number of the last event.
@@ -128,7 +136,7 @@ struct State {
     /// The last events, each with its number.
     kept: VecDeque<(u64, Bytes)>,
     kept_bytes: usize,
-    readers: Vec<Arc<Writer>>,
+    readers: Vec<EventReader>,
     is_closed: bool,
 }
 
@@ -157,7 +165,7 @@ impl Events {
             self.publish_to(&mut state, Event::Stopping { restart });
             state.is_closed = true;
             for reader in state.readers.drain(..) {
-                reader.finish();
+                reader.writer.finish();
             }
         }
     }
@@ -176,15 +184,18 @@ impl Events {
         while state.kept.len() > KEPT || state.kept_bytes > KEPT_BYTES {
             state.kept_bytes -= state.kept.pop_front().map_or(0, |(_, frame)| frame.len());
         }
-        // One who has not read so far what may wait for it is dropped, and can come back.
-        let is_there = |reader: &Arc<Writer>| has_room(reader) && reader.write(frame.clone()).is_ok();
-        state.readers.retain(|reader| {
-            let keeps = is_there(reader);
-            if !keeps {
-                reader.abort();
-            }
-            keeps
-        });
+        write_to(&mut state.readers, |_| true, &frame);
+    }
+
+    /// Sends figures to the readers who want them. They are not kept, since there is more in the next ones.
+    pub(crate) fn show_figures(&self, figures: &Value) {
+        let mut state = self.lock();
+        if state.readers.iter().any(|reader| reader.figures) {
+            let mut frame = b"event: figures\ndata: ".to_vec();
+            frame.extend_from_slice(&to_json(figures).expect("the keys are texts"));
+            frame.extend_from_slice(b"\n\n");
+            write_to(&mut state.readers, |reader| reader.figures, &Bytes::from(frame));
+        }
     }
 
     fn frame(&self, number: u64, name: &str, data: &Value) -> Bytes {
@@ -207,9 +218,10 @@ impl Events {
     pub(crate) fn stream(
         self: &Arc<Self>,
         after: Option<&str>,
+        figures: bool,
         serving: impl FnOnce() -> Vec<String>,
     ) -> Result<Response<Body>, NoStream> {
-        let (reader, writer) = self.subscribe(after, serving)?;
+        let (reader, writer) = self.subscribe(after, figures, serving)?;
         let events = Arc::clone(self);
         tokio::task::spawn_local(async move { events.keep_alive(&writer).await });
         Ok(response(Body::streamed(reader, None)))
@@ -218,6 +230,7 @@ impl Events {
     fn subscribe(
         &self,
         after: Option<&str>,
+        figures: bool,
         serving: impl FnOnce() -> Vec<String>,
     ) -> Result<(Reader, Arc<Writer>), NoStream> {
         let mut state = self.lock();
@@ -239,7 +252,7 @@ impl Events {
             put(self.frame(state.last, "connected", &data));
         }
         let writer = Arc::new(writer);
-        state.readers.push(Arc::clone(&writer));
+        state.readers.push(EventReader { writer: Arc::clone(&writer), figures });
         Ok((reader, writer))
     }
 
@@ -261,8 +274,20 @@ impl Events {
                 }
             }
         }
-        self.lock().readers.retain(|reader| !Arc::ptr_eq(reader, writer));
+        self.lock().readers.retain(|reader| !Arc::ptr_eq(&reader.writer, writer));
     }
+}
+
+/// Writes to the readers who want it. One who has not read so far what may wait for it is dropped, and can come back.
+fn write_to(readers: &mut Vec<EventReader>, wants: impl Fn(&EventReader) -> bool, frame: &Bytes) {
+    readers.retain(|reader| {
+        let writer = &reader.writer;
+        let keeps = !wants(reader) || (has_room(writer) && writer.write(frame.clone()).is_ok());
+        if !keeps {
+            writer.abort();
+        }
+        keeps
+    });
 }
 
 fn has_room(reader: &Writer) -> bool {
@@ -371,7 +396,7 @@ mod tests {
     }
 
     fn subscribe(events: &Events, after: Option<&str>) -> Reader {
-        events.subscribe(after, || vec!["a".into()]).unwrap().0
+        events.subscribe(after, false, || vec!["a".into()]).unwrap().0
     }
 
     #[test]
@@ -444,17 +469,28 @@ mod tests {
         events.publish(gone("x"));
         let text = read(&mut reader);
         assert!(text.contains("event: stopping\ndata: {\"restart\": true, ") && !text.contains("gone"), "{text}");
-        assert_eq!(events.subscribe(None, Vec::new).unwrap_err(), NoStream::Stopping);
+        assert_eq!(events.subscribe(None, false, Vec::new).unwrap_err(), NoStream::Stopping);
+    }
+
+    #[test]
+    fn figures_go_to_those_who_want_them_and_are_not_kept() {
+        let events = Events::default();
+        let mut plain = subscribe(&events, None);
+        let mut with_figures = events.subscribe(None, true, Vec::new).unwrap().0;
+        events.show_figures(&json!({ "time": 1 }));
+        assert!(read(&mut with_figures).ends_with("event: figures\ndata: {\"time\": 1}\n\n"));
+        assert!(!read(&mut plain).contains("figures"));
+        assert!(!read(&mut events.subscribe(Some("x"), true, Vec::new).unwrap().0).contains("event: figures"));
     }
 
     #[test]
     fn there_is_a_limit_of_readers() {
         let events = Events::default();
         let readers: Vec<_> = (0..MOST_READERS).map(|_| subscribe(&events, None)).collect();
-        assert_eq!(events.subscribe(None, Vec::new).unwrap_err(), NoStream::TooMany);
+        assert_eq!(events.subscribe(None, false, Vec::new).unwrap_err(), NoStream::TooMany);
         drop(readers);
         events.publish(gone("x"));
-        assert!(events.subscribe(None, Vec::new).is_ok());
+        assert!(events.subscribe(None, false, Vec::new).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -462,7 +498,7 @@ mod tests {
         let events = Arc::new(Events::default());
         let local = tokio::task::LocalSet::new();
         let seen = local.run_until(async {
-            let response = events.stream(None, Vec::new).unwrap();
+            let response = events.stream(None, false, Vec::new).unwrap();
             let mut body = response.into_body();
             let mut seen = String::new();
             while !seen.contains(": \n\n") {

@@ -6,6 +6,7 @@
 
 pub(crate) mod api;
 pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod kept;
 pub(crate) mod metrics;
 pub(crate) mod page;
@@ -23,6 +24,7 @@ use serde_json::{Map, Value, json};
 use crate::edge::http::rescue::{ControlError, ErrorFormat, unwritable};
 use crate::edge::http::response::{Body, json_text, to_json};
 use crate::edge::observe::line::Level;
+use crate::edge::observe::recent::{self, RecentLine};
 use crate::edge::observe::subscriber;
 use kept::Withheld;
 use status::PluginStatus;
@@ -153,6 +155,8 @@ pub(crate) struct ServerStatus {
     pub in_flight: usize,
     /// Where it listens.
     pub listening: Arc<Vec<String>>,
+    /// The version of Python, if there is one.
+    pub python: Option<String>,
 }
 
 /// The answer to `/-/api/status`.
@@ -162,9 +166,10 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], format: &Er
         let number = numbers.entry(plugin.state.name()).or_insert(json!(0));
         *number = json!(number.as_u64().unwrap_or(0) + 1);
     }
-    let ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening } = server;
+    let ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening, python } = server;
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "python": python,
         "pid": std::process::id(),
         "state": if is_ready { "ready" } else { "draining" },
         "safe_mode": is_safe_mode,
@@ -181,6 +186,18 @@ pub(crate) fn status(server: ServerStatus, plugins: &[PluginStatus], format: &Er
 /// session.
 pub(crate) fn session(required: bool, key: Option<&str>, format: &ErrorFormat) -> Response<Body> {
     success(&json!({ "required": required, "key": key }), format)
+}
+
+/// The answer to `/-/api/history`, `/-/api/keys` and `/-/api/config`.
+pub(crate) fn shown(value: &Value, format: &ErrorFormat) -> Response<Body> {
+    success(value, format)
+}
+
+/// The answer to `/-/api/log`: the lines behind the one with the number `after`.
+pub(crate) fn log(after: u64, format: &ErrorFormat) -> Response<Body> {
+    let line = |RecentLine { number, time, level, name, text }| json!({ "number": number, "time": format!("{time:.3}"), "level": level.name(), "name": name, "text": text });
+    let lines: Vec<_> = recent::lines(after).into_iter().map(line).collect();
+    success(&json!({ "lines": lines }), format)
 }
 
 /// The answer to `/-/api/stop`.

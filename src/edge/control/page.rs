@@ -88,10 +88,12 @@ impl File {
 const OFFERED: [Coding; 3] = [Coding::Gzip; 3];
 
 /// All files; the page itself has no name.
-static FILES: [File; 9] = [
+static FILES: [File; 11] = [
     File::new("", HTML, include_bytes!("page/index.html")),
     File::new("app.js", SCRIPT, include_bytes!("page/app.js")),
     File::new("parts.js", SCRIPT, include_bytes!("page/parts.js")),
+    File::new("charts.js", SCRIPT, include_bytes!("page/charts.js")),
+    File::new("views.js", SCRIPT, include_bytes!("page/views.js")),
     File::new("style.css", STYLE, include_bytes!("page/style.css")),
     File::new("preact.js", SCRIPT, include_bytes!("page/vendor/preact.js")),
     File::new("preact-hooks.js", SCRIPT, include_bytes!("page/vendor/preact-hooks.js")),

@@ -131,6 +131,7 @@ impl Gate<'_> {
         if !is_allowed {
             return Err(Rejection::SessionRefused);
         }
+        key.note_use();
         Ok(Some(AcceptedKey { number: digest.number(), name: Some(Arc::clone(&key.name)), by_name: true }))
     }
 

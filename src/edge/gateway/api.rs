@@ -105,7 +105,8 @@ pub(super) async fn answer<B: Backend>(
             let (is_ready, in_flight) = (state.is_ready(), state.in_flight());
             let is_safe_mode = state.kept.is_safe_mode();
             let (started_at, listening) = (state.started_at, state.listening.load_full());
-            let server = ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening };
+            let python = state.python.get().cloned();
+            let server = ServerStatus { is_ready, is_safe_mode, started_at, in_flight, listening, python };
             return Ok(control::status(server, &state.statuses.load(), &format));
         }
         ApiCall::Stop => {
@@ -123,6 +124,13 @@ pub(super) async fn answer<B: Backend>(
             let _ = state.process.get().map(|process| process.send(ProcessRequest::Upgrade(reply)));
             return Ok(control::upgraded(outcome.await.map_err(|_| Rejection::ShuttingDown)?, &format));
         }
+        ApiCall::History => return Ok(control::shown(&state.history.to_json(), &format)),
+        ApiCall::Keys => return Ok(control::shown(&snapshot.keys.to_json(), &format)),
+        ApiCall::Log => {
+            let after = context.request.query.get("after").and_then(|number| number.parse().ok()).unwrap_or(0);
+            return Ok(control::log(after, &format));
+        }
+        ApiCall::Config => return Ok(control::shown(&snapshot.config, &format)),
         ApiCall::LogLevel => return set_log_level(state, context),
         ApiCall::Events => return Ok(events(state, context)?),
         ApiCall::Reload | ApiCall::Plugin(..) if state.is_upgrading() => Ok(ReloadReport::Upgrading),
@@ -147,7 +155,8 @@ fn events<B>(state: &ServerState<B>, context: &RequestContext) -> Result<Respons
     }
     let last = context.request.headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let serving = || state.snapshot.load().table.ids().map(str::to_owned).collect();
-    state.events.stream(last, serving).map_err(|reason| match reason {
+    let figures = context.request.query.get("figures").is_some();
+    state.events.stream(last, figures, serving).map_err(|reason| match reason {
         NoStream::Stopping => Rejection::ShuttingDown,
         NoStream::TooMany => Rejection::Overloaded,
     })

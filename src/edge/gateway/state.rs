@@ -22,6 +22,7 @@ use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::control::events::Events;
+use crate::edge::control::history::History;
 use crate::edge::control::kept::KeptState;
 use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::stalls::Stalls;
@@ -72,6 +73,8 @@ pub(crate) struct Snapshot {
     pub legacy_status: bool,
     /// `[page] enabled`.
     pub page: bool,
+    /// What the ini file says, without secrets.
+    pub config: Arc<serde_json::Value>,
     /// `[server] show_errors`.
     pub show_errors: ShowErrors,
     /// What new connections speak TLS with, if they do.
@@ -106,6 +109,7 @@ impl Snapshot {
             added_headers,
             legacy_status: settings.legacy_status,
             page: settings.page,
+            config: Arc::clone(&settings.shown),
             show_errors: settings.server.show_errors,
             tls,
         }
@@ -134,6 +138,8 @@ pub(crate) struct ServerState<B> {
     pub statuses: Statuses,
     /// When the server was started.
     pub started_at: Timestamp,
+    /// The version of Python that plugins run on, once that is known.
+    pub python: OnceLock<String>,
     /// Where it listens, as the log says it.
     pub listening: ArcSwap<Vec<String>>,
     /// Where requests to the process go; nothing for a server without a process of its own.
@@ -142,6 +148,8 @@ pub(crate) struct ServerState<B> {
     pub events: Arc<Events>,
     /// How plugins hold up the Python thread.
     pub stalls: Arc<Stalls>,
+    /// Figures of the last hour.
+    pub history: History,
     /// What plugins keep with the package `prometheus_client`.
     pub registry: RegistryTexts,
     ready: AtomicBool,
@@ -162,10 +170,12 @@ impl<B> ServerState<B> {
             kept: Arc::new(kept),
             statuses: Statuses::default(),
             started_at: Timestamp::now(),
+            python: OnceLock::new(),
             listening: ArcSwap::default(),
             process: OnceLock::new(),
             events: Arc::default(),
             stalls: Arc::default(),
+            history: History::default(),
             registry: RegistryTexts::default(),
             ready: AtomicBool::new(false),
             upgrading: AtomicBool::new(false),

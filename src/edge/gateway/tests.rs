@@ -147,6 +147,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         cors: None,
         hosts: None,
         page: true,
+        config: Arc::default(),
         trusted_proxies: TrustedProxies { networks: Vec::new(), unix: false },
         general: settings,
         body_times: BodyTimes::default(),

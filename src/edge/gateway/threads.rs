@@ -22,13 +22,16 @@ use tokio::task::JoinSet;
 use super::service::AppService;
 use super::state::ServerState;
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::control::history;
 use crate::edge::http::connection::{CertificateSource, ParamsSource, serve, serve_control};
 use crate::edge::http::connection_count::Gate;
 use crate::edge::http::control_socket::ControlAcceptor;
 use crate::edge::http::drain::{self, Drain, DrainKind};
 use crate::edge::http::forked::{Listening, Share};
 use crate::edge::http::transport::Listener;
+use crate::edge::observe::recent;
 use crate::edge::policy::address::{Client, is_trusted};
+use crate::edge::policy::keys;
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::responder::CompletionQueue;
 
@@ -214,6 +217,24 @@ async fn refresh<B: Backend>(state: Arc<ServerState<B>>, mut draining: Drain) {
     }
 }
 
+/// Takes the figures that the page shows, until the drain starts; of a server without the page, nothing is kept.
+async fn sample<B: Backend>(state: Arc<ServerState<B>>, mut draining: Drain) {
+    let mut ticks = tokio::time::interval(history::INTERVAL);
+    loop {
+        tokio::select! {
+            () = draining.started() => return,
+            _ = ticks.tick() => {}
+        }
+        let has_page = state.snapshot.load().page;
+        recent::keep(has_page);
+        keys::note_time();
+        if has_page {
+            let figures = state.history.sample(&state.statuses.load(), state.in_flight());
+            state.events.show_figures(&figures);
+        }
+    }
+}
+
 /// The sockets that a thread accepts from.
 struct Listeners<B: Backend> {
     is_first: bool,
@@ -235,6 +256,7 @@ impl<B: Backend> Listeners<B> {
     ) -> io::Result<()> {
         if self.is_first {
             let _ = self.tasks.spawn_local(refresh(Arc::clone(&self.state), self.draining.clone()));
+            let _ = self.tasks.spawn_local(sample(Arc::clone(&self.state), self.draining.clone()));
         }
         if let Some(control) = control {
             let (acceptor, service) = (ControlAcceptor::new(control)?, Rc::clone(&self.service));

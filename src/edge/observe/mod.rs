@@ -10,6 +10,7 @@ pub(crate) mod line;
 pub(crate) mod log_file;
 pub(crate) mod metrics;
 pub(crate) mod output;
+pub(crate) mod recent;
 pub(crate) mod repeats;
 pub(crate) mod service_manager;
 pub(crate) mod sink;

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::line::{self, Level};
 use super::log_file::{LogFile, LogFileError, finish_all};
 use super::output::{self, Standard};
+use super::recent;
 
 /// Held while a line is put into the outputs, so that file and standard output show lines in the same order.
 static ORDER: Mutex<()> = Mutex::new(());
@@ -82,6 +83,7 @@ impl Sink {
         if !self.admits(level) {
             return;
         }
+        recent::note(level, name, text);
         let dated = if self.file.is_some() || self.is_terminal() {
             line::dated(Timestamp::now(), level, name, text)
         } else {

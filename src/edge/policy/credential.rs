@@ -241,6 +241,9 @@ impl AuthPolicy {
                 Some(_) => {}
             }
         }
+        if let Some(key) = key {
+            key.note_use();
+        }
         let (name, by_name) = (key.map(|key| Arc::clone(&key.name)), matches!(self, Self::Named));
         Ok(Some(AcceptedKey { number: digest.number(), name, by_name }))
     }

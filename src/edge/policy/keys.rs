@@ -6,7 +6,11 @@
 //! out by the system's clock at each request.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::edge::config::keys::{DEFAULT_KEY, Expiry, KeyDigest, KeyScope, KeySettings, KeySources};
 use crate::edge::config::settings::{Secret, Settings};
@@ -29,9 +33,47 @@ pub(crate) struct NamedKey {
     pub name: Arc<str>,
     scopes: Vec<KeyScope>,
     expires: Option<Expiry>,
+    last_used: Arc<AtomicI64>,
+}
+
+/// Seconds of the system's clock, as of the last [`note_time`]; to ask the clock itself for each key takes longer.
+static NOW: AtomicI64 = AtomicI64::new(0);
+
+/// When each key was used last, which a reload keeps.
+static LAST_USED: LazyLock<Mutex<HashMap<KeyDigest, Arc<AtomicI64>>>> = LazyLock::new(Mutex::default);
+
+/// Has keys that are used from now on count as used at this time; to be called every few seconds.
+pub(crate) fn note_time() {
+    NOW.store(Timestamp::now().as_second(), Ordering::Relaxed);
+}
+
+/// When the key of this digest was used last.
+fn last_used(digest: &KeyDigest) -> Arc<AtomicI64> {
+    let mut all = LAST_USED.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(*digest).or_default())
 }
 
 impl NamedKey {
+    /// Notes that it has admitted a request.
+    pub(crate) fn note_use(&self) {
+        let now = NOW.load(Ordering::Relaxed);
+        // Threads that all write the same would wait for each other.
+        if self.last_used.load(Ordering::Relaxed) != now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let last_used = self.last_used.load(Ordering::Relaxed);
+        json!({
+            "name": &*self.name,
+            "scopes": self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "expires": self.expires.as_ref().map(ToString::to_string),
+            "expired": self.has_expired(),
+            "last_used": Timestamp::from_second(last_used).ok().filter(|_| last_used > 0).map(|time| time.to_string()),
+        })
+    }
+
     /// Whether its scopes name `realm`.
     pub(crate) fn is_for(&self, realm: Resource<'_>) -> bool {
         self.scopes.iter().any(|scope| match (scope, realm) {
@@ -69,12 +111,14 @@ impl Keys {
         let mut by_digest = HashMap::new();
         if let Some(apikey) = apikey {
             let (name, scopes) = (Arc::from(DEFAULT_KEY), vec![KeyScope::AllPlugins, KeyScope::Control]);
-            let key = NamedKey { name, scopes, expires: None };
-            by_digest.insert(KeyDigest::of(apikey.expose().as_bytes()), Arc::new(key));
+            let digest = KeyDigest::of(apikey.expose().as_bytes());
+            let key = NamedKey { name, scopes, expires: None, last_used: last_used(&digest) };
+            by_digest.insert(digest, Arc::new(key));
         }
         by_digest.extend(named.iter().map(|key| {
             let KeySettings { name, digest, scopes, expires } = key.clone();
-            (digest, Arc::new(NamedKey { name: Arc::from(name), scopes, expires }))
+            let last_used = last_used(&digest);
+            (digest, Arc::new(NamedKey { name: Arc::from(name), scopes, expires, last_used }))
         }));
         Self { by_digest, sources }
     }
@@ -82,6 +126,13 @@ impl Keys {
     /// The key of this digest.
     pub(crate) fn get(&self, digest: &KeyDigest) -> Option<&Arc<NamedKey>> {
         self.by_digest.get(digest)
+    }
+
+    /// What is shown of all of them, by name; never a key or its digest.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut keys: Vec<_> = self.by_digest.values().collect();
+        keys.sort_by(|one, other| one.name.cmp(&other.name));
+        json!({ "keys": keys.iter().map(|key| key.to_json()).collect::<Vec<_>>() })
     }
 
     /// Whether there is no key at all.

@@ -20,7 +20,7 @@ use super::generation::Generation;
 use super::handle::{Ending, HostHandle, Interruption, Operation, Timings};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::predecessor::Predecessor;
-use super::startup::Summary;
+use super::startup::{self, Summary};
 use super::status::StatusRecord;
 use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
@@ -128,6 +128,7 @@ impl Host {
         let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone());
         let state = ServerState::new(live, backend, &settings.limits, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
+        state.python.get_or_init(|| startup::python().to_owned());
         let completion_queues: Vec<_> =
             (0..settings.server.io_threads).map(|_| Arc::new(CompletionQueue::default())).collect();
         let registry = Arc::new(Registry::default());

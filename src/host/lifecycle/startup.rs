@@ -16,10 +16,14 @@ use crate::edge::observe::subscriber;
 /// How many files there must be for their loading to have a progress.
 const MANY: usize = 20;
 
+/// The version of Python, such as `3.11.7`.
+pub(super) fn python() -> &'static str {
+    Python::version_str().split(' ').next().unwrap_or_default()
+}
+
 /// The versions of the server and of its Python.
 fn versions() -> String {
-    let python = Python::version_str().split(' ').next().unwrap_or_default();
-    format!("plugincore {}, Python {python}", env!("CARGO_PKG_VERSION"))
+    format!("plugincore {}, Python {}", env!("CARGO_PKG_VERSION"), python())
 }
 
 /// Logs what is starting.

@@ -25,6 +25,7 @@ use crate::edge::config::schema::{
     GUARDS, HOST_SECTIONS, KEY_TOLERANCE, SECTION_TOLERANCE, is_nearly_of_plugin, is_of_certificate, nearest,
     plugin_of_section,
 };
+use crate::edge::config::shown;
 use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::config::value::Value;
 use std::net::IpAddr;
@@ -84,6 +85,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             headers,
             legacy_status,
             page,
+            shown: Arc::new(shown::shown(config)),
             parameters,
         }),
         Some(errors) => Err(errors),

@@ -1,4 +1,6 @@
 // The page: log-in, the frame, and the view that the address names.
+import { Charts, Spark, extended, now } from "./charts.js";
+import { Configuration, Keys, Log, Routes } from "./views.js";
 import { Age, Place, Refusal, State, Table, call, duration, html, rate, took, useEffect, useRef, useState } from "./parts.js";
 
 const REFRESH = 5000;
@@ -72,8 +74,9 @@ function Details({ plugin }) {
 }
 
 /** One plugin: a row, and what there is to know of it below if that is wanted. */
-function Plugin({ plugin, isOpen, onToggle, onAction, busy }) {
+function Plugin({ plugin, history, isOpen, onToggle, onAction, busy }) {
   const { id, counters } = plugin;
+  const current = now(history, id);
   const is_blocking = plugin.stalls.last && plugin.stalls.last.goes_on;
   return html`<tr class=${isOpen ? "open" : ""}>
       <th scope="row">
@@ -83,20 +86,22 @@ function Plugin({ plugin, isOpen, onToggle, onAction, busy }) {
       <td><${State} name=${is_blocking ? "blocking" : plugin.state} /></td>
       <td class="number">${plugin.generation || "–"}</td>
       <td class="number"><${Age} of=${plugin.loaded_at} /></td>
-      <td class="number">${counters.requests.toLocaleString()}</td>
+      <td class="number rate"><${Spark} samples=${history && history.plugins[id]} /> ${rate(current.rate)}</td>
+      <td class="number">${took(current.p50)}</td>
+      <td class="number">${took(current.p99)}</td>
       <td class="number ${counters.errors ? "bad" : ""}">${counters.errors.toLocaleString()}</td>
       <td class="number">${counters.in_flight}</td>
       <td class="actions">${actions(plugin).map((action) => html`
         <button disabled=${busy} onClick=${() => onAction(action)} aria-label=${`${ACTIONS[action][0]} ${id}`}>${ACTIONS[action][0]}</button>`)}</td>
     </tr>
-    ${isOpen && html`<tr class="more"><td colSpan="8"><${Details} plugin=${plugin} /></td></tr>`}`;
+    ${isOpen && html`<tr class="more"><td colSpan="10"><${Details} plugin=${plugin} /></td></tr>`}`;
 }
 
 const HEAD = ["Plugin", "State", { text: "Generation", number: true }, { text: "Since", number: true },
-  { text: "Requests", number: true }, { text: "Errors", number: true }, { text: "In flight", number: true }, "Actions"];
+  { text: "Requests/s", number: true }, { text: "p50", number: true }, { text: "p99", number: true }, { text: "Errors", number: true }, { text: "In flight", number: true }, { text: "Actions", acts: true }];
 
 /** All plugins, those with trouble first. */
-function Plugins({ plugins, refresh, say }) {
+function Plugins({ plugins, history, refresh, say }) {
   const [open, setOpen] = useState(new Set());
   const [busy, setBusy] = useState(new Set());
   const change = (set, setter, id, isIn) => setter((before) => {
@@ -117,10 +122,10 @@ function Plugins({ plugins, refresh, say }) {
     refresh();
   };
   if (plugins.length === 0) return html`<p class="empty">No plugin file is in the folder yet. <code>plugincore new NAME</code> writes one.</p>`;
-  const trouble = (plugin) => (plugin.last_error ? 0 : 1);
+  const trouble = ({ last_error: error, stalls }) => (error || (stalls.last && stalls.last.goes_on) ? 0 : 1);
   const sorted = [...plugins].sort((a, b) => trouble(a) - trouble(b) || a.id.localeCompare(b.id));
   return html`<${Table} label="Plugins" head=${HEAD}>
-    ${sorted.map((plugin) => html`<${Plugin} key=${plugin.id} plugin=${plugin} isOpen=${open.has(plugin.id)}
+    ${sorted.map((plugin) => html`<${Plugin} key=${plugin.id} plugin=${plugin} history=${history} isOpen=${open.has(plugin.id)}
       busy=${busy.has(plugin.id)} onToggle=${() => change(open, setOpen, plugin.id, !open.has(plugin.id))}
       onAction=${(action) => act(plugin.id, action)} />`)}
   <//>`;
@@ -137,7 +142,24 @@ function Summary({ status, plugins }) {
   </ul>`;
 }
 
+const VIEWS = { plugins: "Plugins", routes: "Routes", keys: "Keys", log: "Log", configuration: "Configuration" };
+
+/** The view that the address names. */
+function useView() {
+  const named = () => (location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "plugins");
+  const [view, setView] = useState(named());
+  useEffect(() => {
+    const change = () => setView(named());
+    addEventListener("hashchange", change);
+    return () => removeEventListener("hashchange", change);
+  }, []);
+  useEffect(() => { document.title = `${VIEWS[view]} - plugincore`; }, [view]);
+  return view;
+}
+
 function App() {
+  const view = useView();
+  const [history, setHistory] = useState(null);
   const [session, setSession] = useState(null);
   const [data, setData] = useState(null);
   const [lost, setLost] = useState(false);
@@ -160,7 +182,11 @@ function App() {
     if (!isIn) return undefined;
     refresh();
     const timer = setInterval(refresh, REFRESH);
-    const events = new EventSource("api/events");
+    const load = () => call("history").then(setHistory, () => {});
+    load();
+    const events = new EventSource("api/events?figures=1");
+    events.addEventListener("connected", load);
+    events.addEventListener("figures", (event) => setHistory((before) => extended(before, JSON.parse(event.data))));
     for (const name of ["plugin_loaded", "plugin_reloaded", "plugin_failed", "plugin_gone", "plugin_disabled",
       "plugin_enabled", "reload_ended", "draining"]) events.addEventListener(name, refresh);
     return () => { clearInterval(timer); events.close(); };
@@ -176,12 +202,20 @@ function App() {
       <h1>plugincore</h1>
       ${data && html`<${State} name=${lost ? "lost" : data.status.state} /><${Summary} ...${data} />`}
       ${session.key && html`<p class="who"><span class="quiet">Key</span> ${session.key} <button onClick=${logOut}>Log out</button></p>`}
+      <nav aria-label="Views"><ul>${Object.entries(VIEWS).map(([name, text]) => html`
+        <li><a href=${`#${name}`} aria-current=${name === view ? "page" : undefined}>${text}</a></li>`)}</ul></nav>
     </header>
     <main>
       <div class="message ${message.isBad ? "bad" : ""}" role="status" aria-live="polite">${message.text}</div>
       ${lost && html`<p class="problem" role="alert">The server does not answer; what is shown may be old.</p>`}
-      <h2>Plugins</h2>
-      ${data && html`<${Plugins} plugins=${data.plugins} refresh=${refresh} say=${say} />`}
+      ${view === "plugins" && html`
+        ${history && history.server.length > 1 && html`<section aria-label="The last hour"><${Charts} history=${history} /></section>`}
+        <h2>Plugins</h2>
+        ${data && html`<${Plugins} plugins=${data.plugins} history=${history} refresh=${refresh} say=${say} />`}`}
+      ${view === "routes" && html`<${Routes} />`}
+      ${view === "keys" && html`<${Keys} history=${history} />`}
+      ${view === "log" && html`<${Log} />`}
+      ${view === "configuration" && data && html`<${Configuration} status=${data.status} />`}
     </main>
     ${data && html`<footer class="quiet">plugincore ${data.status.version} · process ${data.status.pid} · ${data.status.listening.join(", ")}</footer>`}`;
 }

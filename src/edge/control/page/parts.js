@@ -68,7 +68,7 @@ export const Place = ({ file, line }) => html`<code>${file}${line ? `:${line}` :
 export function Table({ label, head, children }) {
   return html`<div class="scroll" role="region" aria-label=${label} tabIndex="0">
     <table>
-      <thead><tr>${head.map((name) => html`<th scope="col" class=${name.number ? "number" : ""}>${name.text ?? name}</th>`)}</tr></thead>
+      <thead><tr>${head.map((name) => html`<th scope="col" class=${name.number ? "number" : name.acts ? "act" : ""}>${name.text ?? name}</th>`)}</tr></thead>
       <tbody>${children}</tbody>
     </table>
   </div>`;

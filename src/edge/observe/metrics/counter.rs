@@ -80,6 +80,39 @@ impl HistogramSum {
         self.nanoseconds += histogram.nanoseconds.get();
     }
 
+    /// Adds another sum.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (sum, range) in self.ranges.iter_mut().zip(other.ranges) {
+            *sum += range;
+        }
+        self.nanoseconds += other.nanoseconds;
+    }
+
+    /// What has been counted since `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let ranges = std::array::from_fn(|index| self.ranges[index].saturating_sub(before.ranges[index]));
+        Self { ranges, nanoseconds: self.nanoseconds.saturating_sub(before.nanoseconds) }
+    }
+
+    /// The duration, in seconds, that this part of all did not exceed: an estimate, as if durations were spread evenly
+    /// within their range. Nothing if there were none.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn quantile(&self, part: f64) -> Option<f64> {
+        let wanted = self.count() as f64 * part;
+        let (mut so_far, mut lower) = (0.0, 0.0);
+        for (index, count) in self.ranges.iter().enumerate().filter(|(_, count)| **count > 0) {
+            if index > 0 {
+                lower = BOUNDS[index - 1] as f64;
+            }
+            let upper = BOUNDS.get(index).map_or(lower, |bound| *bound as f64);
+            if so_far + *count as f64 >= wanted {
+                return Some((lower + (upper - lower) * (wanted - so_far) / *count as f64) / 1e9);
+            }
+            so_far += *count as f64;
+        }
+        None
+    }
+
     /// How many durations there were.
     pub(crate) fn count(&self) -> u64 {
         self.ranges.iter().sum()
@@ -117,5 +150,22 @@ mod tests {
         assert_eq!((5, Duration::from_nanos(100_000_200_001)), (sum.count(), sum.total()));
         sum.add(&histogram);
         assert_eq!(10, sum.count());
+    }
+
+    #[test]
+    fn a_quantile_lies_within_the_range_of_its_durations() {
+        let (histogram, mut before, mut sum) = (Histogram::default(), HistogramSum::default(), HistogramSum::default());
+        histogram.observe(Duration::from_secs(1000));
+        before.add(&histogram);
+        assert_eq!(None, sum.quantile(0.5));
+        for milliseconds in [2, 2, 2, 50] {
+            histogram.observe(Duration::from_millis(milliseconds));
+        }
+        sum.add(&histogram);
+        assert_eq!(Some(30.0), sum.quantile(0.99));
+        let since = sum.since(&before);
+        assert_eq!(4, since.count());
+        let [p50, p99] = [0.5, 0.99].map(|part| since.quantile(part).unwrap());
+        assert!(p50 > 0.001 && p50 <= 0.003 && p99 > 0.03 && p99 <= 0.1, "{p50} {p99}");
     }
 }

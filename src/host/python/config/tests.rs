@@ -76,7 +76,8 @@ fn the_sample_file_serves_the_folder_on_loopback_without_complaint() {
     let settings = settings.expect("the sample is right");
     let (defaults, _) = attached(|py| Settings::from_config(&read_defaults(py, Path::new("."), &[])));
     let defaults = defaults.expect("the defaults are right");
-    let expected = Settings { listen_line: settings.listen_line.clone(), ..defaults };
+    let (listen_line, shown) = (settings.listen_line.clone(), settings.shown.clone());
+    let expected = Settings { listen_line, shown, ..defaults };
     assert_eq!(format!("{settings:?}"), format!("{expected:?}"));
     assert!(warnings.is_empty(), "{warnings:?}");
 }
