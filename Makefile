@@ -17,7 +17,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') $(wildcard src/edge/control/page/*.*) \
-	$(wildcard src/edge/control/page/vendor/*)
+	$(wildcard src/edge/control/page/vendor/* src/edge/control/docs/*.* src/edge/control/docs/vendor/*)
 
 .PHONY: serve test test-rust test-python built test-pythons test-core test-core-pythons programs conformance conformance-long moving
 .PHONY: screenshots stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean

@@ -60,6 +60,7 @@ fn request() -> RequestData {
         subpath: None,
         body: Bytes::new(),
         variables: BodyData::None,
+        texts: Box::default(),
     }
 }
 

@@ -42,6 +42,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "openapi",
+        &[
+            ("plugincore openapi", "the server of this folder"),
+            ("plugincore openapi -i shop.ini > shop.json", "a file for a client generator"),
+        ],
+    ),
+    (
         "init",
         &[
             ("plugincore init shop", "a project in the folder shop; then: cd shop && plugincore serve --watch"),

@@ -14,6 +14,7 @@ mod init;
 mod key;
 mod manual;
 mod new;
+mod openapi;
 mod project;
 mod routes;
 mod serve;
@@ -59,6 +60,9 @@ enum Subcommand {
     Check(check::CheckArguments),
     /// List what a running server answers: method, path, plugin, file, who may use it, limits
     Routes(routes::RoutesArguments),
+    /// Print what a running server takes and answers, as OpenAPI 3.1
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApiArguments),
     /// Write a project: ini file, plugin, test, systemd unit
     Init(init::InitArguments),
     /// Write a plugin, its test, and its line of the ini file
@@ -120,6 +124,7 @@ pub(crate) fn main(py: Python<'_>, arguments: Vec<OsString>, restart: Vec<OsStri
         }
         Some(Subcommand::Check(arguments)) => check::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Routes(arguments)) => routes::run(py, &arguments, ini, &name, &folder),
+        Some(Subcommand::OpenApi(arguments)) => openapi::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Init(arguments)) => init::run(&arguments, &folder, &program(&restart, count)),
         Some(Subcommand::New(arguments)) => new::run(py, &arguments, ini, &name, &folder),
         Some(Subcommand::Key(arguments)) => key::run(py, &arguments, ini, &name, &folder),

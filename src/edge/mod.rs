@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod observe;
+pub(crate) mod parameters;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod routing;

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::DecodedPath;
 pub(crate) use crate::edge::http::request::MethodSet;
 use crate::edge::http::rescue::Rejection;
 use crate::edge::observe::metrics::slots::Slot;
+use crate::edge::parameters::Parameters;
 use crate::edge::policy::admission::Entrance;
 use crate::edge::policy::cors::Cors;
 use crate::edge::policy::credential::AuthPolicy;
@@ -40,6 +42,11 @@ pub(crate) struct Endpoint {
     pub cors: Option<Arc<Cors>>,
     /// Where its requests are counted.
     pub slot: Slot,
+    /// What its handler takes, if its type hints say so.
+    pub parameters: Option<Arc<Parameters>>,
+    /// What the plugin says of itself: `about`, `summary`, `description`, a schema as `result`, and as `own` what
+    /// replaces generated parts of its description.
+    pub description: Arc<Value>,
     /// Whether it takes no requests; it stays so for good.
     disabled: Arc<AtomicBool>,
 }
@@ -58,7 +65,23 @@ impl Endpoint {
     ) -> Result<Self, RouteError> {
         let (id, cors, disabled) = (Arc::from(endpoint_id(name)?), own_cors(&settings), Arc::default());
         let slot = Slot::of(&id);
-        Ok(Self { id, entrance, methods, auth, settings, cors, slot, disabled })
+        Ok(Self {
+            id,
+            entrance,
+            methods,
+            auth,
+            settings,
+            cors,
+            slot,
+            parameters: None,
+            description: Arc::default(),
+            disabled,
+        })
+    }
+
+    /// The same endpoint with typed parameters, if there are any, and what the plugin says of itself.
+    pub(crate) fn described(self, parameters: Option<Arc<Parameters>>, description: Arc<Value>) -> Self {
+        Self { parameters, description, ..self }
     }
 
     /// The same endpoint, which goes by other `settings` from now on.
@@ -71,6 +94,8 @@ impl Endpoint {
             cors: own_cors(&settings),
             settings,
             slot: self.slot,
+            parameters: self.parameters.clone(),
+            description: Arc::clone(&self.description),
             disabled: Arc::clone(&self.disabled),
         }
     }
@@ -112,6 +137,10 @@ pub(crate) enum Route {
     Ready,
     /// `/-/metrics`: figures.
     Metrics,
+    /// `/-/openapi.json`: the plugins as OpenAPI describes them.
+    OpenApi,
+    /// `/-/docs` and what belongs to that page: the name, empty for the page itself.
+    Docs(String),
     /// `/plugins`: the list of ids.
     Plugins,
     /// `/reload/<id>`, or `/reload/all`; whether such a plugin exists is not yet known.
@@ -140,8 +169,14 @@ impl Route {
     /// Whether the server itself answers it to programs, without plugins and files.
     pub(crate) fn is_of_server(&self) -> bool {
         match self {
-            Self::Healthy | Self::Ready | Self::Metrics | Self::Plugins | Self::Reload(_) | Self::Api(_) => true,
-            Self::Root | Self::Page(_) | Self::Plugin { .. } | Self::StaticFile { .. } => false,
+            Self::Healthy
+            | Self::Ready
+            | Self::Metrics
+            | Self::OpenApi
+            | Self::Plugins
+            | Self::Reload(_)
+            | Self::Api(_) => true,
+            Self::Root | Self::Page(_) | Self::Docs(_) | Self::Plugin { .. } | Self::StaticFile { .. } => false,
         }
     }
 }
@@ -281,6 +316,11 @@ impl RouteTable {
             Some(("-", "healthy")) => Ok(Route::Healthy),
             Some(("-", "ready")) => Ok(Route::Ready),
             Some(("-", "metrics")) => Ok(Route::Metrics),
+            Some(("-", "openapi.json")) => Ok(Route::OpenApi),
+            Some(("-", "docs")) => Ok(Route::Docs(String::new())),
+            Some(("-", rest)) if rest.len() > "docs/".len() && rest.starts_with("docs/") => {
+                Ok(Route::Docs(rest["docs/".len()..].to_owned()))
+            }
             Some(("-", rest)) if rest.starts_with("api/") => Ok(Route::Api(rest["api/".len()..].to_owned())),
             Some(("-", "")) => Ok(Route::Page(String::new())),
             Some(("-", rest)) if rest.starts_with("page/") => Ok(Route::Page(rest["page/".len()..].to_owned())),
@@ -429,6 +469,10 @@ mod tests {
             ("/-/", "Page(\"\")"),
             ("/-/page/app.js", "Page(\"app.js\")"),
             ("/-", "404"),
+            ("/-/openapi.json", "OpenApi"),
+            ("/-/docs", "Docs(\"\")"),
+            ("/-/docs/start.js", "Docs(\"start.js\")"),
+            ("/-/docs/", "404"),
             ("/-/x", "404"),
             ("/-/page", "404"),
             ("/-/api", "404"),

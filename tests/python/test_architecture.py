@@ -14,7 +14,7 @@ SOURCES = Path(__file__).parent.parent.parent / "src"
 ROWS = (
     {"allocator", "edge/config", "edge/observe"},  # leaves: memory, settings and the log know of nothing else
     {"edge/http"},
-    {"edge/policy"},
+    {"edge/policy", "edge/parameters"},
     {"edge/routing", "edge/control", "edge/files"},
     {"edge/queue"},  # what crosses to the Python thread
     {"edge/gateway", "edge/watch"},  # the request's way through the stages; what is watched has no part in it
@@ -208,7 +208,7 @@ def test_python_stays_where_it_belongs(file: str) -> None:
 def test_unsafe_code_is_counted_and_explained(file: str) -> None:
     """`unsafe` is only in the files listed above, and each place says why it is sound."""
     lines = (SOURCES / file).read_text().splitlines()
-    places = [number for number, line in enumerate(lines) if re.search(r"\bunsafe\b", line.split("//")[0])]
+    places = [number for number, line in enumerate(lines) if re.search(r"\bunsafe\b(?!-)", line.split("//")[0])]
     assert (file in WITH_UNSAFE) == bool(places), f"{file}: WITH_UNSAFE is not up to date"
     for number in places:
         above = "\n".join(lines[max(0, number - 12) : number + 1])

@@ -28,10 +28,13 @@ def test_the_name_in_the_query_is_greeted(plugin_client: Callable[..., SyncPlugi
     #: auth
     client = plugin_client(FILE, params=PARAMETERS, headers=HEADERS)
     #: end
-    answer = client.get(query={"name": "Ada", "style": "loud"})
+    answer = client.get(query={"name": "Ada", "style": "loud", "times": "2"})
     assert answer.status == 200
-    assert answer.json()["message"] == "BONJOUR, ADA!"
+    assert answer.json()["message"] == "BONJOUR, ADA! BONJOUR, ADA!"
     assert answer.json()["style"] == "loud"
+    refused = client.get(query={"times": "6"})
+    assert refused.status == 422
+    assert refused.json()["errors"][0]["pointer"] == "/times"
 
 
 #: auth

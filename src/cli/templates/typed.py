@@ -5,9 +5,10 @@ from __future__ import annotations
 #: background
 import asyncio
 #: end
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from plugincore.baseplugin import BasePlugin
+from plugincore.bounds import Bounds
 
 
 class Greeting(TypedDict):
@@ -21,7 +22,7 @@ class Greeting(TypedDict):
 
 
 class Template(BasePlugin):
-    """Greets the name in the query: /template?name=Ada&style=loud."""
+    """Greets the name in the query: /template?name=Ada&style=loud&times=2."""
 
     def initialize(self, *, greeting: str = "Hello", **_: Any) -> None:
         """Take the parameters, which stand in the line `template` of [plugin_parms] in the ini file."""
@@ -33,10 +34,18 @@ class Template(BasePlugin):
         #: end
 
     async def request_handler(
-        self, *, name: str = "world", style: Literal["plain", "loud"] = "plain", **_: Any
+        self,
+        *,
+        name: str = "world",
+        style: Literal["plain", "loud"] = "plain",
+        times: Annotated[int, Bounds(ge=1, le=5)] = 1,
+        **_: Any,
     ) -> tuple[int, Greeting]:
-        """Answer GET and POST: the variables of query and body are keyword arguments."""
-        message = f"{self.greeting}, {name}!"
+        """Greet a name.
+
+        The variables of query and body are keyword arguments. The server checks and converts them by their hints.
+        """
+        message = " ".join([f"{self.greeting}, {name}!"] * times)
         answer: Greeting = {
             "message": message.upper() if style == "loud" else message,
             "style": style,

@@ -74,6 +74,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("compat", &["legacy_status"]),
     ("page", &["enabled"]),
+    ("openapi", &["public"]),
     ("plugin_parms", &[]),
 ];
 
@@ -136,6 +137,7 @@ pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("cors", "credentials"),
     ("compat", "legacy_status"),
     ("page", "enabled"),
+    ("openapi", "public"),
     ("server", "watchdog_restart"),
     ("server", "crash_loop_guard"),
     ("server", "compression"),

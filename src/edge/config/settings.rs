@@ -28,6 +28,7 @@ use std::time::Duration;
 
 /// Everything the host needs to run, checked and ready to use.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the ini file")]
 pub(crate) struct Settings {
     /// Addresses to listen on: `[network] bindto` (default `127.0.0.1`) with `[network] port` (default 9192), and those
     /// of `[network] listen`.
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub page: bool,
     /// What the file has of the host's sections, without secrets, for those who control the server.
     pub shown: Arc<serde_json::Value>,
+    /// `[openapi] public`: whether `/-/openapi.json` needs no key although there are keys (default off).
+    pub openapi_public: bool,
     /// The lines of `[plugin_parms]`, to name the place of a parameter that a plugin cannot use.
     pub parameters: Vec<ParameterLine>,
 }

@@ -5,6 +5,7 @@
 //! endpoint.
 
 pub(crate) mod api;
+pub(crate) mod docs;
 pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod kept;

@@ -172,7 +172,9 @@ impl Gate<'_> {
         let client = self.context.request.client;
         let (realm, what) = match resource {
             Resource::Plugin(id) => (Realm::Plugin, id),
-            Resource::Control | Resource::Metrics => (Realm::Control, self.context.request.uri.path()),
+            Resource::Control | Resource::Metrics | Resource::Description => {
+                (Realm::Control, self.context.request.uri.path())
+            }
         };
         if !matches!(refusal, Refusal::NoKey | Refusal::NotAdmissible)
             && let Err(locked) = self.check_lock()

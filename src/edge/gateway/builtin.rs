@@ -6,21 +6,22 @@
 
 use std::sync::Arc;
 
-use http::header::ACCEPT;
+use http::header::{ACCEPT, IF_NONE_MATCH};
 use http::{HeaderValue, Method, Response};
 
 use super::access::Gate;
 use super::clients::ClientRecords;
+use super::openapi;
 use super::stages::{
     RequestBody, RequestContext, RequestError, allowed, answer_options, body_variables, check_method, off_thread,
 };
-use super::state::{ServerState, Snapshot};
+use super::state::{DescriptionPolicy, ServerState, Snapshot};
 use crate::edge::control::metrics::Figures;
 use crate::edge::control::{self, ReloadReport, ReloadTarget};
 use crate::edge::files::response::FileRequest;
 use crate::edge::files::static_files::ClientInfo;
 use crate::edge::http::request::{BodyData, MethodSet};
-use crate::edge::http::rescue::Rejection;
+use crate::edge::http::rescue::{Rejection, unwritable};
 use crate::edge::http::response::Body;
 use crate::edge::observe::metrics::exposition::Format;
 use crate::edge::policy::cors;
@@ -126,6 +127,70 @@ pub(super) async fn metrics<B: Backend>(
     Ok(off_thread(move || Ok(figures.respond())).await?)
 }
 
+/// Answers `/-/openapi.json`: to a client with any key, or to every one while there is none or the ini file says so.
+pub(super) async fn openapi(snapshot: &Arc<Snapshot>, gate: &Gate<'_>) -> Result<Response<Body>, RequestError> {
+    let context = gate.context;
+    if let Some(response) = answer_options(snapshot.cors.as_ref(), context, MethodSet::READ_ONLY)? {
+        return Ok(response);
+    }
+    check_method(context, MethodSet::READ_ONLY)?;
+    check_reader(gate)?;
+    let (snapshot, format) = (Arc::clone(snapshot), context.error_format());
+    let if_none_match = context.request.headers.get(IF_NONE_MATCH).cloned();
+    // As many plugins as there may be make it a long text.
+    let work = move || {
+        let answered = openapi::respond(&snapshot, if_none_match.as_ref());
+        Ok(answered.unwrap_or_else(|error| unwritable(&error, &format)))
+    };
+    Ok(off_thread(work).await?)
+}
+
+/// Answers `/-/docs`, as `/-/openapi.json` is; its scripts and styles hold nothing of this server and are for everyone.
+pub(super) fn docs(gate: &Gate<'_>, name: &str) -> Result<Response<Body>, RequestError> {
+    let context = gate.context;
+    if context.request.method == Method::OPTIONS {
+        return Ok(allowed(MethodSet::READ_ONLY));
+    }
+    check_method(context, MethodSet::READ_ONLY)?;
+    if name.is_empty() {
+        check_reader(gate)?;
+    }
+    Ok(control::docs::file(name, &context.request.headers).ok_or(Rejection::NotFound)?)
+}
+
+/// Checks whether the client may read what plugins take.
+fn check_reader(gate: &Gate<'_>) -> Result<(), RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    if context.is_control() {
+        return Ok(());
+    }
+    let rates = &snapshot.general.rates;
+    gate.check_rate(rates, "")?;
+    match &snapshot.description {
+        DescriptionPolicy::Public => Ok(()),
+        DescriptionPolicy::ByKey(AuthPolicy::Open) => refuse_foreign(gate),
+        DescriptionPolicy::ByKey(policy) => {
+            if let Some(key) = gate.check_session(Resource::Description, false)? {
+                return Ok(gate.check_key_rate(rates, "", &key)?);
+            }
+            let access = gate.check_head(policy, Resource::Description)?;
+            if let Some(key) = gate.check_body(policy, Resource::Description, access, &BodyData::None)? {
+                gate.check_key_rate(rates, "", &key)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Refuses what a page of another site may have asked for.
+fn refuse_foreign(gate: &Gate<'_>) -> Result<(), RequestError> {
+    let Gate { snapshot, context, .. } = gate;
+    let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
+    let is_foreign =
+        own_host::may_be_foreign(&context.request.uri, &context.request.headers, snapshot.hosts.as_ref(), is_friend);
+    if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(()) }
+}
+
 /// Logs with which key the server is controlled; without one, that it is done from a browser.
 pub(super) fn log_control(context: &RequestContext, key: Option<&Arc<str>>) {
     let (client, path) = (context.request.client, context.request.uri.path());
@@ -153,14 +218,7 @@ async fn check_server_key(
     let rates = &snapshot.general.rates;
     gate.check_rate(rates, "")?;
     if matches!(policy, AuthPolicy::Open) {
-        let is_friend = |origin: &HeaderValue| snapshot.cors.as_ref().is_some_and(|cors| cors.names(origin));
-        let is_foreign = own_host::may_be_foreign(
-            &context.request.uri,
-            &context.request.headers,
-            snapshot.hosts.as_ref(),
-            is_friend,
-        );
-        return if is_foreign { Err(Rejection::ForeignRefused.into()) } else { Ok(None) };
+        return refuse_foreign(gate).map(|()| None);
     }
     if let Some(key) = gate.check_session(resource, acts)? {
         gate.check_key_rate(rates, "", &key)?;

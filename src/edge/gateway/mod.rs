@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod builtin;
 mod clients;
+mod openapi;
 mod page;
 mod registry;
 mod representations;

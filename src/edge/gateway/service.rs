@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use super::access::Gate;
 use super::stages::{
     RequestBody, RequestContext, RequestError, ResponseContext, allowed, answer_options, await_outcome, body_variables,
-    check_host, check_method, route,
+    check_host, check_method, check_parameters, route,
 };
 use super::state::{ServerState, Snapshot};
 use super::{api, builtin, page};
@@ -74,6 +74,7 @@ enum Progress {
 enum Waiting {
     Plugins(RequestContext),
     Metrics(RequestContext),
+    OpenApi(RequestContext),
     Reload(RequestContext, String),
     Api(RequestContext, String),
     StaticFile(RequestContext, Option<String>),
@@ -160,6 +161,8 @@ impl<B: Backend> AppService<B> {
             Route::Ready => return Ok(Progress::Answered(builtin::ready(&context, self.state.is_ready())?)),
             Route::Plugins => return Ok(Progress::Waits(Box::new(Waiting::Plugins(context)))),
             Route::Metrics => return Ok(Progress::Waits(Box::new(Waiting::Metrics(context)))),
+            Route::Docs(name) => return Ok(Progress::Answered(builtin::docs(&self.gate(snapshot, &context), &name)?)),
+            Route::OpenApi => return Ok(Progress::Waits(Box::new(Waiting::OpenApi(context)))),
             Route::Reload(name) => return Ok(Progress::Waits(Box::new(Waiting::Reload(context, name)))),
             Route::Api(path) => {
                 response.guard();
@@ -195,8 +198,9 @@ impl<B: Backend> AppService<B> {
         }
     }
 
-    /// The stages behind the body: a key among its variables, admission. Nothing if a reload has put another snapshot
-    /// in the place of this one: the reload that ends the instance behind `endpoint` may not have seen the request.
+    /// The stages behind the body: a key among its variables, parameters, admission. Nothing if a reload has put another
+    /// snapshot in the place of this one: the reload that ends the instance behind `endpoint` may not have seen the
+    /// request.
     fn admit(
         &self,
         snapshot: &Snapshot,
@@ -205,6 +209,9 @@ impl<B: Backend> AppService<B> {
         access: Access,
     ) -> Result<Option<Permit>, RequestError> {
         context.request.key = self.gate(snapshot, context).check_plugin(endpoint, access)?;
+        if let Some(parameters) = &endpoint.parameters {
+            check_parameters(context, parameters)?;
+        }
         let total = if endpoint.settings.counts_apart { &self.state.apart } else { &self.state.total };
         let client = self.state.client_places.enter(context.request.client).map_err(|NoPlace| {
             endpoint.entrance.limit.note_refusal();
@@ -242,6 +249,7 @@ impl<B: Backend> AppService<B> {
     ) -> Result<Response<Body>, RequestError> {
         match waiting {
             Waiting::Plugins(context) => builtin::plugins(&self.gate(snapshot, &context), body).await,
+            Waiting::OpenApi(context) => builtin::openapi(snapshot, &self.gate(snapshot, &context)).await,
             Waiting::Metrics(context) => builtin::metrics(&self.state, &self.gate(snapshot, &context), body).await,
             Waiting::Reload(context, name) => {
                 builtin::reload(&*self.state.backend, &self.gate(snapshot, &context), body, name).await

@@ -22,7 +22,7 @@ use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::incoming::Incoming;
-use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, decode_path};
+use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, declares_json, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::edge::http::rescue::{ErrorFormat, Failure, Rejection};
 use crate::edge::http::response::Body;
@@ -32,6 +32,7 @@ use crate::edge::observe::line::Level;
 use crate::edge::observe::metrics::slots::Slot;
 use crate::edge::observe::metrics::thread::{self, AnsweredRequest, CountedMethod, PluginTimes};
 use crate::edge::observe::repeats::LineKind;
+use crate::edge::parameters::{Parameters, Sources, TextValues};
 use crate::edge::policy::address::{Client, Origin, is_trusted};
 use crate::edge::policy::admission::Refused;
 use crate::edge::policy::cors::{Cors, Preflight};
@@ -100,6 +101,7 @@ impl RequestContext {
             subpath: None,
             body: Bytes::new(),
             variables: BodyData::None,
+            texts: TextValues::default(),
         });
         let is_local = request.client.is_local();
         let mut context = Self { request, id, is_local, flags, peer };
@@ -264,6 +266,16 @@ pub(super) fn body_variables(context: &RequestContext, body: &Bytes) -> BodyData
         }
         BodyData::None
     })
+}
+
+/// Stage: refuses what does not fit the parameters of a plugin, and reads what came as text by their types.
+pub(super) fn check_parameters(context: &mut RequestContext, parameters: &Parameters) -> Result<(), Rejection> {
+    let request = &context.request;
+    let has_body = !request.body.is_empty() && request.method != Method::GET && request.method != Method::HEAD;
+    let is_json = has_body && declares_json(request.headers.get(CONTENT_TYPE));
+    let texts = parameters.check(&Sources { query: &request.query, body: &request.variables, is_json })?;
+    context.request.texts = texts;
+    Ok(())
 }
 
 /// Stage: waits for the plugin's outcome and makes it a response.

@@ -39,6 +39,14 @@ use crate::edge::policy::hosts::Hosts;
 use crate::edge::policy::keys::{Keys, Resource};
 use crate::edge::routing::RouteTable;
 
+/// Who may read `/-/openapi.json`.
+pub(crate) enum DescriptionPolicy {
+    /// Every client, under whatever name and from whatever page.
+    Public,
+    /// Clients with any key, or if there is none all but pages of other sites.
+    ByKey(AuthPolicy),
+}
+
 /// What a reload replaces.
 pub(crate) struct Snapshot {
     /// The endpoints.
@@ -51,6 +59,8 @@ pub(crate) struct Snapshot {
     pub control: AuthPolicy,
     /// Who may use `/-/metrics`; open if there are no keys.
     pub metrics: AuthPolicy,
+    /// Who may read the description of the plugins.
+    pub description: DescriptionPolicy,
     /// Whether requests without a key are answered 401.
     pub challenge: bool,
     /// How many wrong keys a client may send.
@@ -97,6 +107,11 @@ impl Snapshot {
             table,
             control: if keys.has_key_for(Resource::Control) { AuthPolicy::Named } else { AuthPolicy::Open },
             metrics: if keys.is_empty() { AuthPolicy::Open } else { AuthPolicy::Named },
+            description: if settings.openapi_public {
+                DescriptionPolicy::Public
+            } else {
+                DescriptionPolicy::ByKey(if keys.is_empty() { AuthPolicy::Open } else { AuthPolicy::Named })
+            },
             keys: Arc::new(keys),
             challenge: settings.challenge,
             wrong_keys: settings.limits.wrong_keys.map(|rate| RateLimit::new(rate, None)),

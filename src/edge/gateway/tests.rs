@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::service::AppService;
-use super::state::{ServerState, Snapshot};
+use super::state::{DescriptionPolicy, ServerState, Snapshot};
 use super::threads::IoThreads;
 use crate::edge::config::fields::ShowErrors;
 use crate::edge::config::proxies::TrustedProxies;
@@ -153,6 +153,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         body_times: BodyTimes::default(),
         added_headers: None,
         legacy_status: false,
+        description: DescriptionPolicy::Public,
         show_errors: ShowErrors::Local,
         tls: None,
     };

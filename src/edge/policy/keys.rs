@@ -24,6 +24,8 @@ pub(crate) enum Resource<'a> {
     Control,
     /// `/-/metrics`.
     Metrics,
+    /// `/-/openapi.json` and `/-/docs`.
+    Description,
 }
 
 /// A key of the ini file, without the key itself.
@@ -77,7 +79,8 @@ impl NamedKey {
     /// Whether its scopes name `realm`.
     pub(crate) fn is_for(&self, realm: Resource<'_>) -> bool {
         self.scopes.iter().any(|scope| match (scope, realm) {
-            (KeyScope::AllPlugins, Resource::Plugin(_))
+            (_, Resource::Description)
+            | (KeyScope::AllPlugins, Resource::Plugin(_))
             | (KeyScope::Control, Resource::Control | Resource::Metrics)
             | (KeyScope::Metrics, Resource::Metrics) => true,
             (KeyScope::Plugin(named), Resource::Plugin(id)) => named == id,

@@ -13,6 +13,7 @@ use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::http::request::{BodyData, Variables};
 use crate::edge::http::service::Peer;
 use crate::edge::http::tls::ClientCertificate;
+use crate::edge::parameters::TextValues;
 use crate::edge::policy::address::Client;
 use crate::edge::policy::keys::Keys;
 
@@ -61,6 +62,8 @@ pub struct RequestData {
     pub body: Bytes,
     /// The body as variables, when it is a JSON object or a form.
     pub variables: BodyData,
+    /// What came as text for parameters with types, as their types have it; of no use without the plugin's parameters.
+    pub texts: TextValues,
 }
 
 impl RequestData {

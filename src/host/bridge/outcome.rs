@@ -20,7 +20,7 @@ use super::aiohttp;
 use super::missing_module::missing_module;
 use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
-use crate::edge::http::rescue::{Failure, RaisedError};
+use crate::edge::http::rescue::{Failure, InvalidValue, RaisedError, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::repeats::LineKind;
@@ -74,6 +74,9 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     if aiohttp::is_response(value.as_any()) {
         return of_result(value.as_any(), source, id);
     }
+    if let Some(errors) = invalid(value) {
+        return Outcome::Rejected(Rejection::Invalid(errors));
+    }
     if let Some(failure) = raised(value) {
         return Outcome::Failed(failure);
     }
@@ -88,6 +91,13 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
         exception_hook(py, id, error);
     }
     Outcome::Failed(Failure::Exception { type_name, message })
+}
+
+/// What is wrong with a request, if `value` says that it does not fit the handler's hints.
+fn invalid(value: &Bound<'_, PyBaseException>) -> Option<Box<[InvalidValue]>> {
+    let method = value.get_type().getattr_opt(intern!(value.py(), "__plugincore_invalid__")).ok()??;
+    let errors = method.call1((value,)).and_then(|errors| errors.extract::<Vec<(String, String)>>()).ok()?;
+    Some(errors.into_iter().map(|(pointer, detail)| InvalidValue { pointer, detail }).collect())
 }
 
 /// The error that `value` is, if it is a `plugincore.responses.HTTPError`.

@@ -281,7 +281,9 @@ impl Host {
             Entrance::new(limit.unwrap_or_else(|| Limit::new(settings.in_flight)))
         });
         let (entrance, policy) = (Arc::clone(entrance), Arc::clone(&plugin.policy));
-        Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings).map(Arc::new)
+        let parameters = plugin.typed.as_ref().map(|typed| Arc::clone(&typed.parameters));
+        let endpoint = Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings)?;
+        Ok(Arc::new(endpoint.described(parameters, Arc::clone(&plugin.description))))
     }
 
     /// Puts the draft into service, or gives it back with the reasons why not, which have been logged. In one step:

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::host_keys::{CLIENT_IP, HOST_KEYS, LOG, REQUEST, REQUEST_HEADERS, SUBPATH};
 use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::registry::Registry;
 use crate::edge::http::request::BodyData;
@@ -24,16 +25,6 @@ use crate::host::bridge::locked::Locked;
 use crate::host::python::header_cache::HeaderCache;
 use crate::host::python::request::Request;
 use crate::json;
-
-/// Names that no variable of a request can take: the host's keys, and what handlers call themselves by.
-const HOST_KEYS: [&str; 6] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP, "self"];
-/// What every request brings.
-pub(crate) const ALWAYS: [&str; 5] = [LOG, REQUEST_HEADERS, REQUEST, SUBPATH, CLIENT_IP];
-const LOG: &str = "log";
-const REQUEST_HEADERS: &str = "request_headers";
-const REQUEST: &str = "request";
-const SUBPATH: &str = "subpath";
-const CLIENT_IP: &str = "client_ip";
 
 /// What the host hands to every handler.
 struct HostObjects {
@@ -141,7 +132,14 @@ fn call_handler<'py>(
     keywords.set_item(intern!(py, REQUEST_HEADERS), headers)?;
     keywords.set_item(intern!(py, REQUEST), object)?;
     let reserved = |name: &str| HOST_KEYS.contains(&name) || plugin.receivers.iter().any(|receiver| receiver == name);
-    variables(&keywords, data, &reserved)?;
+    match &plugin.typed {
+        None => variables(&keywords, data, &reserved, &reserved)?,
+        Some(typed) => {
+            // What came as text for a typed parameter has been read by its type.
+            variables(&keywords, data, &reserved, &|name| reserved(name) || typed.takes(name))?;
+            typed.convert(&keywords, &data.texts)?;
+        }
+    }
     keywords.set_item(intern!(py, SUBPATH), subpath)?;
     keywords.set_item(intern!(py, CLIENT_IP), client_ip)?;
     let handler = instance.getattr(method)?;
@@ -151,29 +149,27 @@ fn call_handler<'py>(
     }
 }
 
-fn variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
-    if matches!(request.variables, BodyData::None) {
-        return first_of_each(data, request.query.iter(), reserved);
-    }
-    body_variables(data, request, reserved)?;
-    if !request.query.is_empty() {
-        let query = PyDict::new(data.py());
-        first_of_each(&query, request.query.iter(), reserved)?;
-        data.update(query.as_mapping())?;
-    }
-    Ok(())
-}
-
-fn body_variables(data: &Bound<'_, PyDict>, request: &RequestData, reserved: &dyn Fn(&str) -> bool) -> PyResult<()> {
+/// Adds the variables of a request; names are reserved from JSON, or from text.
+fn variables(
+    data: &Bound<'_, PyDict>,
+    request: &RequestData,
+    from_json: &dyn Fn(&str) -> bool,
+    from_text: &dyn Fn(&str) -> bool,
+) -> PyResult<()> {
     match &request.variables {
-        BodyData::None => {}
+        BodyData::None => return first_of_each(data, request.query.iter(), from_text),
         BodyData::Json(body) => {
-            if let Err(error) = json::decode_into(body, data, reserved) {
+            if let Err(error) = json::decode_into(body, data, from_json) {
                 tracing::debug!("a request body is not read as variables: {error}");
             }
         }
-        BodyData::Form(fields) => first_of_each(data, fields.iter(), reserved)?,
-        BodyData::Multipart(form) => first_of_each(data, form.fields(), reserved)?,
+        BodyData::Form(fields) => first_of_each(data, fields.iter(), from_text)?,
+        BodyData::Multipart(form) => first_of_each(data, form.fields(), from_text)?,
+    }
+    if !request.query.is_empty() {
+        let query = PyDict::new(data.py());
+        first_of_each(&query, request.query.iter(), from_text)?;
+        data.update(query.as_mapping())?;
     }
     Ok(())
 }

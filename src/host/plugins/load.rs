@@ -16,9 +16,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyModule, PyType};
 
 use super::discover::stem;
-use super::dispatch::ALWAYS;
 use super::environment::Environment;
 use super::failure::{LoadFailure, describe};
+use super::host_keys::ALWAYS;
 use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::module::{self, FileModule};
 use super::parameters::{self, keyword_arguments};

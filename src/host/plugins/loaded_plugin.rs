@@ -12,11 +12,13 @@ use arc_swap::ArcSwap;
 use http::Method;
 use pyo3::intern;
 use pyo3::prelude::*;
+use serde_json::Value;
 
 use super::discover::stem;
 use super::environment::Environment;
 use super::handler_pool::HandlerPool;
 use super::task_scope::PluginScope;
+use super::typed::{self, TypedHandler};
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::http::request::MethodSet;
 use crate::edge::policy::admission::Entrance;
@@ -25,6 +27,7 @@ use crate::edge::policy::keys::{Keys, Resource};
 use crate::host::bridge::in_flight::InFlight;
 use crate::host::bridge::inside;
 use crate::host::bridge::outcome::ResultContext;
+use crate::host::bridge::time_limit::TimeLimit;
 use crate::host::python::baseplugin::BasePlugin;
 
 /// A loaded plugin.
@@ -37,6 +40,10 @@ pub(crate) struct LoadedPlugin {
     pub instance: Py<PyAny>,
     /// Which method answers requests.
     pub entry: Entry,
+    /// What its type hints say that it takes, if they say anything.
+    pub typed: Option<TypedHandler>,
+    /// What it says of itself.
+    pub description: Arc<Value>,
     /// What its methods call the instance, if not `self`: names that no variable of a request may take.
     pub receivers: Vec<String>,
     /// Methods it answers: `http_methods` of the class, GET and POST by default.
@@ -92,6 +99,14 @@ impl LoadedPlugin {
         let overrides_check = overrides("_check_auth")? || overrides("_auth_type")? || overrides("_apikey")?;
         let through_handle_request = overrides_handle_request || overrides_check || overrides("_get_client_ip")?;
         let entry = entry(&instance, through_handle_request)?;
+        let typed = match entry {
+            Entry::Handler => TypedHandler::of(&instance.getattr(intern!(instance.py(), "request_handler"))?, &file),
+            Entry::HandleRequest | Entry::Missing(_) => None,
+        };
+        let description = {
+            let _limit = TimeLimit::begin("describe", environment.timeout);
+            typed::description(&instance, &file)
+        };
         let receivers = receivers(&instance)?;
         let methods = methods(&instance)?;
         let policy = policy(&instance, overrides_check)?;
@@ -109,6 +124,8 @@ impl LoadedPlugin {
             file,
             instance: instance.unbind(),
             entry,
+            typed,
+            description: Arc::new(description),
             receivers,
             methods,
             policy,

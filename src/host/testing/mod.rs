@@ -338,7 +338,9 @@ impl Rehearsal {
         let mut table = RouteTable::default();
         let (settings, policy) = (plugin.settings(), Arc::clone(&plugin.policy));
         let entrance = Entrance::new(Limit::new(settings.in_flight));
+        let parameters = plugin.typed.as_ref().map(|typed| Arc::clone(&typed.parameters));
         Endpoint::new(&plugin.id, entrance, plugin.methods, policy, settings)
+            .map(|endpoint| endpoint.described(parameters, Arc::clone(&plugin.description)))
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);

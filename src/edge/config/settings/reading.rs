@@ -54,6 +54,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let plugins =
         Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), keys::scopes(config, &keys), &mut found));
     let headers = headers::headers(config, &mut found);
+    let openapi_public = SectionReader::new(config, "openapi", &mut found).switch("public", false);
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let page = SectionReader::new(config, "page", &mut found).switch("enabled", true);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
@@ -86,6 +87,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             legacy_status,
             page,
             shown: Arc::new(shown::shown(config)),
+            openapi_public,
             parameters,
         }),
         Some(errors) => Err(errors),

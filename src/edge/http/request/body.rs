@@ -81,6 +81,11 @@ pub(crate) fn classify(content_type: Option<&HeaderValue>, body: Bytes) -> Resul
     }
 }
 
+/// Whether a body of that `content_type` claims to be JSON.
+pub(crate) fn declares_json(content_type: Option<&HeaderValue>) -> bool {
+    content_type.and_then(|value| value.to_str().ok()).is_some_and(|value| ContentType(value).is_json())
+}
+
 /// Bytes that do not fit the charset become U+FFFD, so that they cost nothing but themselves.
 fn form(body: &Bytes, charset: Charset) -> BodyData {
     if let Some(text) = to_utf8(body.clone(), charset)

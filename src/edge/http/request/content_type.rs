@@ -16,6 +16,12 @@ impl<'a> ContentType<'a> {
         self.essence().eq_ignore_ascii_case(essence)
     }
 
+    /// True for `application/json`, and for what is built upon it, such as `application/ld+json`.
+    pub(super) fn is_json(self) -> bool {
+        let essence = self.essence().to_ascii_lowercase();
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    }
+
     /// True for all of `text/*`.
     pub(super) fn is_text(self) -> bool {
         self.essence().get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))

@@ -15,7 +15,7 @@ mod path;
 mod query;
 
 pub use body::BodyData;
-pub(crate) use body::classify;
+pub(crate) use body::{classify, declares_json};
 pub(crate) use charset::Charset;
 pub(crate) use json::json_key;
 pub(crate) use method::MethodSet;

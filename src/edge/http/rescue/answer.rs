@@ -35,6 +35,11 @@ impl ErrorFormat {
         Self::new(id, headers.get_all(ACCEPT).iter().any(accepts_problem))
     }
 
+    /// The same for an error that is a problem of RFC 9457 whatever the client takes.
+    pub(super) fn into_problem(self) -> Self {
+        Self { is_problem: true, ..self }
+    }
+
     /// Whether the client takes problems of RFC 9457.
     pub(super) fn is_problem(&self) -> bool {
         self.is_problem

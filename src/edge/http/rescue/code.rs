@@ -39,6 +39,7 @@ codes! {
     HttpVersion = "http_version",
     HttpsExpected = "https_expected",
     Interrupted = "interrupted",
+    Invalid = "invalid",
     InvalidIni = "invalid_ini",
     KeyRequired = "key_required",
     Malformed = "malformed",

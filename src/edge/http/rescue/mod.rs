@@ -17,7 +17,7 @@ mod unserved;
 pub(crate) use answer::{ErrorFormat, unwritable};
 pub(crate) use control::ControlError;
 pub(crate) use failure::{Failure, RaisedError};
-pub(crate) use rejection::{Realm, Rejection};
+pub(crate) use rejection::{InvalidValue, Realm, Rejection};
 pub(crate) use unserved::HeadError;
 
 #[cfg(test)]

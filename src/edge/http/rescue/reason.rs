@@ -12,7 +12,7 @@ impl Rejection {
     /// As what it is counted.
     pub(crate) fn reason(&self) -> Option<RefusalReason> {
         match self {
-            Self::BadRequest(_) | Self::UnsupportedCoding => Some(RefusalReason::Malformed),
+            Self::BadRequest(_) | Self::UnsupportedCoding | Self::Invalid(_) => Some(RefusalReason::Malformed),
             Self::Unauthorized(_)
             | Self::KeyRequired
             | Self::ControlRefused

@@ -4,6 +4,7 @@
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde_json::json;
 
 use super::answer::{ErrorAnswer, ErrorFormat, plain, retry_after, retry_after_seconds};
 use super::code::ErrorCode;
@@ -23,6 +24,15 @@ pub enum Realm {
     Control,
     /// A plugin with authentication.
     Plugin,
+}
+
+/// A value of a request that does not fit the parameter of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidValue {
+    /// Where it is: a JSON pointer into the variables.
+    pub pointer: String,
+    /// What is wrong with it, without the value.
+    pub detail: String,
 }
 
 /// A request refused before any handler ran, one variant a reason.
@@ -109,6 +119,9 @@ pub enum Rejection {
     /// 421: the server does not answer to this host.
     #[error("this server does not answer to this host name")]
     Misdirected,
+    /// 422, a problem of RFC 9457 whatever the client accepts: values that do not fit the plugin's parameters.
+    #[error("the request does not fit what the plugin takes")]
+    Invalid(Box<[InvalidValue]>),
     /// 429 with `Retry-After`, `RateLimit` and `RateLimit-Policy`: more requests than the rate allows.
     #[error("too many requests; try again in {retry_after} s")]
     RateExceeded {
@@ -181,6 +194,7 @@ impl Rejection {
             Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Overloaded
             | Self::Congested
             | Self::PluginDisabled
@@ -211,6 +225,7 @@ impl Rejection {
             Self::UnsupportedCoding => ErrorCode::UnsupportedCoding,
             Self::RangeNotSatisfiable { .. } => ErrorCode::RangeNotSatisfiable,
             Self::Misdirected => ErrorCode::Misdirected,
+            Self::Invalid(_) => ErrorCode::Invalid,
             Self::RateExceeded { .. } => ErrorCode::Rate,
             Self::TooManyWrongKeys { .. } => ErrorCode::TooManyWrongKeys,
             Self::FileUnavailable => ErrorCode::FileUnavailable,
@@ -224,6 +239,12 @@ impl Rejection {
     /// The whole answer.
     pub(crate) fn respond(&self, format: &ErrorFormat, legacy_status: bool) -> Response<Body> {
         let (status, code) = (self.status(legacy_status), self.code());
+        if let Self::Invalid(errors) = self {
+            let errors: Vec<_> =
+                errors.iter().map(|error| json!({"pointer": error.pointer, "detail": error.detail})).collect();
+            let answer = ErrorAnswer::new(status, code.as_str(), self.to_string()).with("errors", errors);
+            return answer.respond(&format.clone().into_problem());
+        }
         let mut response = match self.constant_text() {
             Some(text) => plain(status, code, text, format),
             None => ErrorAnswer::new(status, code.as_str(), self.to_string()).respond(format),

@@ -34,6 +34,7 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
         subpath: Some("c\n".to_owned()),
         body: Bytes::from_static(body),
         variables: BodyData::None,
+        texts: Box::default(),
     }
 }
 
