@@ -164,15 +164,21 @@ The server's own ``Config`` is stored here when the server begins to use it, and
 """
 
 
+#: Keys of the server's own sections that are allowed although they are names of builtins.
+_OWN_NAMES = frozenset({("log", "format"), ("access_log", "format")})
+
+
 def refusal(section: str, key: str | None = None) -> str | None:
     """Return why a name of a section or key is not allowed, or None if it is.
 
     Names must be usable as attributes and must not hide other names. Therefore Python's keywords and builtins, the
-    attributes of ``Config``, and keys that do not begin with a letter are not allowed.
+    attributes of ``Config``, and keys that do not begin with a letter are not allowed; ``format`` is, in the server's
+    own sections.
 
     >>> refusal("paths")
     >>> refusal("print")
     "'print' is a Python builtin and cannot be a name here"
+    >>> refusal("log", "format")
     >>> refusal("shop", "1st")
     "'1st' does not begin with a letter"
 
@@ -182,6 +188,8 @@ def refusal(section: str, key: str | None = None) -> str | None:
 
     """
     name = section if key is None else key
+    if (section.lower(), key) in _OWN_NAMES:
+        return None
     if key is not None and not key[:1].isalpha():
         return f"{key!r} does not begin with a letter"
     for kind, names in (

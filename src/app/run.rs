@@ -25,12 +25,13 @@ use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places::Places;
 use crate::edge::config::settings::{Settings, UnixAccess};
 use crate::edge::config::socket_address::SocketAddress;
+use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::control_socket::{ControlSocket, ControlSocketError};
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
 use crate::edge::http::socket_file::SocketFile;
 use crate::edge::http::tls::{Tls, TlsError};
-use crate::edge::observe::line::Level;
+use crate::edge::observe::line::{self, Level};
 use crate::edge::observe::log_file::LogFileError;
 use crate::edge::observe::{output, service_manager, subscriber};
 use crate::host::bridge::coroutine::{coroutine, host_task};
@@ -151,6 +152,7 @@ fn serve(
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose()?;
+    let access_log = settings.access_log.as_ref().map(|log| AccessLog::open(log, &launch.folder)).transpose()?;
     let (listeners, files) = bind(&settings.listen, settings.network.unix, inherited)?;
     let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
     let (control, superseded) = control_socket(&launch, settings, inherited_control)?;
@@ -171,7 +173,8 @@ fn serve(
     fork::prepare(&event_loop)?;
     let predecessor = old_process.map(|old_process| -> Arc<dyn Predecessor> { old_process });
     let (process, requests) = mpsc::unbounded_channel();
-    let options = Options { launch: launch.clone(), addresses, tls, listeners, control, process, predecessor };
+    let options =
+        Options { launch: launch.clone(), addresses, tls, access_log, listeners, control, process, predecessor };
     let host = Host::new(&event_loop, reading, options)?;
     let environment = variables.environment.clone();
     let program = Program { command: launch.command.clone(), folder: launch.folder.clone(), environment };
@@ -203,6 +206,9 @@ fn serve(
 /// Reads and checks the ini file; warnings go to the log.
 fn read(py: Python<'_>, launch: &LaunchOptions) -> Result<LoadedConfig, ConfigErrors> {
     let (reading, warnings) = config::load(py, &launch.folder, launch.ini.as_deref(), &launch.level, &launch.replaced);
+    if let Ok(reading) = &reading {
+        line::set_json(reading.settings.log_as_json);
+    }
     diagnostic::log_warnings(&warnings);
     reading
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import textwrap
@@ -65,8 +66,10 @@ class Server(Process):
 
         Its own log names the port, which the system chose for it: no other server can be behind it.
         """
-        address = self.wait_for(r"Server started on ").rpartition(" ")[2]
-        self.base_url = f"{self._scheme}://{address}"
+        # The line may be one of JSON.
+        address = re.search(r"Server started on ([^\s\"]+)", self.wait_for("Server started on "))
+        assert address
+        self.base_url = f"{self._scheme}://{address[1]}"
         return self
 
     def request(self, method: str, path: str, **options: object) -> httpx.Response:

@@ -32,6 +32,7 @@ const PATHS: &[(&str, &str, Purpose)] = &[
     ("server", "state_dir", Purpose::Write),
     ("file_server", "documents", Purpose::Serve),
     ("file_server", "common_log", Purpose::Write),
+    ("access_log", "file", Purpose::Write),
     ("SSL", "certfile", Purpose::Read),
     ("SSL", "keyfile", Purpose::Read),
 ];

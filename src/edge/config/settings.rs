@@ -3,12 +3,14 @@
 //! Made on the Python thread, then read by all threads. Caveat: making settings resolves host names and opens
 //! certificate files, so it may wait for a name server.
 
+pub(crate) mod access_log;
 pub(crate) mod cors;
 pub(crate) mod limits;
 pub(crate) mod plugins;
 mod reading;
 pub(crate) mod tls;
 
+use self::access_log::AccessLogSettings;
 use self::cors::CorsSettings;
 use self::limits::LimitSettings;
 use self::plugins::PluginSections;
@@ -61,6 +63,10 @@ pub(crate) struct Settings {
     pub plugins: Arc<PluginSections>,
     /// `[headers]`: what all responses have, unless they have it already.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `[log] format`: whether the server's log is written as JSON.
+    pub log_as_json: bool,
+    /// `[access_log]`, if it has a destination.
+    pub access_log: Option<AccessLogSettings>,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
     /// `[page] enabled`: whether there is a page for browsers at `/-/` (default true).

@@ -75,6 +75,8 @@ impl Figures {
         }
         out.family(&family::LOG_LINES_LOST);
         out.sample(&family::LOG_LINES_LOST, &[], output::lost_lines());
+        out.family(&family::ACCESS_LINES_LOST);
+        out.sample(&family::ACCESS_LINES_LOST, &[], output::lost_deferred_lines());
         self.process(&mut out);
         own::show(&mut out, plugins.iter().map(|(id, _)| *id));
         out.append(&self.registry);

@@ -209,6 +209,9 @@ impl<B: Backend> AppService<B> {
         access: Access,
     ) -> Result<Option<Permit>, RequestError> {
         context.request.key = self.gate(snapshot, context).check_plugin(endpoint, access)?;
+        if let Some(entry) = &context.entry {
+            context.request.key.name.get().inspect(|name| entry.note_key(name));
+        }
         if let Some(parameters) = &endpoint.parameters {
             check_parameters(context, parameters)?;
         }

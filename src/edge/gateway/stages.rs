@@ -18,6 +18,9 @@ use super::representations::{Compression, Tags};
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::page;
+use crate::edge::http::access_log::AccessLog;
+use crate::edge::http::access_log::entry::Answered;
+use crate::edge::http::access_log::logged::LoggedRequest;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
@@ -77,6 +80,8 @@ pub(super) struct RequestContext {
     /// Which of the rarer headers it has.
     flags: HeaderFlags,
     peer: Rc<ConnectInfo>,
+    /// What the access log has of it, if there is one.
+    pub(super) entry: Option<Arc<LoggedRequest>>,
 }
 
 impl RequestContext {
@@ -104,9 +109,18 @@ impl RequestContext {
             texts: TextValues::default(),
         });
         let is_local = request.client.is_local();
-        let mut context = Self { request, id, is_local, flags, peer };
+        let mut context = Self { request, id, is_local, flags, peer, entry: None };
         context.find_origin(snapshot);
+        context.entry = snapshot.access_log.as_ref().map(|log| context.begin_entry(log));
         context
+    }
+
+    #[cold]
+    fn begin_entry(&self, log: &Arc<AccessLog>) -> Arc<LoggedRequest> {
+        let request = &self.request;
+        let head = (&request.method, &request.uri, request.version);
+        let client = (request.client.requester(), request.secure);
+        LoggedRequest::new(log, self.id.clone(), client, head, &request.headers)
     }
 
     /// The same request, to be judged by another snapshot.
@@ -361,6 +375,8 @@ pub(super) struct ResponseContext {
     is_local: bool,
     /// Whether it is for the page, so that nothing may store it or show it in a frame.
     is_of_page: bool,
+    /// What the access log has of the request, if there is one.
+    entry: Option<Arc<LoggedRequest>>,
 }
 
 impl ResponseContext {
@@ -395,6 +411,7 @@ impl ResponseContext {
             takes_problems: context.flags.problem,
             is_local: context.is_local,
             is_of_page: false,
+            entry: context.entry.clone(),
         }
     }
 
@@ -402,6 +419,9 @@ impl ResponseContext {
     /// compressed and gets a tag.
     pub(super) fn go_by(&mut self, endpoint: &Endpoint, context: &RequestContext) {
         self.slot = endpoint.slot;
+        if let Some(entry) = &self.entry {
+            entry.note_plugin(endpoint.id());
+        }
         self.cors.clone_from(&endpoint.cors);
         let (request, flags) = (&context.request, context.flags);
         let compresses = endpoint.settings.compression;
@@ -473,16 +493,26 @@ impl ResponseContext {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let body_bytes = if self.is_head || !has_body { 0 } else { response.body_mut().count_for(self.slot) };
+        let duration = turn_clock::now().saturating_duration_since(self.begun);
         thread::current().note(&AnsweredRequest {
             slot: self.slot,
             method: self.method,
             version: Some(self.version),
             status: response.status(),
-            duration: Some(turn_clock::now().saturating_duration_since(self.begun)),
+            duration: Some(duration),
             plugin_times: self.plugin_times,
             body_bytes,
             refusal,
         });
+        if let Some(entry) = &self.entry {
+            let (status, plugin_times) = (response.status(), self.plugin_times);
+            let answered = Answered { status, refusal, plugin_times, bytes: body_bytes, total: duration };
+            if self.is_head || !has_body {
+                entry.write(&answered);
+            } else {
+                response.body_mut().log(Arc::clone(entry), answered);
+            }
+        }
         response
     }
 }

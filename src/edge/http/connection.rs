@@ -21,7 +21,7 @@ use super::departure::Socket;
 use super::drain::Drain;
 use super::handshake::shake_hands;
 use super::listener::{Acceptor, BACKLOG};
-use super::malformed;
+use super::malformed::{self, UnreadClient};
 use super::params::ConnectionParams;
 use super::proxied;
 use super::proxy_header::Source;
@@ -103,7 +103,7 @@ fn take_up<S: Service, T: Transport>(
             connections.spawn_local(Rc::clone(server).handle_connection(accepted, params));
         }
         Err(_) => {
-            if let Some(refusal) = server.refusal(stream, gate) {
+            if let Some(refusal) = server.refusal(stream, remote, gate, params) {
                 connections.spawn_local(refusal);
             }
         }
@@ -111,8 +111,9 @@ fn take_up<S: Service, T: Transport>(
 }
 
 /// Answers 503 to a client for which there is no place, whatever it asks for.
-async fn refuse<T: Transport>(mut stream: Stream<T>) {
-    let answer = malformed::refuse(&HeadError::Crowded, false, None);
+async fn refuse<T: Transport>(mut stream: Stream<T>, remote: Peer, params: &ConnectionParams) {
+    let client = UnreadClient { remote, secure: false, log: params.access_log.as_ref() };
+    let answer = malformed::refuse(&HeadError::Crowded, &client, false, None);
     // The client has its answer or it has not: this is not worth the descriptor for longer.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, malformed::lingering_close(&mut stream, &answer)).await;
 }
@@ -188,7 +189,7 @@ impl<S: Service> Server<S> {
         };
         if params.proxy_protocol {
             // Boxed, or every other connection would carry the room for it.
-            let ends = Box::pin(self.find_client(accepted, local, params.head_time)).await;
+            let ends = Box::pin(self.find_client(accepted, local, &params)).await;
             let Some(ends) = ends else { return };
             (accepted, local) = ends;
         }
@@ -211,17 +212,17 @@ impl<S: Service> Server<S> {
         &self,
         mut accepted: Accepted<T>,
         local: SocketAddress,
-        time: Duration,
+        params: &ConnectionParams,
     ) -> Option<(Accepted<T>, SocketAddress)> {
         let proxy = accepted.remote;
-        let source = proxied::receive(&mut accepted.stream, proxy, time, self.drain.clone()).await?;
+        let source = proxied::receive(&mut accepted.stream, proxy, params.head_time, self.drain.clone()).await?;
         let (remote, local) = match source {
             Source::Client { client, server } => (Peer::Ip(client), server.into()),
             Source::Unknown => (Peer::Unknown, local),
             Source::Proxy => (proxy, local),
         };
         if accepted.gate.reveal(&mut accepted.place, remote).is_err() {
-            if let Some(refusal) = self.refusal(accepted.stream, &accepted.gate) {
+            if let Some(refusal) = self.refusal(accepted.stream, remote, &accepted.gate, params.clone()) {
                 refusal.await;
             }
             return None;
@@ -230,11 +231,17 @@ impl<S: Service> Server<S> {
     }
 
     /// What tells a client that there is no place for it; nothing if it could not read that, or there are too many.
-    fn refusal<T: Transport>(&self, stream: Stream<T>, gate: &Gate) -> Option<impl Future<Output = ()> + use<S, T>> {
+    fn refusal<T: Transport>(
+        &self,
+        stream: Stream<T>,
+        remote: Peer,
+        gate: &Gate,
+        params: ConnectionParams,
+    ) -> Option<impl Future<Output = ()> + use<S, T>> {
         // A client of TLS could not.
         let lingering = if (self.certificate)().is_some() { None } else { gate.count.linger() };
         lingering.map(|place| async move {
-            refuse(stream).await;
+            refuse(stream, remote, &params).await;
             drop(place);
         })
     }
@@ -246,8 +253,9 @@ impl<S: Service> Server<S> {
         connect_info: ConnectInfo,
         params: ConnectionParams,
     ) {
-        let handshake =
-            shake_hands(stream, config, connect_info.remote, params.handshake_timeout, self.drain.clone()).await;
+        // The bytes that are answered are those of a client that does not use TLS.
+        let client = UnreadClient::of(&connect_info, &params);
+        let handshake = shake_hands(stream, config, client, params.handshake_timeout, self.drain.clone()).await;
         let Some(stream) = handshake else { return };
         let (_, session) = stream.get_ref();
         let is_http2 = session.alpn_protocol() == Some(HTTP2);

@@ -12,9 +12,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::drain::Drain;
-use super::malformed;
+use super::malformed::{self, UnreadClient};
 use super::rescue::HeadError;
-use super::service::Peer;
 use super::transport::Stream;
 use crate::edge::observe::metrics::thread;
 
@@ -22,7 +21,7 @@ use crate::edge::observe::metrics::thread;
 pub(super) async fn shake_hands(
     mut stream: Stream<TcpStream>,
     config: Arc<ServerConfig>,
-    remote: Peer,
+    client: UnreadClient<'_>,
     timeout: Duration,
     mut drain: Drain,
 ) -> Option<TlsStream<Stream<TcpStream>>> {
@@ -31,7 +30,7 @@ pub(super) async fn shake_hands(
         stream.0.peek(&mut first).await?;
         if first[0].is_ascii_uppercase() {
             // The start of a method, never of a handshake.
-            let hint = malformed::refuse(&HeadError::PlainHttp, false, None);
+            let hint = malformed::refuse(&HeadError::PlainHttp, &client, false, None);
             malformed::lingering_close(&mut stream, &hint).await;
             return Err(std::io::Error::other("plain HTTP on a TLS port"));
         }
@@ -54,6 +53,6 @@ pub(super) async fn shake_hands(
         Err(_) => "took too long".to_owned(),
     };
     thread::current().server.failed_handshakes.add(1);
-    tracing::debug!(%remote, reason, "TLS handshake failed");
+    tracing::debug!(remote = %client.remote, reason, "TLS handshake failed");
     None
 }

@@ -24,7 +24,7 @@ use super::conformance::{self, OldClient};
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
 use super::incoming::Incoming;
-use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS, note_refusal};
+use super::malformed::{ConnectionState, ErrorInterceptor, MAX_HEADERS, UnreadClient, note_refusal};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::ErrorFormat;
@@ -65,6 +65,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
     let (secure, known) = (connect_info.secure, RefCell::default());
     let (added_headers, target_size) = (params.added_headers.clone(), params.target_size);
+    let (client, access_log) = (Rc::clone(&connect_info), params.access_log.clone());
+    let remote = connect_info.remote;
     let respond = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         if service_state.drains.get() {
             last_request.notify_one();
@@ -80,7 +82,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
                 let response = violation.respond(&format);
-                note_refusal(Some(request.method()), response.status(), violation.reason());
+                let client = UnreadClient { remote, secure, log: access_log.as_ref() };
+                note_refusal(&request, id, &client, response.status(), violation.reason());
                 body::discard(request.into_body());
                 Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))
             }
@@ -156,7 +159,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
             drain.started().await;
             tokio::time::sleep(LAST_GRACE).await;
         } => {}
-        () = io.finish(ended, &parts.read_buf, &params, secure) => {}
+        () = io.finish(ended, &parts.read_buf, &params, &client) => {}
     }
     None
 }

@@ -15,13 +15,17 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::access_log::AccessLog;
+use super::access_log::entry::Answered;
+use super::access_log::logged::LoggedRequest;
 use super::added_headers::AddedHeaders;
 use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
@@ -29,6 +33,7 @@ use super::framing::{Framing, STOP};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
+use super::service::{ConnectInfo, Peer};
 use super::stall::WriteTimeout;
 use super::timer::LazyTimer;
 use crate::edge::observe::metrics;
@@ -128,26 +133,32 @@ impl<I: Socket> ErrorInterceptor<I> {
 
     /// Sends the last words of a connection that hyper has ended, if there are any to be said.
     ///
-    /// `unread` is what hyper had read of the next request, `params` are for the text and the headers, and `secure` if
-    /// the connection is TLS.
+    /// `unread` is what hyper had read of the next request, `params` are for the text and the headers, and `client` is
+    /// who gets them.
     /// A head that began and was not finished in time gets a 408; an idle connection is closed without a word.
     pub(crate) async fn finish(
         mut self,
         ended: Result<(), hyper::Error>,
         unread: &[u8],
         params: &ConnectionParams,
-        secure: bool,
+        client: &ConnectInfo,
     ) {
-        let added = params.added_headers.as_deref().map(|added| (added, secure));
+        let added = params.added_headers.as_deref().map(|added| (added, client.secure));
+        let unread_client = UnreadClient::of(client, params);
         let held = std::mem::take(&mut self.held);
         let last = match ended {
             Err(error) if error.is_parse() && !held.is_empty() => {
                 let fault = self.framing.fault().map(HeadError::Fault);
                 let is_head = unread.starts_with(b"HEAD ") || self.framing.is_head();
-                refuse(&fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)), is_head, added)
+                refuse(
+                    &fault.unwrap_or_else(|| unparsable(&held, &error, unread, params)),
+                    &unread_client,
+                    is_head,
+                    added,
+                )
             }
             Err(error) if error.is_timeout() && !unread.trim_ascii().is_empty() => {
-                refuse(&HeadError::Timeout, false, added)
+                refuse(&HeadError::Timeout, &unread_client, false, added)
             }
             _ if held.is_empty() => return,
             _ => held,
@@ -205,19 +216,58 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
     line.contains(&b'\n') || !line.contains(&b' ')
 }
 
-/// The answer to a head that does not become a request, under an id that the log has, too; with the headers that are
-/// `added`, to a client that uses TLS or not.
-pub(crate) fn refuse(error: &HeadError, is_head: bool, added: Option<(&AddedHeaders, bool)>) -> Vec<u8> {
-    let id = RequestId::fresh();
-    tracing::debug!(%id, "request refused: {error}");
-    note_refusal(None, error.status(), error.reason());
-    error.to_bytes(id.header(), is_head, added)
+/// A client whose bytes do not become a request, and where that is logged.
+pub(crate) struct UnreadClient<'a> {
+    /// The client, or the proxy in front of it.
+    pub remote: Peer,
+    /// Whether it uses TLS.
+    pub secure: bool,
+    /// The access log, if there is one.
+    pub log: Option<&'a Arc<AccessLog>>,
 }
 
-/// Counts an answer to what no service has seen.
-pub(super) fn note_refusal(method: Option<&Method>, status: StatusCode, reason: RefusalReason) {
-    let method = method.map_or(CountedMethod::UNKNOWN, CountedMethod::of);
+impl<'a> UnreadClient<'a> {
+    /// The client of a connection with these `params`.
+    pub(crate) fn of(connect_info: &ConnectInfo, params: &'a ConnectionParams) -> Self {
+        Self { remote: connect_info.remote, secure: connect_info.secure, log: params.access_log.as_ref() }
+    }
+}
+
+/// The answer to a head that does not become a request, under an id that the log has, too; with the headers that are
+/// `added`, to a client that uses TLS or not.
+pub(crate) fn refuse(
+    error: &HeadError,
+    client: &UnreadClient<'_>,
+    is_head: bool,
+    added: Option<(&AddedHeaders, bool)>,
+) -> Vec<u8> {
+    let id = RequestId::fresh();
+    tracing::debug!(%id, "request refused: {error}");
+    count(CountedMethod::UNKNOWN, error.status(), error.reason());
+    let header = id.header();
+    let from = (client.remote.requester(), client.secure);
+    LoggedRequest::write_unread(client.log, id, from, error.status(), error.reason());
+    error.to_bytes(header, is_head, added)
+}
+
+fn count(method: CountedMethod, status: StatusCode, reason: RefusalReason) {
     metrics::thread::current().note(&AnsweredRequest::malformed(method, status, reason));
+}
+
+/// Counts and logs the answer to a request that no service has seen.
+pub(super) fn note_refusal<B>(
+    request: &Request<B>,
+    id: RequestId,
+    client: &UnreadClient<'_>,
+    status: StatusCode,
+    reason: RefusalReason,
+) {
+    count(CountedMethod::of(request.method()), status, reason);
+    if let Some(log) = client.log {
+        let head = (request.method(), request.uri(), request.version());
+        let from = (client.remote.requester(), client.secure);
+        LoggedRequest::new(log, id, from, head, request.headers()).write(&Answered::refused(status, reason));
+    }
 }
 
 /// Sends an answer, closes our side and reads on for a while, so that a client still sending gets to see it: closing

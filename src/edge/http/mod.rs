@@ -8,6 +8,7 @@
 //! from holding sockets, and [`drain`] shuts everything down in order.
 
 pub(crate) mod accept_encoding;
+pub(crate) mod access_log;
 pub(crate) mod added_headers;
 pub(crate) mod body;
 pub(crate) mod compressed;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use super::added_headers::AddedHeaders;
 use crate::edge::config::settings::NetworkSettings;
 use crate::edge::config::settings::limits::LimitSettings;
@@ -45,6 +46,8 @@ pub(crate) struct ConnectionParams {
     pub proxy_protocol: bool,
     /// What is added to answers that no service gives.
     pub added_headers: Option<Arc<AddedHeaders>>,
+    /// Where requests are logged that no service answers.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 impl ConnectionParams {
@@ -67,6 +70,7 @@ impl ConnectionParams {
             http2: network.http2,
             proxy_protocol: network.proxy_protocol,
             added_headers,
+            access_log: None,
         }
     }
 }

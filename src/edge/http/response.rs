@@ -7,6 +7,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::access_log::entry::Answered;
+use super::access_log::logged::LoggedRequest;
 use super::compressed::Compressed;
 use super::file::FileBody;
 use super::pipe::{Broken, Reader};
@@ -34,6 +37,8 @@ pub enum Body {
     File(FileBody),
     /// One of the others, compressed as it is sent.
     Compressed(Box<Compressed>),
+    /// One of the others, whose request is logged when it ends.
+    Logged(Box<LoggedBody>),
 }
 
 impl Body {
@@ -56,9 +61,20 @@ impl Body {
         match self {
             Self::Streamed(streamed) => streamed.slot = Some(slot),
             Self::Compressed(body) => body.slot = Some(slot),
-            Self::Whole(_) | Self::File(_) => {}
+            Self::Whole(_) | Self::File(_) | Self::Logged(_) => {}
         }
         0
+    }
+
+    /// Has `request` logged: at once if all bytes are there, else when the body ends.
+    pub(crate) fn log(&mut self, request: Arc<LoggedRequest>, answered: Answered) {
+        match self {
+            Self::Whole(_) => request.write(&answered),
+            other => {
+                let (body, answered) = (std::mem::take(other), Answered { bytes: 0, ..answered });
+                *other = Self::Logged(Box::new(LoggedBody { body, request, answered }));
+            }
+        }
     }
 
     /// True if there is nothing in it, and nothing to come.
@@ -76,6 +92,31 @@ impl Default for Body {
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         Self::new(bytes.into())
+    }
+}
+
+/// A body, and the request that it answers, which is logged when the last piece has been handed over, or when the body
+/// is dropped because its client has left.
+#[derive(Debug)]
+pub struct LoggedBody {
+    body: Body,
+    request: Arc<LoggedRequest>,
+    answered: Answered,
+}
+
+impl LoggedBody {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let next = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
+        if let Poll::Ready(Some(Ok(frame))) = &next {
+            self.answered.bytes += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+        }
+        next
+    }
+}
+
+impl Drop for LoggedBody {
+    fn drop(&mut self) {
+        self.request.write_at_end(&self.answered);
     }
 }
 
@@ -103,12 +144,14 @@ impl http_body::Body for Body {
                 let slot = body.slot;
                 body.poll_next(cx).map(|next| next.map(|piece| piece.map(|piece| frame(slot, piece))))
             }
+            Self::Logged(logged) => logged.poll_next(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Compressed(body) => body.has_ended(),
+            Self::Logged(logged) => logged.body.is_end_stream(),
             other => other.is_empty(),
         }
     }
@@ -119,6 +162,7 @@ impl http_body::Body for Body {
             Self::Streamed(streamed) => streamed.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Compressed(_) => SizeHint::default(),
+            Self::Logged(logged) => logged.body.size_hint(),
         }
     }
 }

@@ -1,13 +1,17 @@
-//! The format of a log record: its level, its time, and the two formats of pluginserver.
+//! The format of a log record: its level, its time, the two formats of pluginserver, and JSON.
 //!
 //! Pure functions. Promise: the only line feed of a finished line is at its end, since control characters in names and
 //! texts are escaped. Caveat: a backslash is not doubled, so `\n` in a line may stand for a line feed or for those two
 //! characters.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{Timestamp, tz::TimeZone};
+
+use super::timestamp;
 
 /// How grave a record is. `Critical` and `Exception` weigh the same and differ in name only, as in pluginserver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,35 +89,198 @@ impl Level {
     }
 }
 
-/// The line for files and terminals: `YYYY-mm-dd HH:MM:SS,mmm - name - LEVEL - text`, `time` in the local zone.
-#[must_use]
-pub(crate) fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
-    let mut line = String::with_capacity(text.len() + name.len() + 48);
-    push_local_time(&mut line, time);
-    line.push_str(" - ");
-    push_escaped(&mut line, name);
-    line.push_str(" - ");
-    line.push_str(level.name());
-    line.push_str(" - ");
-    push_escaped(&mut line, text);
-    line.push('\n');
-    line
+/// What stands behind the text of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValue {
+    /// A text.
+    Text(String),
+    /// A number or a truth value, or another value as JSON.
+    Json(String),
 }
 
-/// The line for a pipe, which is taken to lead to a journal that dates it: `<priority> - LEVEL - name - text`.
-#[must_use]
-pub(crate) fn prioritised(level: Level, name: &str, text: &str) -> String {
-    let mut line = String::with_capacity(text.len() + name.len() + 32);
-    line.push('<');
-    line.push(char::from(b'0' + level.priority()));
-    line.push_str("> - ");
-    line.push_str(level.name());
-    line.push_str(" - ");
-    push_escaped(&mut line, name);
-    line.push_str(" - ");
-    push_escaped(&mut line, text);
-    line.push('\n');
-    line
+/// A record that is to become a line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// How grave it is.
+    pub level: Level,
+    /// The log's name.
+    pub name: &'a str,
+    /// What has happened.
+    pub message: &'a str,
+    /// Names and values that belong to it.
+    pub fields: &'a [(Cow<'a, str>, FieldValue)],
+    /// The same, where only JSON has them: as text they are a part of the message.
+    pub details: &'a [(&'a str, Cow<'a, str>)],
+    /// The traceback of an exception.
+    pub exception: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// A record that is a message and nothing else.
+    pub(crate) fn new(level: Level, name: &'a str, message: &'a str) -> Self {
+        Self { level, name, message, fields: &[], details: &[], exception: None }
+    }
+
+    /// The line for files and terminals: `YYYY-mm-dd HH:MM:SS,mmm - name - LEVEL - text`, `time` in the local zone.
+    #[must_use]
+    pub(crate) fn dated(&self, time: Timestamp) -> String {
+        if is_json() {
+            return self.json(time);
+        }
+        let mut line = String::with_capacity(self.message.len() + self.name.len() + 48);
+        push_local_time(&mut line, time);
+        line.push_str(" - ");
+        push_escaped(&mut line, self.name);
+        line.push_str(" - ");
+        line.push_str(self.level.name());
+        line.push_str(" - ");
+        self.push_text(&mut line);
+        line
+    }
+
+    /// The line for a pipe, which is taken to lead to a journal that dates it: `<priority> - LEVEL - name - text`. JSON
+    /// has its `time` all the same.
+    #[must_use]
+    pub(crate) fn prioritised(&self, time: Timestamp) -> String {
+        if is_json() {
+            return self.json(time);
+        }
+        let mut line = String::with_capacity(self.message.len() + self.name.len() + 32);
+        line.push('<');
+        line.push(char::from(b'0' + self.level.priority()));
+        line.push_str("> - ");
+        line.push_str(self.level.name());
+        line.push_str(" - ");
+        push_escaped(&mut line, self.name);
+        line.push_str(" - ");
+        self.push_text(&mut line);
+        line
+    }
+
+    /// Appends message, fields and traceback, and the line feed.
+    fn push_text(&self, line: &mut String) {
+        push_escaped(line, self.message);
+        self.push_fields(line);
+        if let Some(exception) = self.exception {
+            push_escaped(line, "\n");
+            push_escaped(line, exception);
+        }
+        line.push('\n');
+    }
+
+    /// The message with all that belongs to it, as it is.
+    pub(crate) fn text(&self) -> Cow<'a, str> {
+        if self.fields.is_empty() && self.exception.is_none() {
+            return Cow::Borrowed(self.message);
+        }
+        let mut text = self.message.to_owned();
+        self.push_fields(&mut text);
+        if let Some(exception) = self.exception {
+            text.push('\n');
+            text.push_str(exception);
+        }
+        Cow::Owned(text)
+    }
+
+    fn push_fields(&self, line: &mut String) {
+        for (name, value) in self.fields {
+            line.push(' ');
+            push_escaped(line, name);
+            line.push('=');
+            match value {
+                FieldValue::Text(text) if is_plain(text) => line.push_str(text),
+                FieldValue::Text(text) => push_escaped(line, &format!("{text:?}")),
+                FieldValue::Json(text) => push_escaped(line, text),
+            }
+        }
+    }
+
+    /// The line as an object of JSON.
+    fn json(&self, time: Timestamp) -> String {
+        let mut line = String::with_capacity(self.message.len() + self.name.len() + 96);
+        line.push_str("{\"time\":\"");
+        timestamp::push_rfc3339(&mut line, time);
+        line.push_str("\",\"level\":\"");
+        line.push_str(self.level.name());
+        line.push_str("\",\"logger\":");
+        push_json_text(&mut line, self.name);
+        line.push_str(",\"message\":");
+        push_json_text(&mut line, self.message);
+        for (name, value) in self.details {
+            push_member(&mut line, name);
+            push_json_text(&mut line, value);
+        }
+        for (name, value) in self.fields {
+            push_member(&mut line, name);
+            match value {
+                FieldValue::Text(text) => push_json_text(&mut line, text),
+                FieldValue::Json(text) => push_json_escaped(&mut line, text),
+            }
+        }
+        if let Some(exception) = self.exception {
+            push_member(&mut line, "exception");
+            push_json_text(&mut line, exception);
+        }
+        line.push_str("}\n");
+        line
+    }
+}
+
+/// Whether a text is read as one value without quotes around it.
+fn is_plain(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+    !text.is_empty() && text.bytes().all(is_plain)
+}
+
+/// Whether records are written as JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether records are written as JSON.
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Has all records written as JSON, or as text, from now on.
+pub(crate) fn set_json(json: bool) {
+    IS_JSON.store(json, Ordering::Relaxed);
+}
+
+/// Appends a comma, and the name of a member of an object with the colon behind it.
+pub(crate) fn push_member(line: &mut String, name: &str) {
+    line.push(',');
+    push_json_text(line, name);
+    line.push(':');
+}
+
+/// Appends `text` as a string of JSON, in its quotes.
+pub(crate) fn push_json_text(line: &mut String, text: &str) {
+    line.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\\']) {
+        push_json_escaped(line, &rest[..at]);
+        line.push('\\');
+        line.push_str(&rest[at..=at]);
+        rest = &rest[at + 1..];
+    }
+    push_json_escaped(line, rest);
+    line.push('"');
+}
+
+/// Appends what may be within a string of JSON, with the same characters escaped that [`push_escaped`] escapes.
+fn push_json_escaped(line: &mut String, text: &str) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return line.push_str(text);
+    }
+    for character in text.chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => push_code(line, "\\u", 4, character),
+            _ if character.is_control() => push_code(line, "\\u", 4, character),
+            _ => line.push(character),
+        }
+    }
 }
 
 /// Appends `text` with everything escaped that could end a line, move a terminal's cursor or reorder what is read:
@@ -162,6 +329,14 @@ fn push_local_time(line: &mut String, time: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn prioritised(level: Level, name: &str, text: &str) -> String {
+        Record::new(level, name, text).prioritised(Timestamp::UNIX_EPOCH)
+    }
+
+    fn dated(time: Timestamp, level: Level, name: &str, text: &str) -> String {
+        Record::new(level, name, text).dated(time)
+    }
 
     fn escaped(text: &str) -> String {
         let mut line = String::new();
@@ -220,5 +395,46 @@ mod tests {
     #[test]
     fn tabs_and_ordinary_letters_stay() {
         assert_eq!("a\tb — größer \u{1f600} \\", escaped("a\tb — größer \u{1f600} \\"));
+    }
+
+    #[test]
+    fn fields_follow_the_message_and_the_traceback_follows_them() {
+        let text = |text: &str| FieldValue::Text(text.into());
+        let fields = [
+            ("item".into(), FieldValue::Json("3".into())),
+            ("to".into(), text("Ada")),
+            ("why".into(), text("a \"b\"\n")),
+            ("empty".into(), text("")),
+        ];
+        let details = [("request_id", "r1".into())];
+        let record = Record {
+            fields: &fields,
+            details: &details,
+            exception: Some("a\nb"),
+            ..Record::new(Level::Info, "n", "m")
+        };
+        let shown = "<6> - INFO - n - m item=3 to=Ada why=\"a \\\"b\\\"\\n\" empty=\"\"\\na\\nb\n";
+        assert_eq!(shown, record.prioritised(Timestamp::UNIX_EPOCH));
+        let json = record.json(Timestamp::UNIX_EPOCH);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            ("m", "n", "INFO"),
+            (as_text(&value, "message"), as_text(&value, "logger"), as_text(&value, "level"))
+        );
+        assert_eq!(("r1", "a \"b\"\n"), (as_text(&value, "request_id"), as_text(&value, "why")));
+        assert_eq!((3, "a\nb"), (value["item"].as_i64().unwrap(), as_text(&value, "exception")));
+    }
+
+    fn as_text<'a>(value: &'a serde_json::Value, name: &str) -> &'a str {
+        value[name].as_str().unwrap()
+    }
+
+    #[test]
+    fn a_string_of_json_is_on_one_line_whatever_its_text_is() {
+        let text = "\"\\\n\r\t\0\u{7f}\u{85}\u{2028}\u{202e}ü\u{1f600}";
+        let mut line = String::new();
+        push_json_text(&mut line, text);
+        assert!(!line.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}')), "{line}");
+        assert_eq!(text, serde_json::from_str::<String>(&line).unwrap());
     }
 }

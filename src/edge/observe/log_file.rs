@@ -62,6 +62,18 @@ impl LogFile {
     /// # Errors
     /// [`LogFileError`] when the file cannot be opened or created.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>, LogFileError> {
+        Self::open_with(path, Output::own)
+    }
+
+    /// The same for a file whose lines are all deferred, unless it is open already.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(crate) fn open_deferred(path: &Path) -> Result<Arc<Self>, LogFileError> {
+        Self::open_with(path, Output::deferred)
+    }
+
+    fn open_with(path: &Path, output: fn(File) -> Arc<Output>) -> Result<Arc<Self>, LogFileError> {
         let path = absolute(path).map_err(|reason| LogFileError { path: path.to_owned(), reason })?;
         let mut guard = lock(&OPEN_FILES);
         let open_files = guard.get_or_insert_default();
@@ -69,7 +81,7 @@ impl LogFile {
             shared.reopen()?;
             return Ok(shared);
         }
-        let shared = Arc::new(Self { output: Output::own(append_to(&path)?), path: path.clone() });
+        let shared = Arc::new(Self { output: output(append_to(&path)?), path: path.clone() });
         open_files.retain(|_, file| file.strong_count() > 0);
         open_files.insert(path, Arc::downgrade(&shared));
         Ok(shared)

@@ -15,3 +15,4 @@ pub(crate) mod repeats;
 pub(crate) mod service_manager;
 pub(crate) mod sink;
 pub(crate) mod subscriber;
+pub(crate) mod timestamp;

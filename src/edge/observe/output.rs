@@ -5,13 +5,16 @@
 //! one that may block. Lines for which there is no room, or that cannot be written, are counted, and their number is
 //! reported as soon as the output accepts lines again. In a forked child, which has none of the threads and may have
 //! inherited a lock that is never released, lines are written directly. Caveat: a regular file is assumed to accept
-//! everything at once, so a disk that hangs blocks the threads that log.
+//! everything at once, so a disk that hangs blocks the threads that log; only what is [deferred](Output::defer), as the
+//! access log is, leaves all writing to the output's thread.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::line::{self, Level};
+use super::line::{Level, Record};
 
 /// Bytes that may wait for an output; one line that is longer waits alone.
 const CAPACITY: usize = 1024 * 1024;
@@ -42,6 +45,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the thread waits for room before it looks at the descriptor again, which may be another one by then.
 const ROOM: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// How long lines that are deferred collect, so that many leave by one call.
+const COLLECT_TIME: Duration = Duration::from_millis(10);
+
+/// Bytes of them that do not wait for that.
+const COLLECT_BYTES: usize = 128 * 1024;
 
 thread_local! {
     static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
@@ -65,9 +74,20 @@ pub(crate) fn in_forked_child() -> bool {
 #[derive(Debug)]
 pub(crate) struct Output {
     descriptor: Descriptor,
-    dated: bool,
+    losses: Losses,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What becomes of the number of lines that were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Losses {
+    /// A dated line has it.
+    Dated,
+    /// A line with a priority has it.
+    Prioritised,
+    /// [`Output::defer`] returns it, since the lines have a format of their own.
+    Returned,
 }
 
 #[derive(Debug)]
@@ -75,6 +95,8 @@ enum Descriptor {
     Standard(Standard, Kind),
     /// Opened by us, for no other process, and never blocking.
     Own(ArcSwap<File>),
+    /// A socket to which each line is a message, and its address; what is sent waits for room for a second at most.
+    Messages(UnixDatagram, PathBuf),
 }
 
 /// One of the descriptors that the process was started with, which it shares with other processes.
@@ -128,6 +150,8 @@ struct State {
     writer: Writer,
     has_thread: bool,
     hangs: bool,
+    /// Whether the output's thread waits for more lines before it writes.
+    collects: bool,
 }
 
 #[derive(Debug)]
@@ -153,6 +177,14 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// How many lines outputs did not take.
 pub(crate) fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// Lines that were deferred and lost.
+static DEFERRED_LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of the access log were lost.
+pub(crate) fn lost_deferred_lines() -> u64 {
+    DEFERRED_LOST.load(Ordering::Relaxed)
 }
 
 /// Who writes what waits.
@@ -203,7 +235,23 @@ impl Drop for Turn<'_> {
 impl Output {
     /// An output to `file`, which must have been opened without blocking and for appending.
     pub(crate) fn own(file: File) -> Arc<Self> {
-        Self::new(Descriptor::Own(ArcSwap::from_pointee(file)), true)
+        Self::new(Descriptor::Own(ArcSwap::from_pointee(file)), Losses::Dated)
+    }
+
+    /// The same for lines that are all deferred.
+    pub(crate) fn deferred(file: File) -> Arc<Self> {
+        Self::new(Descriptor::Own(ArcSwap::from_pointee(file)), Losses::Returned)
+    }
+
+    /// An output that sends each line, all of which are deferred, as one message to the socket at `address`.
+    ///
+    /// # Errors
+    /// When nothing receives there, or the system has no socket left.
+    pub(crate) fn messages(address: PathBuf) -> io::Result<Arc<Self>> {
+        UnixDatagram::unbound()?.connect(&address)?;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(Duration::from_secs(1)))?;
+        Ok(Self::new(Descriptor::Messages(socket, address), Losses::Returned))
     }
 
     fn standard(which: Standard) -> Arc<Self> {
@@ -213,12 +261,13 @@ impl Output {
             _ if descriptor.is_terminal() => Kind::Terminal,
             _ => Kind::Pipe,
         };
-        Self::new(Descriptor::Standard(which, kind), matches!(kind, Kind::Terminal))
+        let losses = if matches!(kind, Kind::Terminal) { Losses::Dated } else { Losses::Prioritised };
+        Self::new(Descriptor::Standard(which, kind), losses)
     }
 
-    fn new(descriptor: Descriptor, dated: bool) -> Arc<Self> {
+    fn new(descriptor: Descriptor, losses: Losses) -> Arc<Self> {
         LazyLock::force(&PROCESS);
-        Arc::new(Self { descriptor, dated, state: Mutex::default(), changed: Condvar::new() })
+        Arc::new(Self { descriptor, losses, state: Mutex::default(), changed: Condvar::new() })
     }
 
     /// Writes to `file` from now on, also what waits already; only for outputs that are files.
@@ -257,10 +306,48 @@ impl Output {
         self.put_report(&mut state);
         state.push(bytes, 1, false);
         if state.writer != Writer::Idle {
+            self.hurry(&mut state);
             return None;
         }
         state.writer = Writer::Caller;
         Some(Turn(self))
+    }
+
+    /// Leaves a line to the output's thread, without waiting and without a call to the system, as a rule. Returns how
+    /// many lines were lost since it did so last, if the output does not report that by itself.
+    pub(crate) fn defer(self: &Arc<Self>, line: &[u8]) -> u64 {
+        if in_forked_child() {
+            self.write_directly(line);
+            return 0;
+        }
+        let mut state = lock(&self.state);
+        if state.has_room(line.len(), CAPACITY - RESERVED) {
+            self.put_report(&mut state);
+            let joins = !matches!(self.descriptor, Descriptor::Messages(..));
+            state.append(line, joins);
+            if state.writer == Writer::Idle {
+                state.collects = true;
+                self.hand_over(&mut state);
+            } else if state.bytes >= COLLECT_BYTES {
+                self.hurry(&mut state);
+            }
+        } else {
+            state.lost += 1;
+            DEFERRED_LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.losses == Losses::Returned { std::mem::take(&mut state.lost) } else { 0 }
+    }
+
+    /// Has the output's thread write without waiting for more.
+    fn hurry(&self, state: &mut State) {
+        if std::mem::take(&mut state.collects) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Where lines are counted that could not be written.
+    fn counter(&self) -> &'static AtomicU64 {
+        if self.losses == Losses::Returned { &DEFERRED_LOST } else { &LOST }
     }
 
     /// Writes bytes, or has them written as soon as the output takes them.
@@ -301,7 +388,8 @@ impl Output {
         }
     }
 
-    fn wait_until_idle(&self, state: MutexGuard<'_, State>, timeout: Duration) -> bool {
+    fn wait_until_idle(&self, mut state: MutexGuard<'_, State>, timeout: Duration) -> bool {
+        self.hurry(&mut state);
         let waited = self.changed.wait_timeout_while(state, timeout, |state| state.writer != Writer::Idle);
         // The state is never left half changed, so a panic elsewhere is no reason to give up.
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
@@ -337,7 +425,7 @@ impl Output {
                 Err(_) => {
                     state.bytes -= piece.bytes.len();
                     state.lost += piece.lines;
-                    LOST.fetch_add(piece.new_losses(), Ordering::Relaxed);
+                    self.counter().fetch_add(piece.new_losses(), Ordering::Relaxed);
                 }
             }
             if may_wait {
@@ -364,8 +452,9 @@ impl Output {
         if started.is_err() {
             for piece in std::mem::take(&mut state.waiting) {
                 state.lost += piece.lines;
-                LOST.fetch_add(piece.new_losses(), Ordering::Relaxed);
+                self.counter().fetch_add(piece.new_losses(), Ordering::Relaxed);
             }
+            state.collects = false;
             state.bytes = 0;
             state.writer = Writer::Idle;
             self.changed.notify_all();
@@ -382,6 +471,9 @@ impl Output {
                 state.has_thread = false;
                 return;
             }
+            let waited = self.changed.wait_timeout_while(state, COLLECT_TIME, |state| state.collects);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.collects = false;
             drop(state);
             self.write_out(true);
         }
@@ -389,20 +481,18 @@ impl Output {
 
     /// Puts in how many lines were lost, if any were; returns whether it did.
     fn put_report(&self, state: &mut State) -> bool {
-        let lost = std::mem::take(&mut state.lost);
-        if lost == 0 {
+        if self.losses == Losses::Returned || state.lost == 0 {
             return false;
         }
+        let lost = std::mem::take(&mut state.lost);
         let text = match lost {
             1 => "1 log line was lost because the output did not take it".to_owned(),
             _ => format!("{lost} log lines were lost because the output did not take them"),
         };
         let name = env!("CARGO_PKG_NAME");
-        let line = if self.dated {
-            line::dated(Timestamp::now(), Level::Warn, name, &text)
-        } else {
-            line::prioritised(Level::Warn, name, &text)
-        };
+        let record = Record::new(Level::Warn, name, &text);
+        let now = Timestamp::now();
+        let line = if self.losses == Losses::Dated { record.dated(now) } else { record.prioritised(now) };
         state.push(line.into_bytes(), lost, true);
         true
     }
@@ -417,6 +507,18 @@ impl State {
     fn push(&mut self, bytes: Vec<u8>, lines: u64, is_report: bool) {
         self.bytes += bytes.len();
         self.waiting.push_back(Piece { bytes, written: 0, lines, is_report });
+    }
+
+    /// Puts in one more line, as a part of the last piece if it `joins`.
+    fn append(&mut self, line: &[u8], joins: bool) {
+        match self.waiting.back_mut().filter(|last| joins && !last.is_report && last.bytes.len() < COLLECT_BYTES) {
+            Some(last) => {
+                last.bytes.extend_from_slice(line);
+                last.lines += 1;
+                self.bytes += line.len();
+            }
+            None => self.push(line.to_vec(), 1, false),
+        }
     }
 }
 
@@ -437,6 +539,11 @@ impl Descriptor {
                 };
                 if ready { write(descriptor, bytes) } else { Ok(0) }
             }
+            Self::Messages(socket, address) => match socket.send_to(bytes, address) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+                // A datagram goes whole or not at all.
+                sent => sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            },
             Self::Own(file) => {
                 let file = file.load_full();
                 match write(file.as_fd(), bytes) {
@@ -473,112 +580,4 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{PipeReader, Read};
-
-    /// An output to a pipe that takes nothing more, and the pipe's other end.
-    fn full_pipe() -> (Arc<Output>, PipeReader) {
-        full_pipe_with(CAPACITY)
-    }
-
-    /// The same with so many bytes that were put in.
-    fn full_pipe_with(bytes: usize) -> (Arc<Output>, PipeReader) {
-        let (reader, writer) = std::io::pipe().unwrap();
-        rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
-        output.write(vec![b'-'; bytes]);
-        (output, reader)
-    }
-
-    fn text(output: Arc<Output>, mut reader: PipeReader) -> String {
-        let reading = std::thread::spawn(move || {
-            let mut text = String::new();
-            reader.read_to_string(&mut text).unwrap();
-            text
-        });
-        output.finish(Instant::now() + Duration::from_secs(10));
-        output.replace(File::open("/dev/null").unwrap());
-        drop(output);
-        reading.join().unwrap()
-    }
-
-    #[test]
-    fn a_pipe_without_reader_blocks_no_thread_and_what_it_lost_is_reported() {
-        let (output, reader) = full_pipe();
-        for number in 0..3 {
-            output.write(format!("lost {number}\n").into_bytes());
-        }
-        output.flush();
-        let text = text(output, reader);
-        assert_eq!(CAPACITY, text.find(|character| character != '-').unwrap());
-        let report = &text[CAPACITY..];
-        assert!(report.ends_with(" - WARN - 3 log lines were lost because the output did not take them\n"), "{report}");
-    }
-
-    #[test]
-    fn grave_lines_find_room_that_others_cannot_take() {
-        let (output, _reader) = full_pipe_with(CAPACITY - RESERVED);
-        drop(output.put(b"info\n".to_vec(), false));
-        assert_eq!(1, lock(&output.state).lost);
-        drop(output.put(b"warning\n".to_vec(), true));
-        let state = lock(&output.state);
-        assert_eq!(0, state.lost);
-        assert!(state.waiting.iter().any(|piece| piece.bytes == b"warning\n"));
-    }
-
-    #[test]
-    fn only_a_thread_that_may_wait_waits_for_room_and_only_once_for_an_output_that_hangs() {
-        let (output, _reader) = full_pipe();
-        let wait = |output: &Arc<Output>| {
-            let begun = Instant::now();
-            output.wait_for_room(5);
-            begun.elapsed()
-        };
-        assert!(wait(&output) < ROOM_TIMEOUT);
-        let (first, second) = std::thread::spawn(move || {
-            may_wait();
-            (wait(&output), wait(&output))
-        })
-        .join()
-        .unwrap();
-        assert!(first >= ROOM_TIMEOUT, "{first:?}");
-        assert!(second < ROOM_TIMEOUT, "{second:?}");
-    }
-
-    #[test]
-    fn what_waits_leaves_in_order_as_soon_as_it_is_read() {
-        let (reader, writer) = std::io::pipe().unwrap();
-        rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
-        let lines: Vec<_> = (0..20_000).map(|number| format!("line {number}\n")).collect();
-        for line in &lines {
-            output.write(line.clone().into_bytes());
-        }
-        assert_eq!(lines.concat(), text(output, reader));
-    }
-
-    #[test]
-    fn a_device_that_is_full_loses_lines_and_says_so_when_it_has_room() {
-        let full = File::options().append(true).open("/dev/full").unwrap();
-        let output = Output::own(full);
-        output.write(b"lost\n".to_vec());
-        output.write(b"lost, too\n".to_vec());
-        let (reader, writer) = std::io::pipe().unwrap();
-        output.replace(File::from(std::os::fd::OwnedFd::from(writer)));
-        output.write(b"here\n".to_vec());
-        let text = text(output, reader);
-        let (report, rest) = text.split_once('\n').unwrap();
-        assert!(report.ends_with("2 log lines were lost because the output did not take them"), "{report}");
-        assert_eq!("here\n", rest);
-    }
-
-    #[test]
-    fn a_reader_that_has_gone_is_no_error() {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let output = Output::own(File::from(std::os::fd::OwnedFd::from(writer)));
-        output.write(b"line\n".to_vec());
-        assert_eq!(1, lock(&output.state).lost);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::line::{self, Level};
+use super::line::{Level, Record};
 use super::log_file::{LogFile, LogFileError, finish_all};
 use super::output::{self, Standard};
 use super::recent;
@@ -80,18 +80,22 @@ impl Sink {
 
     /// Writes one record as one line, if its level reaches the threshold. Never fails; see the module's caveat.
     pub(crate) fn write(&self, level: Level, name: &str, text: &str) {
+        self.write_record(&Record::new(level, name, text));
+    }
+
+    /// Writes a record with all that belongs to it.
+    pub(crate) fn write_record(&self, record: &Record<'_>) {
+        let level = record.level;
         if !self.admits(level) {
             return;
         }
-        recent::note(level, name, text);
-        let dated = if self.file.is_some() || self.is_terminal() {
-            line::dated(Timestamp::now(), level, name, text)
-        } else {
-            String::new()
-        };
+        recent::note(level, record.name, &record.text());
+        let is_dated = self.file.is_some() || self.is_terminal();
+        let now = Timestamp::now();
+        let dated = if is_dated { record.dated(now) } else { String::new() };
         let shown = match self.standard_output {
             StandardOutput::Terminal => dated.clone(),
-            StandardOutput::Piped => line::prioritised(level, name, text),
+            StandardOutput::Piped => record.prioritised(now),
             StandardOutput::Silent => String::new(),
         };
         let (file, shown_by) = (self.file.as_ref().map(|file| file.output()), output::standard(Standard::Output));

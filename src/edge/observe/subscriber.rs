@@ -5,6 +5,7 @@
 //! dropped.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::fmt::{Debug, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use super::line::Level;
+use super::line::{FieldValue, Level, Record};
 use super::log_file::LogFileError;
 use super::sink::Sink;
 
@@ -92,9 +93,11 @@ impl<S: Subscriber> Layer<S> for ServerLogLayer {
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         if let (Some(level), Some(log)) = (level_of(event.metadata()), &*SERVER.load()) {
-            let mut text = EventText::default();
-            event.record(&mut text);
-            log.sink.write(level, &log.name, &(text.message + &text.fields));
+            let mut event_text = EventText::default();
+            event.record(&mut event_text);
+            let EventText { message, fields, details, exception } = &event_text;
+            let exception = exception.as_deref();
+            log.sink.write_record(&Record { level, name: &log.name, message, fields, details, exception });
         }
     }
 }
@@ -112,20 +115,54 @@ fn level_of(metadata: &Metadata<'_>) -> Option<Level> {
     (level.severity() >= Level::Warn.severity() || is_ours()).then_some(level)
 }
 
-/// An event as text: its message, then ` field=value` for each other field.
+/// An event as a record: its message, and its other fields. Those called `record.<name>` are [details](Record::details)
+/// of that name, and `record.exception` is a traceback.
 #[derive(Default)]
 struct EventText {
     message: String,
-    fields: String,
+    fields: Vec<(Cow<'static, str>, FieldValue)>,
+    details: Vec<(&'static str, Cow<'static, str>)>,
+    exception: Option<String>,
+}
+
+impl EventText {
+    fn add(&mut self, field: &Field, value: FieldValue) {
+        let text = |value| match value {
+            FieldValue::Text(text) | FieldValue::Json(text) => text,
+        };
+        match field.name() {
+            "message" => self.message = text(value),
+            "record.exception" => self.exception = Some(text(value)),
+            name => match name.strip_prefix("record.") {
+                Some(name) => self.details.push((name, text(value).into())),
+                None => self.fields.push((name.into(), value)),
+            },
+        }
+    }
 }
 
 impl Visit for EventText {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
         // A value whose own formatting fails is cut short; the event is still written.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        let _ = write!(text, "{value:?}");
+        self.add(field, FieldValue::Text(text));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, FieldValue::Text(value.to_owned()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, FieldValue::Json(value.to_string()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, FieldValue::Json(value.to_string()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, FieldValue::Json(value.to_string()));
     }
 }
 
@@ -148,7 +185,7 @@ mod tests {
         assert!(install("pserve", Level::Info, Some(&folder.file("missing/x"))).is_err());
         tracing::info!("the old log is still installed");
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains(" - pserve - INFO - reload\\ndone plugin=\"shop\" answered=200\n"), "{text}");
+        assert!(text.contains(" - pserve - INFO - reload\\ndone plugin=shop answered=200\n"), "{text}");
         assert!(text.contains(" - pserve - DEBUG - now above it\n"), "{text}");
         assert!(text.contains(" - pserve - WARN - a dependency's warning\n"), "{text}");
         assert!(text.contains("the old log is still installed\n"), "{text}");

@@ -143,7 +143,7 @@ impl InFlightCall {
             static BROKEN_OFF: LineKind = LineKind::new(Level::Error, "answers were broken off");
             if outcome::admits_exception(&BROKEN_OFF, py, error, plugin) {
                 let traceback = outcome::traceback(py, error);
-                tracing::error!("plugin {plugin}: request {id}: the answer was broken off: {traceback}");
+                outcome::log_exception(plugin, id, "the answer was broken off", &traceback);
             }
         }
     }

@@ -22,7 +22,7 @@ use super::reply::{BadResult, OCTETS, headers, status};
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, InvalidValue, RaisedError, Rejection};
 use crate::edge::http::response::Body;
-use crate::edge::observe::line::Level;
+use crate::edge::observe::line::{Level, is_json};
 use crate::edge::observe::repeats::LineKind;
 use crate::edge::queue::responder::{Outcome, Reply};
 use crate::json;
@@ -61,7 +61,11 @@ pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &R
             let plugin = &source.plugin;
             let name = || format!("plugin {plugin}: results of the handler cannot be sent");
             if UNSENDABLE.admits_fault(number_of(&(plugin, &place)), name) {
-                tracing::error!("plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}");
+                tracing::error!(
+                    record.plugin = %plugin,
+                    record.request_id = %id,
+                    "plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}"
+                );
             }
             Outcome::Failed(Failure::BadResult { reason })
         }
@@ -85,7 +89,7 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     if admits_exception(&RAISED, py, error, &source.plugin) {
         let hint = missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
-        tracing::error!("plugin {}: request {id}: {}{hint}", source.plugin, traceback(py, error));
+        log_exception(&source.plugin, id, "", &(traceback(py, error) + &hint));
     }
     if let Some(exception_hook) = &source.exception_hook {
         exception_hook(py, id, error);
@@ -98,6 +102,17 @@ fn invalid(value: &Bound<'_, PyBaseException>) -> Option<Box<[InvalidValue]>> {
     let method = value.get_type().getattr_opt(intern!(value.py(), "__plugincore_invalid__")).ok()??;
     let errors = method.call1((value,)).and_then(|errors| errors.extract::<Vec<(String, String)>>()).ok()?;
     Some(errors.into_iter().map(|(pointer, detail)| InvalidValue { pointer, detail }).collect())
+}
+
+/// Logs what a handler raised, after `what` became of its request, if that is not the usual.
+pub(super) fn log_exception(plugin: &str, id: &RequestId, what: &str, traceback: &str) {
+    if is_json() {
+        let what = if what.is_empty() { "the handler raised an exception" } else { what };
+        tracing::error!(record.plugin = plugin, record.request_id = %id, record.exception = traceback, "{what}");
+    } else {
+        let what = if what.is_empty() { String::new() } else { format!("{what}: ") };
+        tracing::error!("plugin {plugin}: request {id}: {what}{traceback}");
+    }
 }
 
 /// The error that `value` is, if it is a `plugincore.responses.HTTPError`.

@@ -36,6 +36,7 @@ use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
+use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::tls::Tls;
@@ -73,6 +74,8 @@ pub(crate) struct Options {
     pub addresses: Vec<SocketAddress>,
     /// What TLS is spoken with, if it is on.
     pub tls: Option<Arc<Tls>>,
+    /// The access log, if there is one.
+    pub access_log: Option<Arc<AccessLog>>,
     /// The listening sockets.
     pub listeners: Vec<Listening>,
     /// The control socket, if there is one.
@@ -116,7 +119,7 @@ impl Host {
     /// When the system or Python refuses something that every start needs.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
-        let Options { launch, addresses, tls, listeners, control, process, predecessor } = options;
+        let Options { launch, addresses, tls, access_log, listeners, control, process, predecessor } = options;
         let environment = Arc::new(environment(py, &launch, &reading)?);
         let LoadedConfig { settings, digests, .. } = reading;
         let started = (settings.clone(), digests.clone());
@@ -125,7 +128,8 @@ impl Host {
         let commands = CommandSender::new(Arc::clone(&submissions), Arc::clone(&mailbox));
         let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
         let static_mount = StaticMount::new(&settings, &launch);
-        let live = Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone());
+        let live =
+            Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone(), access_log.clone());
         let state = ServerState::new(live, backend, &settings.limits, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
         state.python.get_or_init(|| startup::python().to_owned());
@@ -145,7 +149,14 @@ impl Host {
             handle: HostHandle::new(state, commands, listeners, control, timings),
             launch,
             addresses: Locked::new(addresses),
-            generation: Locked::new(Arc::new(Generation { settings, digests, environment, tls, static_mount })),
+            generation: Locked::new(Arc::new(Generation {
+                settings,
+                digests,
+                environment,
+                tls,
+                access_log,
+                static_mount,
+            })),
             registry,
             crash_guard,
             started,

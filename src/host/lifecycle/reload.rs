@@ -23,6 +23,7 @@ use crate::edge::config::settings::plugins::PluginSections;
 use crate::edge::control::status::read;
 use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::Snapshot;
+use crate::edge::observe::line;
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::policy::keys::Keys;
 use crate::edge::routing::{Endpoint, RouteError, RouteTable};
@@ -379,7 +380,9 @@ impl Host {
         self.registry.withhold(withheld.into_iter().collect());
         let generation = self.generation();
         let (static_mount, tls) = (generation.static_mount.as_ref(), generation.tls.clone());
-        let snapshot = Snapshot::new(&generation.settings, table, static_mount, tls);
+        let access_log = generation.access_log.clone();
+        line::set_json(generation.settings.log_as_json);
+        let snapshot = Snapshot::new(&generation.settings, table, static_mount, tls, access_log);
         self.handle.state.snapshot.store(Arc::new(snapshot));
     }
 

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::edge::observe::common_log::CommonLogEntry;
-use crate::edge::observe::line::Level;
+use crate::edge::observe::line::{Level, Record};
 use crate::edge::observe::log_file::{LogFile, LogFileError};
 use crate::edge::observe::sink::Sink;
 use crate::edge::observe::subscriber;
@@ -54,7 +54,12 @@ struct Stream {
 
 impl Stream {
     fn write(&self, level: Level, text: &str) {
-        self.sink.write(level, &self.name.load(), text);
+        self.write_record(level, text, None);
+    }
+
+    fn write_record(&self, level: Level, message: &str, exception: Option<&str>) {
+        let name = self.name.load();
+        self.sink.write_record(&Record { exception, ..Record::new(level, &name, message) });
         self.sink.flush();
     }
 }
@@ -216,9 +221,8 @@ impl LogJam {
     fn exception(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
         let stream = self.stream()?;
         if stream.sink.admits(Level::Exception) {
-            let text = joined(args);
-            let parts: Vec<_> = [Some(text), handled_traceback(py)].into_iter().flatten().collect();
-            stream.write(Level::Exception, &parts.join("\n"));
+            let (message, exception) = (joined(args), handled_traceback(py));
+            stream.write_record(Level::Exception, &message, exception.as_deref());
         }
         Ok(())
     }

@@ -344,7 +344,7 @@ impl Rehearsal {
             .and_then(|endpoint| table.insert(Arc::new(endpoint)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let submissions = Arc::new(SubmissionQueue::new()?);
-        let live = Snapshot::new(&self.settings, table, None, None);
+        let live = Snapshot::new(&self.settings, table, None, None, None);
         let backend = Arc::new(RehearsalBackend(Arc::clone(&submissions)));
         let shared = ServerState::new(live, backend, limits, KeptState::default());
         let completions = Arc::<CompletionQueue>::default();

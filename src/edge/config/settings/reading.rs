@@ -4,6 +4,7 @@
 //! Called on the Python thread. Caveat: an item whose value could not be resolved counts as present here, since its
 //! error has been recorded already.
 
+mod access_log;
 mod cors;
 mod headers;
 mod keys;
@@ -55,6 +56,8 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
         Arc::new(plugins::sections(config, of_plugins, cors.as_ref(), keys::scopes(config, &keys), &mut found));
     let headers = headers::headers(config, &mut found);
     let openapi_public = SectionReader::new(config, "openapi", &mut found).switch("public", false);
+    let (log_as_json, access_log) =
+        (access_log::log_format(config, &mut found), access_log::access_log(config, &mut found));
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let page = SectionReader::new(config, "page", &mut found).switch("enabled", true);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
@@ -84,6 +87,8 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             limits,
             plugins,
             headers,
+            log_as_json,
+            access_log,
             legacy_status,
             page,
             shown: Arc::new(shown::shown(config)),

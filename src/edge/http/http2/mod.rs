@@ -37,7 +37,7 @@ use super::conformance::KnownHeaders;
 use super::departure::Socket;
 use super::drain::{Drain, LAST_GRACE};
 use super::incoming::{Incoming, StreamBody};
-use super::malformed::note_refusal;
+use super::malformed::{UnreadClient, note_refusal};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::ErrorFormat;
@@ -254,7 +254,8 @@ impl<S: Service> Requests<S> {
                     Refusal::Head(error) => (error.respond(&format), error.reason()),
                     Refusal::Violation(violation) => (violation.respond(&format), violation.reason()),
                 };
-                note_refusal(Some(request.method()), response.status(), reason);
+                let client = UnreadClient::of(&self.connect_info, &self.params);
+                note_refusal(&request, id, &client, response.status(), reason);
                 body::discard(request.into_body());
                 let (added, secure) = (self.params.added_headers.as_deref(), self.connect_info.secure);
                 Either::Left(ready(AddedHeaders::complete(added, response, secure)))

@@ -113,6 +113,8 @@ families! {
         "Calls of a plugin's own metrics that would have made too many series";
     LOG_LINES_LOST: Counter "plugincore_log_lines_lost_total" []
         "Log lines that an output did not take";
+    ACCESS_LINES_LOST: Counter "plugincore_access_log_lines_lost_total" []
+        "Lines of the access log that its output did not take";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "Processor time of the process";
     PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" []
