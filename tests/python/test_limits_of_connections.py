@@ -114,7 +114,7 @@ def test_a_client_that_takes_nothing_of_its_response_is_cut_off(launch: Launch) 
     server = launch({"hello": HELLO}, ini_more="[limits]\nsend_idle_time = 300ms\n")
     with Wire(server) as wire:
         wire.send(b"GET /hello?size=30000000" + HOST + b"\r\n")
-        server.wait_for("DEBUG - plugincore - connection ended error=error writing")
+        server.wait_for('DEBUG - plugincore - connection ended error="error writing')
         assert len(receive_all(wire.socket)) < 30_000_000
 
 
