@@ -327,7 +327,6 @@ def alive():
 """
 
 
-@pytest.mark.timeout(240)
 def test_an_old_generation_is_really_gone(launch: Launch) -> None:
     """Instance, classes, modules, task and pool: after eleven reloads there is one of each, and after a thousand."""
     server = launch({"leaks": LEAKS, "helper": HELPER + "class Proof: pass\nproof = Proof()\n"})
