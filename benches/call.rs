@@ -12,7 +12,8 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::measured::{
-    BodyData, Client, HeaderCache, KeyCheck, Peer, Request, RequestData, RequestHeaders, Variables, invoke, step,
+    BodyData, Client, HeaderCache, KeyCheck, Peer, Request, RequestData, RequestHeaders, TraceContext, Variables,
+    invoke, step,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -61,6 +62,7 @@ fn request() -> RequestData {
         body: Bytes::new(),
         variables: BodyData::None,
         texts: Box::default(),
+        trace: TraceContext::default(),
     }
 }
 

@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 pub mod measured {
     pub use crate::edge::http::request::{BodyData, Variables};
     pub use crate::edge::http::service::Peer;
+    pub use crate::edge::http::trace::TraceContext;
     pub use crate::edge::policy::address::Client;
     pub use crate::edge::queue::request_data::{KeyCheck, RequestData};
     pub use crate::host::bridge::{invoke, step};

@@ -1,17 +1,20 @@
-"""Logs uncaught exceptions: in threads, finalisers, callbacks and tasks that are not awaited.
+"""Logs warnings of Python, and uncaught exceptions: in threads, finalisers, callbacks and tasks that are not awaited.
 
-Each exception is one record with the plugin, the file and the line. A plugin may replace the hooks with its own.
+Each is one record with the plugin, the file and the line, and is counted. A plugin may replace the hooks with its own.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import traceback
+import warnings
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Protocol
+from itertools import chain
+from types import FrameType, TracebackType
+from typing import Any, Protocol, TextIO
 
 
 class PluginFiles(Protocol):
@@ -20,8 +23,14 @@ class PluginFiles(Protocol):
     def find(self, file: str) -> tuple[str, str] | None:
         """Return the name of a file for messages and the ids of the plugins in it; None for other files."""
 
-    def report(self, text: str, *, is_error: bool) -> None:
-        """Write a record in the server's name."""
+    def report(self, text: str) -> None:
+        """Write a warning in the server's name."""
+
+    def report_exception(self, text: str, traceback: str, plugins: str) -> None:
+        """Write a record of an exception that no code caught, and count it."""
+
+    def count_warning(self, plugins: str) -> None:
+        """Count a warning of Python."""
 
 
 def locate(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
@@ -29,15 +38,33 @@ def locate(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, 
 
     Both are prefixes of a message: ``plugin shop: `` and ``plugins/shop.py:7: ``; empty if unknown.
     """
-    plugin = place = ""
+    plugins, place = find(files, places)
+    return prefix(plugins), place
+
+
+def find(files: PluginFiles, places: Iterator[tuple[str, int]]) -> tuple[str, str]:
+    """Return the ids of the plugins in the file that is running, and the position as for ``locate``."""
+    plugins = place = ""
     for file, line in places:
         found = files.find(file)
         if found:
             place = place or f"{found[0]}:{line}: "
-            plugin = f"plugin {found[1]}: " if found[1] else ""
-        if plugin:
+            plugins = found[1]
+        if plugins:
             break
-    return plugin, place
+    return plugins, place
+
+
+def prefix(plugins: str) -> str:
+    """Return what a message begins with that belongs to these plugins."""
+    return f"plugin {plugins}: " if plugins else ""
+
+
+def frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
+    """Return the positions of a frame and of those that called it, innermost first."""
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
 
 
 def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
@@ -49,10 +76,10 @@ def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
         code = getattr(within, "__code__", None)
         if not places and code is not None:
             places = [(code.co_filename, code.co_firstlineno)]
-        plugin, place = locate(files, iter(reversed(places)))
+        plugins, place = find(files, iter(reversed(places)))
         summary = " ".join("".join(traceback.format_exception_only(error)).split())
         text = "".join(traceback.format_exception(error))
-        files.report(f"{plugin}{what}: {place}{summary}\n{text}", is_error=True)
+        files.report_exception(f"{prefix(plugins)}{what}: {place}{summary}", text, plugins)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_type is SystemExit:
@@ -73,6 +100,29 @@ def install(files: PluginFiles, event_loop: AbstractEventLoop) -> None:
         details = [f"{key}: {_shown(value)}" for key, value in sorted(context.items()) if key not in _SHOWN]
         report(f"{context.get('message', 'exception in the event loop')} ({', '.join(details)})", error)
 
+    show = warnings.showwarning
+
+    def warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if file is not None:
+            show(message, category, filename, lineno, file, line)
+            return
+        plugins, place = find(files, chain([(filename, lineno)], frames(sys._getframe(1))))
+        files.count_warning(plugins)
+        where = f"{filename}:{lineno}: "
+        if place and files.find(filename) is None:
+            where = f"{place}{where}"  # The plugin called the library that warns.
+        elif place:
+            where = place
+        logging.getLogger("py.warnings").warning("%s%s%s: %s", prefix(plugins), where, category.__name__, message)
+
+    warnings.showwarning = warning
     threading.excepthook = in_thread
     sys.unraisablehook = unraisable
     event_loop.set_exception_handler(in_loop)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any, SupportsIndex
 
-from plugincore._reports import PluginFiles, locate
+from plugincore._reports import PluginFiles, frames, locate
 from plugincore.logjam import LogJamHandler
 
 _REMOVAL = "removing the server's handler from the root logger"
@@ -31,12 +30,12 @@ class Guard:
 
     def report(self, what: str) -> None:
         """Report a change that would silence other plugins, once for each plugin."""
-        plugin, place = locate(self._files, _frames(sys._getframe(1)))
+        plugin, place = locate(self._files, frames(sys._getframe(1)))
         # The key is the file: while a plugin is imported, it does not have an id yet.
         once = (place.partition(".py:")[0], what)
         if once not in self._reported:
             self._reported.add(once)
-            self._files.report(f"{plugin}{place}{what} would silence the other plugins; it does not", is_error=False)
+            self._files.report(f"{plugin}{place}{what} would silence the other plugins; it does not")
 
 
 _guard: Guard
@@ -58,12 +57,6 @@ def install(files: PluginFiles) -> None:
     root.manager.__class__ = SharedManager
     root.__class__ = SharedRoot
     root.handlers = root.handlers
-
-
-def _frames(frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    while frame is not None:
-        yield frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
 
 
 class SharedLogger(logging.Logger):

@@ -39,7 +39,11 @@ class LogJamHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, if it reaches the server's level."""
         try:
-            emit_log_record(record.name, record.levelno, self.format(record))
+            text, trace = self.format(record), record.exc_text
+            if trace and text.endswith(f"\n{trace}"):
+                emit_log_record(record.name, record.levelno, text[: -len(trace) - 1], trace)
+            else:
+                emit_log_record(record.name, record.levelno, text)
         except Exception:
             self.handleError(record)
 

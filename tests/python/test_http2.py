@@ -217,7 +217,7 @@ def test_every_answer_is_the_same(
 
     def comparable(headers: dict[str, str]) -> dict[str, str]:
         mine = headers.get("x-request-id") == "mine"
-        odd = {"date", "connection", "keep-alive", *([] if mine else ["x-request-id"])}
+        odd = {"date", "traceparent", "connection", "keep-alive", *([] if mine else ["x-request-id"])}
         return {name: value for name, value in headers.items() if name not in odd}
 
     def text(body: bytes) -> str:
@@ -228,7 +228,8 @@ def test_every_answer_is_the_same(
     assert text(old.body).replace(ids[0], ids[1]) == text(new.body)
     assert "date" in new.headers
     assert not {"connection", "keep-alive", "transfer-encoding"} & new.headers.keys()
-    assert ("x-request-id" in old.headers) == ("x-request-id" in new.headers)
+    for name in ("x-request-id", "traceparent"):
+        assert (name in old.headers) == (name in new.headers)
     assert client.still_serves()
 
 

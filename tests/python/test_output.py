@@ -244,7 +244,7 @@ def test_the_last_words_before_a_crash_are_out(running: Callable[..., Running], 
         assert code == server.process.wait(TIMEOUT)
         (thread or read_all(reader, received)).join(TIMEOUT)
         text = b"".join(received).replace(b"\r\n", b"\n").decode()
-        words = re.findall(r"(last printed|last logged)(?: (x+))?\n", text)
+        words = re.findall(r"(last printed|last logged)(?: (x+))?(?: request_id=\w+)?\n", text)
         order = ["last printed", "last logged"]
         assert (order if what == "exit" else order[::-1]) == [word for word, _ in words]
         assert {"" if what == "exit" else "x" * 5000} == {more for _, more in words}
@@ -256,7 +256,7 @@ def test_what_is_printed_and_what_is_logged_is_in_order(launch: Launch) -> None:
     server = launch({"talker": TALKER}, ini_more=REFUSALS)
     server.get("/talker/both?count=200")
     server.wait_for("^written 199$")
-    seen = [line.removeprefix("<6> - INFO - talker - ") for line in server.lines]
+    seen = [line.removeprefix("<6> - INFO - talker - ") for line in server.lines_without_ids]
     expected = [f"{what} {number}" for number in range(200) for what in ("printed", "logged", "written")]
     assert expected == seen[seen.index("printed 0") : seen.index("written 199") + 1]
 

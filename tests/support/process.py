@@ -12,6 +12,10 @@ from pathlib import Path
 from support.wait import TIMEOUT
 
 
+#: What ends a line that a handler logs: the ids of its request.
+IDS = re.compile(r" request_id=\S+( trace_id=\w+)?$")
+
+
 class Process:
     """A process whose output is read while it runs.
 
@@ -61,6 +65,11 @@ class Process:
         return "\n".join(self.lines)
 
     @property
+    def lines_without_ids(self) -> list[str]:
+        """The lines, each without the ids of its request."""
+        return [IDS.sub("", line) for line in self.lines]
+
+    @property
     def pid(self) -> int:
         """The process id."""
         return self.process.pid
@@ -71,7 +80,7 @@ class Process:
         return self.process.poll() is None
 
     def find_line(self, pattern: str, since: int = 0, timeout: float = TIMEOUT) -> str | None:
-        """Return the first line from number ``since`` on that matches ``pattern``.
+        """Return the first line from number ``since`` on that matches ``pattern``, with or without its request's ids.
 
         Waits for it; None if the output or the time ends without such a line.
         """
@@ -81,7 +90,9 @@ class Process:
 
         def has_come() -> bool:
             nonlocal position
-            found.extend(line for line in self.lines[position:] if expression.search(line))
+            for line in self.lines[position:]:
+                if expression.search(line) or expression.search(IDS.sub("", line)):
+                    found.append(line)
             position = max(position, len(self.lines))
             return bool(found) or self._output_ended
 

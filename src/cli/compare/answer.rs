@@ -14,6 +14,7 @@ use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::edge::http::request_id::X_REQUEST_ID;
+use crate::edge::http::trace::TRACEPARENT;
 
 /// The longest body that is compared.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
@@ -93,7 +94,7 @@ pub(super) struct Difference {
 /// Headers that differ from request to request or from connection to connection.
 fn is_of_request(name: &HeaderName) -> bool {
     const NAMES: [&str; 5] = ["traceparent", "tracestate", "server-timing", "keep-alive", "age"];
-    [DATE, SERVER, X_REQUEST_ID, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
+    [DATE, SERVER, X_REQUEST_ID, TRACEPARENT, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
         || NAMES.contains(&name.as_str())
 }
 

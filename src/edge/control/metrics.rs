@@ -16,6 +16,7 @@ use crate::edge::http::response::Body;
 use crate::edge::observe::metrics::counter::{Histogram, HistogramSum};
 use crate::edge::observe::metrics::exposition::{Exposition, Format, seconds};
 use crate::edge::observe::metrics::family::{self, Family};
+use crate::edge::observe::metrics::incidents::{self, Incident};
 use crate::edge::observe::metrics::own;
 use crate::edge::observe::metrics::process::ProcessFigures;
 use crate::edge::observe::metrics::server::{RESULTS, ServerCounts, TLS_VERSIONS};
@@ -64,6 +65,12 @@ impl Figures {
         }
         refusals(&mut out, &plugins);
         exceptions(&mut out, &plugins);
+        for (family, incident) in [(&family::UNCAUGHT, Incident::Exception), (&family::WARNINGS, Incident::Warning)] {
+            out.family(family);
+            for (plugin, number) in incidents::counted(incident) {
+                out.sample(family, &[&plugin], number);
+            }
+        }
         self.statuses(&mut out);
         self.server(&mut out, &threads);
         python(&mut out, &threads);

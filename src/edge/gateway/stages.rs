@@ -30,6 +30,7 @@ use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::edge::http::rescue::{ErrorFormat, Failure, Rejection};
 use crate::edge::http::response::Body;
 use crate::edge::http::service::ConnectInfo;
+use crate::edge::http::trace::{TRACEPARENT, TraceContext};
 use crate::edge::http::upgrade::Upgrade;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::metrics::slots::Slot;
@@ -88,6 +89,8 @@ impl RequestContext {
     /// Stage: request id, client address and variables of the query.
     pub(super) fn new(snapshot: &Snapshot, peer: Rc<ConnectInfo>, parts: Parts, flags: HeaderFlags) -> Self {
         let id = if flags.request_id { RequestId::from_headers(&parts.headers) } else { RequestId::fresh() };
+        let trace =
+            if flags.trace { TraceContext::from_headers(&parts.headers, &id) } else { TraceContext::begin(&id) };
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
         let request = Box::new(RequestData {
             method: parts.method,
@@ -96,6 +99,7 @@ impl RequestContext {
             query,
             headers: parts.headers,
             version: parts.version,
+            trace,
             remote: peer.remote,
             local: peer.local.clone(),
             client: Client::peer(peer.remote),
@@ -120,7 +124,8 @@ impl RequestContext {
         let request = &self.request;
         let head = (&request.method, &request.uri, request.version);
         let client = (request.client.requester(), request.secure);
-        LoggedRequest::new(log, self.id.clone(), client, head, &request.headers)
+        let name = (self.id.clone(), request.trace.trace_id);
+        LoggedRequest::new(log, name, client, head, &request.headers)
     }
 
     /// The same request, to be judged by another snapshot.
@@ -350,6 +355,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 #[expect(clippy::struct_excessive_bools, reason = "none of them depends on another")]
 pub(super) struct ResponseContext {
     id: RequestId,
+    trace: TraceContext,
     /// When the head of the request was there.
     begun: Instant,
     method: CountedMethod,
@@ -397,6 +403,7 @@ impl ResponseContext {
         let adds_cors = context.flags.origin && request.method != Method::OPTIONS;
         Self {
             id: context.id.clone(),
+            trace: request.trace,
             begun: turn_clock::now(),
             method: CountedMethod::of(&request.method),
             version: request.version,
@@ -489,6 +496,8 @@ impl ResponseContext {
         if let Some(added) = &snapshot.added_headers {
             added.add(response.headers_mut(), self.secure);
         }
+        // A plugin that names a span of its own keeps it.
+        response.headers_mut().entry(TRACEPARENT).or_insert_with(|| self.trace.header());
         if leaves_bytes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -19,6 +19,7 @@ use super::compression;
 use super::problem::accepts_problem;
 use super::request_id::X_REQUEST_ID;
 use super::response::Body;
+use super::trace::TRACEPARENT;
 
 /// By which proxies pass on the client's address.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -67,6 +68,9 @@ pub(crate) enum Violation {
     /// A target that is longer than is allowed.
     #[error("the request target is too long")]
     TargetSize,
+    /// Two places in traces.
+    #[error("malformed request: it must have one traceparent header at most")]
+    TwoTraces,
     /// The handshake of a web socket of another version.
     #[error("web sockets are spoken in version 13 only")]
     WebSocketVersion,
@@ -86,6 +90,9 @@ pub(crate) fn check<B: http_body::Body>(
     let is_old = request.version() < Version::HTTP_11;
     let fields = Fields::of(request.headers());
     fields.check_host(is_old, &mut known.host)?;
+    if fields.has_more_traces {
+        return Err(Violation::TwoTraces);
+    }
     let flags = HeaderFlags { coding: fields.coding(request.headers(), known), ..fields.flags };
     let (expects, upgrades) = (fields.expects, fields.upgrades);
     check_target(request, secure)?;
@@ -142,6 +149,8 @@ pub(crate) struct HeaderFlags {
     pub forwarded: bool,
     /// `Origin`.
     pub origin: bool,
+    /// `traceparent`.
+    pub trace: bool,
     /// `If-None-Match`.
     pub if_none_match: bool,
     /// The coding that its `Accept-Encoding` prefers, if it does.
@@ -190,6 +199,7 @@ struct Fields<'a> {
     has_more_hosts: bool,
     accept_encoding: Option<&'a HeaderValue>,
     has_more_codings: bool,
+    has_more_traces: bool,
     expects: bool,
     upgrades: bool,
     flags: HeaderFlags,
@@ -213,6 +223,8 @@ impl<'a> Fields<'a> {
                 fields.flags.if_none_match = true;
             } else if *name == ACCEPT {
                 fields.flags.problem |= accepts_problem(value);
+            } else if *name == TRACEPARENT {
+                fields.has_more_traces = std::mem::replace(&mut fields.flags.trace, true);
             } else if *name == X_REQUEST_ID {
                 fields.flags.request_id = true;
             } else if is_of_proxy(name) {

@@ -81,9 +81,9 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 let id = RequestId::from_headers(request.headers());
                 let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
-                let response = violation.respond(&format);
+                let mut response = violation.respond(&format);
                 let client = UnreadClient { remote, secure, log: access_log.as_ref() };
-                note_refusal(&request, id, &client, response.status(), violation.reason());
+                note_refusal(&request, id, &client, &mut response, violation.reason());
                 body::discard(request.into_body());
                 Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))
             }

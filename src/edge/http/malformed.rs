@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::access_log::AccessLog;
@@ -33,9 +33,11 @@ use super::framing::{Framing, STOP};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
+use super::response::Body;
 use super::service::{ConnectInfo, Peer};
 use super::stall::WriteTimeout;
 use super::timer::LazyTimer;
+use super::trace::{TRACEPARENT, TraceContext};
 use crate::edge::observe::metrics;
 use crate::edge::observe::metrics::thread::{AnsweredRequest, CountedMethod, RefusalReason};
 
@@ -244,29 +246,35 @@ pub(crate) fn refuse(
     let id = RequestId::fresh();
     tracing::debug!(%id, "request refused: {error}");
     count(CountedMethod::UNKNOWN, error.status(), error.reason());
-    let header = id.header();
+    let trace = TraceContext::begin(&id);
+    let bytes = error.to_bytes([id.header(), trace.header()], is_head, added);
     let from = (client.remote.requester(), client.secure);
-    LoggedRequest::write_unread(client.log, id, from, error.status(), error.reason());
-    error.to_bytes(header, is_head, added)
+    LoggedRequest::write_unread(client.log, (id, trace.trace_id), from, error.status(), error.reason());
+    bytes
 }
 
 fn count(method: CountedMethod, status: StatusCode, reason: RefusalReason) {
     metrics::thread::current().note(&AnsweredRequest::malformed(method, status, reason));
 }
 
-/// Counts and logs the answer to a request that no service has seen.
+/// Counts and logs the answer to a request that no service has seen, and puts that into its trace.
 pub(super) fn note_refusal<B>(
     request: &Request<B>,
     id: RequestId,
     client: &UnreadClient<'_>,
-    status: StatusCode,
+    response: &mut Response<Body>,
     reason: RefusalReason,
 ) {
+    let (status, headers) = (response.status(), request.headers());
+    let has_one = headers.get_all(TRACEPARENT).iter().nth(1).is_none();
+    let trace = if has_one { TraceContext::from_headers(headers, &id) } else { TraceContext::begin(&id) };
+    response.headers_mut().insert(TRACEPARENT, trace.header());
     count(CountedMethod::of(request.method()), status, reason);
     if let Some(log) = client.log {
         let head = (request.method(), request.uri(), request.version());
         let from = (client.remote.requester(), client.secure);
-        LoggedRequest::new(log, id, from, head, request.headers()).write(&Answered::refused(status, reason));
+        let name = (id, trace.trace_id);
+        LoggedRequest::new(log, name, from, head, headers).write(&Answered::refused(status, reason));
     }
 }
 

@@ -46,6 +46,7 @@ mod stall;
 pub(crate) mod streamed;
 mod timer;
 pub(crate) mod tls;
+pub(crate) mod trace;
 pub(crate) mod transport;
 pub(crate) mod upgrade;
 pub(crate) mod vary;

@@ -13,6 +13,7 @@ use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::http::request::{BodyData, Variables};
 use crate::edge::http::service::Peer;
 use crate::edge::http::tls::ClientCertificate;
+use crate::edge::http::trace::TraceContext;
 use crate::edge::parameters::TextValues;
 use crate::edge::policy::address::Client;
 use crate::edge::policy::keys::Keys;
@@ -42,6 +43,8 @@ pub struct RequestData {
     pub headers: HeaderMap,
     /// The version of HTTP that the client used.
     pub version: Version,
+    /// Its place in a trace.
+    pub trace: TraceContext,
     /// The other end of the socket: the client or the nearest proxy.
     pub remote: Peer,
     /// Our end of the socket.

@@ -23,6 +23,7 @@ use super::outcome::{self, ResultContext};
 use super::running;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::Failure;
 use crate::edge::http::response::Body;
 use crate::edge::http::upgrade::Upgrade;
@@ -81,6 +82,11 @@ impl InFlightCall {
     /// The number of the plugin, for [`running`].
     pub(super) fn plugin_number(&self) -> u32 {
         self.source.number.load(Ordering::Relaxed)
+    }
+
+    /// The id of its request.
+    pub(crate) fn request_id(&self) -> &RequestId {
+        self.responder.request_id()
     }
 
     /// What the watchdog knows the call by.

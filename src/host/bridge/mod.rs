@@ -25,6 +25,7 @@ pub(crate) mod outcome;
 pub(crate) mod overdue;
 pub(crate) mod reply;
 pub(crate) mod request_coroutine;
+pub(crate) mod request_scope;
 pub(crate) mod running;
 pub(crate) mod stack_sample;
 pub(crate) mod stall;

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::host::Host;
+use crate::edge::observe::metrics::incidents::{self, Incident};
 use crate::host::bridge::stack_sample::{self, FindPlugins};
 
 /// What the hooks ask the server.
@@ -29,13 +30,33 @@ impl PluginFiles {
         Some((shown, plugins.join(", ")))
     }
 
-    /// Writes a record of the server's.
-    #[pyo3(signature = (text, *, is_error))]
-    fn report(&self, text: &Bound<'_, PyString>, is_error: bool) {
+    /// Writes a warning of the server's.
+    fn report(&self, text: &Bound<'_, PyString>) {
         // A message may hold lone surrogates.
-        let text = text.to_string_lossy();
-        if is_error { tracing::error!("{text}") } else { tracing::warn!("{text}") }
+        tracing::warn!("{}", text.to_string_lossy());
     }
+
+    /// Writes a record of an exception that no code caught, and counts it for the first of the `plugins`.
+    fn report_exception(&self, text: &Bound<'_, PyString>, traceback: &Bound<'_, PyString>, plugins: &str) {
+        let plugin = first_of(plugins);
+        incidents::count(Incident::Exception, plugin);
+        let (text, traceback) = (text.to_string_lossy(), traceback.to_string_lossy());
+        if plugin.is_empty() {
+            tracing::error!(record.exception = &*traceback, "{text}");
+        } else {
+            tracing::error!(record.plugin = plugin, record.exception = &*traceback, "{text}");
+        }
+    }
+
+    /// Counts a warning of Python for the first of the `plugins`.
+    fn count_warning(&self, plugins: &str) {
+        incidents::count(Incident::Warning, first_of(plugins));
+    }
+}
+
+/// The first of the ids of plugins in one file.
+fn first_of(plugins: &str) -> &str {
+    plugins.split(", ").next().unwrap_or_default()
 }
 
 /// What names the plugins in the watchdog's samples.

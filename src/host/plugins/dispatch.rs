@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::host_keys::{CLIENT_IP, HOST_KEYS, LOG, REQUEST, REQUEST_HEADERS, SUBPATH};
@@ -16,12 +17,14 @@ use super::loaded_plugin::{Entry, LoadedPlugin};
 use super::registry::Registry;
 use crate::edge::http::request::BodyData;
 use crate::edge::http::rescue::{Failure, Rejection};
+use crate::edge::http::trace::{TRACESTATE, TraceContext};
 use crate::edge::policy::address::Client;
 use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::{Outcome, QueuedRequest};
 use crate::host::bridge::consumer::{Called, Consumer, Dispatch};
 use crate::host::bridge::invoke;
-use crate::host::bridge::locked::Locked;
+use crate::host::bridge::locked::{Locked, made_once};
+use crate::host::bridge::request_scope;
 use crate::host::python::header_cache::HeaderCache;
 use crate::host::python::request::Request;
 use crate::json;
@@ -82,6 +85,23 @@ pub(crate) fn dispatcher(py: Python<'_>, registry: Arc<Registry>, log: Py<PyAny>
     }))
 }
 
+/// What puts a trace where `opentelemetry` looks for it; nothing while no code has imported that.
+fn telemetry(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let modules = made_once(py, &MODULES, || Ok(py.import("sys")?.getattr("modules")?.unbind()))?.bind(py);
+    let is_imported = modules.cast::<PyDict>()?.get_item(intern!(py, "opentelemetry.trace"))?.is_some();
+    if is_imported { py.import("plugincore._telemetry")?.getattr_opt("attach") } else { Ok(None) }
+}
+
+/// Has `opentelemetry` know the trace of a request, in the current context.
+fn attach(attach: &Bound<'_, PyAny>, request: &RequestData) -> PyResult<()> {
+    let TraceContext { trace_id, span_id, flags, .. } = request.trace;
+    let states = request.headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok());
+    // The state belongs to the trace of the client.
+    let states: Vec<_> = states.filter(|_| request.trace.is_continued).collect();
+    attach.call1((trace_id, span_id, flags, states)).map(drop)
+}
+
 fn run(py: Python<'_>, consumer: &Consumer, plugin: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {
     let call = consumer.begin(job.responder, &plugin.source, &plugin.in_flight);
     if let Entry::Missing(hint) = &plugin.entry {
@@ -91,7 +111,12 @@ fn run(py: Python<'_>, consumer: &Consumer, plugin: &LoadedPlugin, job: QueuedRe
         Ok(context) => context,
         Err(error) => return call.finish(py, Err(error)),
     };
+    let (trace, id) = (job.request.trace, call.request_id().clone());
     let started = consumer.run(py, call, context, |slot| {
+        request_scope::enter(py, id, trace, &plugin.id)?;
+        if let Some(telemetry) = telemetry(py)? {
+            attach(&telemetry, &job.request)?;
+        }
         let request = Bound::new(py, Request::new(job.request, slot))?;
         let result = call_handler(&request, plugin, objects);
         Ok(Called { request: request.into_any().unbind(), result })

@@ -35,6 +35,7 @@ const MODULES: &[(&str, &str)] = &[
     ("pluginmanager", include_str!("../../../python/plugincore/pluginmanager.py")),
     ("_answers", include_str!("../../../python/plugincore/_answers.py")),
     ("_streams", include_str!("../../../python/plugincore/_streams.py")),
+    ("_telemetry", include_str!("../../../python/plugincore/_telemetry.py")),
     ("responses", include_str!("../../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../../python/plugincore/_psutil.py")),

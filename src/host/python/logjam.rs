@@ -5,6 +5,7 @@
 //! written as it is, apart from the escapes that keep a record on one line, so plugins themselves keep keys and bodies
 //! out of it.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -13,20 +14,21 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::edge::observe::common_log::CommonLogEntry;
-use crate::edge::observe::line::{Level, Record};
+use crate::edge::observe::line::{FieldValue, Level, Record, is_json};
 use crate::edge::observe::log_file::{LogFile, LogFileError};
 use crate::edge::observe::sink::Sink;
 use crate::edge::observe::subscriber;
+use crate::host::bridge::request_scope;
 
 /// The server's name in the stream while no log is installed, as in a plugin's own tests.
 const DEFAULT_NAME: &str = "plugincore";
 
 /// A named logger: one line a call, to standard output and, if a file is named, to that file too.
 ///
-/// Calling it is calling `info`. Arguments are joined by spaces after `str()`. Levels are DEBUG, INFO, WARN, ERROR,
+/// Calling it is calling `info`. Arguments are joined by spaces after `str()`; keywords become fields behind the message. Levels are DEBUG, INFO, WARN, ERROR,
 /// CRITICAL and EXCEPTION; `level` is read in any case, and an unknown one means INFO.
 ///
 /// >>> import pathlib, tempfile
@@ -53,15 +55,73 @@ struct Stream {
 }
 
 impl Stream {
-    fn write(&self, level: Level, text: &str) {
-        self.write_record(level, text, None);
+    fn write(&self, py: Python<'_>, level: Level, message: &str, fields: Fields<'_>, exception: Option<&str>) {
+        write(py, &self.sink, &Record { exception, ..Record::new(level, &self.name.load(), message) }, fields);
     }
+}
 
-    fn write_record(&self, level: Level, message: &str, exception: Option<&str>) {
-        let name = self.name.load();
-        self.sink.write_record(&Record { exception, ..Record::new(level, &name, message) });
-        self.sink.flush();
+/// Names and values behind a message.
+type Fields<'a> = Vec<(Cow<'a, str>, FieldValue)>;
+
+/// Writes a record with `fields`, and with the request that the code that logs it runs for.
+fn write(py: Python<'_>, sink: &Sink, record: &Record<'_>, mut fields: Fields<'_>) {
+    let scope = request_scope::current(py);
+    let scope = scope.as_ref().map(Bound::get);
+    if let Some(scope) = scope {
+        fields.push((REQUEST_ID.into(), FieldValue::Text(scope.id.to_string())));
+        // As text, one that has begun here would say the same once more.
+        if scope.trace.is_continued || is_json() {
+            fields.push((TRACE_ID.into(), FieldValue::Text(scope.trace.trace_id_text())));
+        }
     }
+    let details = scope.map(|scope| ("plugin", Cow::Borrowed(&*scope.plugin)));
+    sink.write_record(&Record { fields: &fields, details: details.as_slice(), ..*record });
+    sink.flush();
+}
+
+/// The field that names the request.
+const REQUEST_ID: &str = "request_id";
+
+/// The field that names its trace.
+const TRACE_ID: &str = "trace_id";
+
+/// Names that fields cannot have, since JSON has them for what is always there.
+const RESERVED: [&str; 8] = ["time", "level", "logger", "message", "plugin", REQUEST_ID, TRACE_ID, "exception"];
+
+/// The keywords of a call as fields.
+fn fields_of(keywords: Option<&Bound<'_, PyDict>>) -> Fields<'static> {
+    let pairs = keywords.into_iter().flatten();
+    pairs
+        .map(|(name, value)| {
+            let name = text_of(&name);
+            let name = if RESERVED.contains(&&*name) { format!("{name}_") } else { name };
+            (Cow::Owned(name), field_value(&value))
+        })
+        .collect()
+}
+
+/// Numbers, truth values, None and what JSON has for lists and dicts; the text of anything else.
+fn field_value(value: &Bound<'_, PyAny>) -> FieldValue {
+    if value.is_instance_of::<PyString>() {
+        return FieldValue::Text(text_of(value));
+    }
+    let is_json = value.is_none()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<PyDict>();
+    let encoded = if is_json { as_json(value).ok() } else { None };
+    encoded.map_or_else(|| FieldValue::Text(text_of(value)), FieldValue::Json)
+}
+
+/// What `json.dumps` makes of a value, unless JSON lacks a number in it.
+fn as_json(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    let options = PyDict::new(py);
+    options.set_item("allow_nan", false)?;
+    options.set_item("default", py.import("builtins")?.getattr("str")?)?;
+    py.import("json")?.call_method("dumps", (value,), Some(&options))?.extract()
 }
 
 impl LogJam {
@@ -86,11 +146,11 @@ impl LogJam {
         self.stream.get().ok_or_else(|| PyRuntimeError::new_err("LogJam.__init__() has not been called"))
     }
 
-    fn log(&self, level: Level, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn log(&self, level: Level, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let stream = self.stream()?;
         // Asked before the arguments are turned into text, which may be costly.
         if stream.sink.admits(level) {
-            stream.write(level, &joined(args));
+            stream.write(args.py(), level, &joined(args), fields_of(fields), None);
         }
         Ok(())
     }
@@ -174,55 +234,55 @@ impl LogJam {
     }
 
     /// Logs at INFO.
-    #[pyo3(signature = (*args))]
-    fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Info, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn __call__(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Info, args, fields)
     }
 
     /// Logs at DEBUG.
-    #[pyo3(signature = (*args))]
-    fn debug(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Debug, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn debug(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Debug, args, fields)
     }
 
     /// Logs at INFO.
-    #[pyo3(signature = (*args))]
-    fn info(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Info, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn info(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Info, args, fields)
     }
 
     /// Logs at WARN.
-    #[pyo3(signature = (*args))]
-    fn warn(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Warn, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn warn(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Warn, args, fields)
     }
 
     /// Logs at WARN.
-    #[pyo3(signature = (*args))]
-    fn warning(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Warn, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn warning(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Warn, args, fields)
     }
 
     /// Logs at ERROR.
-    #[pyo3(signature = (*args))]
-    fn error(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Error, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn error(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Error, args, fields)
     }
 
     /// Logs at CRITICAL.
-    #[pyo3(signature = (*args))]
-    fn critical(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.log(Level::Critical, args)
+    #[pyo3(signature = (*args, **fields))]
+    fn critical(&self, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        self.log(Level::Critical, args, fields)
     }
 
     /// Logs at EXCEPTION. While an exception is being handled its traceback is part of the record, which remains one
     /// line; pluginserver left the traceback out.
-    #[pyo3(signature = (*args))]
-    fn exception(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+    #[pyo3(signature = (*args, **fields))]
+    fn exception(&self, py: Python<'_>, args: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let stream = self.stream()?;
         if stream.sink.admits(Level::Exception) {
             let (message, exception) = (joined(args), handled_traceback(py));
-            stream.write_record(Level::Exception, &message, exception.as_deref());
+            stream.write(py, Level::Exception, &message, fields_of(fields), exception.as_deref());
         }
         Ok(())
     }
@@ -262,7 +322,7 @@ impl LogJam {
         };
         let line = entry.to_string();
         match file {
-            None => self.stream()?.write(Level::Info, &line),
+            None => self.stream()?.write(py, Level::Info, &line, Vec::new(), None),
             Some(file) => match file.extract::<PathBuf>() {
                 Ok(path) => {
                     let file = LogFile::open(&path).map_err(|error| os_error(py, error))?;
@@ -277,9 +337,16 @@ impl LogJam {
 }
 
 /// Writes a record of Python's `logging` to the server's log: its logger's name, its level's number (between two levels
-/// the lower one counts) and its finished text.
+/// the lower one counts), its finished text and its traceback.
 #[pyfunction]
-pub(crate) fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Bound<'_, PyAny>) {
+#[pyo3(signature = (name, levelno, text, exception = None))]
+pub(crate) fn emit_log_record(
+    py: Python<'_>,
+    name: &Bound<'_, PyAny>,
+    levelno: i64,
+    text: &Bound<'_, PyAny>,
+    exception: Option<&Bound<'_, PyAny>>,
+) {
     let level = match levelno {
         50.. => Level::Critical,
         40.. => Level::Error,
@@ -287,9 +354,9 @@ pub(crate) fn emit_log_record(name: &Bound<'_, PyAny>, levelno: i64, text: &Boun
         20.. => Level::Info,
         _ => Level::Debug,
     };
-    let sink = server_sink();
-    sink.write(level, &text_of(name), &text_of(text));
-    sink.flush();
+    let (name, text, exception) = (text_of(name), text_of(text), exception.map(text_of));
+    let record = Record { exception: exception.as_deref(), ..Record::new(level, &name, &text) };
+    write(py, &server_sink(), &record, Vec::new());
 }
 
 /// Brings Python's `logging` and `warnings` into the log stream by a handler on the root logger, unless that has one

@@ -62,6 +62,8 @@ SPOKEN = [
     "ERROR ",
     "ERROR the last",
 ]
+#: The same with the ids that plugincore adds.
+IDENTIFIED = [f"{line} request_id=ID" for line in SPOKEN]
 ANSWER = "DEBUG Got 200 - a confidential answer"
 PRIORITIES = {"INFO": 6, "DEBUG": 7, "WARN": 4, "ERROR": 3, "CRITICAL": 2, "EXCEPTION": 2}
 
@@ -527,11 +529,31 @@ ROWS = [
         scenarios(
             {
                 "log file": {
-                    "file": (in_file([*SPOKEN, ANSWER]), in_file(SPOKEN)),
-                    "output": (in_output([*SPOKEN, ANSWER]), in_output(SPOKEN)),
+                    "file": (in_file([*SPOKEN, ANSWER]), in_file(IDENTIFIED)),
+                    "output": (in_output([*SPOKEN, ANSWER]), in_output(IDENTIFIED)),
                 },
-                "output": {"lines": (in_output([*SPOKEN, ANSWER]), in_output(SPOKEN))},
+                "output": {"lines": (in_output([*SPOKEN, ANSWER]), in_output(IDENTIFIED))},
                 "secrets in the log": {"a plugin's answer": (True, False)},
+            }
+        ),
+    ),
+    Difference(
+        "request-ids-in-log",
+        LOG,
+        "what a handler logs",
+        "written as it is",
+        "followed by ` request_id=` and the id of its request",
+        Reason.ROBUSTNESS,
+        scenarios(
+            {
+                "log file, level ERROR": {
+                    "file": (in_file(SPOKEN[4:]), in_file(IDENTIFIED[4:])),
+                    "output": (in_output(SPOKEN[4:]), in_output(IDENTIFIED[4:])),
+                },
+                "output, level INFO": {
+                    "lines": (in_output(SPOKEN[:1] + SPOKEN[2:]), in_output(IDENTIFIED[:1] + IDENTIFIED[2:])),
+                },
+                "output, a level in small letters": {"lines": (in_output(SPOKEN[4:]), in_output(IDENTIFIED[4:]))},
             }
         ),
     ),

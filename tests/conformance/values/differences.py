@@ -432,6 +432,15 @@ ROWS: list[Difference] = [
         named("log", "common_log", "warning"),
     ),
     Difference(
+        "log-fields",
+        LOG,
+        "keyword arguments of `info`, `error` and the other methods",
+        "TypeError",
+        "fields of the line",
+        Reason.ROBUSTNESS,
+        named("log", "a keyword argument"),
+    ),
+    Difference(
         "log-level-warning",
         LOG,
         "`level='WARNING'`",

@@ -169,6 +169,7 @@ fields! {
     Handler "handler" "Seconds until the handler answered or began to.";
     Total "total" "Seconds until the last byte was handed over.";
     RequestId "request_id" "The id of the request.";
+    TraceId "trace_id" "The id of the trace.";
     Referer "referer" "The page that links here, keys redacted.";
     UserAgent "user_agent" "The program that asks.";
 }

@@ -19,6 +19,7 @@ use crate::edge::observe::repeats::Requester;
 pub(crate) struct AccessEntry {
     pub(super) begun: Instant,
     pub(super) id: RequestId,
+    pub(super) trace_id: u128,
     /// The client, after what trusted proxies say has been read.
     pub(super) client: Requester,
     pub(super) secure: bool,
@@ -77,9 +78,13 @@ pub(crate) struct Answered {
 
 impl AccessEntry {
     /// A request that begins now.
-    pub(super) fn new(id: RequestId, (client, secure): (Requester, bool), head: Option<Head>) -> Self {
+    pub(super) fn new(
+        (id, trace_id): (RequestId, u128),
+        (client, secure): (Requester, bool),
+        head: Option<Head>,
+    ) -> Self {
         let (plugin, key) = Default::default();
-        Self { begun: Instant::now(), id, client, secure, head, plugin, key }
+        Self { begun: Instant::now(), id, trace_id, client, secure, head, plugin, key }
     }
 }
 

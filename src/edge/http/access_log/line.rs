@@ -48,6 +48,7 @@ enum Value<'a> {
     TimeCommon(Timestamp),
     Client(Requester),
     Id(&'a AccessEntry),
+    Trace(u128),
 }
 
 fn value<'a>(field: Field, entry: &'a AccessEntry, answered: &'a Answered) -> Option<Value<'a>> {
@@ -77,6 +78,7 @@ fn value<'a>(field: Field, entry: &'a AccessEntry, answered: &'a Answered) -> Op
         Field::Handler => Value::Seconds(times?.handler),
         Field::Total => Value::Seconds(answered.total),
         Field::RequestId => Value::Id(entry),
+        Field::TraceId => Value::Trace(entry.trace_id),
         Field::Referer => Value::Text(match text_of(head?.referer.as_ref()?) {
             Cow::Borrowed(referer) => redaction::url(referer),
             Cow::Owned(referer) => redaction::url(&referer).into_owned().into(),
@@ -113,6 +115,7 @@ fn push(line: &mut String, value: Value<'_>, push_text: impl FnOnce(&mut String,
         Value::Client(Requester::Unix) => line.push_str("unix"),
         Value::Client(Requester::Unknown) => line.push_str("unknown"),
         Value::Id(entry) => line.push_str(&entry.id),
+        Value::Trace(id) => write!(line, "{id:032x}").expect(FAILS_NOT),
     }
 }
 
@@ -206,7 +209,7 @@ mod tests {
             .collect();
         let (uri, client) = (Uri::try_from(target).unwrap(), Requester::Address("192.0.2.7".parse().unwrap()));
         let head = Head::new(&format, (&Method::GET, &uri, Version::HTTP_11), &headers);
-        let entry = AccessEntry::new(RequestId::fresh(), (client, true), Some(head));
+        let entry = AccessEntry::new((RequestId::fresh(), 1), (client, true), Some(head));
         entry.key.set(Arc::from("ada")).unwrap();
         let (queue, handler) = (Duration::from_micros(1), Duration::from_millis(1500));
         let answered = Answered {

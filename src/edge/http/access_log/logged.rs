@@ -21,28 +21,28 @@ pub(crate) struct LoggedRequest {
 }
 
 impl LoggedRequest {
-    /// A request that begins now.
+    /// A request that begins now, by its id and that of its trace.
     pub(crate) fn new(
         log: &Arc<AccessLog>,
-        id: RequestId,
+        name: (RequestId, u128),
         client: (Requester, bool),
         head: (&Method, &Uri, Version),
         headers: &HeaderMap,
     ) -> Arc<Self> {
         let head = Head::new(log.format(), head, headers);
-        Arc::new(Self { log: Arc::clone(log), entry: AccessEntry::new(id, client, Some(head)) })
+        Arc::new(Self { log: Arc::clone(log), entry: AccessEntry::new(name, client, Some(head)) })
     }
 
     /// Writes a line for bytes that did not become a request, if there is a `log`.
     pub(crate) fn write_unread(
         log: Option<&Arc<AccessLog>>,
-        id: RequestId,
+        name: (RequestId, u128),
         client: (Requester, bool),
         status: StatusCode,
         refusal: RefusalReason,
     ) {
         if let Some(log) = log {
-            log.write(&AccessEntry::new(id, client, None), &Answered::refused(status, refusal));
+            log.write(&AccessEntry::new(name, client, None), &Answered::refused(status, refusal));
         }
     }
 

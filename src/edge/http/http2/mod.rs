@@ -250,12 +250,12 @@ impl<S: Service> Requests<S> {
                 let id = RequestId::from_headers(request.headers());
                 let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {refusal}");
-                let (response, reason) = match refusal {
+                let (mut response, reason) = match refusal {
                     Refusal::Head(error) => (error.respond(&format), error.reason()),
                     Refusal::Violation(violation) => (violation.respond(&format), violation.reason()),
                 };
                 let client = UnreadClient::of(&self.connect_info, &self.params);
-                note_refusal(&request, id, &client, response.status(), reason);
+                note_refusal(&request, id, &client, &mut response, reason);
                 body::discard(request.into_body());
                 let (added, secure) = (self.params.added_headers.as_deref(), self.connect_info.secure);
                 Either::Left(ready(AddedHeaders::complete(added, response, secure)))

@@ -14,11 +14,12 @@ use crate::edge::http::added_headers::AddedHeaders;
 use crate::edge::http::conformance::Violation;
 use crate::edge::http::framing::Fault;
 use crate::edge::http::response::Body;
+use crate::edge::http::trace::TRACEPARENT;
 
 impl Violation {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::ChunkedTwice => {
+            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::TwoTraces | Self::ChunkedTwice => {
                 StatusCode::BAD_REQUEST
             }
             Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
@@ -30,7 +31,7 @@ impl Violation {
 
     fn code(self) -> ErrorCode {
         match self {
-            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::ChunkedTwice => {
+            Self::HostCount | Self::TwoHosts | Self::Host | Self::Target(_) | Self::TwoTraces | Self::ChunkedTwice => {
                 ErrorCode::Malformed
             }
             Self::Connect | Self::Coding => ErrorCode::NotImplemented,
@@ -131,16 +132,17 @@ impl HeadError {
         serde_json::json!({ "error": error, "code": code, "request_id": request_id }).to_string()
     }
 
-    /// The whole answer as it is sent, without its body if the request was HEAD, with the headers that are `added` for
+    /// The whole answer as it is sent, under this id and in this trace, without its body if the request was HEAD, with the headers that are `added` for
     /// a client that uses TLS or not.
     pub(crate) fn to_bytes(
         &self,
-        request_id: HeaderValue,
+        [request_id, trace]: [HeaderValue; 2],
         is_head: bool,
         added: Option<(&AddedHeaders, bool)>,
     ) -> Vec<u8> {
         let body = self.body(&request_id);
         let mut response = answer_text(self.status(), Bytes::new(), request_id);
+        response.headers_mut().insert(TRACEPARENT, trace);
         if let Some((added, secure)) = added {
             added.add(response.headers_mut(), secure);
         }

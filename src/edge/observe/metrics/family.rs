@@ -73,6 +73,10 @@ families! {
         "Requests that were refused before a handler ran";
     EXCEPTIONS: Counter "plugincore_exceptions_total" ["plugin", "type"]
         "Exceptions that handlers raised";
+    UNCAUGHT: Counter "plugincore_uncaught_exceptions_total" ["plugin"]
+        "Exceptions in tasks, threads and callbacks that no code caught";
+    WARNINGS: Counter "plugincore_python_warnings_total" ["plugin"]
+        "Warnings of Python that were logged";
     IN_FLIGHT: Gauge "plugincore_requests_in_flight" ["plugin"]
         "Requests in the queue to the plugin or in its handler";
     STALLS: Counter "plugincore_stalls_total" ["plugin"]

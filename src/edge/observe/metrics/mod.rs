@@ -7,6 +7,7 @@
 pub(crate) mod counter;
 pub(crate) mod exposition;
 pub(crate) mod family;
+pub(crate) mod incidents;
 pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod server;

@@ -5,6 +5,7 @@
 //! stream.
 
 mod cached;
+mod content;
 mod cookies;
 mod form;
 mod media_type;
@@ -16,9 +17,9 @@ mod transport;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Version};
-use pyo3::exceptions::{PyAttributeError, PyImportError, PyKeyError, PyLookupError, PyRuntimeError};
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyKeyError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -27,12 +28,10 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PySet, PyString};
 
 use self::cached::cached;
 pub(crate) use self::form::FileField;
-use self::media_type::MediaType;
 pub(crate) use self::transport::Transport;
 use super::completed_coroutine::CompletedCoroutine;
 use super::multidict::MultiDict;
 use crate::edge::files::response::{FileReply, FileRequest};
-use crate::edge::http::request::Charset;
 use crate::edge::http::response::Body;
 use crate::edge::queue::request_data::RequestData;
 use crate::edge::queue::responder::Reply;
@@ -96,36 +95,6 @@ impl Request {
         self.data.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    fn media_type(&self) -> MediaType {
-        MediaType::parse(self.header(CONTENT_TYPE))
-    }
-
-    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        cached(py, &self.body, || Ok(PyBytes::new(py, &self.data.body).unbind()))
-    }
-
-    fn decoded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let label = self.media_type().charset;
-        let label = label.as_deref().unwrap_or("utf-8");
-        self.bytes(py)?.call_method1(intern!(py, "decode"), (label,)).or_else(|error| {
-            // Python lacks some of the names that the web has for charsets.
-            let charset = if error.is_instance_of::<PyLookupError>(py) { Charset::from_label(label) } else { None };
-            match charset.and_then(|charset| charset.decode(&self.data.body)) {
-                Some(text) => Ok(PyString::new(py, &text).into_any()),
-                None => Err(error),
-            }
-        })
-    }
-
-    fn parsed<'py>(&self, py: Python<'py>, loads: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let loads = match loads {
-            Some(loads) => loads,
-            None => made_once(py, &LOADS, || Ok(py.import("json")?.getattr("loads")?.unbind()))?.bind(py).clone(),
-        };
-        loads.call1((self.decoded(py)?,))
-    }
-
     fn stored<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         cached(py, &self.storage, || Ok(PyDict::new(py).unbind()))
     }
@@ -142,6 +111,18 @@ impl Request {
     #[getter]
     fn method(&self) -> &str {
         self.data.method.as_str()
+    }
+
+    /// The id of the trace that the request belongs to, as 32 hexadecimal digits.
+    #[getter]
+    fn trace_id(&self) -> String {
+        self.data.trace.trace_id_text()
+    }
+
+    /// The header `traceparent` for requests that are made to answer this one.
+    #[getter]
+    fn traceparent(&self) -> String {
+        self.data.trace.text()
     }
 
     /// The name of the key in `[keys]` that admitted the request, `default` for that in `[auth]`; None without one.

@@ -8,7 +8,9 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::*;
 use crate::edge::http::request::{BodyData, Variables, classify};
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::service::Peer;
+use crate::edge::http::trace::TraceContext;
 use crate::edge::policy::address::Client;
 use crate::edge::queue::request_data::KeyCheck;
 
@@ -24,6 +26,7 @@ fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect(),
         version: Version::HTTP_11,
+        trace: TraceContext::begin(&RequestId::fresh()),
         remote: Peer::Ip(SocketAddr::from(([10, 0, 0, 1], 5000))),
         local: SocketAddr::from(([127, 0, 0, 1], 9192)).into(),
         client: Client::Known([192, 0, 2, 7].into()),
