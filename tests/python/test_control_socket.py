@@ -93,7 +93,7 @@ def test_the_log_level_changes_at_once_for_the_server_and_for_logging(launch: La
     assert (400, True) == (answer.status_code, "DEBUG, INFO" in answer.json()["error"])
     assert "INFO" == ask(path, "GET", "/-/api/status").json()["log_level"]
     assert 0 == server.stop()
-    assert ["by logging 2"] == [line[line.index("by") :] for line in server.lines if "by logging" in line]
+    assert ["by logging 2"] == [line[line.index("by") :] for line in server.lines_without_ids if "by logging" in line]
 
 
 def test_the_status_is_told_while_a_plugin_blocks_python(launch: Launch) -> None:

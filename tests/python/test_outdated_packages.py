@@ -47,6 +47,6 @@ def test_an_update_of_a_loaded_package_is_told_with_the_remedy(
     assert 1 == server.log.count("restart needed")
     install(folder, name, module, "1.2")
     assert 200 == server.post("/reload/all").status_code
+    server.wait_for(f"{name.lower()} 1.0 is loaded, 1.2 is installed")
     assert "1.1 is loaded, 1.2" not in server.log
-    assert f"{name.lower()} 1.0 is loaded, 1.2 is installed" in server.log
     assert "unused" not in server.log

@@ -191,7 +191,8 @@ def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
     prepare(tmp_path, {"speaker": SPEAKER}, INI)
     master, slave = pty.openpty()
     program = [*command(), "-i", "server.ini", "-v", "DEBUG"]
-    with subprocess.Popen(program, cwd=tmp_path, stdin=slave, stdout=slave) as process:
+    env = {**os.environ, "NO_COLOR": "1"}
+    with subprocess.Popen(program, cwd=tmp_path, stdin=slave, stdout=slave, env=env) as process:
         os.close(slave)
         output = b""
         try:
@@ -207,7 +208,7 @@ def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
             pass
         assert 0 == process.wait(TIMEOUT)
     os.close(master)
-    # But for the banner of the start, which is no record.
+    # But for the banner of the start and the further lines of texts, which are no records.
     written = output.decode().replace("\r\n", "\n").splitlines()
     lines = [line for line in written if line and not line.startswith("  ")]
     dated = [DATED.fullmatch(line) for line in lines]

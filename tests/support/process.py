@@ -11,7 +11,6 @@ from pathlib import Path
 
 from support.wait import TIMEOUT
 
-
 #: What ends a line that a handler logs: the ids of its request.
 IDS = re.compile(r" request_id=\S+( trace_id=\w+)?$")
 

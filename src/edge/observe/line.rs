@@ -1,7 +1,8 @@
 //! The format of a log record: its level, its time, the two formats of pluginserver, and JSON.
 //!
 //! Pure functions. Promise: the only line feed of a finished line is at its end, since control characters in names and
-//! texts are escaped. Caveat: a backslash is not doubled, so `\n` in a line may stand for a line feed or for those two
+//! texts are escaped; for a person, texts have further lines, which are indented, so that none looks like a record.
+//! Caveat: a backslash is not doubled, so `\n` in a line may stand for a line feed or for those two
 //! characters.
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::timestamp;
@@ -76,6 +78,17 @@ impl Level {
         }
     }
 
+    /// What the word and the further lines of a record look like on a terminal.
+    fn style(self) -> Style {
+        let color = match self {
+            Self::Debug => return Style::new().dimmed(),
+            Self::Info => return Style::new(),
+            Self::Warn => AnsiColor::Yellow,
+            Self::Error | Self::Critical | Self::Exception => AnsiColor::Red,
+        };
+        Style::new().fg_color(Some(color.into()))
+    }
+
     /// The syslog priority that journald reads from the `<N>` prefix.
     #[must_use]
     pub(crate) const fn priority(self) -> u8 {
@@ -135,6 +148,35 @@ impl<'a> Record<'a> {
         line.push_str(self.level.name());
         line.push_str(" - ");
         self.push_text(&mut line);
+        line
+    }
+
+    /// The lines for a terminal: the same, but that the lines of a text or a traceback are lines, too, behind an indent.
+    #[must_use]
+    pub(crate) fn for_a_person(&self, time: Timestamp, is_colored: bool) -> String {
+        if is_json() {
+            return self.json(time);
+        }
+        let style = if is_colored { self.level.style() } else { Style::new() };
+        let mut line = String::with_capacity(self.message.len() + self.name.len() + 64);
+        push_local_time(&mut line, time);
+        line.push_str(" - ");
+        push_escaped(&mut line, self.name);
+        write!(line, " - {style}{}{style:#} - ", self.level.name()).expect("writing to a String does not fail");
+        for (number, text) in self.text().lines().enumerate() {
+            if number == 0 {
+                push_escaped(&mut line, text);
+            } else {
+                line.push_str("\n    ");
+                let at = line.len();
+                push_escaped(&mut line, text);
+                if at < line.len() && is_colored {
+                    line.insert_str(at, &style.render().to_string());
+                    line.push_str(&style.render_reset().to_string());
+                }
+            }
+        }
+        line.push('\n');
         line
     }
 

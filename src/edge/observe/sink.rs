@@ -5,7 +5,7 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,14 @@ use super::recent;
 
 /// Held while a line is put into the outputs, so that file and standard output show lines in the same order.
 static ORDER: Mutex<()> = Mutex::new(());
+
+/// Whether the process tests plugins, so that a person reads what it writes.
+static IN_TESTS: AtomicBool = AtomicBool::new(false);
+
+/// Has sinks that are made from now on write for the person who runs tests.
+pub(crate) fn write_for_tests() {
+    IN_TESTS.store(true, Ordering::Relaxed);
+}
 
 /// Longest wait at the end of the process for outputs that do not take their lines.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +42,10 @@ pub(crate) fn finish() {
 /// What standard output gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StandardOutput {
-    /// Dated lines, for a person.
-    Terminal,
+    /// Dated lines, for a person; also with colours.
+    Terminal { is_colored: bool },
+    /// The same without colours, in the output of tests.
+    Tests,
     /// Lines with a priority, for a journal; also with `stdio` off, as pluginserver does it.
     Piped,
     /// Nothing: a terminal with `stdio` off.
@@ -65,8 +75,9 @@ impl Sink {
     #[must_use]
     pub(crate) fn without_file(level: Level, stdio: bool) -> Self {
         let standard_output = match (std::io::stdout().is_terminal(), stdio) {
-            (true, true) => StandardOutput::Terminal,
+            (true, true) => StandardOutput::Terminal { is_colored: has_colors() },
             (true, false) => StandardOutput::Silent,
+            (false, _) if IN_TESTS.load(Ordering::Relaxed) => StandardOutput::Tests,
             (false, _) => StandardOutput::Piped,
         };
         Self { threshold: AtomicU8::new(level.severity()), file: None, stdio, standard_output }
@@ -90,11 +101,11 @@ impl Sink {
             return;
         }
         recent::note(level, record.name, &record.text());
-        let is_dated = self.file.is_some() || self.is_terminal();
         let now = Timestamp::now();
-        let dated = if is_dated { record.dated(now) } else { String::new() };
+        let dated = if self.file.is_some() { record.dated(now) } else { String::new() };
         let shown = match self.standard_output {
-            StandardOutput::Terminal => dated.clone(),
+            StandardOutput::Terminal { is_colored } => record.for_a_person(now, is_colored),
+            StandardOutput::Tests => record.for_a_person(now, false),
             StandardOutput::Piped => record.prioritised(now),
             StandardOutput::Silent => String::new(),
         };
@@ -151,8 +162,14 @@ impl Sink {
     /// Whether lines are shown on a terminal.
     #[must_use]
     pub(crate) fn is_terminal(&self) -> bool {
-        self.standard_output == StandardOutput::Terminal
+        matches!(self.standard_output, StandardOutput::Terminal { .. })
     }
+}
+
+/// Whether a terminal gets colours: not if `NO_COLOR` or `TERM` say that it does not.
+fn has_colors() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_off && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ const PACKAGE: &str = include_str!("../../../python/plugincore/__init__.py");
 /// The modules of the Python half: names of their files and what is in them, each after those that it imports.
 const MODULES: &[(&str, &str)] = &[
     ("logjam", include_str!("../../../python/plugincore/logjam.py")),
+    ("_schemas", include_str!("../../../python/plugincore/_schemas.py")),
     ("_hints", include_str!("../../../python/plugincore/_hints.py")),
     ("_reports", include_str!("../../../python/plugincore/_reports.py")),
     ("_shared_logging", include_str!("../../../python/plugincore/_shared_logging.py")),

@@ -33,7 +33,7 @@ use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::request_id::X_REQUEST_ID;
 use crate::edge::observe::line::Level;
 use crate::edge::observe::metrics::exposition::Format;
-use crate::edge::observe::subscriber;
+use crate::edge::observe::{sink, subscriber};
 use crate::edge::policy::admission::{Entrance, Limit};
 use crate::edge::queue::backend::Backend;
 use crate::edge::queue::board::RequestNumber;
@@ -152,7 +152,10 @@ impl Rehearsal {
         let parsed = Level::parse(level);
         match subscriber::server() {
             Some(log) => log.sink.set_threshold(parsed.severity()),
-            None => drop(subscriber::install("plugincore", parsed, None).map_err(|error| invalid(&error))?),
+            None => {
+                sink::write_for_tests();
+                drop(subscriber::install("plugincore", parsed, None).map_err(|error| invalid(&error))?);
+            }
         }
         log_warnings(&warnings);
         let waiting = Arc::<Waiting>::default();
