@@ -1,4 +1,4 @@
-"""Examples are typed: what README, docs and plugins print passes mypy --strict, so that it can be copied into a typed project.
+"""Examples are typed: what README, docs and plugins print passes mypy --strict, as typed projects need that copy it.
 
 Plugins without hints work as well; these are for those who copy.
 """
