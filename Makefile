@@ -1,11 +1,12 @@
 # The two commands of the README, and lint. Everything they need is installed into .venv and .venv-test; pluginserver,
-# which the conformance suite compares with, into .venv-original.
+# which the conformance suite compares with, into .venv-original, and what builds the documentation site into .venv-docs.
 # PYTHON chooses the interpreter: make test PYTHON=python3.13; TESTS the files of Python tests.
 
 PYTHON ?= python3
 VENV := .venv
 TEST := .venv-test
 ORIGINAL := .venv-original
+DOCS := .venv-docs
 # Wheel and executable link Python differently; a target folder each keeps them from rebuilding one another's crates.
 WHEEL_TARGET := target/wheel
 EXECUTABLE_TARGET := target
@@ -20,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find 
 	$(wildcard src/edge/control/page/vendor/* src/edge/control/docs/*.* src/edge/control/docs/vendor/*)
 
 .PHONY: serve test test-rust test-python built test-pythons test-core test-core-pythons programs conformance conformance-long moving
-.PHONY: screenshots stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean
+.PHONY: screenshots docs stress soak fuzz lint audit format bench bench-quick bench-guard bench-overload clean
 
 # Serve ./plugins with plugincore.ini; the log shows the URL of each endpoint.
 serve: $(VENV)/installed
@@ -105,6 +106,18 @@ programs:
 screenshots: $(TEST)/installed programs
 	PLUGINCORE_SCREENSHOTS=$(CURDIR)/docs $(TEST)/bin/python -m pytest tests/python/test_page_browser.py
 
+# The documentation site, into target/site/VERSION, without a warning or a link to nothing. target/site/index.html lists
+# the versions that lie beside each other there.
+docs: $(DOCS)/installed
+	$(DOCS)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir target/doctrees \
+		. target/site/$(shell sed -n '/^version = /{s/[^0-9.]//gp;q}' Cargo.toml)
+
+$(DOCS)/installed: docs/requirements.txt $(SOURCES)
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet -r docs/requirements.txt
+	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(DOCS)/bin/python -m pip install --quiet --force-reinstall .
+	touch $@
+
 # Each parser of what strangers send, or those in FUZZED, gets inputs that are made to reach all of its code, for SECONDS
 # each: make fuzz SECONDS=1200 FUZZED="json range". What is found lies in fuzz/artifacts. Sanitizers need a nightly Rust.
 # Python leaves memory behind at its end, which is no leak of a parser.
@@ -153,7 +166,7 @@ $(VENV)/installed: $(SOURCES)
 	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(VENV)/bin/python -m pip install --quiet --force-reinstall .
 	touch $@
 
-$(TEST)/requirements: tests/requirements.txt
+$(TEST)/requirements: tests/requirements.txt docs/requirements.txt
 	test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet -r tests/requirements.txt
 	touch $@
@@ -194,4 +207,4 @@ target/bench/requirements: benches/compare/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TEST) $(ORIGINAL) target
+	rm -rf $(VENV) $(TEST) $(ORIGINAL) $(DOCS) target
