@@ -12,8 +12,8 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use plugincore::measured::{
-    BodyData, Client, HeaderCache, KeyCheck, Peer, Request, RequestData, RequestHeaders, TraceContext, Variables,
-    invoke, step,
+    BodyData, Client, HeaderCache, KeyCheck, Peer, Request, RequestData, RequestHeaders, RequestId, TraceContext,
+    Variables, invoke, step,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -45,6 +45,7 @@ fn headers() -> HeaderMap {
 fn request() -> RequestData {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     RequestData {
+        id: RequestId::fresh(),
         method: Method::GET,
         uri: Uri::from_static("/plugin?a=1&b=two"),
         decoded_path: None,

@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 #[doc(hidden)]
 pub mod measured {
     pub use crate::edge::http::request::{BodyData, Variables};
+    pub use crate::edge::http::request_id::RequestId;
     pub use crate::edge::http::service::Peer;
     pub use crate::edge::http::trace::TraceContext;
     pub use crate::edge::policy::address::Client;

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from plugincore._core import LogJam, emit_log_record
@@ -14,9 +16,14 @@ __all__ = ["LogJam", "LogJamHandler", "install_handler"]
 
 
 class LogJamHandler(logging.Handler):
-    """Passes records to the server's log, one line each, with the name of their logger and their traceback."""
+    """Passes records to the server's log, one line each, with the name of their logger and their traceback.
+
+    What installed libraries log below WARNING is left out, unless the server's level is DEBUG or a level is set for
+    their logger: such records are of no use to most people, and may hold keys, as the URLs that HTTP clients log.
+    """
 
     _report: Callable[[str], None] | None = None
+    _threshold = logging.DEBUG
 
     def guard(self, report: Callable[[str], None]) -> None:
         """Ignore levels and filters from now on, and call ``report`` instead of setting them."""
@@ -36,8 +43,14 @@ class LogJamHandler(logging.Handler):
         else:
             super().addFilter(filter)
 
+    def change_threshold(self, threshold: int) -> None:
+        """Take ``threshold`` for the level of the server's log."""
+        self._threshold = threshold
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, if it reaches the server's level."""
+        if record.levelno < logging.WARNING and self._threshold > logging.DEBUG and _is_of_a_library(record):
+            return
         try:
             text, trace = self.format(record), record.exc_text
             if trace and text.endswith(f"\n{trace}"):
@@ -63,7 +76,9 @@ def install_handler(threshold: int) -> None:
     root = logging.getLogger()
     if root.handlers:
         return
-    root.addHandler(LogJamHandler())
+    handler = LogJamHandler()
+    handler.change_threshold(threshold)
+    root.addHandler(handler)
     root.setLevel(threshold)
     logging.captureWarnings(capture=True)
 
@@ -73,3 +88,27 @@ def change_threshold(threshold: int) -> None:
     root = logging.getLogger()
     if root.level > threshold:
         root.setLevel(threshold)
+    for handler in root.handlers:
+        if isinstance(handler, LogJamHandler):
+            handler.change_threshold(threshold)
+
+
+def _is_of_a_library(record: logging.LogRecord) -> bool:
+    """Return whether an installed package, or the standard library, logs this without having been asked to."""
+    if not record.pathname.startswith(_libraries()):
+        return False
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None and logger.parent is not None:
+        if logger.level != logging.NOTSET:
+            return False
+        logger = logger.parent
+    return True
+
+
+def _libraries() -> tuple[str, ...]:
+    """Return what the names of files of installed packages begin with; ``sys.path`` may change at any time."""
+    installed = (folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages"))
+    return (*_STANDARD, *(f"{folder}/" for folder in installed))
+
+
+_STANDARD = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")})

@@ -326,7 +326,8 @@ def test_only_classes_of_the_file_itself_are_endpoints(launch: Launch) -> None:
         ("def _check_auth(self, data): return data['n'] == '1'\n"
          "    def request_handler(self, **data): return 'checked'", 200, "checked"),
         ("def _check_auth(self, data): return False\n"
-         "    def request_handler(self, **data): return 'checked'", 403, '{"error": "unauthorized"}'),
+         "    def request_handler(self, **data): return 'checked'", 403,
+         '{"error": "unauthorized", "code": "unauthorized", "request_id": "mine"}'),
         ("def _get_client_ip(self, request): return 'me'\n"
          "    def request_handler(self, **data): return data['client_ip']", 200, "me"),
         ("def _get_client_ip(self, request): return 'me'\n"
@@ -350,5 +351,5 @@ def test_any_method_can_be_overloaded(launch: Launch, plugin: str, status: int, 
     source = f"from plugincore.baseplugin import BasePlugin\n\nclass P(BasePlugin):\n    {plugin}\n"
     server = launch({"p": source})
     path = server.get("/plugins").json()["loaded_plugins"][0]
-    answer = server.get(f"/{path}?n=1")
+    answer = server.get(f"/{path}?n=1", headers={"X-Request-Id": "mine"})
     assert (status, text) == (answer.status_code, answer.text)

@@ -195,6 +195,33 @@ def test_the_charts_move_with_the_requests(launch: Launch, context: BrowserConte
     assert [] == page.faults
 
 
+FORECAST = """
+from typing import Any
+from plugincore.baseplugin import BasePlugin
+
+class Forecast(BasePlugin):
+    async def request_handler(self, *, city: str, days: int = 3, **data: Any) -> dict[str, str]:
+        '''The weather of the next days.'''
+        return {"sky": f"clear over {city} for {days} days"}
+"""
+
+
+def test_a_route_is_tried_in_the_description(launch: Launch, context: BrowserContext) -> None:
+    """A method leads to its operation, whose form makes a real request."""
+    server = launch({**PLUGINS, "forecast": FORECAST})
+    page = open_page(context, server)
+    page.get_by_role("link", name="Routes", exact=True).click()
+    page.get_by_role("row", name="/forecast").get_by_role("link", name="GET", exact=True).click()
+    operation = page.locator("#operations-forecast-get_forecast")
+    expect(operation).to_contain_text("The weather of the next days.")
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_placeholder("city").fill("Oslo")
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table")).to_contain_text("clear over Oslo for 3 days")
+    picture(page, "docs")
+    assert [] == page.faults
+
+
 def test_the_file_can_be_checked_before_a_reload(launch: Launch, context: BrowserContext) -> None:
     """What would change, and what is wrong with file and line."""
     server = launch(PLUGINS)

@@ -186,6 +186,45 @@ def test_the_level_holds_for_everybody_who_speaks(launch: Launch, level: str, ex
     assert expected == {level for level, _, _ in records(asked(server, "/speaker/all"))}
 
 
+LIBRARY_USER = """
+    import logging
+    import installed_client
+    from plugincore.baseplugin import BasePlugin
+
+    class User(BasePlugin):
+        async def request_handler(self, **data):
+            if data["subpath"] == "wanted":
+                logging.getLogger("installed_client").setLevel(logging.INFO)
+            installed_client.ask()
+            logging.getLogger("installed_client.of_the_plugin").info("the plugin's own")
+            return 200, {}
+"""
+LIBRARY = """
+import logging
+
+def ask():
+    logging.getLogger("installed_client.part").info("GET https://example.org/?token=secret")
+    logging.getLogger("installed_client.part").warning("slow")
+"""
+
+
+@pytest.mark.parametrize(("level", "path"), [("INFO", "/user"), ("INFO", "/user/wanted"), ("DEBUG", "/user")])
+def test_an_installed_library_is_quiet_below_warn_unless_it_is_wanted(
+    launch: Launch, tmp_path: Path, level: str, path: str
+) -> None:
+    """By the level DEBUG, or by a level of its logger; what a plugin logs by such a name counts as the plugin's."""
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "installed_client.py").write_text(LIBRARY)
+    server = launch({"user": LIBRARY_USER}, env={"PYTHONPATH": str(installed)}, args=["-v", level])
+    assert 200 == server.get(path).status_code
+    assert 0 == server.stop()
+    seen = [line.partition(" - installed_client.")[2] for line in server.lines_without_ids]
+    wanted = (level, path) != ("INFO", "/user")
+    asked = ["part - GET https://example.org/?token=secret"] if wanted else []
+    assert [*asked, "part - slow", "of_the_plugin - the plugin's own"] == [line for line in seen if line]
+
+
 def test_on_a_terminal_records_are_dated(tmp_path: Path) -> None:
     """A person sees time and name instead of a priority."""
     prepare(tmp_path, {"speaker": SPEAKER}, INI)

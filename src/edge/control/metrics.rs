@@ -38,6 +38,8 @@ pub(crate) struct Figures {
     pub connections: usize,
     /// When the server was started.
     pub started_at: Timestamp,
+    /// The version of Python.
+    pub python: String,
 }
 
 impl Figures {
@@ -146,7 +148,7 @@ impl Figures {
         out.family(&family::SENT);
         out.sample(&family::SENT, &[], sum(&|counts| counts.sent.get()));
         out.family(&family::BUILD_INFO);
-        out.sample(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+        out.sample(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &self.python], 1);
         out.family(&family::HTTP_VERSIONS);
         for (index, version) in VERSIONS.iter().enumerate() {
             let count: u64 = threads.iter().filter_map(|counts| counts.versions().nth(index)).sum();

@@ -6,6 +6,7 @@
 
 pub(crate) mod api;
 pub(crate) mod docs;
+mod embedded;
 pub(crate) mod events;
 pub(crate) mod history;
 pub(crate) mod kept;

@@ -1,24 +1,12 @@
 //! The page for browsers at `/-/`: its files, which are a part of the executable.
 //!
-//! Called on the I/O threads. Promise: nothing in a file depends on the server or on who asks; each is compressed once,
-//! when it is first asked for. Scripts come from this server alone, and no text can become one, since the policy that
+//! Called on the I/O threads. Promise: scripts come from this server alone, and no text can become one, since the policy that
 //! goes with every answer allows neither. Caveat: who may ask is decided by the gateway.
 
-use std::io::Write as _;
-use std::sync::OnceLock;
-
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use sha2::{Digest, Sha256};
 
-use crate::edge::http::accept_encoding::{Coding, accepted};
-use crate::edge::http::entity_tag;
+use super::embedded::{self, File, HTML, SCRIPT, STYLE};
 use crate::edge::http::response::Body;
 
 /// What the page may do: load scripts, styles and data of this server, and nothing else.
@@ -26,66 +14,6 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-
-const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-
-/// A file of the page.
-struct File {
-    name: &'static str,
-    content_type: &'static str,
-    text: &'static [u8],
-    prepared: OnceLock<Prepared>,
-}
-
-/// What is made of a file once.
-struct Prepared {
-    tag: HeaderValue,
-    gzip: Bytes,
-}
-
-impl File {
-    const fn new(name: &'static str, content_type: &'static str, text: &'static [u8]) -> Self {
-        Self { name, content_type, text, prepared: OnceLock::new() }
-    }
-
-    fn prepared(&self) -> &Prepared {
-        self.prepared.get_or_init(|| {
-            let digest = Sha256::digest(self.text);
-            let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-            let tag = HeaderValue::try_from(format!("W/\"{number:016x}\"")).expect("digits are valid in a header");
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            let written = encoder.write_all(self.text).and_then(|()| encoder.finish());
-            Prepared { tag, gzip: Bytes::from(written.expect("a vector takes all that is written")) }
-        })
-    }
-
-    fn respond(&self, headers: &HeaderMap) -> Response<Body> {
-        let Prepared { tag, gzip } = self.prepared();
-        let is_compressed = accepted(headers.get_all(ACCEPT_ENCODING), OFFERED).contains(&Coding::Gzip);
-        let bytes = if is_compressed { gzip.clone() } else { Bytes::from_static(self.text) };
-        let mut response = Response::new(Body::new(bytes));
-        let own = response.headers_mut();
-        own.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        own.insert(ETAG, tag.clone());
-        own.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        if self.content_type != HTML {
-            // A browser may keep it, but asks each time whether it is still the same.
-            own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        }
-        if is_compressed {
-            own.insert(CONTENT_ENCODING, Coding::Gzip.header());
-        }
-        if headers.get(IF_NONE_MATCH).is_some_and(|known| entity_tag::is_known(&response, known)) {
-            entity_tag::leave_out(&mut response);
-        }
-        response
-    }
-}
-
-/// What the files are compressed by, if the client takes it.
-const OFFERED: [Coding; 3] = [Coding::Gzip; 3];
 
 /// All files; the page itself has no name.
 static FILES: [File; 11] = [
@@ -104,7 +32,7 @@ static FILES: [File; 11] = [
 
 /// The file called `name`, as a client with these `headers` gets it.
 pub(crate) fn file(name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    FILES.iter().find(|file| file.name == name).map(|file| file.respond(headers))
+    embedded::find(&FILES, name, headers)
 }
 
 /// What a browser finds at `/`: the name, and a link to the page if the client gets that.
@@ -142,20 +70,8 @@ mod tests {
 
     #[test]
     fn all_files_together_are_small() {
-        let size: usize = FILES.iter().map(|file| file.prepared().gzip.len()).sum();
+        let size: usize = FILES.iter().map(File::packed_size).sum();
         assert!(size <= 60 * 1024, "{size} bytes, compressed");
-    }
-
-    #[test]
-    fn a_file_is_sent_once_and_compressed_to_those_who_take_that() {
-        let plain = file("app.js", &HeaderMap::new()).unwrap();
-        assert!(!plain.headers().contains_key(CONTENT_ENCODING));
-        let gzip = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("br, gzip"))]);
-        assert_eq!("gzip", file("app.js", &gzip).unwrap().headers()[CONTENT_ENCODING]);
-        let known = HeaderMap::from_iter([(IF_NONE_MATCH, plain.headers()[ETAG].clone())]);
-        let again = file("app.js", &known).unwrap();
-        assert!(again.status() == 304 && again.body().is_empty());
-        assert!(file("vendor/htm.js", &HeaderMap::new()).is_none());
     }
 
     #[test]

@@ -122,6 +122,7 @@ pub(super) async fn metrics<B: Backend>(
         is_ready: state.is_ready(),
         connections: state.connections.taken(),
         started_at: state.started_at,
+        python: state.python.get().cloned().unwrap_or_default(),
     };
     // As many plugins as there may be make it a long text.
     Ok(off_thread(move || Ok(figures.respond())).await?)

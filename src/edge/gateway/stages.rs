@@ -93,6 +93,7 @@ impl RequestContext {
             if flags.trace { TraceContext::from_headers(&parts.headers, &id) } else { TraceContext::begin(&id) };
         let query = parts.uri.query().map_or_else(Variables::default, Variables::from_query);
         let request = Box::new(RequestData {
+            id: id.clone(),
             method: parts.method,
             uri: parts.uri,
             decoded_path: None,

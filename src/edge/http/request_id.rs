@@ -18,7 +18,7 @@ const MAX_LENGTH: usize = 128;
 
 /// The id of one request: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone)]
-pub(crate) struct RequestId {
+pub struct RequestId {
     /// The number that a fresh id spells.
     bits: u128,
     /// Made when it is first used, which for most requests is never.
@@ -32,7 +32,7 @@ impl RequestId {
     }
 
     /// 128 bits as 32 hex digits.
-    pub(crate) fn fresh() -> Self {
+    pub fn fresh() -> Self {
         /// Odd, so that the state takes each of its values once before it repeats one.
         const STEP: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;
         thread_local! {

@@ -228,11 +228,15 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The body as text; it is all there, so nothing waits.
-    pub(crate) fn text(response: Response<Body>) -> String {
+    /// The body; it is all there, so nothing waits.
+    pub(crate) fn bytes(response: Response<Body>) -> Bytes {
         use futures_util::FutureExt;
-        let collected = response.into_body().collect().now_or_never().unwrap().unwrap();
-        String::from_utf8(collected.to_bytes().to_vec()).unwrap()
+        response.into_body().collect().now_or_never().unwrap().unwrap().to_bytes()
+    }
+
+    /// The same as text.
+    pub(crate) fn text(response: Response<Body>) -> String {
+        String::from_utf8(bytes(response).to_vec()).unwrap()
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use crate::edge::config::socket_address::SocketAddress;
 use crate::edge::http::request::{BodyData, Variables};
+use crate::edge::http::request_id::RequestId;
 use crate::edge::http::service::Peer;
 use crate::edge::http::tls::ClientCertificate;
 use crate::edge::http::trace::TraceContext;
@@ -31,6 +32,8 @@ pub struct KeyCheck {
 
 /// One request, whole: head, body and the parts parsed from them.
 pub struct RequestData {
+    /// Its id.
+    pub id: RequestId,
     /// The method, in upper case.
     pub method: Method,
     /// The address as the client sent it.

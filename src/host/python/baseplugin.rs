@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::request::Request;
 use super::response;
 use crate::edge::config::settings::Secret;
+use crate::edge::http::rescue::ErrorCode;
 use crate::edge::policy::credential::{AuthPolicy, Credential};
 use crate::edge::policy::keys::Resource;
 use crate::host::bridge::coroutine::{await_python, coroutine};
@@ -304,7 +305,7 @@ impl BasePlugin {
     /// `_check_auth` or `_get_client_ip`, and does the same natively for all others.
     ///
     /// Returns a `plugincore.responses.Response` of what `request_handler` returned, which an override may change
-    /// before it returns it; 403 and `{"error": "unauthorized"}` without the key. A result that is a response already,
+    /// before it returns it; without the key, 403 with the same error that the server gives. A result that is a response already,
     /// also one of aiohttp's, comes as it is. What `request_handler` raises comes out.
     #[pyo3(signature = (**data))]
     fn handle_request<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
@@ -325,6 +326,12 @@ impl BasePlugin {
                 if !admitted.bind(py).is_truthy()? {
                     let body = PyDict::new(py);
                     body.set_item("error", "unauthorized")?;
+                    body.set_item("code", ErrorCode::Unauthorized.as_str())?;
+                    if let Some(request) = data.bind(py).get_item("request")?
+                        && let Ok(request) = request.cast::<Request>()
+                    {
+                        body.set_item("request_id", request.get().data().id.as_str())?;
+                    }
                     return Ok((403, body).into_pyobject(py)?.into_any().unbind());
                 }
                 let data = data.bind(py);

@@ -150,12 +150,11 @@ impl Rehearsal {
         let (settings, warnings) = Settings::from_config(&document);
         let settings = settings.map_err(|error| invalid(&error))?;
         let parsed = Level::parse(level);
-        match subscriber::server() {
-            Some(log) => log.sink.set_threshold(parsed.severity()),
-            None => {
-                sink::write_for_tests();
-                drop(subscriber::install("plugincore", parsed, None).map_err(|error| invalid(&error))?);
-            }
+        if let Some(log) = subscriber::server() {
+            log.sink.set_threshold(parsed.severity());
+        } else {
+            sink::write_for_tests();
+            subscriber::install("plugincore", parsed, None).map_err(|error| invalid(&error))?;
         }
         log_warnings(&warnings);
         let waiting = Arc::<Waiting>::default();

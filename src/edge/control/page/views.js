@@ -16,16 +16,21 @@ function useAnswer(path, lives) {
 
 const Trouble = ({ error }) => (error ? html`<p class="problem" role="alert">${error.message}</p>` : null);
 
+/** What the description has of a route: no OPTIONS, nor HEAD beside GET; nothing of files. */
+const isDescribed = (route, method) => route.plugin !== null && method !== "OPTIONS" && (method !== "HEAD" || !route.methods.includes("GET"));
+/** Where the description of an operation is shown, ready to be tried. */
+const inDocs = (plugin, method) => `docs#/${encodeURIComponent(plugin)}/${encodeURIComponent(`${method.toLowerCase()}_${plugin}`)}`;
+
 export function Routes() {
   const { data, error } = useAnswer("routes");
   const [hasDocs, setHasDocs] = useState(false);
   useEffect(() => { fetch("docs", { method: "HEAD" }).then((answer) => setHasDocs(answer.ok), () => {}); }, []);
   const limits = (all) => Object.entries(all).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`).join(", ");
   return html`<h2>Routes</h2><${Trouble} error=${error} />
-    ${hasDocs && html`<p><a href="docs">Try them</a></p>`}
+    ${hasDocs && html`<p><a href="docs">Try them</a>, or one of them by its method.</p>`}
     ${data && html`<${Table} label="Routes" head=${["Path", "Methods", "File", "Who may use it", "Limits"]}>
       ${data.routes.map((route) => html`<tr key=${route.path}><th scope="row"><code>${route.path}</code></th>
-        <td>${route.methods.join(", ")}</td><td><code>${route.file}</code></td><td>${route.auth}</td><td class="quiet">${limits(route.limits)}</td></tr>`)}
+        <td>${route.methods.map((method, index) => html`${index > 0 && ", "}${hasDocs && isDescribed(route, method) ? html`<a href=${inDocs(route.plugin, method)}>${method}</a>` : method}`)}</td><td><code>${route.file}</code></td><td>${route.auth}</td><td class="quiet">${limits(route.limits)}</td></tr>`)}
     <//>`}`;
 }
 

@@ -15,6 +15,7 @@ mod rejection;
 mod unserved;
 
 pub(crate) use answer::{ErrorFormat, unwritable};
+pub(crate) use code::ErrorCode;
 pub(crate) use control::ControlError;
 pub(crate) use failure::{Failure, RaisedError};
 pub(crate) use rejection::{InvalidValue, Realm, Rejection};

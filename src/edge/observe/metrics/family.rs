@@ -105,8 +105,8 @@ families! {
         "Bytes from clients";
     SENT: Counter "plugincore_sent_bytes_total" []
         "Bytes to clients";
-    BUILD_INFO: Gauge "plugincore_build_info" ["version"]
-        "Always 1; the label names the version of the server";
+    BUILD_INFO: Gauge "plugincore_build_info" ["version", "python"]
+        "Always 1; the labels name the versions of the server and of Python";
     HTTP_VERSIONS: Counter "plugincore_http_requests_total" ["version"]
         "Requests by the version of HTTP";
     LOOP_LAG: Histogram "plugincore_loop_lag_seconds" []

@@ -113,6 +113,12 @@ impl Request {
         self.data.method.as_str()
     }
 
+    /// The id of the request, as in the log, in errors and in `X-Request-Id`.
+    #[getter]
+    fn request_id(&self) -> String {
+        self.data.id.to_string()
+    }
+
     /// The id of the trace that the request belongs to, as 32 hexadecimal digits.
     #[getter]
     fn trace_id(&self) -> String {

@@ -18,6 +18,7 @@ use crate::edge::queue::request_data::KeyCheck;
 fn post(headers: &[(&'static str, &str)], body: &'static [u8]) -> RequestData {
     let pairs = headers.iter();
     RequestData {
+        id: RequestId::fresh(),
         method: Method::POST,
         uri: Uri::from_static("/a%20b/c%0A?x=1+2&y=%C3%A9&x=3"),
         decoded_path: Some("/a b/c\n".to_owned()),
