@@ -69,6 +69,12 @@ class Machine:
         file.write_text(text)
         return file
 
+    def enter(self, name: str) -> None:
+        """Work in a folder below the present one from now on."""
+        self.end()
+        self.folder /= name
+        assert self.folder.is_dir(), f"there is no folder {name}"
+
     def own_paths(self, text: str) -> str:
         """Return the text of an ini file with its absolute paths moved into the folder."""
         return re.sub(r"(?<=[\s:=])/(?=(?:srv|etc|var)/)", f"{self.folder}/", text)

@@ -23,6 +23,7 @@ NOT_RUN = {
     "make ": "builds, and runs the tests",
     "cargo build ": "builds",
     "python3 -m venv ": "makes the environment in which the tests run",
+    ". .venv/bin/activate": "the same",
     "pip install ": "needs the network",
     "pip uninstall ": "changes the environment in which the tests run",
     "certbot ": "needs a domain",
@@ -143,6 +144,9 @@ class Reader:
                 self.machine.end()
                 self.machine.start = line
                 self.machine.serve()
+            elif entered := re.fullmatch(r"cd (\w+)", line):
+                assert not script, "enter a folder first"
+                self.machine.enter(entered[1])
             elif not_run(line) is None:
                 script.append(line)
         self.output = self.machine.shell(script) if script else ""
