@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.server import Server, serving
-from support.wait import wait_for_file
+from support.wait import wait_for_file, wait_until
 from support.websocket import handshake_lines
 from support.wire import receive_all
 
@@ -129,6 +129,28 @@ PLUGINS = {
             async def wrong(self, request):
                 raise ValueError("the plugin's own mistake")
     """,
+    "ends": """
+        import asyncio
+        from aiohttp import web
+        from plugincore.baseplugin import BasePlugin
+
+        class Ends(BasePlugin):
+            begun = 0
+            ended = 0
+
+            async def request_handler(self, **data):
+                if data["subpath"] == "count":
+                    return {"begun": Ends.begun, "ended": Ends.ended}
+                Ends.begun += 1
+                await asyncio.sleep(float(data["delay"]))
+                socket = web.WebSocketResponse()
+                try:
+                    await socket.prepare(data["request"])
+                    await socket.receive()
+                except ConnectionResetError:
+                    pass
+                Ends.ended += 1
+    """,
 }
 
 
@@ -200,6 +222,20 @@ def test_a_web_socket_whose_client_is_gone_at_the_upgrade_is_told_at_once(server
     server.wait_for("told at once", before)
     server.wait_for("DEBUG - plugincore - plugin gone: .*nobody waits for more", before)
     assert not any("ERROR" in line for line in server.lines[before:])
+
+
+def test_a_web_socket_ends_whether_its_client_left_before_the_upgrade_or_at_it_or_after_it(server: Server) -> None:
+    """The handler finds out by `prepare()` or by `receive()`, and never waits for a client that is gone."""
+    count = 100
+    clients = [server.connect() for _ in range(count)]
+    for number, client in enumerate(clients):
+        # A client that has only finished sending looks the same for 0.3 s; the upgrades come around the end of that.
+        target = f"GET /ends/socket?delay={0.25 + number / 1000}"
+        client.sendall(target.encode() + b" HTTP/1.1\r\nHost: x\r\n" + handshake_lines() + b"\r\n")
+    wait_until(lambda: count == server.get("/ends/count").json()["begun"])
+    for client in clients:
+        client.close()
+    wait_until(lambda: count == server.get("/ends/count").json()["ended"])
 
 
 def test_a_mistake_of_the_plugin_is_told_though_its_client_is_gone(server: Server) -> None:

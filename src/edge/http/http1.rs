@@ -141,10 +141,12 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
         ended = &mut connection => ended,
     };
+    // Drops the request that is being answered, so that its handler can see that the client is gone before the log says
+    // it.
+    let parts = connection.into_parts();
     if let Err(error) = &ended {
         tracing::debug!(%error, "connection ended");
     }
-    let parts = connection.into_parts();
     let mut io = parts.io.into_inner();
     if let Some(unseen) = io.take_unseen() {
         return Some((io.into_inner(), Bytes::from([parts.read_buf, unseen].concat())));

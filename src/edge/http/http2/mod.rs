@@ -159,6 +159,8 @@ pub(super) async fn serve<S: Service, I: Socket>(
         }
     })
     .await;
+    // As with HTTP/1.1, before the log says it.
+    drop(streams);
     if let Err(error) = ended {
         tracing::debug!(%error, "HTTP/2 connection ended");
     }

@@ -1,6 +1,7 @@
 //! The edge as clients see it: a served thread on one side of a loopback socket, blocking sockets on the other.
 
 mod connection;
+mod departed;
 mod drain;
 mod refusal;
 mod secure;
