@@ -243,6 +243,12 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Htt
         yield server, client
 
 
+def test_what_is_behind_a_hash_in_a_target_never_comes_in(connect: Callable[[], Http2]) -> None:
+    """It is a 400 by HTTP/1.1; here the target ends with it."""
+    with connect() as client:
+        assert "/show/a?b=c" == json.loads(client.ask("/show/a?b=c#d").body)["path"]
+
+
 def test_one_slow_request_holds_up_no_other(connect: Callable[[], Http2], tmp_path: Path) -> None:
     """A hundred requests are answered on a connection on which an earlier one waits."""
     gate = tmp_path / "gate"

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import trustme
 from support.http2 import Http2
 from support.plugins import prepare
 from support.server import Launch, Server, command, start
-from support.wait import TIMEOUT
+from support.wait import TIMEOUT, wait_until
 
 SEES = """
     from plugincore.baseplugin import BasePlugin
@@ -88,8 +89,21 @@ def ask(server: Server, header: bytes, request: bytes = REQUEST, pieces: int = 0
         for start in range(0, len(data), pieces or len(data)):
             connection.sendall(data[start : start + (pieces or len(data))])
             if pieces:
-                time.sleep(0.001)  # so that the pieces do not arrive as one
+                wait_until(lambda: is_read(connection), interval=0)  # so that the pieces do not arrive as one
         return received(connection)
+
+
+def is_read(connection: socket.socket) -> bool:
+    """Return whether the server, on this machine, has read what was sent, or has closed the connection."""
+    ends = [
+        f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
+        for host, port in (connection.getpeername(), connection.getsockname())
+    ]
+    for entry in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, queues, *_ = entry.split()
+        if [local, remote] == ends:
+            return state != "01" or queues.endswith(":00000000")
+    return True
 
 
 def body(answer: bytes) -> dict[str, object]:

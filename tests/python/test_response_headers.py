@@ -170,6 +170,17 @@ def test_an_upgrade_has_them_too(server: Server) -> None:
     assert (101, "DENY") == ((answer := exchange(server, WEBSOCKET)).status, answer.one("x-frame-options"))
 
 
+def test_a_refused_connection_has_them_too(launch: Launch) -> None:
+    """Though none of its bytes are read."""
+    server = launch({"own": PLUGIN}, ini_more=HEADERS + "[limits]\nconnections = 1\n")
+    request = REQUESTS["a plugin"][0]
+    with Wire(server) as held, Wire(server) as refused:
+        assert 200 == held.ask(request).status
+        answer = refused.ask(request)
+        assert (503, ADDED) == (answer.status, {name: answer.one(name) for name in ADDED})
+        assert answer.one(HSTS) is None
+
+
 def test_http2_has_the_same(server: Server) -> None:
     """Answers of plugins, refusals, files, and those that no service gives."""
     targets = [
@@ -210,7 +221,7 @@ def test_hsts_is_for_tls_alone(server: Server, launch: Launch) -> None:
 
 
 def test_hsts_is_in_every_answer_by_tls(launch: Launch, tmp_path: Path) -> None:
-    """By both protocols, and where there is no request."""
+    """By both protocols, and where there is no request; not in that to plain HTTP on the port."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
     context = ssl.create_default_context()
@@ -222,6 +233,9 @@ def test_hsts_is_in_every_answer_by_tls(launch: Launch, tmp_path: Path) -> None:
         with context.wrap_socket(server.connect(), server_hostname="127.0.0.1") as connection:
             answer = Wire(connection).ask(request)
             assert ("DENY", True) == (answer.one("x-frame-options"), answer.one(HSTS) is not None)
+    with Wire(server) as plain:
+        answer = plain.ask(REQUESTS["a plugin"][0])
+        assert (400, "DENY", None) == (answer.status, answer.one("x-frame-options"), answer.one(HSTS))
     context.set_alpn_protocols(["h2"])
     with Http2(server, context) as client:
         for target in ("/own", "/none", "/" + "a" * 8200):

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from support.http2 import Http2
 from support.plugins import INI
 from support.server import Launch, Server
+from support.wait import wait_until
 from support.wire import HOST, Wire
 
 PLUGIN = """
@@ -264,6 +265,36 @@ def test_plain_http_is_told_to_use_https(launch: Launch, tmp_path: Path, authori
             wire.socket.shutdown(socket.SHUT_WR)
             wire.is_closed()
     assert SERVED == hello(server, authority)
+
+
+def test_a_connection_above_the_limit_is_closed_without_a_handshake(
+    launch: Launch, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """A 503 could not be read; the others go on, and a place is free again when its connection ends."""
+    issue(authority, tmp_path / "tls")
+    server = launch({"hello": PLUGIN}, ini_more=SSL + "[limits]\nconnections = 2\n", folder=tmp_path / "tls")
+    context, request = trusting(authority), b"GET /hello" + HOST + b"\r\n"
+
+    def connect() -> Wire:
+        return Wire(context.wrap_socket(server.connect(), server_hostname="127.0.0.1"))
+
+    with connect() as first:
+        with connect() as second:
+            assert [200, 200] == [wire.ask(request).status for wire in (first, second)]
+            for _ in range(3):
+                with pytest.raises((ConnectionError, ssl.SSLEOFError)):
+                    connect()
+            server.wait_for("too many connections: 1 refused, since there are 2 already")
+            assert [200, 200] == [wire.ask(request).status for wire in (first, second)]
+
+        def is_served() -> bool:
+            try:
+                with connect() as wire:
+                    return wire.ask(request).status == 200
+            except (ConnectionError, ssl.SSLEOFError):
+                return False
+
+        wait_until(is_served)
 
 
 def test_only_current_protocols_are_spoken(launch: Launch, tmp_path: Path, authority: trustme.CA) -> None:

@@ -113,7 +113,8 @@ fn take_up<S: Service, T: Transport>(
 /// Answers 503 to a client for which there is no place, whatever it asks for.
 async fn refuse<T: Transport>(mut stream: Stream<T>, remote: Peer, params: &ConnectionParams) {
     let client = UnreadClient { remote, secure: false, log: params.access_log.as_ref() };
-    let answer = malformed::refuse(&HeadError::Crowded, &client, false, None);
+    let added = params.added_headers.as_deref().map(|added| (added, false));
+    let answer = malformed::refuse(&HeadError::Crowded, &client, false, added);
     // The client has its answer or it has not: this is not worth the descriptor for longer.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, malformed::lingering_close(&mut stream, &answer)).await;
 }
@@ -253,9 +254,7 @@ impl<S: Service> Server<S> {
         connect_info: ConnectInfo,
         params: ConnectionParams,
     ) {
-        // The bytes that are answered are those of a client that does not use TLS.
-        let client = UnreadClient::of(&connect_info, &params);
-        let handshake = shake_hands(stream, config, client, params.handshake_timeout, self.drain.clone()).await;
+        let handshake = shake_hands(stream, config, &connect_info, &params, self.drain.clone()).await;
         let Some(stream) = handshake else { return };
         let (_, session) = stream.get_ref();
         let is_http2 = session.alpn_protocol() == Some(HTTP2);
