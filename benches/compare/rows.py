@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import json
 from dataclasses import dataclass, field
 
@@ -50,7 +51,8 @@ class Row:
     Attributes:
         name: The name in the table.
         path: Path and query.
-        answer: The JSON of the correct answer; ``None`` for an answer without a body.
+        answer: The JSON of the correct answer, of an error the fields that are compared; ``None`` for an answer
+            without a body.
         status: The status of the correct answer.
         legacy: The status of pluginserver, if that differs: it answers a wrong key with 200.
         connections: The number of open connections.
@@ -80,7 +82,13 @@ class Row:
     def right(self, server: str, status: int, body: bytes) -> bool:
         """Return whether this is the correct answer of ``server``."""
         wanted = self.legacy if self.legacy is not None and server == PLUGINSERVER else self.status
-        return status == wanted and (self.answer is None or json.loads(body) == self.answer)
+        if status != wanted or self.answer is None:
+            return status == wanted
+        answer = json.loads(body)
+        if isinstance(self.answer, dict) and self.status >= http.HTTPStatus.BAD_REQUEST:
+            # Beside the error, plugincore gives its code and the id of the request, which earlier versions do not.
+            answer = {name: answer.get(name) for name in self.answer}
+        return bool(answer == self.answer)
 
 
 ROWS = (
