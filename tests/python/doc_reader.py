@@ -84,8 +84,10 @@ class Reader:
         self.machine.write(step.notes["file"], step.text)
 
     def _python(self, step: Step) -> None:
-        """Serve a plugin, run tests by pytest, and anything else as a script."""
-        if ids := plugin_ids(step.text):
+        """Serve a plugin, run tests by pytest, keep a helper, and run anything else as a script."""
+        if "file" in step.notes:
+            self.machine.write(step.notes["file"], step.text)
+        elif ids := plugin_ids(step.text):
             self.machine.write(f"plugins/{ids[0]}.py", step.text)
             self._ask(step.notes.get("requests") or ", ".join(f"/{one} 200" for one in ids))
             self.machine.serve_well()
@@ -113,8 +115,7 @@ class Reader:
         if ini.has_section("Unit"):
             self._unit(text, ini)
             return
-        for section in re.split(r"^(?=\[)", text, flags=re.MULTILINE):
-            self.sections[section.partition("\n")[0]] = section
+        self._keep(text)
         for name in ini.options("plugin_parms") if ini.has_section("plugin_parms") else ():
             file = f"plugins/{name}.py"
             if file in printed_plugins() or (PROJECT / file).is_file():
@@ -124,6 +125,11 @@ class Reader:
         self.machine.write("plugincore.ini", "\n".join(self.sections.values()))
         self.machine.start = "plugincore"
         self.machine.serve_well(step.notes.get("warns"))
+
+    def _keep(self, text: str) -> None:
+        """Take the sections of an ini file in place of earlier ones of their names."""
+        for section in re.split(r"^(?=\[)", text, flags=re.MULTILINE):
+            self.sections[section.partition("\n")[0]] = section
 
     def _unit(self, text: str, unit: RawConfigParser) -> None:
         """Start as the unit does, and have systemd look at it where there is one."""
@@ -147,6 +153,7 @@ class Reader:
             elif entered := re.fullmatch(r"cd (\w+)", line):
                 assert not script, "enter a folder first"
                 self.machine.enter(entered[1])
+                self._keep((self.machine.folder / "plugincore.ini").read_text())
             elif not_run(line) is None:
                 script.append(line)
         self.output = self.machine.shell(script) if script else ""

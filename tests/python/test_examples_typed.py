@@ -31,10 +31,11 @@ def mypy(folder: Path) -> list[str]:
 
 
 def write_blocks(pages: dict[str, list[tuple[str, str]]], folder: Path) -> None:
-    """Write each block as a file that has the name of its place, and the plugins that blocks import."""
+    """Write each block as a file that has the name of its place, and the plugins and helpers that blocks import."""
     for blocks in pages.values():
         for place, text in blocks:
-            (folder / f"{re.sub(r'[^a-z0-9]', '_', place.lower())}.py").write_text(text)
+            name = Path(place).name if place.endswith(".py") else f"{re.sub(r'[^a-z0-9]', '_', place.lower())}.py"
+            (folder / name).write_text(text)
     package = folder / "plugins"
     package.mkdir()
     for name, text in printed_plugins().items():
@@ -43,7 +44,10 @@ def write_blocks(pages: dict[str, list[tuple[str, str]]], folder: Path) -> None:
 
 def test_every_example_of_readme_and_docs_passes_a_strict_mypy(tmp_path: Path) -> None:
     """Each Python block is a whole plugin, test or program, with hints that fit the package's own."""
-    pages = {name: [(step.place, step.text) for step in read(name) if step.kind == "python"] for name in PAGES}
+    pages = {
+        name: [(step.notes.get("file", step.place), step.text) for step in read(name) if step.kind == "python"]
+        for name in PAGES
+    }
     assert pages["README.md"], "README prints a plugin"
     write_blocks(pages, tmp_path)
     assert [] == mypy(tmp_path)
