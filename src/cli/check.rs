@@ -79,14 +79,15 @@ struct Found {
     problems: Vec<Diagnostic>,
     /// Where a server would listen.
     listen: Vec<String>,
-    plugins: Vec<Tried>,
+    /// `None` where the ini file has errors, so that it does not say where plugins are and what they are given.
+    plugins: Option<Vec<Tried>>,
 }
 
 fn check(py: Python<'_>, launch: &LaunchOptions, timeout: Duration) -> PyResult<Found> {
     let ini = launch.ini.as_deref();
     let file = ini.map_or_else(|| "the defaults".to_owned(), |ini| ini.display().to_string());
     let (reading, problems) = config::load(py, &launch.folder, ini, &launch.level, &launch.replaced);
-    let mut found = Found { file, problems, listen: Vec::new(), plugins: Vec::new() };
+    let mut found = Found { file, problems, listen: Vec::new(), plugins: None };
     let reading = match reading {
         Ok(reading) => reading,
         Err(errors) => {
@@ -101,10 +102,10 @@ fn check(py: Python<'_>, launch: &LaunchOptions, timeout: Duration) -> PyResult<
         found.problems.push(Diagnostic::error(file, error.to_string()));
     }
     found.problems.extend(unavailable(py, launch, settings));
-    found.plugins = import(py, launch, &reading, timeout)?;
-    let stems: Vec<_> = found.plugins.iter().map(|tried| stem(&tried.file)).collect();
-    let of_plugins = found.plugins.iter_mut().flat_map(|tried| std::mem::take(&mut tried.problems));
-    found.problems.extend(of_plugins);
+    let mut plugins = import(py, launch, &reading, timeout)?;
+    let stems: Vec<_> = plugins.iter().map(|tried| stem(&tried.file)).collect();
+    found.problems.extend(plugins.iter_mut().flat_map(|tried| std::mem::take(&mut tried.problems)));
+    found.plugins = Some(plugins);
     found.problems.extend(environment(py, launch, &reading)?.strays(&stems));
     Ok(found)
 }
@@ -150,9 +151,10 @@ impl Found {
         for problem in others.into_iter().chain(errors) {
             report_problem(problem.severity, &problem.to_string());
         }
-        let imported = match self.plugins.len() {
-            1 => "1 plugin file imported".to_owned(),
-            number => format!("{number} plugin files imported"),
+        let imported = match self.plugins.as_ref().map(Vec::len) {
+            None => "plugin files are imported once it has none".to_owned(),
+            Some(1) => "1 plugin file imported".to_owned(),
+            Some(number) => format!("{number} plugin files imported"),
         };
         match self.errors() {
             0 => {
@@ -194,7 +196,7 @@ impl Found {
             "errors": self.errors(),
             "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             "listen": self.listen,
-            "plugins": self.plugins.iter().map(plugin).collect::<Vec<_>>(),
+            "plugins": self.plugins.iter().flatten().map(plugin).collect::<Vec<_>>(),
         });
         print(&result.to_string());
         self.code()

@@ -56,7 +56,7 @@ struct PserveArguments {
 enum Subcommand {
     /// Serve plugins, as `plugincore` does without a command
     Serve(ServeOptions),
-    /// Check the ini file, or compare it with a running server
+    /// Check the ini file and import all plugins, or compare the file with a running server
     Check(check::CheckArguments),
     /// List what a running server answers: method, path, plugin, file, who may use it, limits
     Routes(routes::RoutesArguments),

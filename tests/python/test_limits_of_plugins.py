@@ -226,7 +226,7 @@ def test_every_wrong_value_is_named_with_its_line_and_none_is_right(tmp_path: Pa
     ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert 1 == ended.returncode, ended.stderr
     *lines, summary = ended.stderr.splitlines()
-    assert f"server.ini: {len(WRONG)} errors; 0 plugin files imported" == summary
+    assert f"server.ini: {len(WRONG)} errors; plugin files are imported once it has none" == summary
     for number, (line, (key, (value, wrong))) in enumerate(zip(lines, WRONG.items(), strict=True)):
         assert line.startswith(f"server.ini:{8 + number}: [limits] {key}: {wrong}"), line
         assert f'not "{value}"' in line
