@@ -23,7 +23,7 @@ use socket2::{SockRef, Socket, Type};
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener;
-use crate::edge::observe::{repeats, service_manager};
+use crate::edge::observe::{repeats, service_manager, spans};
 
 /// Name of the environment variable; it holds `<pid>:<fd>,<fd>,…`, with an `s` before the number of a socket of the
 /// service manager.
@@ -78,6 +78,7 @@ fn try_replace(
     let environment = environment.chain([listeners, folder_name]).chain(socket);
     let environment = environment.map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
     std::env::set_current_dir(folder)?;
+    spans::finish();
     repeats::finish();
     if let Some(control) = &control {
         control.file().keep();

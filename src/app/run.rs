@@ -25,10 +25,10 @@ use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::places::Places;
 use crate::edge::config::settings::{Settings, UnixAccess};
 use crate::edge::config::socket_address::SocketAddress;
-use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::control_socket::{ControlSocket, ControlSocketError};
 use crate::edge::http::forked::Listening;
 use crate::edge::http::listener::{self, BindError};
+use crate::edge::http::observed::Observers;
 use crate::edge::http::socket_file::SocketFile;
 use crate::edge::http::tls::{Tls, TlsError};
 use crate::edge::observe::line::{self, Level};
@@ -152,7 +152,7 @@ fn serve(
     config::proclaim(reading.config.bind(py))?;
     let settings = &reading.settings;
     let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose()?;
-    let access_log = settings.access_log.as_ref().map(|log| AccessLog::open(log, &launch.folder)).transpose()?;
+    let observers = Observers::open(settings, &launch.folder)?;
     let (listeners, files) = bind(&settings.listen, settings.network.unix, inherited)?;
     let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
     let (control, superseded) = control_socket(&launch, settings, inherited_control)?;
@@ -174,7 +174,7 @@ fn serve(
     let predecessor = old_process.map(|old_process| -> Arc<dyn Predecessor> { old_process });
     let (process, requests) = mpsc::unbounded_channel();
     let options =
-        Options { launch: launch.clone(), addresses, tls, access_log, listeners, control, process, predecessor };
+        Options { launch: launch.clone(), addresses, tls, observers, listeners, control, process, predecessor };
     let host = Host::new(&event_loop, reading, options)?;
     let environment = variables.environment.clone();
     let program = Program { command: launch.command.clone(), folder: launch.folder.clone(), environment };

@@ -14,7 +14,7 @@ use crate::app::run::{StartError, run};
 use crate::edge::config::fields::WatchMode;
 use crate::edge::config::launch::{LaunchOptions, Replacement};
 use crate::edge::observe::line::Level;
-use crate::edge::observe::{log_file, repeats};
+use crate::edge::observe::{log_file, repeats, spans};
 
 /// The options that pluginserver had, and those that `pserve` has besides.
 #[derive(Debug, Args)]
@@ -109,6 +109,7 @@ pub(super) fn serve(
         command: restart.into_iter().filter(|word| word != "--open").collect(),
     };
     let ended = run(py, launch);
+    spans::finish();
     repeats::finish();
     match ended {
         Ok(()) => 0,

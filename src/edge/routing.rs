@@ -166,6 +166,23 @@ pub(crate) enum Route {
 }
 
 impl Route {
+    /// What paths that lead there have in common; none for those of plugins and documents.
+    pub(crate) fn pattern(&self) -> Option<&'static str> {
+        match self {
+            Self::Healthy => Some("/-/healthy"),
+            Self::Ready => Some("/-/ready"),
+            Self::Metrics => Some("/-/metrics"),
+            Self::OpenApi => Some("/-/openapi.json"),
+            Self::Docs(_) => Some("/-/docs"),
+            Self::Plugins => Some("/plugins"),
+            Self::Reload(_) => Some("/reload/{id}"),
+            Self::Root => Some("/"),
+            Self::Page(_) => Some("/-/"),
+            Self::Api(_) => Some("/-/api/{call}"),
+            Self::Plugin { .. } | Self::StaticFile { .. } => None,
+        }
+    }
+
     /// Whether the server itself answers it to programs, without plugins and files.
     pub(crate) fn is_of_server(&self) -> bool {
         match self {

@@ -74,6 +74,7 @@ pub(crate) const HOST_SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("log", &["format"]),
     ("access_log", &["file", "stdout", "journald", "format", "sample", "slow"]),
+    ("tracing", &["endpoint", "service", "sample", "headers"]),
     ("compat", &["legacy_status"]),
     ("page", &["enabled"]),
     ("openapi", &["public"]),

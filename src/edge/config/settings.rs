@@ -9,12 +9,14 @@ pub(crate) mod limits;
 pub(crate) mod plugins;
 mod reading;
 pub(crate) mod tls;
+pub(crate) mod tracing;
 
 use self::access_log::AccessLogSettings;
 use self::cors::CorsSettings;
 use self::limits::LimitSettings;
 use self::plugins::PluginSections;
 use self::tls::TlsSettings;
+use self::tracing::TracingSettings;
 use super::diagnostic::{ConfigErrors, Diagnostic, SourceLocation};
 use super::fields::{EventLoop, ShowErrors, WatchMode};
 use super::keys::{KeySettings, KeySources};
@@ -67,6 +69,8 @@ pub(crate) struct Settings {
     pub log_as_json: bool,
     /// `[access_log]`, if it has a destination.
     pub access_log: Option<AccessLogSettings>,
+    /// `[tracing]`, if it has an endpoint.
+    pub tracing: Option<TracingSettings>,
     /// `[compat] legacy_status`: answer 200 where the original did, whatever the handler's code.
     pub legacy_status: bool,
     /// `[page] enabled`: whether there is a page for browsers at `/-/` (default true).

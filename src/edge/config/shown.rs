@@ -42,7 +42,8 @@ fn section_json(section: &Section) -> Value {
 }
 
 fn value(section: &str, item: &Item) -> String {
-    if section.eq_ignore_ascii_case(KEYS) || may_be_secret(&item.key) {
+    let is_for_collector = section.eq_ignore_ascii_case("tracing") && item.key == "headers";
+    if section.eq_ignore_ascii_case(KEYS) || may_be_secret(&item.key) || is_for_collector {
         return MASK.to_owned();
     }
     if !section.eq_ignore_ascii_case("plugin_parms") {
@@ -75,6 +76,7 @@ mod tests {
             ("keys", "admin", "key=k&scopes=control", MASK),
             ("SSL", "keyfile", "key.pem", "key.pem"),
             ("headers", "X-Api-Token", "t", MASK),
+            ("tracing", "headers", "x-auth=t", MASK),
             ("limits", "wrong_keys", "3/m", "3/m"),
             (
                 "plugin_parms",

@@ -22,7 +22,7 @@ use crate::edge::observe::metrics::process::ProcessFigures;
 use crate::edge::observe::metrics::server::{RESULTS, ServerCounts, TLS_VERSIONS};
 use crate::edge::observe::metrics::slots::{NO_PLUGIN, Slot};
 use crate::edge::observe::metrics::thread::{self, PluginCounts, RefusalReason, ThreadCounts, VERSIONS};
-use crate::edge::observe::output;
+use crate::edge::observe::{output, spans};
 
 /// What is asked for, and what is known of the plugins.
 pub(crate) struct Figures {
@@ -86,6 +86,10 @@ impl Figures {
         out.sample(&family::LOG_LINES_LOST, &[], output::lost_lines());
         out.family(&family::ACCESS_LINES_LOST);
         out.sample(&family::ACCESS_LINES_LOST, &[], output::lost_deferred_lines());
+        for (family, count) in [(&family::SPANS_SENT, spans::sent()), (&family::SPANS_LOST, spans::lost())] {
+            out.family(family);
+            out.sample(family, &[], count);
+        }
         self.process(&mut out);
         own::show(&mut out, plugins.iter().map(|(id, _)| *id));
         out.append(&self.registry);

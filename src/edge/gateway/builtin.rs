@@ -234,8 +234,8 @@ async fn check_server_key(
     };
     let Some(key) = gate.check_body(policy, resource, access, &variables)? else { return Ok(None) };
     gate.check_key_rate(rates, "", &key)?;
-    if let (Some(entry), Some(name)) = (&context.entry, &key.name) {
-        entry.note_key(name);
+    if let (Some(observed), Some(name)) = (&context.observed, &key.name) {
+        observed.note_key(name);
     }
     Ok(key.name)
 }

@@ -152,6 +152,9 @@ impl<B: Backend> AppService<B> {
         let routed = route(snapshot, &context);
         check_host(snapshot, &context, routed.as_ref().map(|(route, _)| route))?;
         let (route, decoded) = routed?;
+        if let Some(observed) = &context.observed {
+            observed.note_route(route.pattern());
+        }
         let endpoint = match route {
             Route::Plugin { endpoint, subpath } => {
                 (context.request.decoded_path, context.request.subpath) = (decoded, subpath);
@@ -209,8 +212,8 @@ impl<B: Backend> AppService<B> {
         access: Access,
     ) -> Result<Option<Permit>, RequestError> {
         context.request.key = self.gate(snapshot, context).check_plugin(endpoint, access)?;
-        if let Some(entry) = &context.entry {
-            context.request.key.name.get().inspect(|name| entry.note_key(name));
+        if let Some(observed) = &context.observed {
+            observed.note_access(context.request.key.name.get());
         }
         if let Some(parameters) = &endpoint.parameters {
             check_parameters(context, parameters)?;

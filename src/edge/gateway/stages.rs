@@ -18,13 +18,12 @@ use super::representations::{Compression, Tags};
 use super::state::Snapshot;
 use crate::edge::config::settings::plugins::PluginSettings;
 use crate::edge::control::page;
-use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::access_log::entry::Answered;
-use crate::edge::http::access_log::logged::LoggedRequest;
 use crate::edge::http::body::{self, BodyError};
 use crate::edge::http::conformance::HeaderFlags;
 use crate::edge::http::content_coding::{ContentCoding, UnsupportedCoding};
 use crate::edge::http::incoming::Incoming;
+use crate::edge::http::observed::{ObservedRequest, Observers};
 use crate::edge::http::request::{BodyData, MethodSet, Variables, classify, declares_json, decode_path};
 use crate::edge::http::request_id::{RequestId, X_REQUEST_ID};
 use crate::edge::http::rescue::{ErrorFormat, Failure, Rejection};
@@ -81,8 +80,8 @@ pub(super) struct RequestContext {
     /// Which of the rarer headers it has.
     flags: HeaderFlags,
     peer: Rc<ConnectInfo>,
-    /// What the access log has of it, if there is one.
-    pub(super) entry: Option<Arc<LoggedRequest>>,
+    /// The same for the access log and spans, if there are any.
+    pub(super) observed: Option<Arc<ObservedRequest>>,
 }
 
 impl RequestContext {
@@ -114,19 +113,22 @@ impl RequestContext {
             texts: TextValues::default(),
         });
         let is_local = request.client.is_local();
-        let mut context = Self { request, id, is_local, flags, peer, entry: None };
+        let mut context = Self { request, id, is_local, flags, peer, observed: None };
         context.find_origin(snapshot);
-        context.entry = snapshot.access_log.as_ref().map(|log| context.begin_entry(log));
+        if let Some(observers) = &snapshot.observers {
+            context.observed = context.observe(observers);
+        }
         context
     }
 
     #[cold]
-    fn begin_entry(&self, log: &Arc<AccessLog>) -> Arc<LoggedRequest> {
+    fn observe(&mut self, observers: &Arc<Observers>) -> Option<Arc<ObservedRequest>> {
+        observers.sample(&mut self.request.trace);
         let request = &self.request;
         let head = (&request.method, &request.uri, request.version);
         let client = (request.client.requester(), request.secure);
-        let name = (self.id.clone(), request.trace.trace_id);
-        LoggedRequest::new(log, name, client, head, &request.headers)
+        let name = (self.id.clone(), request.trace);
+        ObservedRequest::new(observers, name, client, head, &request.headers)
     }
 
     /// The same request, to be judged by another snapshot.
@@ -382,8 +384,8 @@ pub(super) struct ResponseContext {
     is_local: bool,
     /// Whether it is for the page, so that nothing may store it or show it in a frame.
     is_of_page: bool,
-    /// What the access log has of the request, if there is one.
-    entry: Option<Arc<LoggedRequest>>,
+    /// The request for the access log and spans, if there are any.
+    observed: Option<Arc<ObservedRequest>>,
 }
 
 impl ResponseContext {
@@ -419,7 +421,7 @@ impl ResponseContext {
             takes_problems: context.flags.problem,
             is_local: context.is_local,
             is_of_page: false,
-            entry: context.entry.clone(),
+            observed: context.observed.clone(),
         }
     }
 
@@ -427,8 +429,8 @@ impl ResponseContext {
     /// compressed and gets a tag.
     pub(super) fn go_by(&mut self, endpoint: &Endpoint, context: &RequestContext) {
         self.slot = endpoint.slot;
-        if let Some(entry) = &self.entry {
-            entry.note_plugin(endpoint.id());
+        if let Some(observed) = &self.observed {
+            observed.note_plugin(endpoint.id());
         }
         self.cors.clone_from(&endpoint.cors);
         let (request, flags) = (&context.request, context.flags);
@@ -476,6 +478,9 @@ impl ResponseContext {
                     RequestError::Rejected(rejection) => refusal = rejection.reason(),
                     RequestError::Failed(Failure::Exception { type_name, .. }) => {
                         thread::current().note_exception(self.slot, type_name);
+                        if let Some(observed) = &self.observed {
+                            observed.note_exception(type_name);
+                        }
                     }
                     RequestError::Failed(_) => {}
                 }
@@ -514,13 +519,13 @@ impl ResponseContext {
             body_bytes,
             refusal,
         });
-        if let Some(entry) = &self.entry {
+        if let Some(observed) = &self.observed {
             let (status, plugin_times) = (response.status(), self.plugin_times);
             let answered = Answered { status, refusal, plugin_times, bytes: body_bytes, total: duration };
             if self.is_head || !has_body {
-                entry.write(&answered);
+                observed.end(&answered);
             } else {
-                response.body_mut().log(Arc::clone(entry), answered);
+                response.body_mut().observe(Arc::clone(observed), answered);
             }
         }
         response

@@ -28,9 +28,9 @@ use crate::edge::control::process::ProcessRequests;
 use crate::edge::control::stalls::Stalls;
 use crate::edge::control::status::Statuses;
 use crate::edge::files::static_files::StaticFiles;
-use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::added_headers::AddedHeaders;
 use crate::edge::http::connection_count::ConnectionCount;
+use crate::edge::http::observed::Observers;
 use crate::edge::http::params::ConnectionParams;
 use crate::edge::http::tls::Tls;
 use crate::edge::policy::admission::{ClientPlaces, Limit};
@@ -78,8 +78,8 @@ pub(crate) struct Snapshot {
     pub body_times: BodyTimes,
     /// Limits and timings of new connections.
     pub connection: ConnectionParams,
-    /// The access log, if there is one.
-    pub access_log: Option<Arc<AccessLog>>,
+    /// The access log and what sends spans, if there are any.
+    pub observers: Option<Arc<Observers>>,
     /// `[headers]`, if there are any.
     pub added_headers: Option<Arc<AddedHeaders>>,
     /// `[compat] legacy_status`.
@@ -95,14 +95,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What `settings` say, for the endpoints in `table`, for `static_mount`, with the certificates and the access log that they
-    /// name.
+    /// What `settings` say, for the endpoints in `table`, for `static_mount`, with the certificates and the observers of
+    /// requests that they name.
     pub(crate) fn new(
         settings: &Settings,
         mut table: RouteTable,
         static_mount: Option<&StaticMount>,
         tls: Option<Arc<Tls>>,
-        access_log: Option<Arc<AccessLog>>,
+        observers: Option<Arc<Observers>>,
     ) -> Self {
         let static_mount = static_mount.filter(|mount| table.serve_static_files(mount.route()).is_ok());
         let keys = Keys::of(settings);
@@ -126,10 +126,10 @@ impl Snapshot {
             general: Arc::clone(&settings.plugins.general),
             body_times: settings.limits.body,
             connection: ConnectionParams {
-                access_log: access_log.clone(),
+                observers: observers.clone(),
                 ..ConnectionParams::new(&settings.limits, &settings.network, added_headers.clone())
             },
-            access_log,
+            observers,
             added_headers,
             legacy_status: settings.legacy_status,
             page: settings.page,

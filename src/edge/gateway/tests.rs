@@ -151,7 +151,7 @@ fn state() -> Arc<ServerState<TestBackend>> {
         trusted_proxies: TrustedProxies { networks: Vec::new(), unix: false },
         general: settings,
         body_times: BodyTimes::default(),
-        access_log: None,
+        observers: None,
         added_headers: None,
         legacy_status: false,
         description: DescriptionPolicy::Public,

@@ -70,7 +70,7 @@ pub(crate) fn compress(response: &mut Response<Body>, coding: Coding) {
         },
         Body::Whole(bytes) => Body::Compressed(Box::new(Compressed::whole(bytes.unwrap_or_default(), encoder))),
         Body::Streamed(stream) => Body::Compressed(Box::new(Compressed::streamed(stream, encoder))),
-        other @ (Body::File(_) | Body::Compressed(_) | Body::Logged(_)) => return *response.body_mut() = other,
+        other @ (Body::File(_) | Body::Compressed(_) | Body::Observed(_)) => return *response.body_mut() = other,
     };
     *response.body_mut() = body;
     let headers = response.headers_mut();

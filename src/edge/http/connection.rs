@@ -112,7 +112,7 @@ fn take_up<S: Service, T: Transport>(
 
 /// Answers 503 to a client for which there is no place, whatever it asks for.
 async fn refuse<T: Transport>(mut stream: Stream<T>, remote: Peer, params: &ConnectionParams) {
-    let client = UnreadClient { remote, secure: false, log: params.access_log.as_ref() };
+    let client = UnreadClient { remote, secure: false, observers: params.observers.as_ref() };
     let added = params.added_headers.as_deref().map(|added| (added, false));
     let answer = malformed::refuse(&HeadError::Crowded, &client, false, added);
     // The client has its answer or it has not: this is not worth the descriptor for longer.

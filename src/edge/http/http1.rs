@@ -65,7 +65,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
     let (announced, service_state) = (Rc::clone(&upgrade), Rc::clone(&state));
     let (secure, known) = (connect_info.secure, RefCell::default());
     let (added_headers, target_size) = (params.added_headers.clone(), params.target_size);
-    let (client, access_log) = (Rc::clone(&connect_info), params.access_log.clone());
+    let (client, observers) = (Rc::clone(&connect_info), params.observers.clone());
     let remote = connect_info.remote;
     let respond = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         if service_state.drains.get() {
@@ -82,7 +82,7 @@ pub(super) async fn serve<S: Service, I: Socket>(
                 let format = ErrorFormat::of(&id, request.headers());
                 tracing::debug!(%id, "request refused: {violation}");
                 let mut response = violation.respond(&format);
-                let client = UnreadClient { remote, secure, log: access_log.as_ref() };
+                let client = UnreadClient { remote, secure, observers: observers.as_ref() };
                 note_refusal(&request, id, &client, &mut response, violation.reason());
                 body::discard(request.into_body());
                 Either::Left(ready(AddedHeaders::complete(added_headers.as_deref(), response, secure)))

@@ -23,13 +23,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::access_log::AccessLog;
 use super::access_log::entry::Answered;
-use super::access_log::logged::LoggedRequest;
 use super::added_headers::AddedHeaders;
 use super::body::{LINGER_BYTES, LINGER_TIMEOUT};
 use super::departure::{Departure, Socket};
 use super::framing::{Framing, STOP};
+use super::observed::{ObservedRequest, Observers};
 use super::params::ConnectionParams;
 use super::request_id::RequestId;
 use super::rescue::HeadError;
@@ -218,20 +217,20 @@ fn is_in_headers(unread: &[u8], head_limit: usize) -> bool {
     line.contains(&b'\n') || !line.contains(&b' ')
 }
 
-/// A client whose bytes do not become a request, and where that is logged.
+/// A client whose bytes do not become a request, and what observes that.
 pub(crate) struct UnreadClient<'a> {
     /// The client, or the proxy in front of it.
     pub remote: Peer,
     /// Whether it uses TLS.
     pub secure: bool,
-    /// The access log, if there is one.
-    pub log: Option<&'a Arc<AccessLog>>,
+    /// What observes requests, if anything does.
+    pub observers: Option<&'a Arc<Observers>>,
 }
 
 impl<'a> UnreadClient<'a> {
     /// The client of a connection with these `params`.
     pub(crate) fn of(connect_info: &ConnectInfo, params: &'a ConnectionParams) -> Self {
-        Self { remote: connect_info.remote, secure: connect_info.secure, log: params.access_log.as_ref() }
+        Self { remote: connect_info.remote, secure: connect_info.secure, observers: params.observers.as_ref() }
     }
 }
 
@@ -246,10 +245,15 @@ pub(crate) fn refuse(
     let id = RequestId::fresh();
     tracing::debug!(%id, "request refused: {error}");
     count(CountedMethod::UNKNOWN, error.status(), error.reason());
-    let trace = TraceContext::begin(&id);
+    let mut trace = TraceContext::begin(&id);
+    if let Some(observers) = client.observers {
+        observers.sample(&mut trace);
+    }
     let bytes = error.to_bytes([id.header(), trace.header()], is_head, added);
     let from = (client.remote.requester(), client.secure);
-    LoggedRequest::write_unread(client.log, (id, trace.trace_id), from, error.status(), error.reason());
+    if let Some(observers) = client.observers {
+        observers.note_unread((id, trace), from, error.status(), error.reason());
+    }
     bytes
 }
 
@@ -257,7 +261,7 @@ fn count(method: CountedMethod, status: StatusCode, reason: RefusalReason) {
     metrics::thread::current().note(&AnsweredRequest::malformed(method, status, reason));
 }
 
-/// Counts and logs the answer to a request that no service has seen, and puts that into its trace.
+/// Counts and notes the answer to a request that no service has seen, and puts that into its trace.
 pub(super) fn note_refusal<B>(
     request: &Request<B>,
     id: RequestId,
@@ -267,14 +271,18 @@ pub(super) fn note_refusal<B>(
 ) {
     let (status, headers) = (response.status(), request.headers());
     let has_one = headers.get_all(TRACEPARENT).iter().nth(1).is_none();
-    let trace = if has_one { TraceContext::from_headers(headers, &id) } else { TraceContext::begin(&id) };
+    let mut trace = if has_one { TraceContext::from_headers(headers, &id) } else { TraceContext::begin(&id) };
+    if let Some(observers) = client.observers {
+        observers.sample(&mut trace);
+    }
     response.headers_mut().insert(TRACEPARENT, trace.header());
     count(CountedMethod::of(request.method()), status, reason);
-    if let Some(log) = client.log {
+    if let Some(observers) = client.observers {
         let head = (request.method(), request.uri(), request.version());
         let from = (client.remote.requester(), client.secure);
-        let name = (id, trace.trace_id);
-        LoggedRequest::new(log, name, from, head, headers).write(&Answered::refused(status, reason));
+        if let Some(request) = ObservedRequest::new(observers, (id, trace), from, head, headers) {
+            request.end(&Answered::refused(status, reason));
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access_log::AccessLog;
 use super::added_headers::AddedHeaders;
+use super::observed::Observers;
 use crate::edge::config::settings::NetworkSettings;
 use crate::edge::config::settings::limits::LimitSettings;
 
@@ -46,8 +46,8 @@ pub(crate) struct ConnectionParams {
     pub proxy_protocol: bool,
     /// What is added to answers that no service gives.
     pub added_headers: Option<Arc<AddedHeaders>>,
-    /// Where requests are logged that no service answers.
-    pub access_log: Option<Arc<AccessLog>>,
+    /// What observes requests that no service answers.
+    pub observers: Option<Arc<Observers>>,
 }
 
 impl ConnectionParams {
@@ -70,7 +70,7 @@ impl ConnectionParams {
             http2: network.http2,
             proxy_protocol: network.proxy_protocol,
             added_headers,
-            access_log: None,
+            observers: None,
         }
     }
 }

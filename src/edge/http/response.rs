@@ -18,9 +18,9 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::access_log::entry::Answered;
-use super::access_log::logged::LoggedRequest;
 use super::compressed::Compressed;
 use super::file::FileBody;
+use super::observed::ObservedRequest;
 use super::pipe::{Broken, Reader};
 use super::streamed::Streamed;
 use crate::edge::observe::metrics::slots::Slot;
@@ -37,8 +37,8 @@ pub enum Body {
     File(FileBody),
     /// One of the others, compressed as it is sent.
     Compressed(Box<Compressed>),
-    /// One of the others, whose request is logged when it ends.
-    Logged(Box<LoggedBody>),
+    /// One of the others, whose request is observed until it ends.
+    Observed(Box<ObservedBody>),
 }
 
 impl Body {
@@ -61,18 +61,18 @@ impl Body {
         match self {
             Self::Streamed(streamed) => streamed.slot = Some(slot),
             Self::Compressed(body) => body.slot = Some(slot),
-            Self::Whole(_) | Self::File(_) | Self::Logged(_) => {}
+            Self::Whole(_) | Self::File(_) | Self::Observed(_) => {}
         }
         0
     }
 
-    /// Has `request` logged: at once if all bytes are there, else when the body ends.
-    pub(crate) fn log(&mut self, request: Arc<LoggedRequest>, answered: Answered) {
+    /// Has the end of `request` noted: at once if all bytes are there, else when the body ends.
+    pub(crate) fn observe(&mut self, request: Arc<ObservedRequest>, answered: Answered) {
         match self {
-            Self::Whole(_) => request.write(&answered),
+            Self::Whole(_) => request.end(&answered),
             other => {
                 let (body, answered) = (std::mem::take(other), Answered { bytes: 0, ..answered });
-                *other = Self::Logged(Box::new(LoggedBody { body, request, answered }));
+                *other = Self::Observed(Box::new(ObservedBody { body, request, answered }));
             }
         }
     }
@@ -95,16 +95,16 @@ impl<T: Into<Bytes>> From<T> for Body {
     }
 }
 
-/// A body, and the request that it answers, which is logged when the last piece has been handed over, or when the body
+/// A body, and the request that it answers, which is noted when the last piece has been handed over, or when the body
 /// is dropped because its client has left.
 #[derive(Debug)]
-pub struct LoggedBody {
+pub struct ObservedBody {
     body: Body,
-    request: Arc<LoggedRequest>,
+    request: Arc<ObservedRequest>,
     answered: Answered,
 }
 
-impl LoggedBody {
+impl ObservedBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let next = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
         if let Poll::Ready(Some(Ok(frame))) = &next {
@@ -114,9 +114,9 @@ impl LoggedBody {
     }
 }
 
-impl Drop for LoggedBody {
+impl Drop for ObservedBody {
     fn drop(&mut self) {
-        self.request.write_at_end(&self.answered);
+        self.request.end_now(&self.answered);
     }
 }
 
@@ -144,14 +144,14 @@ impl http_body::Body for Body {
                 let slot = body.slot;
                 body.poll_next(cx).map(|next| next.map(|piece| piece.map(|piece| frame(slot, piece))))
             }
-            Self::Logged(logged) => logged.poll_next(cx),
+            Self::Observed(observed) => observed.poll_next(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Compressed(body) => body.has_ended(),
-            Self::Logged(logged) => logged.body.is_end_stream(),
+            Self::Observed(observed) => observed.body.is_end_stream(),
             other => other.is_empty(),
         }
     }
@@ -162,7 +162,7 @@ impl http_body::Body for Body {
             Self::Streamed(streamed) => streamed.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Compressed(_) => SizeHint::default(),
-            Self::Logged(logged) => logged.body.size_hint(),
+            Self::Observed(observed) => observed.body.size_hint(),
         }
     }
 }

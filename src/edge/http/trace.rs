@@ -1,8 +1,8 @@
 //! The place of a request in a trace, as W3C's Trace Context has it: continued from its client, or begun here.
 //!
 //! Pure functions, called on the I/O threads. Promise: a header that is none is passed over, and a trace begins; ids
-//! that begin here cost a few instructions. Caveat: nothing is recorded of a request; a trace that begins here says
-//! that it is, so that those who record by what their callers do record it.
+//! that begin here cost a few instructions. Caveat: whether a span is recorded of a request is not decided here; a trace
+//! that begins says that it is recorded, so that those who record by what their callers do record it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -29,15 +29,15 @@ pub struct TraceContext {
     pub span_id: u64,
     /// The flags, of which one has a meaning so far.
     pub flags: u8,
-    /// Whether the client has begun the trace.
-    pub is_continued: bool,
+    /// The client's span; 0 if the trace begins here.
+    pub parent_id: u64,
 }
 
 impl TraceContext {
     /// A trace that begins with the request `id`, and has the same id if that is the server's.
     pub(crate) fn begin(id: &RequestId) -> Self {
         let trace_id = if id.bits() == 0 { random() } else { id.bits() };
-        Self { trace_id, span_id: random_span(), flags: SAMPLED, is_continued: false }
+        Self { trace_id, span_id: random_span(), flags: SAMPLED, parent_id: 0 }
     }
 
     /// The trace that a request with these headers belongs to; it begins with the request `id` if there is none.
@@ -58,8 +58,29 @@ impl TraceContext {
         };
         let (trace_id, parent, flags) = (hex(trace_id)?, hex(parent)?, hex(flags)?);
         let flags = u8::try_from(flags).ok()? & SAMPLED;
-        let is_valid = has_dashes && is_known && trace_id != 0 && parent != 0;
-        is_valid.then(|| Self { trace_id, span_id: random_span(), flags, is_continued: true })
+        let parent_id = u64::try_from(parent).ok()?;
+        let is_valid = has_dashes && is_known && trace_id != 0 && parent_id != 0;
+        is_valid.then(|| Self { trace_id, span_id: random_span(), flags, parent_id })
+    }
+
+    /// Whether the client has begun the trace.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.parent_id != 0
+    }
+
+    /// Whether the trace is recorded.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// Says from now on that it is not recorded.
+    pub(crate) fn leave_out(&mut self) {
+        self.flags &= !SAMPLED;
+    }
+
+    /// A span of the same trace that no other has the id of.
+    pub(crate) fn fresh_span_id() -> u64 {
+        random_span()
     }
 
     /// The id of the trace, as 32 digits.
@@ -128,7 +149,8 @@ mod tests {
     fn a_trace_is_continued_with_another_span() {
         let trace = TraceContext::parse(GIVEN.as_bytes()).unwrap();
         assert_eq!("4bf92f3577b34da6a3ce929d0e0e4736", trace.trace_id_text());
-        assert_ne!(0x00f0_67aa_0ba9_02b7, trace.span_id);
+        assert_eq!(0x00f0_67aa_0ba9_02b7, trace.parent_id);
+        assert_ne!(trace.parent_id, trace.span_id);
         assert_eq!(format!("00-{}-{:016x}-01", trace.trace_id_text(), trace.span_id), trace.text());
         assert_eq!(Some(0), TraceContext::parse(GIVEN.replace("-01", "-02").as_bytes()).map(|trace| trace.flags));
         let later = GIVEN.replacen("00", "cc", 1);
@@ -158,7 +180,7 @@ mod tests {
     fn a_trace_that_begins_has_the_id_of_its_request() {
         let id = RequestId::fresh();
         let trace = TraceContext::begin(&id);
-        assert_eq!((id.as_str(), 1, false), (&*trace.trace_id_text(), trace.flags, trace.is_continued));
+        assert_eq!((id.as_str(), 1, false), (&*trace.trace_id_text(), trace.flags, trace.is_continued()));
         let mut headers = HeaderMap::new();
         headers.insert("x-request-id", HeaderValue::from_static("chosen"));
         headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));

@@ -14,5 +14,6 @@ pub(crate) mod recent;
 pub(crate) mod repeats;
 pub(crate) mod service_manager;
 pub(crate) mod sink;
+pub(crate) mod spans;
 pub(crate) mod subscriber;
 pub(crate) mod timestamp;

@@ -18,7 +18,7 @@ use crate::edge::config::difference::Digests;
 use crate::edge::config::launch::LaunchOptions;
 use crate::edge::config::settings::{Secret, Settings};
 use crate::edge::gateway::static_mount::StaticMount;
-use crate::edge::http::access_log::AccessLog;
+use crate::edge::http::observed::Observers;
 use crate::edge::http::tls::Tls;
 use crate::edge::policy::keys::Keys;
 use crate::edge::routing::RouteError;
@@ -44,8 +44,8 @@ pub(super) struct Generation {
     pub environment: Arc<Environment>,
     /// What TLS is spoken with, if it is on.
     pub tls: Option<Arc<Tls>>,
-    /// The access log, if there is one.
-    pub access_log: Option<Arc<AccessLog>>,
+    /// What observes requests, if anything does.
+    pub observers: Option<Arc<Observers>>,
     /// The folder of static files, if one is served.
     pub static_mount: Option<StaticMount>,
 }
@@ -161,10 +161,9 @@ impl Draft {
             ReloadScope::Plugins | ReloadScope::ChangedPlugins => None,
             ReloadScope::Everything => {
                 let tls = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)).transpose();
-                let access_log = settings.access_log.as_ref().map(|log| AccessLog::open(log, &launch.folder));
                 let next = Generation {
                     tls: tls.map_err(|error| reason(&error))?,
-                    access_log: access_log.transpose().map_err(|error| reason(&error))?,
+                    observers: Observers::open(&settings, &launch.folder).map_err(|error| reason(&error))?,
                     static_mount: StaticMount::new(&settings, launch),
                     environment: Arc::clone(&environment),
                     settings,

@@ -20,6 +20,7 @@ use super::generation::Generation;
 use super::handle::{Ending, HostHandle, Interruption, Operation, Timings};
 use super::mailbox::{Command, CommandSender, Mailbox};
 use super::predecessor::Predecessor;
+use super::reload_span::ReloadSpan;
 use super::startup::{self, Summary};
 use super::status::StatusRecord;
 use crate::edge::config::difference::Digests;
@@ -36,9 +37,9 @@ use crate::edge::control::{ReloadReport, ReloadTarget};
 use crate::edge::gateway::state::{ServerState, Snapshot, url};
 use crate::edge::gateway::static_mount::StaticMount;
 use crate::edge::gateway::threads::IoThreads;
-use crate::edge::http::access_log::AccessLog;
 use crate::edge::http::control_socket::ControlSocket;
 use crate::edge::http::forked::Listening;
+use crate::edge::http::observed::Observers;
 use crate::edge::http::tls::Tls;
 use crate::edge::observe::metrics::thread;
 use crate::edge::observe::{log_file, service_manager};
@@ -74,8 +75,8 @@ pub(crate) struct Options {
     pub addresses: Vec<SocketAddress>,
     /// What TLS is spoken with, if it is on.
     pub tls: Option<Arc<Tls>>,
-    /// The access log, if there is one.
-    pub access_log: Option<Arc<AccessLog>>,
+    /// What observes requests, if anything does.
+    pub observers: Option<Arc<Observers>>,
     /// The listening sockets.
     pub listeners: Vec<Listening>,
     /// The control socket, if there is one.
@@ -119,7 +120,7 @@ impl Host {
     /// When the system or Python refuses something that every start needs.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, reading: LoadedConfig, options: Options) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
-        let Options { launch, addresses, tls, access_log, listeners, control, process, predecessor } = options;
+        let Options { launch, addresses, tls, observers, listeners, control, process, predecessor } = options;
         let environment = Arc::new(environment(py, &launch, &reading)?);
         let LoadedConfig { settings, digests, .. } = reading;
         let started = (settings.clone(), digests.clone());
@@ -129,7 +130,7 @@ impl Host {
         let backend = PythonBackend::new(Arc::clone(&submissions), commands.clone());
         let static_mount = StaticMount::new(&settings, &launch);
         let live =
-            Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone(), access_log.clone());
+            Snapshot::new(&settings, RouteTable::default(), static_mount.as_ref(), tls.clone(), observers.clone());
         let state = ServerState::new(live, backend, &settings.limits, kept_state(&settings, &launch));
         state.process.get_or_init(|| process);
         state.python.get_or_init(|| startup::python().to_owned());
@@ -154,7 +155,7 @@ impl Host {
                 digests,
                 environment,
                 tls,
-                access_log,
+                observers,
                 static_mount,
             })),
             registry,
@@ -280,14 +281,19 @@ impl Host {
     /// Reloads, and reports it to the log and to the service manager.
     async fn reload_reporting(self: &Arc<Self>, target: ReloadTarget) -> ReloadReport {
         service_manager::reloading();
+        let span = ReloadSpan::begin();
         self.handle.state.events.publish(Event::ReloadBegun(&target));
         let report = self.reload_cancellable(target.clone()).await;
-        self.report(&target, &report);
+        self.report(span, &target, &report);
         report
     }
 
-    fn report(&self, target: &ReloadTarget, report: &ReloadReport) {
+    fn report(&self, span: ReloadSpan, target: &ReloadTarget, report: &ReloadReport) {
         log_report(target, report);
+        let snapshot = self.handle.state.snapshot.load();
+        if let Some(exporter) = snapshot.observers.as_ref().and_then(|observers| observers.exporter()) {
+            span.end(exporter, target, report);
+        }
         thread::current().server.reloads[usize::from(!report.is_success())].add(1);
         let events = &self.handle.state.events;
         match report {
@@ -318,6 +324,7 @@ impl Host {
             return refusal;
         }
         service_manager::reloading();
+        let span = ReloadSpan::begin();
         let target = match action {
             PluginAction::Previous => ReloadTarget::Previous(id.clone()),
             _ => ReloadTarget::OneOrFailed(id.clone()),
@@ -333,7 +340,7 @@ impl Host {
             }
         };
         let report = self.run_cancellable(Interruption::FinalStop, changed).await.unwrap_or(ReloadReport::Stopping);
-        self.report(&target, &report);
+        self.report(span, &target, &report);
         report
     }
 

@@ -17,6 +17,7 @@ mod listeners;
 pub(crate) mod mailbox;
 pub(crate) mod predecessor;
 pub(crate) mod reload;
+mod reload_span;
 pub(crate) mod reports;
 mod startup;
 mod status;

@@ -380,9 +380,9 @@ impl Host {
         self.registry.withhold(withheld.into_iter().collect());
         let generation = self.generation();
         let (static_mount, tls) = (generation.static_mount.as_ref(), generation.tls.clone());
-        let access_log = generation.access_log.clone();
+        let observers = generation.observers.clone();
         line::set_json(generation.settings.log_as_json);
-        let snapshot = Snapshot::new(&generation.settings, table, static_mount, tls, access_log);
+        let snapshot = Snapshot::new(&generation.settings, table, static_mount, tls, observers);
         self.handle.state.snapshot.store(Arc::new(snapshot));
     }
 

@@ -98,7 +98,7 @@ fn attach(attach: &Bound<'_, PyAny>, request: &RequestData) -> PyResult<()> {
     let TraceContext { trace_id, span_id, flags, .. } = request.trace;
     let states = request.headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok());
     // The state belongs to the trace of the client.
-    let states: Vec<_> = states.filter(|_| request.trace.is_continued).collect();
+    let states: Vec<_> = states.filter(|_| request.trace.is_continued()).collect();
     attach.call1((trace_id, span_id, flags, states)).map(drop)
 }
 

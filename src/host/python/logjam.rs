@@ -70,7 +70,7 @@ fn write(py: Python<'_>, sink: &Sink, record: &Record<'_>, mut fields: Fields<'_
     if let Some(scope) = scope {
         fields.push((REQUEST_ID.into(), FieldValue::Text(scope.id.to_string())));
         // As text, one that has begun here would say the same once more.
-        if scope.trace.is_continued || is_json() {
+        if scope.trace.is_continued() || is_json() {
             fields.push((TRACE_ID.into(), FieldValue::Text(scope.trace.trace_id_text())));
         }
     }

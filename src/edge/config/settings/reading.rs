@@ -13,6 +13,7 @@ mod listen;
 mod plugins;
 mod static_files;
 mod tls;
+mod tracing;
 
 use super::{NetworkSettings, ParameterLine, Paths, Secret, ServerSettings, Settings, UnixAccess};
 use crate::edge::config::diagnostic::{ConfigErrors, Diagnostic, Diagnostics, Severity, SourceLocation};
@@ -58,6 +59,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
     let openapi_public = SectionReader::new(config, "openapi", &mut found).switch("public", false);
     let (log_as_json, access_log) =
         (access_log::log_format(config, &mut found), access_log::access_log(config, &mut found));
+    let tracing = tracing::tracing(config, &mut found);
     let legacy_status = SectionReader::new(config, "compat", &mut found).switch("legacy_status", false);
     let page = SectionReader::new(config, "page", &mut found).switch("enabled", true);
     let parameters = config.host_section("plugin_parms").map_or(&[][..], |section| &section.items);
@@ -89,6 +91,7 @@ pub(super) fn settings(config: &ResolvedConfig) -> (Result<Settings, ConfigError
             headers,
             log_as_json,
             access_log,
+            tracing,
             legacy_status,
             page,
             shown: Arc::new(shown::shown(config)),
@@ -177,7 +180,7 @@ impl<'a> SectionReader<'a> {
     fn invalid(&mut self, key: &str, invalid: InvalidValue) {
         let InvalidValue { mut message, mut remedy } = invalid;
         if let Some(item) = self.item(key) {
-            // No key of the host but this one holds a secret.
+            // This key holds a secret; of others that may, no message begins so.
             if message.starts_with("must") && key != "apikey" {
                 message = format!("{message}, not {:?}", item.text);
             }

@@ -1,7 +1,7 @@
-//! What the access log keeps of a request until it is answered, and of its answer.
+//! What the access log and spans keep of a request until it is answered, and of its answer.
 //!
 //! Made on the I/O threads when the head is there, or when a head has been refused. Caveat: only those headers are kept
-//! that a line has.
+//! that a line has; spans have none.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,45 +11,53 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::edge::config::settings::access_log::{AccessFormat, Field};
 use crate::edge::http::request_id::RequestId;
+use crate::edge::http::trace::TraceContext;
 use crate::edge::observe::metrics::thread::{PluginTimes, RefusalReason};
 use crate::edge::observe::repeats::Requester;
 
-/// A request, as far as lines may have it.
+/// A request, as far as lines and spans may have it.
 #[derive(Debug)]
 pub(crate) struct AccessEntry {
-    pub(super) begun: Instant,
-    pub(super) id: RequestId,
-    pub(super) trace_id: u128,
+    pub(in crate::edge::http) begun: Instant,
+    pub(in crate::edge::http) id: RequestId,
+    pub(in crate::edge::http) trace: TraceContext,
     /// The client, after what trusted proxies say has been read.
-    pub(super) client: Requester,
-    pub(super) secure: bool,
+    pub(in crate::edge::http) client: Requester,
+    pub(in crate::edge::http) secure: bool,
     /// Nothing if the head could not be read.
-    pub(super) head: Option<Head>,
+    pub(in crate::edge::http) head: Option<Head>,
+    /// What requests with such a path have in common, if it is one of the server's own.
+    pub(in crate::edge::http) route: OnceLock<&'static str>,
     /// The plugin that it is for.
-    pub(super) plugin: OnceLock<Arc<str>>,
+    pub(in crate::edge::http) plugin: OnceLock<Arc<str>>,
     /// The name of the key that admitted it.
-    pub(super) key: OnceLock<Arc<str>>,
+    pub(in crate::edge::http) key: OnceLock<Arc<str>>,
+    /// Since when it is in the queue to its plugin.
+    pub(in crate::edge::http) queued: OnceLock<Instant>,
+    /// The type of the exception that its handler has raised.
+    pub(in crate::edge::http) exception: OnceLock<String>,
 }
 
 /// The head of a request.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) version: Version,
+pub(in crate::edge::http) struct Head {
+    pub(in crate::edge::http) method: Method,
+    pub(in crate::edge::http) uri: Uri,
+    pub(in crate::edge::http) version: Version,
     pub(super) host: Option<HeaderValue>,
     pub(super) referer: Option<HeaderValue>,
     pub(super) user_agent: Option<HeaderValue>,
 }
 
 impl Head {
-    /// What lines of `format` may have of a head.
-    pub(super) fn new(
-        format: &AccessFormat,
+    /// What lines of `format`, if there are lines, and spans may have of a head.
+    pub(in crate::edge::http) fn new(
+        format: Option<&AccessFormat>,
         (method, uri, version): (&Method, &Uri, Version),
         headers: &HeaderMap,
     ) -> Self {
-        let keep = |field, name| if format.has(field) { headers.get(name).cloned() } else { None };
+        let is_shown = |field| format.is_some_and(|format| format.has(field));
+        let keep = |field, name| if is_shown(field) { headers.get(name).cloned() } else { None };
         Self {
             method: method.clone(),
             uri: uri.clone(),
@@ -78,13 +86,13 @@ pub(crate) struct Answered {
 
 impl AccessEntry {
     /// A request that begins now.
-    pub(super) fn new(
-        (id, trace_id): (RequestId, u128),
+    pub(in crate::edge::http) fn new(
+        (id, trace): (RequestId, TraceContext),
         (client, secure): (Requester, bool),
         head: Option<Head>,
     ) -> Self {
-        let (plugin, key) = Default::default();
-        Self { begun: Instant::now(), id, trace_id, client, secure, head, plugin, key }
+        let (route, plugin, key, queued, exception) = Default::default();
+        Self { begun: Instant::now(), id, trace, client, secure, head, route, plugin, key, queued, exception }
     }
 }
 

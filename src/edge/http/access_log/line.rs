@@ -78,7 +78,7 @@ fn value<'a>(field: Field, entry: &'a AccessEntry, answered: &'a Answered) -> Op
         Field::Handler => Value::Seconds(times?.handler),
         Field::Total => Value::Seconds(answered.total),
         Field::RequestId => Value::Id(entry),
-        Field::TraceId => Value::Trace(entry.trace_id),
+        Field::TraceId => Value::Trace(entry.trace.trace_id),
         Field::Referer => Value::Text(match text_of(head?.referer.as_ref()?) {
             Cow::Borrowed(referer) => redaction::url(referer),
             Cow::Owned(referer) => redaction::url(&referer).into_owned().into(),
@@ -199,6 +199,7 @@ mod tests {
     use super::*;
     use crate::edge::http::access_log::entry::Head;
     use crate::edge::http::request_id::RequestId;
+    use crate::edge::http::trace::TraceContext;
     use crate::edge::observe::metrics::thread::PluginTimes;
 
     fn line(format: &str, target: &str, headers: &[(&'static str, &[u8])]) -> String {
@@ -208,8 +209,8 @@ mod tests {
             .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
             .collect();
         let (uri, client) = (Uri::try_from(target).unwrap(), Requester::Address("192.0.2.7".parse().unwrap()));
-        let head = Head::new(&format, (&Method::GET, &uri, Version::HTTP_11), &headers);
-        let entry = AccessEntry::new((RequestId::fresh(), 1), (client, true), Some(head));
+        let head = Head::new(Some(&format), (&Method::GET, &uri, Version::HTTP_11), &headers);
+        let entry = AccessEntry::new((RequestId::fresh(), TraceContext::default()), (client, true), Some(head));
         entry.key.set(Arc::from("ada")).unwrap();
         let (queue, handler) = (Duration::from_micros(1), Duration::from_millis(1500));
         let answered = Answered {

@@ -6,7 +6,6 @@
 
 pub(crate) mod entry;
 mod line;
-pub(crate) mod logged;
 mod redaction;
 
 use std::path::Path;
@@ -55,12 +54,12 @@ impl AccessLog {
     }
 
     /// What a line is.
-    fn format(&self) -> &AccessFormat {
+    pub(super) fn format(&self) -> &AccessFormat {
         &self.settings.format
     }
 
     /// Writes the line of a request, unless it is one of those that sampling leaves out.
-    fn write(&self, entry: &AccessEntry, answered: &Answered) {
+    pub(super) fn write(&self, entry: &AccessEntry, answered: &Answered) {
         let is_notable = answered.status.as_u16() >= 400 || answered.total > self.settings.slow;
         let sample = u128::from(self.settings.sample);
         // A fresh id is as good as random; one that the client has chosen is not.

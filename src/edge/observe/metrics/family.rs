@@ -119,6 +119,10 @@ families! {
         "Log lines that an output did not take";
     ACCESS_LINES_LOST: Counter "plugincore_access_log_lines_lost_total" []
         "Lines of the access log that its output did not take";
+    SPANS_SENT: Counter "plugincore_spans_sent_total" []
+        "Spans that the collector has taken";
+    SPANS_LOST: Counter "plugincore_spans_lost_total" []
+        "Spans that the collector did not take, or for which there was no room";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "Processor time of the process";
     PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" []

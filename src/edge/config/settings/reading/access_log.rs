@@ -113,7 +113,7 @@ fn format(value: &Value) -> ParseResult<AccessFormat> {
 }
 
 /// `1/100`, or 1 for all.
-fn sample(value: &Value) -> ParseResult<u32> {
+pub(super) fn sample(value: &Value) -> ParseResult<u32> {
     let number = match value {
         Value::Int(1) => Some(1),
         Value::Text(text) => match text.split_once('/') {
