@@ -92,7 +92,10 @@ impl OwnMetrics {
             return Err(InvalidMetric::Name(wrong.to_owned()));
         }
         let is_twice = |label: &String| labels.iter().filter(|other| *other == label).count() > 1;
-        if let Some(wrong) = labels.iter().find(|label| *label == "le" || label.starts_with("__") || is_twice(label)) {
+        // What the methods call their own argument, and what the formats have for themselves.
+        let taken = [if kind == Kind::Counter { "n" } else { "value" }, "le"];
+        let is_taken = |label: &String| taken.contains(&&**label) || label.starts_with("__") || is_twice(label);
+        if let Some(wrong) = labels.iter().find(|label| is_taken(label)) {
             return Err(InvalidMetric::Label(wrong.clone()));
         }
         if !bounds.is_sorted_by(|one, next| one < next) || bounds.iter().any(|bound| !bound.is_finite()) {
@@ -291,6 +294,9 @@ mod tests {
         assert!(matches!(declare("x", &["a-b"], &[]), Err(InvalidMetric::Name(_))));
         assert!(matches!(declare("x", &["le"], &[]), Err(InvalidMetric::Label(_))));
         assert!(matches!(declare("x", &["a", "a"], &[]), Err(InvalidMetric::Label(_))));
+        assert!(matches!(declare("x", &["value"], &[]), Err(InvalidMetric::Label(_))));
+        let counter = |label: &str| own.declare(Kind::Counter, ("c", "x"), vec![label.to_owned()], Vec::new()).map(drop);
+        assert_eq!((Err(InvalidMetric::Label("n".to_owned())), Ok(())), (counter("n"), counter("value")));
         assert_eq!(Err(InvalidMetric::Bounds), declare("x", &[], &[1.0, 1.0]));
         assert_eq!(Err(InvalidMetric::Bounds), declare("x", &[], &[f64::NAN]));
         assert_eq!(Ok(()), declare("x", &["a"], &[1.0]));
