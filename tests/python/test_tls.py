@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 import signal
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from support.http2 import Http2
 from support.plugins import INI
-from support.server import Launch, Server
-from support.wait import wait_until
+from support.server import Launch, Server, command
+from support.wait import TIMEOUT, wait_until
 from support.wire import HOST, Wire
 
 PLUGIN = """
@@ -228,13 +230,18 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], int, str]] = {
 def test_a_mistake_in_the_files_stops_the_start(
     launch: Launch, tmp_path: Path, authority: trustme.CA, mistake: str
 ) -> None:
-    """With the option, the file and what to do; never plain HTTP instead, as pluginserver did."""
+    """With the line, the option, the file and what to do; never plain HTTP instead, as pluginserver did."""
     make, code, expected = MISTAKES[mistake]
     issue(authority, tmp_path / "tls")
     make(tmp_path / "tls")
     server = launch({"hello": PLUGIN}, ini_more=SSL, folder=tmp_path / "tls", ready=False)
     assert code == server.wait()
-    server.wait_for(expected)
+    line = server.wait_for(expected)
+    assert re.search(r"server\.ini:\d+: \[SSL\] ", line)
+    words = [*command(), "check", "-i", "server.ini"]
+    check = subprocess.run(words, cwd=server.folder, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    problem = next(line for line in check.stderr.splitlines() if re.search(expected, line))
+    assert (1, True) == (check.returncode, bool(re.match(r"server\.ini:\d+: \[SSL\] ", problem)))
     for unwanted in ("Server started on", "Traceback", "PRIVATE KEY-----", "secret"):
         assert unwanted not in server.log
 

@@ -71,7 +71,7 @@ fn exposed_secrets<'a>(
     documents: &Path,
 ) -> Vec<(&'static str, &'a Path)> {
     let Ok(documents) = documents.canonicalize() else { return Vec::new() };
-    let keys = settings.tls.iter().flat_map(TlsSettings::pairs).map(|pair| ("the private key", &*pair.keyfile));
+    let keys = settings.tls.iter().flat_map(TlsSettings::pairs).map(|pair| ("the private key", &*pair.keyfile.path));
     let ini = launch.ini.as_deref().map(|ini| ("the ini file", ini));
     let plugins = ("the plugins' folder", settings.paths.plugins.as_path());
     let is_inside = |path: &Path| {

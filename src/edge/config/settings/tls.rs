@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::edge::config::diagnostic::SourceLocation;
+
 /// What TLS is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
@@ -35,10 +37,28 @@ pub(crate) struct TlsFiles {
     /// The section that names them.
     pub section: String,
     /// Certificate chain, leaf first.
-    pub certfile: PathBuf,
+    pub certfile: PemFile,
     /// Private key: PKCS#1, SEC1 or PKCS#8.
-    pub keyfile: PathBuf,
+    pub keyfile: PemFile,
 }
+
+/// A file, and the place that names it, for errors about what is in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct PemFile {
+    /// Relative to the server's folder, unless it is absolute.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub location: SourceLocation,
+}
+
+/// The place makes no difference: a line above that is added or removed changes nothing for TLS.
+impl PartialEq for PemFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for PemFile {}
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +73,7 @@ pub(crate) enum TlsVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAuthority {
     /// `client_ca`: the certificates that have to have issued them.
-    pub file: PathBuf,
+    pub file: PemFile,
     /// `client_certificate`: whether a client without a certificate is refused (default), or served like before.
     pub is_required: bool,
 }

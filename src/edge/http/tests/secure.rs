@@ -14,7 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Stream
 use super::super::drain::DrainKind;
 use super::super::tls::{Tls, TlsError};
 use super::{Options, Server, ask, assert_closed};
-use crate::edge::config::settings::tls::{TlsFiles, TlsSettings, TlsVersion};
+use crate::edge::config::diagnostic::SourceLocation;
+use crate::edge::config::settings::tls::{PemFile, TlsFiles, TlsSettings, TlsVersion};
 
 fn pair() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap()
@@ -35,9 +36,13 @@ impl Folder {
     }
 
     fn files(&self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> TlsSettings {
-        let (certfile, keyfile) = (self.0.join("cert.pem"), self.0.join("key.pem"));
-        fs::write(&certfile, certificate).unwrap();
-        fs::write(&keyfile, key).unwrap();
+        let pem = |name: &str, line| {
+            let location = SourceLocation::File { path: "t.ini".into(), line: Some(line) };
+            PemFile { path: self.0.join(name), location }
+        };
+        let (certfile, keyfile) = (pem("cert.pem", 1), pem("key.pem", 2));
+        fs::write(&certfile.path, certificate).unwrap();
+        fs::write(&keyfile.path, key).unwrap();
         TlsSettings {
             general: TlsFiles { section: "SSL".to_owned(), certfile, keyfile },
             named: Vec::new(),
@@ -201,10 +206,11 @@ fn each_bad_file_is_named_with_its_remedy() {
     ];
     for (error, file, remedy) in cases {
         let text = error.to_string();
-        assert!(text.contains(file) && text.contains(remedy) && text.contains("[SSL]"), "{text}");
+        let place = if file == "cert.pem" { "t.ini:1: [SSL] " } else { "t.ini:2: [SSL] " };
+        assert!(text.starts_with(place) && text.contains(file) && text.contains(remedy), "{text}");
     }
     let mut files = folder.files(&cert, &key);
-    files.general.keyfile = folder.0.join("absent.pem");
+    files.general.keyfile.path = folder.0.join("absent.pem");
     let text = load(Path::new(""), &files).unwrap_err().to_string();
     assert!(text.contains("keyfile: cannot read") && text.contains("absent.pem"), "{text}");
 }

@@ -1,19 +1,52 @@
 //! What is wrong with files for TLS, and what to do about it.
 //!
-//! Plain data. Promise: a text names section, option, file and remedy, never the contents of a file.
+//! Plain data. Promise: a text names place, section, option, file and remedy, never the contents of a file.
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::edge::config::diagnostic::SourceLocation;
+use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles};
+
 /// A certificate or key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("[{section}] {reason}")]
+#[error("{location}: [{section}] {reason}")]
 pub(crate) struct TlsError {
+    /// Where the file is named.
+    pub location: SourceLocation,
     /// The section that names the file.
     pub section: String,
     /// What is wrong.
     #[source]
-    pub reason: TlsFault,
+    pub reason: Box<TlsFault>,
+}
+
+impl TlsError {
+    /// An error of one of the `files` of a section.
+    pub(super) fn new(files: &TlsFiles, reason: TlsFault) -> Self {
+        let file = if reason.option() == "certfile" { &files.certfile } else { &files.keyfile };
+        Self { location: file.location.clone(), section: files.section.clone(), reason: Box::new(reason) }
+    }
+
+    /// An error of the file of the authorities for clients, which `[SSL]` names.
+    pub(super) fn of_authority(clients: &ClientAuthority, reason: TlsFault) -> Self {
+        Self { location: clients.file.location.clone(), section: "SSL".to_owned(), reason: Box::new(reason) }
+    }
+}
+
+impl TlsFault {
+    /// The key that names the file in question.
+    fn option(&self) -> &'static str {
+        match self {
+            Self::Unreadable { option, .. }
+            | Self::NotPem { option, .. }
+            | Self::DamagedPem { option, .. }
+            | Self::Swapped { option, .. } => option,
+            Self::NoCertificate(_) | Self::UnusableCertificate { .. } | Self::NoName(_) => "certfile",
+            Self::NoKey(_) | Self::EncryptedKey(_) | Self::UnusableKey(_) | Self::Mismatch { .. } => "keyfile",
+            Self::NoAuthority(_) => "client_ca",
+        }
+    }
 }
 
 /// What is wrong with the files of one section.

@@ -97,7 +97,7 @@ fn stamps(base: &Path, settings: &TlsSettings) -> Vec<Option<Stamp>> {
         Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
     };
     let pairs = settings.pairs().flat_map(|pair| [&pair.certfile, &pair.keyfile]);
-    pairs.chain(settings.clients.as_ref().map(|clients| &clients.file)).map(|file| stamp(file)).collect()
+    pairs.chain(settings.clients.as_ref().map(|clients| &clients.file)).map(|file| stamp(&file.path)).collect()
 }
 
 fn server_config(base: &Path, settings: &TlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
@@ -123,27 +123,27 @@ fn server_config(base: &Path, settings: &TlsSettings) -> Result<Arc<ServerConfig
 
 fn certificates(base: &Path, settings: &TlsSettings, provider: &CryptoProvider) -> Result<Certificates, TlsError> {
     let read = |files: &TlsFiles| {
-        let fault = |reason| TlsError { section: files.section.clone(), reason };
-        certified_key(base, files, provider).map(Arc::new).map_err(fault)
+        certified_key(base, files, provider).map(Arc::new).map_err(|reason| TlsError::new(files, reason))
     };
     let mut certificates = Certificates::new(read(&settings.general)?);
     for files in &settings.named {
         if !certificates.add(&read(files)?) {
-            let reason = TlsFault::NoName(files.certfile.clone());
-            return Err(TlsError { section: files.section.clone(), reason });
+            return Err(TlsError::new(files, TlsFault::NoName(files.certfile.path.clone())));
         }
     }
     Ok(certificates)
 }
 
 fn certified_key(base: &Path, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsFault> {
-    let (chain, key) = (read_chain(base, &files.certfile)?, read_key(base, &files.keyfile)?);
+    let (chain, key) = (read_chain(base, &files.certfile.path)?, read_key(base, &files.keyfile.path)?);
     CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
         rustls::Error::InconsistentKeys(_) => {
-            TlsFault::Mismatch { certfile: files.certfile.clone(), keyfile: files.keyfile.clone() }
+            TlsFault::Mismatch { certfile: files.certfile.path.clone(), keyfile: files.keyfile.path.clone() }
         }
-        rustls::Error::InvalidCertificate(_) => TlsFault::UnusableCertificate { file: files.certfile.clone(), reason },
-        _ => TlsFault::UnusableKey(files.keyfile.clone()),
+        rustls::Error::InvalidCertificate(_) => {
+            TlsFault::UnusableCertificate { file: files.certfile.path.clone(), reason }
+        }
+        _ => TlsFault::UnusableKey(files.keyfile.path.clone()),
     })
 }
 
@@ -152,10 +152,10 @@ fn verifier(
     clients: &ClientAuthority,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let fault = |reason| TlsError { section: "SSL".to_owned(), reason };
-    let unusable = || fault(TlsFault::NoAuthority(clients.file.clone()));
+    let fault = |reason| TlsError::of_authority(clients, reason);
+    let unusable = || fault(TlsFault::NoAuthority(clients.file.path.clone()));
     let mut roots = RootCertStore::empty();
-    for certificate in read_authorities(base, &clients.file).map_err(fault)? {
+    for certificate in read_authorities(base, &clients.file.path).map_err(fault)? {
         roots.add(certificate).map_err(|_| unusable())?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));

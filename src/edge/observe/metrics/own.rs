@@ -295,7 +295,8 @@ mod tests {
         assert!(matches!(declare("x", &["le"], &[]), Err(InvalidMetric::Label(_))));
         assert!(matches!(declare("x", &["a", "a"], &[]), Err(InvalidMetric::Label(_))));
         assert!(matches!(declare("x", &["value"], &[]), Err(InvalidMetric::Label(_))));
-        let counter = |label: &str| own.declare(Kind::Counter, ("c", "x"), vec![label.to_owned()], Vec::new()).map(drop);
+        let counter =
+            |label: &str| own.declare(Kind::Counter, ("c", "x"), vec![label.to_owned()], Vec::new()).map(drop);
         assert_eq!((Err(InvalidMetric::Label("n".to_owned())), Ok(())), (counter("n"), counter("value")));
         assert_eq!(Err(InvalidMetric::Bounds), declare("x", &[], &[1.0, 1.0]));
         assert_eq!(Err(InvalidMetric::Bounds), declare("x", &[], &[f64::NAN]));

@@ -8,8 +8,9 @@ use crate::edge::config::proxies::TrustedProxies;
 use crate::edge::config::settings::cors::CorsSettings;
 use crate::edge::config::settings::limits::{BodyTimes, LimitSettings};
 use crate::edge::config::settings::plugins::{ParkAfter, PluginSettings};
-use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles, TlsSettings, TlsVersion};
+use crate::edge::config::settings::tls::{ClientAuthority, PemFile, TlsFiles, TlsSettings, TlsVersion};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Settings of a file given in a simplified form: one `[section]` or `key=text` a line.
@@ -115,7 +116,8 @@ fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let pair = format!("certfile={file}\nkeyfile={file}");
     let tls = good(&format!("[ssl]\nenabled=TRUE\n{pair}")).0.tls.unwrap();
-    let files = |section: &str| TlsFiles { section: section.into(), certfile: file.into(), keyfile: file.into() };
+    let pem = || PemFile { path: file.into(), location: SourceLocation::file(Path::new("t.ini")) };
+    let files = |section: &str| TlsFiles { section: section.into(), certfile: pem(), keyfile: pem() };
     let general = TlsSettings {
         general: files("ssl"),
         named: Vec::new(),
@@ -127,7 +129,7 @@ fn tls_is_off_unless_enabled_and_its_files_must_be_there() {
     assert_eq!(tls, general);
     let more = "min_version=1.3\nclient_certificate=Optional\ncheck_interval=none";
     let text = format!("[SSL]\nenabled=on\n{pair}\n{more}\nclient_ca={file}\n[SSL www]\n{pair}\n[network]\nhttp2=off");
-    let clients = Some(ClientAuthority { file: file.into(), is_required: false });
+    let clients = Some(ClientAuthority { file: pem(), is_required: false });
     let (min_version, named) = (TlsVersion::Tls13, vec![files("SSL www")]);
     let expected =
         TlsSettings { general: files("SSL"), named, min_version, clients, check_interval: None, http2: false };

@@ -12,7 +12,7 @@ use crate::edge::config::fields::{self, InvalidValue, ParseResult};
 use crate::edge::config::relative_paths::absolute;
 use crate::edge::config::resolved::{ResolvedConfig, Section};
 use crate::edge::config::schema::{CERTIFICATE_KEYS, KEY_TOLERANCE, is_of_certificate, nearest};
-use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles, TlsSettings, TlsVersion};
+use crate::edge::config::settings::tls::{ClientAuthority, PemFile, TlsFiles, TlsSettings, TlsVersion};
 use crate::edge::config::value::Value;
 
 /// How often certificate files are looked at.
@@ -50,20 +50,24 @@ fn pair(ssl: &mut SectionReader<'_>) -> Option<TlsFiles> {
     certfile.zip(keyfile).map(|(certfile, keyfile)| TlsFiles { section, certfile, keyfile })
 }
 
-fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PathBuf> {
+fn pem(ssl: &mut SectionReader<'_>, key: &str) -> Option<PemFile> {
     if ssl.item(key).is_none() {
         ssl.invalid(
             key,
             InvalidValue::new("is missing while SSL is enabled", "name the PEM file, or set enabled=bool:false"),
         );
     }
-    let base = &ssl.config.base;
+    existing(ssl, key)
+}
+
+fn existing(ssl: &mut SectionReader<'_>, key: &str) -> Option<PemFile> {
+    let (base, location) = (&ssl.config.base, ssl.location(key));
     ssl.read(key, None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some))
+        .map(|path| PemFile { path, location })
 }
 
 fn clients(ssl: &mut SectionReader<'_>) -> Option<ClientAuthority> {
-    let base = &ssl.config.base;
-    let file = ssl.read("client_ca", None, |value| fields::path(value).and_then(|path| readable(base, path)).map(Some));
+    let file = existing(ssl, "client_ca");
     let is_required = ssl.read("client_certificate", true, |value| match word(value).as_str() {
         "required" => Ok(true),
         "optional" => Ok(false),
