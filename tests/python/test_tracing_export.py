@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -378,6 +379,18 @@ def test_a_stop_sends_what_waits(launch: Launch, collector: Collector) -> None:
     assert 0 == server.stop()
     assert traces == {span.trace for span in collector.spans()}
     assert 150 == len(collector.spans())
+
+
+def test_a_restart_sends_what_waits(launch: Launch, collector: Collector) -> None:
+    """And the new image of the process sends its own."""
+    server = launch(PLUGINS, ini_more=tracing(collector))
+    trace, _ = trace_of(server.get("/shop").headers["traceparent"])
+    since = len(server.lines)
+    server.send(signal.SIGUSR1)
+    server.wait_for("Server started on ", since)
+    assert 3 == len(collector.of(trace, 3))
+    trace, _ = trace_of(server.get("/shop").headers["traceparent"])
+    assert 3 == len(collector.of(trace, 3))
 
 
 def test_a_collector_that_hangs_holds_up_no_request_and_no_stop(launch: Launch) -> None:

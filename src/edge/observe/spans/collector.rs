@@ -25,6 +25,9 @@ use super::delivery::SendError;
 use super::params::ExporterParams;
 use super::span::{Parent, Span, SpanKind, Value};
 
+/// How long a connection waits for the next request. Collectors wait longer, so that none ends just when it is used.
+const IDLE_TIME: Duration = Duration::from_secs(3);
+
 /// The longest response that is read.
 const MAX_RESPONSE: u64 = 64 * 1024;
 
@@ -63,6 +66,7 @@ impl Collector {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
+            .max_idle_age(IDLE_TIME)
             .user_agent(concat!("plugincore/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.build());
         let (url, headers) = (params.endpoint.to_string(), params.headers.clone());

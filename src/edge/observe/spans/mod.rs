@@ -59,11 +59,11 @@ pub(crate) fn lost() -> u64 {
 
 /// Sends what waits, for the end of the process or its replacement; does not wait for long.
 pub(crate) fn finish() {
-    let deadline = Instant::now() + FINISH_TIMEOUT;
-    let exporters: Vec<_> = lock(&EXPORTERS).iter().filter_map(Weak::upgrade).collect();
     if in_forked_child() {
         return;
     }
+    let deadline = Instant::now() + FINISH_TIMEOUT;
+    let exporters: Vec<_> = lock(&EXPORTERS).iter().filter_map(Weak::upgrade).collect();
     let before = lost();
     for exporter in &exporters {
         exporter.begin_to_finish(deadline);
