@@ -73,7 +73,7 @@ def adapt(app: Sphinx, name: str, source: list[str]) -> None:
 
 def side_bar(section: str) -> str:
     """Return a hidden table of contents for a heading and its list."""
-    links = re.findall(r"^- \[.*?\]\(([\w./]+)\.(?:md|rst)\)", section, flags=re.MULTILINE)
+    links = re.findall(r"^- \[.*?\]\(([\w./-]+)\.(?:md|rst)\)", section, flags=re.MULTILINE)
     entries = "\n".join(posixpath.normpath(f"/docs/{link}") for link in links)
     return f"\n```{{toctree}}\n:hidden:\n:caption: {section.partition(chr(10))[0]}\n\n{entries}\n```\n"
 

@@ -71,6 +71,8 @@ class Reader:
             "json": self._json,
             "http": self._text,
             "text": self._text,
+            "nginx": self._text,
+            "yaml": self._text,
         }.get(step.kind)
         assert rule, f"there is no rule for a block of kind {step.kind!r}: give it one in doc_reader.py"
         rule(step)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from support.clients import Clients
+from support.process import free_port
 from support.server import Launch, Server
 from support.wait import TIMEOUT, wait_until
 
@@ -25,12 +26,6 @@ PLUGIN = """
             await asyncio.sleep(float(seconds))
             return 200, "ok"
 """
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        return int(other.getsockname()[1])
 
 
 def ini(bindto: str, more: str = "", port: int = 0) -> str:

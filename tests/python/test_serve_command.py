@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 from support.plugins import INI, write_plugins
+from support.process import free_port
 from support.server import Launch, Server, command
 from support.wait import TIMEOUT
 
@@ -19,12 +19,6 @@ class Hello(BasePlugin):
     async def request_handler(self, **data):
         return 200, {"hello": "world"}
 """
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def serve(folder: Path, *words: str, env: dict[str, str] | None = None) -> Server:

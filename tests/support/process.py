@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,12 @@ from support.wait import TIMEOUT
 
 #: What ends a line that a handler logs: the ids of its request.
 IDS = re.compile(r" request_id=\S+( trace_id=\w+)?$")
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        return int(other.getsockname()[1])
 
 
 class Process:
