@@ -65,7 +65,7 @@ def test_every_page_of_docs_is_a_page_of_the_site(site: Path) -> None:
     assert {name for name in PAGES if name.startswith("docs/")} <= pages
     start = (site / "docs" / "index.html").read_text()
     side_bar = start.partition('<div class="sidebar-tree">')[2].partition("</aside>")[0]
-    named = set(re.findall('href="([a-z-]+).html"', side_bar))
+    named = set(re.findall('href="([a-z0-9-]+).html"', side_bar))
     assert {Path(name).stem for name in PAGES if name.startswith("docs/")} - {"index"} <= named
     for part in ("Start here", "How to", "Reference", "Explanation"):
         assert f'<span class="caption-text">{part}</span>' in start
