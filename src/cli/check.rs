@@ -98,7 +98,8 @@ fn check(py: Python<'_>, launch: &LaunchOptions, timeout: Duration) -> PyResult<
     let settings = &reading.settings;
     found.listen = settings.listen.iter().map(ToString::to_string).collect();
     if let Some(Err(error)) = settings.tls.as_ref().map(|tls| Tls::load(&launch.folder, tls)) {
-        found.problems.push(Diagnostic::error(error.location, error.reason.to_string()).in_section(&error.section));
+        let problem = Diagnostic::error(error.location, error.reason.to_string());
+        found.problems.push(problem.in_section(&error.section).at_key(error.reason.option()));
     }
     found.problems.extend(unavailable(py, launch, settings));
     let mut plugins = import(py, launch, &reading, timeout)?;

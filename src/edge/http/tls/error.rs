@@ -10,7 +10,7 @@ use crate::edge::config::settings::tls::{ClientAuthority, TlsFiles};
 
 /// A certificate or key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{location}: [{section}] {reason}")]
+#[error("{location}: [{section}] {}: {reason}", reason.option())]
 pub(crate) struct TlsError {
     /// Where the file is named.
     pub location: SourceLocation,
@@ -36,7 +36,7 @@ impl TlsError {
 
 impl TlsFault {
     /// The key that names the file in question.
-    fn option(&self) -> &'static str {
+    pub(crate) fn option(&self) -> &'static str {
         match self {
             Self::Unreadable { option, .. }
             | Self::NotPem { option, .. }
@@ -53,7 +53,7 @@ impl TlsFault {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsFault {
     /// The file is missing, not readable or not a file.
-    #[error("{option}: cannot read {}: {reason}; check the path and that the server's user may read it",
+    #[error("cannot read {}: {reason}; check the path and that the server's user may read it",
         file.display())]
     Unreadable {
         /// `certfile`, `keyfile` or `client_ca`.
@@ -65,7 +65,7 @@ pub(crate) enum TlsFault {
         reason: io::Error,
     },
     /// The file holds no PEM section at all.
-    #[error("{option}: {} is not a PEM file; {}", file.display(), if *.der {
+    #[error("{} is not a PEM file; {}", file.display(), if *.der {
         "it looks like DER: convert it with `openssl x509 -inform der` or `openssl pkey -inform der`"
     } else {
         "it must hold a section that begins with -----BEGIN"
@@ -79,7 +79,7 @@ pub(crate) enum TlsFault {
         der: bool,
     },
     /// A PEM section is cut short or damaged.
-    #[error("{option}: the PEM text of {} is damaged; copy or issue the file again", file.display())]
+    #[error("the PEM text of {} is damaged; copy or issue the file again", file.display())]
     DamagedPem {
         /// The option.
         option: &'static str,
@@ -87,7 +87,7 @@ pub(crate) enum TlsFault {
         file: PathBuf,
     },
     /// The certificate file holds a key and no certificate, or the key file a certificate and no key.
-    #[error("{option}: {} holds {found}; are certfile and keyfile swapped?", file.display())]
+    #[error("{} holds {found}; are certfile and keyfile swapped?", file.display())]
     Swapped {
         /// `certfile` or `keyfile`.
         option: &'static str,
@@ -97,17 +97,17 @@ pub(crate) enum TlsFault {
         found: &'static str,
     },
     /// The certificate file is PEM without a certificate.
-    #[error("certfile: no certificate in {}; it must hold the chain, the server's own certificate first", .0.display())]
+    #[error("no certificate in {}; it must hold the chain, the server's own certificate first", .0.display())]
     NoCertificate(PathBuf),
     /// The key file is PEM without a private key.
-    #[error("keyfile: no private key in {}; it must hold a PKCS#8, PKCS#1 or SEC1 key", .0.display())]
+    #[error("no private key in {}; it must hold a PKCS#8, PKCS#1 or SEC1 key", .0.display())]
     NoKey(PathBuf),
     /// The key is protected by a passphrase, which cannot be typed in when a server starts.
-    #[error("keyfile: the key in {} is encrypted; write it without its passphrase with `openssl pkey -in … \
+    #[error("the key in {} is encrypted; write it without its passphrase with `openssl pkey -in … \
         -out …` and let only the server's user read it", .0.display())]
     EncryptedKey(PathBuf),
     /// The certificate cannot be parsed.
-    #[error("certfile: the first certificate in {} cannot be used: {reason}; issue it again", file.display())]
+    #[error("the first certificate in {} cannot be used: {reason}; issue it again", file.display())]
     UnusableCertificate {
         /// The file.
         file: PathBuf,
@@ -116,7 +116,7 @@ pub(crate) enum TlsFault {
         reason: rustls::Error,
     },
     /// The key cannot be parsed or is of a kind that is not supported.
-    #[error("keyfile: the key in {} cannot be used; it must be RSA of 2048 bits or more, ECDSA P-256 or P-384, \
+    #[error("the key in {} cannot be used; it must be RSA of 2048 bits or more, ECDSA P-256 or P-384, \
         or Ed25519", .0.display())]
     UnusableKey(PathBuf),
     /// Both files are fine, but they belong to different pairs.
@@ -129,11 +129,11 @@ pub(crate) enum TlsFault {
         keyfile: PathBuf,
     },
     /// A certificate that is to be chosen by the name that clients ask for has none.
-    #[error("certfile: the first certificate in {} is for no host name, so that no client would get it; issue it for \
+    #[error("the first certificate in {} is for no host name, so that no client would get it; issue it for \
         the names that it is to serve", .0.display())]
     NoName(PathBuf),
     /// No client certificate could be checked.
-    #[error("client_ca: no certificate of an authority that can be used in {}; it must hold those that issue the \
+    #[error("no certificate of an authority that can be used in {}; it must hold those that issue the \
         certificates of clients", .0.display())]
     NoAuthority(PathBuf),
 }
