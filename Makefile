@@ -94,13 +94,14 @@ $(STRESS)/installed: $(SOURCES)
 		YARL_NO_EXTENSIONS=1 $(STRESS)/bin/python -m pip install --quiet 'aiohttp>=3.14,<4' 'h2>=4.2,<5'
 	touch $@
 
-# The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints,
-# those of the page open it in Chromium.
+# The tests of sessions start Redis servers of their own, those of the documentation give the commands that it prints and
+# run the configurations of other programs, those of the page open it in Chromium.
 programs:
-	@for program in redis-server curl openssl chromium; do command -v $$program >/dev/null \
+	@for program in redis-server curl openssl chromium nginx caddy promtool:prometheus; do \
+		package=$${program#*:}; program=$${program%:*}; command -v $$program >/dev/null \
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq \
-		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$program; } \
-		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$program" >&2; exit 1; }; done
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$package; } \
+		|| { echo "make test needs the program $$program; on Debian: sudo apt-get install $$package" >&2; exit 1; }; done
 
 # Writes the pictures of docs/page.md, by the tests of the page.
 screenshots: $(TEST)/installed programs

@@ -94,8 +94,8 @@ def proxy(
 ) -> Iterator[httpx.Client]:
     """Return a client of a proxy in front of a server."""
     configure: Callable[[Server, Path, int], list[str]] = request.param
-    if shutil.which(configure.__name__) is None:
-        pytest.skip(f"{configure.__name__} is not installed")
+    name = configure.__name__
+    assert shutil.which(name), f"make test needs {name}; on Debian: sudo apt-get install {name}"
     folder, port = tmp_path_factory.mktemp("proxy"), free_port()
     program = Process(configure(launch(PLUGINS, ini=INI), folder, port), folder, {**os.environ, "HOME": str(folder)})
     insecure = ssl.create_default_context()
