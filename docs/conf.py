@@ -53,6 +53,7 @@ autodoc_typehints = "signature"
 napoleon_use_ivar = True
 
 html_theme = "furo"
+templates_path = ["templates"]  # one, with the link to the list of versions in the side bar
 html_title = f"plugincore {release}"
 html_copy_source = False
 html_show_copyright = False

@@ -106,6 +106,7 @@ def test_versions_lie_beside_each_other_and_are_listed(site: Path) -> None:
     """The newest first, each build of one lists all; the folder of a version leads to its first page."""
     listed = (site.parent / "index.html").read_text()
     assert ["0.10.0", "0.9.0", "0.8.0"] == re.findall('href="(.*?)/docs/index.html"', listed)
+    assert "../../index.html" in Addresses(site / "docs" / "start.html").links
     assert "url=docs/index.html" in (site / "index.html").read_text()
 
 
