@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -38,6 +39,8 @@ pub(crate) struct Endpoint {
     pub auth: Arc<ArcSwap<AuthPolicy>>,
     /// What the ini file has for it: limits and the like.
     pub settings: Arc<PluginSettings>,
+    /// The shortest of the times that its requests have, if any.
+    pub shortest_time: Option<Duration>,
     /// CORS with the origins of its own, if it has those.
     pub cors: Option<Arc<Cors>>,
     /// Where its requests are counted.
@@ -70,6 +73,7 @@ impl Endpoint {
             entrance,
             methods,
             auth,
+            shortest_time: settings.shortest_time(),
             settings,
             cors,
             slot,
@@ -92,6 +96,7 @@ impl Endpoint {
             methods: self.methods,
             auth: Arc::clone(&self.auth),
             cors: own_cors(&settings),
+            shortest_time: settings.shortest_time(),
             settings,
             slot: self.slot,
             parameters: self.parameters.clone(),

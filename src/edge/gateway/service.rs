@@ -7,7 +7,6 @@
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::Guard;
 use bytes::Bytes;
@@ -35,6 +34,7 @@ use crate::edge::queue::backend::Backend;
 use crate::edge::queue::outstanding::{Awaited, Outstanding};
 use crate::edge::queue::responder::{CompletionQueue, QueuedRequest, Responder};
 use crate::edge::queue::submitter::Submitter;
+use crate::edge::queue::turn_clock::{self, Moment};
 use crate::edge::routing::{Endpoint, Route};
 
 /// Answers the requests of one I/O thread.
@@ -235,7 +235,7 @@ impl<B: Backend> AppService<B> {
     }
 
     /// The last stage: the queue, for a request that waits `since` then. Gives what the outcome is awaited by.
-    fn enqueue(&self, endpoint: Arc<Endpoint>, context: RequestContext, permit: Permit, since: Instant) -> Awaited {
+    fn enqueue(&self, endpoint: Arc<Endpoint>, context: RequestContext, permit: Permit, since: Moment) -> Awaited {
         let RequestContext { request, id, .. } = context;
         let plugin = Arc::clone(endpoint.id());
         let place = self.outstanding.enter(endpoint);
@@ -282,7 +282,7 @@ impl<B: Backend> AppService<B> {
                         break (endpoint, permit);
                     }
                 };
-                await_outcome(self.enqueue(endpoint, context, permit, Instant::now()), response).await
+                await_outcome(self.enqueue(endpoint, context, permit, turn_clock::read()), response).await
             }
         }
     }

@@ -6,7 +6,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
@@ -42,7 +41,7 @@ use crate::edge::policy::cors::{Cors, Preflight};
 use crate::edge::queue::outstanding::Awaited;
 use crate::edge::queue::request_data::{KeyCheck, RequestData};
 use crate::edge::queue::responder::{Outcome, Reply, TimedOutcome};
-use crate::edge::queue::turn_clock;
+use crate::edge::queue::turn_clock::{self, Moment};
 use crate::edge::routing::{Endpoint, Route};
 
 /// Why a request gets an error as its response.
@@ -308,7 +307,7 @@ pub(super) async fn await_outcome(
     let TimedOutcome { outcome, times } = (&mut awaited).await;
     context.plugin_times = times;
     match outcome {
-        Outcome::Reply(reply) => Ok(response(reply)),
+        Outcome::Reply(reply) => Ok(response(*reply)),
         Outcome::Failed(failure @ Failure::Overdue { limit }) => {
             let (plugin, limit) = (awaited.plugin().unwrap_or_default(), limit.as_secs_f64());
             tracing::error!(
@@ -360,7 +359,7 @@ pub(super) struct ResponseContext {
     id: RequestId,
     trace: TraceContext,
     /// When the head of the request was there.
-    begun: Instant,
+    begun: Moment,
     method: CountedMethod,
     version: Version,
     /// Where it is counted.
@@ -395,7 +394,7 @@ impl ResponseContext {
     }
 
     /// When the head of the request was there.
-    pub(super) fn begun(&self) -> Instant {
+    pub(super) fn begun(&self) -> Moment {
         self.begun
     }
 
@@ -508,7 +507,7 @@ impl ResponseContext {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let body_bytes = if self.is_head || !has_body { 0 } else { response.body_mut().count_for(self.slot) };
-        let duration = turn_clock::now().saturating_duration_since(self.begun);
+        let duration = turn_clock::now().since(self.begun);
         thread::current().note(&AnsweredRequest {
             slot: self.slot,
             method: self.method,

@@ -115,7 +115,8 @@ impl Backend for TestBackend {
 
 fn reply(text: String) -> Outcome {
     let (headers, body) = (HeaderMap::new(), Body::from(text));
-    Outcome::Reply(Reply { status: StatusCode::OK, reason: None, content_type: None, headers, body })
+    let reply = Reply { status: StatusCode::OK, reason: None, content_type: None, headers, body };
+    Outcome::Reply(Box::new(reply))
 }
 
 /// Plugins of all kinds; `guarded` wants the key `k`, `keep` takes one request at a time.

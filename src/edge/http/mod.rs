@@ -26,6 +26,7 @@ pub(crate) mod file;
 pub(crate) mod forked;
 pub(crate) mod framing;
 mod handshake;
+mod hexadecimal;
 mod http1;
 mod http2;
 pub(crate) mod incoming;

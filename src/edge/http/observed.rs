@@ -50,7 +50,7 @@ impl Observers {
     pub(crate) fn sample(&self, trace: &mut TraceContext) {
         if let Some(exporter) = &self.exporter
             && !trace.is_continued()
-            && !exporter.samples(trace.trace_id)
+            && !exporter.samples(trace.trace_id())
         {
             trace.leave_out();
         }

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hexadecimal::{digits_of_u128, halves, whole};
+
 /// The header that carries the id, both ways.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -19,8 +21,8 @@ const MAX_LENGTH: usize = 128;
 /// The id of one request: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone)]
 pub struct RequestId {
-    /// The number that a fresh id spells.
-    bits: u128,
+    /// The halves of the number that a fresh id spells.
+    bits: [u64; 2],
     /// Made when it is first used, which for most requests is never.
     text: OnceLock<Box<str>>,
 }
@@ -45,14 +47,14 @@ impl RequestId {
         let state = STATE.with(|state| state.replace(state.get().wrapping_add(STEP)));
         // Two states never have the same bits: each of these steps can be undone.
         let mixed = (state ^ state >> 67).wrapping_mul(STEP);
-        Self { bits: mixed ^ mixed >> 64, text: OnceLock::new() }
+        Self { bits: halves(mixed ^ mixed >> 64), text: OnceLock::new() }
     }
 
     fn from_header(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?;
         let is_valid = (1..=MAX_LENGTH).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        is_valid.then(|| Self { bits: 0, text: OnceLock::from(Box::from(text)) })
+        is_valid.then(|| Self { bits: [0; 2], text: OnceLock::from(Box::from(text)) })
     }
 
     /// The id as text.
@@ -62,12 +64,12 @@ impl RequestId {
 
     /// The number that a fresh id spells; 0 for one that the client has chosen.
     pub(crate) fn bits(&self) -> u128 {
-        self.bits
+        whole(self.bits)
     }
 
     /// The id, if the client has chosen it.
     pub(crate) fn chosen(&self) -> Option<&str> {
-        if self.bits == 0 { self.text.get().map(|text| &**text) } else { None }
+        if self.bits == [0; 2] { self.text.get().map(|text| &**text) } else { None }
     }
 
     /// The id as a header's value.
@@ -80,13 +82,7 @@ impl RequestId {
     }
 
     fn digits(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.bits.to_be_bytes()) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        digits
+        digits_of_u128(self.bits())
     }
 }
 

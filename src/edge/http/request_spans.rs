@@ -27,7 +27,7 @@ pub(super) fn spans(entry: &AccessEntry, answered: &Answered) -> Vec<Span> {
         let called = (queued + times.queue).min(elapsed);
         let ended = (called + times.handler).min(elapsed);
         let part = |name: &'static str, from: Duration, to: Duration| Span {
-            trace_id: entry.trace.trace_id,
+            trace_id: entry.trace.trace_id(),
             id: TraceContext::fresh_span_id(),
             parent: Some(Parent::Local(entry.trace.span_id)),
             name: name.into(),
@@ -83,7 +83,7 @@ fn whole(entry: &AccessEntry, answered: &Answered, begun: SystemTime, ended: Sys
         attributes.push(("error.type", error.into()));
     }
     Span {
-        trace_id: trace.trace_id,
+        trace_id: trace.trace_id(),
         id: trace.span_id,
         parent: trace.is_continued().then_some(Parent::Remote(trace.parent_id)),
         kind: SpanKind::Server,

@@ -6,6 +6,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hexadecimal::{digits_of_u64, digits_of_u128, halves, whole};
 use super::request_id::RequestId;
 
 /// The header that carries it, both ways.
@@ -23,8 +24,8 @@ const SAMPLED: u8 = 1;
 /// A request in a trace; by default one without ids, which is not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext {
-    /// The trace.
-    pub trace_id: u128,
+    /// The trace, in halves.
+    trace: [u64; 2],
     /// The request itself, as those that it calls name it.
     pub span_id: u64,
     /// The flags, of which one has a meaning so far.
@@ -37,7 +38,8 @@ impl TraceContext {
     /// A trace that begins with the request `id`, and has the same id if that is the server's.
     pub(crate) fn begin(id: &RequestId) -> Self {
         let trace_id = if id.bits() == 0 { random() } else { id.bits() };
-        Self { trace_id, span_id: random_span(), flags: SAMPLED, parent_id: 0 }
+        // Of its trace it is the first span, so its id need not be another random number.
+        Self { trace: halves(trace_id), span_id: half(trace_id), flags: SAMPLED, parent_id: 0 }
     }
 
     /// The trace that a request with these headers belongs to; it begins with the request `id` if there is none.
@@ -60,7 +62,12 @@ impl TraceContext {
         let flags = u8::try_from(flags).ok()? & SAMPLED;
         let parent_id = u64::try_from(parent).ok()?;
         let is_valid = has_dashes && is_known && trace_id != 0 && parent_id != 0;
-        is_valid.then(|| Self { trace_id, span_id: random_span(), flags, parent_id })
+        is_valid.then(|| Self { trace: halves(trace_id), span_id: half(random()), flags, parent_id })
+    }
+
+    /// The id of the trace.
+    pub(crate) fn trace_id(&self) -> u128 {
+        whole(self.trace)
     }
 
     /// Whether the client has begun the trace.
@@ -80,12 +87,12 @@ impl TraceContext {
 
     /// A span of the same trace that no other has the id of.
     pub(crate) fn fresh_span_id() -> u64 {
-        random_span()
+        half(random())
     }
 
     /// The id of the trace, as 32 digits.
     pub(crate) fn trace_id_text(&self) -> String {
-        format!("{:032x}", self.trace_id)
+        format!("{:032x}", self.trace_id())
     }
 
     /// The header for what the request calls, and for its answer.
@@ -98,21 +105,15 @@ impl TraceContext {
         self.digits().into_iter().map(char::from).collect()
     }
 
+    /// Not inlined, for the reason that [`digits_of_u128`] is not.
+    #[inline(never)]
     fn digits(&self) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        put(&mut text[3..35], &self.trace_id.to_be_bytes());
-        put(&mut text[36..52], &self.span_id.to_be_bytes());
-        put(&mut text[53..], &[self.flags]);
+        text[3..35].copy_from_slice(&digits_of_u128(self.trace_id()));
+        text[36..52].copy_from_slice(&digits_of_u64(self.span_id));
+        // Of the flags, one has a meaning so far.
+        text[54] = b'0' + (self.flags & SAMPLED);
         text
-    }
-}
-
-/// Writes bytes as hexadecimal digits.
-fn put(digits: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
@@ -133,10 +134,11 @@ fn random() -> u128 {
     RequestId::fresh().bits().max(1)
 }
 
-fn random_span() -> u64 {
-    #[expect(clippy::cast_possible_truncation, reason = "half of the bits is enough")]
-    let span = random() as u64;
-    span.max(1)
+/// Half of a random number's bits, which is enough for the id of a span.
+fn half(number: u128) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits")]
+    let half = number as u64;
+    half.max(1)
 }
 
 #[cfg(test)]
@@ -185,7 +187,7 @@ mod tests {
         headers.insert("x-request-id", HeaderValue::from_static("chosen"));
         headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));
         let [one, two] = [(); 2].map(|()| TraceContext::from_headers(&headers, &RequestId::from_headers(&headers)));
-        assert!(one.trace_id != 0 && one.trace_id != two.trace_id && one.span_id != two.span_id);
+        assert!(one.trace_id() != 0 && one.trace_id() != two.trace_id() && one.span_id != two.span_id);
         assert_eq!(one.header(), one.text());
     }
 }

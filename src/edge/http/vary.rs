@@ -17,7 +17,8 @@ pub(crate) fn add(response: &mut HeaderMap, name: HeaderValue) {
     let mut varies = false;
     for (header, value) in &*response {
         if *header == VARY {
-            if has(value) {
+            // Nearly always it is what the server itself has added.
+            if *value == name || has(value) {
                 return;
             }
             varies = true;

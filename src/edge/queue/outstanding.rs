@@ -94,9 +94,7 @@ impl Outstanding {
 
     /// Adds a request to `endpoint`; nothing if no time of it is limited.
     pub(crate) fn enter(self: &Rc<Self>, endpoint: Arc<Endpoint>) -> Option<Place> {
-        let settings = &endpoint.settings;
-        let times = [settings.queue_time, settings.handler_time].into_iter().flatten();
-        let shortest = times.min()?;
+        let shortest = endpoint.shortest_time?;
         let number = RequestNumber(self.next.get());
         let place = self.free.borrow_mut().pop().unwrap_or_else(|| self.entries.borrow().len());
         let word = self.completions.board().place(place)?;

@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -16,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::board::{Board, RequestNumber, Ticket};
 use super::request_data::RequestData;
-use super::turn_clock;
+use super::turn_clock::{self, Moment};
 use crate::edge::files::response::FileReply;
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::rescue::{Failure, Rejection};
@@ -38,8 +37,8 @@ pub(crate) struct QueuedRequest {
 /// What came out of a plugin.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The answer of the plugin.
-    Reply(Reply),
+    /// The answer of the plugin; boxed, because it is passed on many times.
+    Reply(Box<Reply>),
     /// The handler failed; the client gets a 500 without details that are not its business.
     Failed(Failure),
     /// The host could not run the handler at all.
@@ -105,9 +104,9 @@ pub(crate) struct Responder {
     ticket: Option<Ticket>,
     permit: Permit,
     /// Since when it waits.
-    queued: Instant,
+    queued: Moment,
     /// When it was taken out of the queue.
-    taken: Option<Instant>,
+    taken: Option<Moment>,
 }
 
 /// An outcome, and how long it took to come about.
@@ -127,7 +126,7 @@ impl Responder {
         permit: Permit,
         request_id: RequestId,
         ticket: Option<Ticket>,
-        queued: Instant,
+        queued: Moment,
     ) -> (Self, oneshot::Receiver<TimedOutcome>) {
         let (reply, outcome) = oneshot::channel();
         let reply = Some(reply);
@@ -135,14 +134,14 @@ impl Responder {
     }
 
     /// Notes that the request leaves the queue `now`.
-    pub(crate) fn take(&mut self, now: Instant) {
+    pub(crate) fn take(&mut self, now: Moment) {
         self.taken = Some(now);
     }
 
     /// How long the request was in the queue and in its handler; nothing if that was not called.
     fn times(&self) -> Option<PluginTimes> {
         let taken = self.taken.filter(|_| self.started)?;
-        Some(PluginTimes { queue: taken.saturating_duration_since(self.queued), handler: turn_clock::read() - taken })
+        Some(PluginTimes { queue: taken.since(self.queued), handler: turn_clock::read().since(taken) })
     }
 
     /// Claims the request for its handler. False if its client has gone or its time in the queue is over: then the
@@ -308,7 +307,7 @@ mod tests {
 
     fn responder(completions: &Arc<CompletionQueue>) -> (Responder, oneshot::Receiver<TimedOutcome>) {
         let permit = admit(&Limit::new(1), &Entrance::new(Limit::new(1))).expect("a free place");
-        Responder::open(Arc::clone(completions), permit, RequestId::fresh(), None, Instant::now())
+        Responder::open(Arc::clone(completions), permit, RequestId::fresh(), None, turn_clock::read())
     }
 
     #[tokio::test]

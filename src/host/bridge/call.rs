@@ -254,7 +254,7 @@ impl CallSlot {
             reply.headers.extend(std::mem::take(&mut call.headers));
             call.begun = Some(StreamedResponse(Arc::clone(downlink)));
             call.opened = None;
-            Ok(Outcome::Reply(reply.fit_for_its_status()))
+            Ok(Outcome::Reply(Box::new(reply.fit_for_its_status())))
         })
     }
 

@@ -201,7 +201,7 @@ impl Consumer {
     fn drain(self: &Arc<Self>, py: Python<'_>) {
         let _turn = Turn::begin(self);
         let started = turn_clock::read();
-        lag::turn(py, started);
+        lag::turn(py);
         // When the next request leaves the queue.
         let mut now = started;
         let mut flushed = started;
@@ -225,11 +225,11 @@ impl Consumer {
                 (self.dispatch)(py, self, request);
                 // That of the answer, if there is one already.
                 now = turn_clock::now();
-                if now - flushed > FLUSH_AFTER {
+                if now.since(flushed) > FLUSH_AFTER {
                     self.event_loop.flush();
                     flushed = now;
                 }
-                if now - started > YIELD_AFTER {
+                if now.since(started) > YIELD_AFTER {
                     self.submissions().rearm();
                     break 'turn;
                 }

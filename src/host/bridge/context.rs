@@ -68,6 +68,19 @@ impl OwnContext {
     }
 }
 
+/// Sets a variable in the current context, as `variable.set(value)` does, which takes longer.
+///
+/// # Errors
+/// When it is not a context variable, or there is no memory.
+pub(super) fn set(variable: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: the interpreter is attached, both are live objects, and another type than that of context variables is
+    // an error; the result is a new reference, or null with an exception set.
+    let token = unsafe {
+        Bound::from_owned_ptr_or_err(variable.py(), ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr()))
+    };
+    token.map(drop)
+}
+
 /// An entered context; dropping it leaves the context.
 pub struct Entered<'py>(Bound<'py, PyAny>);
 

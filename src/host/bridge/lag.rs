@@ -25,18 +25,18 @@ pub(super) fn call() {
 
 /// Notes that the loop takes a turn; on the Python thread, where other threads may have theirs.
 #[inline]
-pub(super) fn turn(py: Python<'_>, now: Instant) {
+pub(super) fn turn(py: Python<'_>) {
     if CALLED.load(Ordering::Relaxed) != 0 {
-        measure(py, now);
+        measure(py);
     }
 }
 
 #[cold]
-fn measure(py: Python<'_>, now: Instant) {
+fn measure(py: Python<'_>) {
     let called = *BEGINNING + Duration::from_nanos(CALLED.swap(0, Ordering::Relaxed));
     let counts = &thread::current().server;
-    counts.loop_lag.observe(now.saturating_duration_since(called));
     let left = Instant::now();
+    counts.loop_lag.observe(left.saturating_duration_since(called));
     py.detach(|| ());
     counts.gil_wait.observe(left.elapsed());
 }

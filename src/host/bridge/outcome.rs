@@ -55,7 +55,7 @@ pub(crate) type ExceptionHook = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Sen
 /// The answer that a returned `value` stands for.
 pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &RequestId) -> Outcome {
     match reply(value, source) {
-        Ok(reply) => Outcome::Reply(reply.fit_for_its_status()),
+        Ok(reply) => Outcome::Reply(Box::new(reply.fit_for_its_status())),
         Err(BadResult { reason, place }) => {
             let place = place.map_or_else(String::new, |place| format!("{place}: "));
             let plugin = &source.plugin;

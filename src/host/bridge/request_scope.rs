@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
+use super::context;
 use super::locked::made_once;
 use crate::edge::http::request_id::RequestId;
 use crate::edge::http::trace::TraceContext;
@@ -43,7 +44,7 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// When there is no memory.
 pub(crate) fn enter(py: Python<'_>, id: RequestId, trace: TraceContext, plugin: &Arc<str>) -> PyResult<()> {
     let scope = Bound::new(py, RequestScope { id, trace, plugin: Arc::clone(plugin) })?;
-    variable(py)?.call_method1(intern!(py, "set"), (scope,)).map(drop)
+    context::set(variable(py)?, &scope)
 }
 
 /// The request that code in the current context runs for.

@@ -43,7 +43,7 @@ impl ReloadSpan {
             report => (!report.is_success()).then(String::new),
         };
         exporter.record(vec![Span {
-            trace_id: trace.trace_id,
+            trace_id: trace.trace_id(),
             id: trace.span_id,
             name: "reload".into(),
             begun: self.begun,

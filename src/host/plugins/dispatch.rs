@@ -95,11 +95,11 @@ fn telemetry(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 
 /// Has `opentelemetry` know the trace of a request, in the current context.
 fn attach(attach: &Bound<'_, PyAny>, request: &RequestData) -> PyResult<()> {
-    let TraceContext { trace_id, span_id, flags, .. } = request.trace;
+    let TraceContext { span_id, flags, .. } = request.trace;
     let states = request.headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok());
     // The state belongs to the trace of the client.
     let states: Vec<_> = states.filter(|_| request.trace.is_continued()).collect();
-    attach.call1((trace_id, span_id, flags, states)).map(drop)
+    attach.call1((request.trace.trace_id(), span_id, flags, states)).map(drop)
 }
 
 fn run(py: Python<'_>, consumer: &Consumer, plugin: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {

@@ -71,6 +71,13 @@ impl Default for PluginSettings {
     }
 }
 
+impl PluginSettings {
+    /// The shortest of the times that a request has until it is answered, if any.
+    pub(crate) fn shortest_time(&self) -> Option<Duration> {
+        [self.queue_time, self.handler_time].into_iter().flatten().min()
+    }
+}
+
 /// A section for one plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct PluginSection {

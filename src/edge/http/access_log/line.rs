@@ -78,7 +78,7 @@ fn value<'a>(field: Field, entry: &'a AccessEntry, answered: &'a Answered) -> Op
         Field::Handler => Value::Seconds(times?.handler),
         Field::Total => Value::Seconds(answered.total),
         Field::RequestId => Value::Id(entry),
-        Field::TraceId => Value::Trace(entry.trace.trace_id),
+        Field::TraceId => Value::Trace(entry.trace.trace_id()),
         Field::Referer => Value::Text(match text_of(head?.referer.as_ref()?) {
             Cow::Borrowed(referer) => redaction::url(referer),
             Cow::Owned(referer) => redaction::url(&referer).into_owned().into(),
