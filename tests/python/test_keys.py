@@ -46,6 +46,25 @@ PLUGINS = {
 }
 
 
+FAILS = """
+from plugincore.baseplugin import BasePlugin
+
+class Fails(BasePlugin):
+    async def request_handler(self, subpath, **data):
+        if subpath == "raise":
+            raise ValueError("on purpose")
+        return 200, {"this": object()}
+"""
+
+FAILS_KEYS = """
+[keys]
+two = key=s3cret-two&scopes=fails
+
+[plugin_parms]
+fails = auth_type=key
+"""
+
+
 def sha256(key: str) -> str:
     """Return what stands for a key in the ini file."""
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
@@ -127,6 +146,23 @@ def test_the_name_of_the_key_reaches_the_plugin_and_the_key_does_not(launch: Lau
     shown = "".join(server.get("/greet", headers={"X-Custom-Auth": "s3cret-two"}).json()["seen"])
     assert "s3cret-server" in shown
     assert not [word for word in ("s3cret-two", "everywhere", "sha256", "'keys'") if word in shown]
+
+
+def test_the_line_of_a_failed_request_names_its_key(launch: Launch) -> None:
+    """In text and in JSON, of an exception and of a result that cannot be sent; without a named key, none is named."""
+    for more in ("", "[log]\nformat = json\n"):
+        server = launch({"fails": FAILS, "free": FAILS.replace("Fails", "Free")}, ini_more=FAILS_KEYS + more)
+        for plugin, key in (("fails", "two"), ("free", None)):
+            for way, expected in (("raise", "on purpose"), ("send", "cannot be sent")):
+                since = len(server.lines)
+                headers = {"Authorization": "Bearer s3cret-two", "X-Request-Id": f"{plugin}-{way}"}
+                assert 500 == server.get(f"/{plugin}/{way}", headers=headers).status_code
+                line = server.wait_for(expected, since) if more else server.wait_for(f"{plugin}-{way}", since)
+                if more:
+                    assert key == json.loads(line).get("key")
+                else:
+                    assert f"request {plugin}-{way}{f' key={key}' if key else ''}: " in line
+        assert "s3cret" not in server.log
 
 
 def test_a_plugins_own_check_may_refuse_what_the_key_would_open(launch: Launch) -> None:

@@ -19,7 +19,7 @@ use super::fork;
 use super::in_flight::{Guard, InFlight};
 use super::inside::Mark;
 use super::locked::Locked;
-use super::outcome::{self, ResultContext};
+use super::outcome::{self, FailedRequest, ResultContext};
 use super::running;
 use crate::edge::files::response::FileReply;
 use crate::edge::http::pipe::{self, Reader, Writer, pipe};
@@ -35,6 +35,8 @@ use crate::edge::queue::responder::{Outcome, Reply, Responder};
 /// A handler that is running for a client. It is kept in a box, because it is passed on several times.
 pub struct InFlightCall {
     responder: Responder,
+    /// The name of the key that admitted the request, if it has one.
+    key: Option<Arc<str>>,
     event_loop: Arc<EventLoop>,
     source: Arc<ResultContext>,
     guard: Guard,
@@ -62,6 +64,7 @@ impl InFlightCall {
     /// Starts a call: from here on the responder counts as inside the plugin.
     pub(super) fn start(
         mut responder: Responder,
+        key: Option<Arc<str>>,
         event_loop: &Arc<EventLoop>,
         source: &Arc<ResultContext>,
         in_flight: &Arc<InFlight>,
@@ -69,6 +72,7 @@ impl InFlightCall {
         responder.start();
         Box::new(Self {
             responder,
+            key,
             event_loop: Arc::clone(event_loop),
             source: Arc::clone(source),
             guard: in_flight.enter(),
@@ -77,6 +81,11 @@ impl InFlightCall {
             begun: None,
             awaited: None,
         })
+    }
+
+    /// As lines about its failure name its request.
+    fn request(&self) -> FailedRequest<'_> {
+        FailedRequest { id: self.responder.request_id(), key: self.key.as_deref() }
     }
 
     /// The number of the plugin, for [`running`].
@@ -115,8 +124,8 @@ impl InFlightCall {
             Err(error) if self.responder.is_abandoned() && self.is_cancellation(&error, py) => {
                 Outcome::Failed(Failure::Interrupted)
             }
-            Ok(value) => outcome::of_result(&value, &self.source, self.responder.request_id()),
-            Err(error) => outcome::of_exception(py, &error, &self.source, self.responder.request_id()),
+            Ok(value) => outcome::of_result(&value, &self.source, self.request()),
+            Err(error) => outcome::of_exception(py, &error, &self.source, self.request()),
         };
         self.answer(py, outcome);
     }
@@ -149,7 +158,7 @@ impl InFlightCall {
             static BROKEN_OFF: LineKind = LineKind::new(Level::Error, "answers were broken off");
             if outcome::admits_exception(&BROKEN_OFF, py, error, plugin) {
                 let traceback = outcome::traceback(py, error);
-                outcome::log_exception(plugin, id, "the answer was broken off", &traceback);
+                outcome::log_exception(plugin, self.request(), "the answer was broken off", &traceback);
             }
         }
     }

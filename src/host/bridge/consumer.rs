@@ -94,14 +94,15 @@ impl Consumer {
         self.event_loop.submissions()
     }
 
-    /// Begins a call of the plugin that `source` names.
+    /// Begins a call of the plugin that `source` names, for a request that a key of this name has admitted.
     pub(crate) fn begin(
         &self,
         responder: Responder,
+        key: Option<Arc<str>>,
         source: &Arc<ResultContext>,
         in_flight: &Arc<InFlight>,
     ) -> Box<InFlightCall> {
-        InFlightCall::start(responder, &self.event_loop, source, in_flight)
+        InFlightCall::start(responder, key, &self.event_loop, source, in_flight)
     }
 
     /// Answers a request that no plugin is called for.

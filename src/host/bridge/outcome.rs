@@ -5,6 +5,7 @@
 //! host. Caveat: a bare tuple is always read as `(code, body)` or `(code, body, headers)`; to respond with an array,
 //! return a list.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -46,6 +47,22 @@ pub(crate) struct ResultContext {
     pub watched: u32,
 }
 
+/// A request, as lines about its failure name it.
+#[derive(Clone, Copy)]
+pub(crate) struct FailedRequest<'a> {
+    /// Its id.
+    pub id: &'a RequestId,
+    /// The name of the key that admitted it, if it has one.
+    pub key: Option<&'a str>,
+}
+
+impl fmt::Display for FailedRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request {}", self.id)?;
+        self.key.map_or(Ok(()), |key| write!(f, " key={key}"))
+    }
+}
+
 static UNSENDABLE: LineKind = LineKind::new(Level::Error, "results of handlers cannot be sent");
 static RAISED: LineKind = LineKind::new(Level::Error, "exceptions of handlers");
 
@@ -53,7 +70,7 @@ static RAISED: LineKind = LineKind::new(Level::Error, "exceptions of handlers");
 pub(crate) type ExceptionHook = Arc<dyn Fn(Python<'_>, &RequestId, &PyErr) + Send + Sync>;
 
 /// The answer that a returned `value` stands for.
-pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &RequestId) -> Outcome {
+pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, request: FailedRequest<'_>) -> Outcome {
     match reply(value, source) {
         Ok(reply) => Outcome::Reply(Box::new(reply.fit_for_its_status())),
         Err(BadResult { reason, place }) => {
@@ -63,8 +80,9 @@ pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &R
             if UNSENDABLE.admits_fault(number_of(&(plugin, &place)), name) {
                 tracing::error!(
                     record.plugin = %plugin,
-                    record.request_id = %id,
-                    "plugin {plugin}: request {id}: the handler's result cannot be sent: {place}{reason}"
+                    record.request_id = %request.id,
+                    record.key = request.key,
+                    "plugin {plugin}: {request}: the handler's result cannot be sent: {place}{reason}"
                 );
             }
             Outcome::Failed(Failure::BadResult { reason })
@@ -73,10 +91,15 @@ pub(crate) fn of_result(value: &Bound<'_, PyAny>, source: &ResultContext, id: &R
 }
 
 /// The answer to a request whose handler raised `error`.
-pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext, id: &RequestId) -> Outcome {
+pub(crate) fn of_exception(
+    py: Python<'_>,
+    error: &PyErr,
+    source: &ResultContext,
+    request: FailedRequest<'_>,
+) -> Outcome {
     let value = error.value(py);
     if aiohttp::is_response(value.as_any()) {
-        return of_result(value.as_any(), source, id);
+        return of_result(value.as_any(), source, request);
     }
     if let Some(errors) = invalid(value) {
         return Outcome::Rejected(Rejection::Invalid(errors));
@@ -89,10 +112,10 @@ pub(crate) fn of_exception(py: Python<'_>, error: &PyErr, source: &ResultContext
     let message = value.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     if admits_exception(&RAISED, py, error, &source.plugin) {
         let hint = missing_module(py, error).map_or_else(String::new, |hint| format!("({hint})"));
-        log_exception(&source.plugin, id, "", &(traceback(py, error) + &hint));
+        log_exception(&source.plugin, request, "", &(traceback(py, error) + &hint));
     }
     if let Some(exception_hook) = &source.exception_hook {
-        exception_hook(py, id, error);
+        exception_hook(py, request.id, error);
     }
     Outcome::Failed(Failure::Exception { type_name, message })
 }
@@ -105,13 +128,19 @@ fn invalid(value: &Bound<'_, PyBaseException>) -> Option<Box<[InvalidValue]>> {
 }
 
 /// Logs what a handler raised, after `what` became of its request, if that is not the usual.
-pub(super) fn log_exception(plugin: &str, id: &RequestId, what: &str, traceback: &str) {
+pub(super) fn log_exception(plugin: &str, request: FailedRequest<'_>, what: &str, traceback: &str) {
     if is_json() {
         let what = if what.is_empty() { "the handler raised an exception" } else { what };
-        tracing::error!(record.plugin = plugin, record.request_id = %id, record.exception = traceback, "{what}");
+        tracing::error!(
+            record.plugin = plugin,
+            record.request_id = %request.id,
+            record.key = request.key,
+            record.exception = traceback,
+            "{what}"
+        );
     } else {
         let what = if what.is_empty() { String::new() } else { format!("{what}: ") };
-        tracing::error!("plugin {plugin}: request {id}: {what}{traceback}");
+        tracing::error!("plugin {plugin}: {request}: {what}{traceback}");
     }
 }
 

@@ -103,7 +103,8 @@ fn attach(attach: &Bound<'_, PyAny>, request: &RequestData) -> PyResult<()> {
 }
 
 fn run(py: Python<'_>, consumer: &Consumer, plugin: &LoadedPlugin, job: QueuedRequest, objects: &HostObjects) {
-    let call = consumer.begin(job.responder, &plugin.source, &plugin.in_flight);
+    let key = job.request.key.name.get().cloned();
+    let call = consumer.begin(job.responder, key, &plugin.source, &plugin.in_flight);
     if let Entry::Missing(hint) = &plugin.entry {
         return call.answer(py, Outcome::Failed(Failure::NoHandler { hint: hint.clone() }));
     }
