@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,21 +136,26 @@ PLUGINS = {
         from plugincore.baseplugin import BasePlugin
 
         class Ends(BasePlugin):
-            begun = 0
-            ended = 0
+            calls = {}
 
             async def request_handler(self, **data):
-                if data["subpath"] == "count":
-                    return {"begun": Ends.begun, "ended": Ends.ended}
-                Ends.begun += 1
-                await asyncio.sleep(float(data["delay"]))
-                socket = web.WebSocketResponse()
+                if data["subpath"] == "calls":
+                    return Ends.calls
+                number = data["number"]
+                Ends.calls[number] = "begun"
                 try:
+                    await asyncio.sleep(0.25 + int(number) / 1000)
+                    Ends.calls[number] = "prepares"
+                    socket = web.WebSocketResponse()
                     await socket.prepare(data["request"])
+                    Ends.calls[number] = "receives"
                     await socket.receive()
                 except ConnectionResetError:
                     pass
-                Ends.ended += 1
+                except BaseException as error:
+                    Ends.calls[number] = repr(error)
+                    raise
+                Ends.calls[number] = "ended"
     """,
 }
 
@@ -226,16 +232,19 @@ def test_a_web_socket_whose_client_is_gone_at_the_upgrade_is_told_at_once(server
 
 def test_a_web_socket_ends_whether_its_client_left_before_the_upgrade_or_at_it_or_after_it(server: Server) -> None:
     """The handler finds out by `prepare()` or by `receive()`, and never waits for a client that is gone."""
-    count = 100
-    clients = [server.connect() for _ in range(count)]
+    clients = [server.connect() for _ in range(100)]
     for number, client in enumerate(clients):
         # A client that has only finished sending looks the same for 0.3 s; the upgrades come around the end of that.
-        target = f"GET /ends/socket?delay={0.25 + number / 1000}"
+        target = f"GET /ends/socket?number={number}"
         client.sendall(target.encode() + b" HTTP/1.1\r\nHost: x\r\n" + handshake_lines() + b"\r\n")
-    wait_until(lambda: count == server.get("/ends/count").json()["begun"])
+
+    def calls() -> Counter[str]:
+        return Counter(server.get("/ends/calls").json().values())
+
+    wait_until(lambda: calls().total() == len(clients), calls)
     for client in clients:
         client.close()
-    wait_until(lambda: count == server.get("/ends/count").json()["ended"])
+    wait_until(lambda: calls()["ended"] == len(clients), calls)
 
 
 def test_a_mistake_of_the_plugin_is_told_though_its_client_is_gone(server: Server) -> None:
