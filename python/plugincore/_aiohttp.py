@@ -105,7 +105,11 @@ class _Transport(transports._FlowControlMixin):
         self._context = contextvars.copy_context()
         if status not in _WITHOUT_BODY:
             channel.watch(_Watcher(self))
-            self.on_change()
+            if self._switched:
+                # Later, when the WebSocket has its reader: an end before that would reach nothing, and be waited for.
+                self._loop.call_soon(self.on_change)  # type: ignore[attr-defined]
+            else:
+                self.on_change()
 
     async def wait_closed(self) -> None:
         """Wait for the closing handshake, if the server closes the WebSocket; the handler may return earlier."""

@@ -133,6 +133,7 @@ PLUGINS = {
     "ends": """
         import asyncio
         from aiohttp import web
+        from plugincore._aiohttp import _Transport
         from plugincore.baseplugin import BasePlugin
 
         class Ends(BasePlugin):
@@ -141,6 +142,8 @@ PLUGINS = {
             async def request_handler(self, **data):
                 if data["subpath"] == "calls":
                     return Ends.calls
+                if data["subpath"] == "lost":
+                    return await self.lost(data["request"])
                 number = data["number"]
                 Ends.calls[number] = "begun"
                 try:
@@ -156,6 +159,17 @@ PLUGINS = {
                     Ends.calls[number] = repr(error)
                     raise
                 Ends.calls[number] = "ended"
+
+            async def lost(self, request):
+                on_change = _Transport.on_change
+                _Transport.on_change = _Transport._on_disconnect
+                socket = web.WebSocketResponse()
+                try:
+                    await socket.prepare(request)
+                finally:
+                    _Transport.on_change = on_change
+                self.log(f"lost: {(await socket.receive()).type.name}")
+                return socket
     """,
 }
 
@@ -245,6 +259,14 @@ def test_a_web_socket_ends_whether_its_client_left_before_the_upgrade_or_at_it_o
     for client in clients:
         client.close()
     wait_until(lambda: calls()["ended"] == len(clients), calls)
+
+
+def test_the_end_of_a_web_socket_that_is_found_while_it_is_prepared_is_received(server: Server) -> None:
+    """Nothing could read it yet, so the handler waited until it was cancelled, half a minute later."""
+    before = len(server.lines)
+    with server.connect() as client:
+        client.sendall(b"GET /ends/lost HTTP/1.1\r\nHost: x\r\n" + handshake_lines() + b"\r\n")
+        server.wait_for("lost: CLOSED$", before)
 
 
 def test_a_mistake_of_the_plugin_is_told_though_its_client_is_gone(server: Server) -> None:

@@ -467,7 +467,7 @@ def test_a_handshake_that_a_stop_overtakes_is_one_that_clients_accept(launch: La
             return False
         return True
 
-    async def visit() -> int | None:
+    async def visit() -> object:
         async with aiohttp.ClientSession() as session:
             opening = asyncio.ensure_future(session.ws_connect(f"{server.base_url}/late?file={tmp_path / 'go'}"))
             await asyncio.to_thread(server.wait_for, "the handshake waits")
@@ -475,8 +475,9 @@ def test_a_handshake_that_a_stop_overtakes_is_one_that_clients_accept(launch: La
             await asyncio.to_thread(wait_until, is_closed)
             (tmp_path / "go").touch()
             socket = await opening
-            await socket.receive(20)
-            return socket.close_code
+            # What was sent: aiohttp's `close_code` is 1006 if its own reply finds the connection closed already, since
+            # its server does not wait for that while a handler receives.
+            return (await socket.receive(20)).data
 
     assert WSCloseCode.GOING_AWAY == asyncio.run(visit())
     assert 0 == server.wait()
