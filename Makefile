@@ -51,7 +51,7 @@ test-pythons:
 # The tests of what depends most on the version of Python.
 test-core: $(TEST)/installed
 	$(TEST)/bin/python -m pytest $(BESIDE) $(addprefix tests/python/test_,$(addsuffix .py,$(CORE)))
-CORE := isolation results exceptions reload requests limits loading lifecycle json
+CORE := isolation results exceptions reload requests typed_handlers openapi limits loading lifecycle json
 
 # The same on the oldest version and on the newest two, but for the one that `make test` runs everything on.
 test-core-pythons:

@@ -12,7 +12,7 @@ from plugincore.configfile import Config
 
 ARGS = argparse.Namespace(ini_file="server.ini", log=None, level="ERROR")
 KEY = "own"
-UNAUTHORIZED = (403, {"error": "unauthorized"})
+UNAUTHORIZED = (403, {"error": "unauthorized", "code": "unauthorized"})
 
 
 class Shop(BasePlugin):

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -124,7 +125,11 @@ def ask(port: int, method: str, path: str, code: str, headers: dict[str, str], b
     """Run code on one of the servers; return status line, headers and body of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     with contextlib.closing(connection):
+        connection.connect()
+        # Head and body arrive together, or aiohttp's own server may call the handler before the body is there.
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         connection.request(method, path, body, {"Host": "h.example:80", "X-Code": quote(code), **headers})
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         answer = connection.getresponse()
         named = [(name.lower(), value) for name, value in answer.getheaders()]
         kept = sorted(pair for pair in named if pair[0] not in ("date", "server", "x-request-id", "traceparent"))

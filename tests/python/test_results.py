@@ -579,8 +579,9 @@ def test_an_overloaded_handle_request_may_call_the_one_it_overloads(server: Serv
 def test_an_overloaded_check_decides_who_comes_in(server: Server, plugin: str) -> None:
     """`_check_auth` of the plugin, plain or async, is called for each request."""
     assert (202, "in") == ((answer := server.get(f"/{plugin}?user=me")).status_code, answer.text)
-    refused = server.get(f"/{plugin}")
-    assert (403, {"error": "unauthorized"}) == (refused.status_code, refused.json())
+    refused = server.get(f"/{plugin}", headers={"X-Request-Id": "mine"})
+    expected = {"error": "unauthorized", "code": "unauthorized", "request_id": "mine"}
+    assert (403, expected) == (refused.status_code, refused.json())
 
 
 def test_the_host_never_imports_aiohttp(server: Server) -> None:
