@@ -155,7 +155,7 @@ def test_files_that_change_are_used_and_bad_ones_are_not(launch: Launch, authori
     other = authority.issue_cert("127.0.0.1")
     (folder / "new").write_bytes(other.private_key_pem.bytes())
     os.replace(folder / "new", folder / "general.key")
-    line = server.wait_for(r"WARN.*\[SSL\] the key in general.key does not belong to")
+    line = server.wait_for(r"WARN.*\[SSL\] keyfile: the key in general.key does not belong to")
     assert "the certificates that were read before stay in use" in line
     assert second == seen(server, context, None)
     third = write(authority.issue_cert("127.0.0.1"), folder, "general")

@@ -36,7 +36,6 @@ const MODULES: &[(&str, &str)] = &[
     ("pluginmanager", include_str!("../../../python/plugincore/pluginmanager.py")),
     ("_answers", include_str!("../../../python/plugincore/_answers.py")),
     ("_streams", include_str!("../../../python/plugincore/_streams.py")),
-    ("_telemetry", include_str!("../../../python/plugincore/_telemetry.py")),
     ("responses", include_str!("../../../python/plugincore/responses.py")),
     ("sysinfo", include_str!("../../../python/plugincore/sysinfo.py")),
     ("_psutil", include_str!("../../../python/plugincore/_psutil.py")),
@@ -49,7 +48,10 @@ const MODULES: &[(&str, &str)] = &[
 ];
 
 /// Modules that are loaded when they are asked for, because they want packages that may be missing.
-const ON_DEMAND: &[(&str, &str)] = &[("_aiohttp", include_str!("../../../python/plugincore/_aiohttp.py"))];
+const ON_DEMAND: &[(&str, &str)] = &[
+    ("_aiohttp", include_str!("../../../python/plugincore/_aiohttp.py")),
+    ("_telemetry", include_str!("../../../python/plugincore/_telemetry.py")),
+];
 
 /// The program to run: its arguments, beginning with its name, and the command that starts it again, to an exit code.
 pub(crate) type Program = fn(Python<'_>, Vec<OsString>, Vec<OsString>) -> u8;
