@@ -453,8 +453,10 @@ def _object(
 
 def description(kind: Any) -> str:
     """Return the docstring, unless it is the one that a dataclass has by itself, or that of its base."""
-    text = vars(kind).get("__doc__") or ""
-    return "" if text.startswith(f"{kind.__name__}(") else inspect.cleandoc(text)
+    text = vars(kind).get("__doc__")
+    # From Python 3.15 on, the one that a dataclass has by itself is no text before it is asked for.
+    is_own = isinstance(text, str) and not text.startswith(f"{kind.__name__}(")
+    return inspect.cleandoc(text) if is_own else ""
 
 
 def _bounded(form: Form, metadata: Iterable[Any]) -> Form:
