@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from opentelemetry import trace
 
 import plugincore
 from environments import create, site_packages
@@ -100,6 +101,27 @@ def test_it_uses_the_packages_of_the_active_environment(launch: Launch, binary: 
 
     other = launch({"hello": greet}, program=[binary], env=BARE)
     assert "hello.py:4: ModuleNotFoundError: No module named 'greetings'" in other.log
+
+
+TRACED = """
+    from opentelemetry import propagate
+    from plugincore.baseplugin import BasePlugin
+
+    class Traced(BasePlugin):
+        async def request_handler(self, request, **data):
+            carrier = {}
+            propagate.inject(carrier)
+            return 200, [carrier["traceparent"], request.traceparent]
+"""
+
+
+def test_the_environments_opentelemetry_finds_the_trace(launch: Launch, binary: str, tmp_path: Path) -> None:
+    """What it needs of the executable is loaded only then: elsewhere, the package is missing."""
+    folder, active = environment(tmp_path / "venv")
+    (site_packages(folder) / "more.pth").write_text(f"{Path(trace.__file__).parents[2]}\n")
+    server = launch({"traced": TRACED}, program=[binary], env=active)
+    found, own = server.get("/traced").json()
+    assert own == found
 
 
 def test_it_never_mixes_with_an_installed_package(launch: Launch, binary: str, tmp_path: Path) -> None:
